@@ -1,0 +1,72 @@
+"""``gencomm doctor``: versions, device, extras and metric weights at hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gencomm_cli.commands import flags
+
+REQUIRED = ("torch", "diffusers", "transformers", "safetensors", "numpy", "pillow", "pyldpc", "constriction", "typer", "rich")
+EXTRAS = {"test": ("pytest", "scipy"), "dev": ("ruff", "mypy", "brotli", "zstandard")}
+METRIC_FILES = {
+    "lpips-alex": ("alex_features.npz", "lin_v0.1_alex.npz"),
+    "lpips-squeeze": ("squeeze_features.npz", "lin_v0.1_squeeze.npz"),
+}
+
+
+def doctor(json: flags.Json = False) -> None:
+    """Say what is installed and what is missing."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    import gencomm_cli
+    from gencomm_cli import console, presets
+    from gencomm_cli.errors import InputError
+    from gencomm_cli.metrics import weights
+
+    def installed(name: str) -> str | None:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return None
+
+    try:
+        folder = weights.folder()
+    except InputError as error:
+        console.say(str(error))
+        folder = None
+    complete = {
+        name: folder is not None and all((folder / file).is_file() for file in files) for name, files in METRIC_FILES.items()
+    }
+    found: dict[str, Any] = {
+        "gencomm": gencomm_cli.__version__,
+        "python": platform.python_version(),
+        "packages": {name: installed(name) for name in REQUIRED},
+        "extras": {extra: {name: installed(name) for name in names} for extra, names in EXTRAS.items()},
+        "devices": _devices(),
+        "presets": [f"{preset.method}/{preset.name}" for preset in presets.available()],
+        "metric_weights": {"folder": None if folder is None else str(folder), **complete},
+    }
+    if json:
+        console.print_json(found)
+        return
+    console.out(f"gencomm {found['gencomm']}, Python {found['python']}")
+    for name, number in found["packages"].items():
+        console.out(f"  {name:14}{number or 'MISSING: install gencomm again'}")
+    for extra, versions in found["extras"].items():
+        missing = [name for name, number in versions.items() if number is None]
+        console.out(f"extra {extra:10}{'complete' if not missing else 'without ' + ', '.join(missing)}")
+    console.out(f"devices         {', '.join(found['devices'])}")
+    console.out(f"presets         {', '.join(found['presets']) or 'none'}")
+    for name in METRIC_FILES:
+        state = f"in {folder}" if found["metric_weights"][name] else f"not here: `gencomm models get {name}` fetches it"
+        console.out(f"{name:16}{state}")
+
+
+def _devices() -> list[str]:
+    try:
+        import torch
+    except ImportError:
+        return ["none: torch is missing"]
+    names = [f"cuda:{index} ({torch.cuda.get_device_name(index)})" for index in range(torch.cuda.device_count())]
+    return [*names, f"cpu ({torch.get_num_threads()} threads)"]

@@ -1,0 +1,158 @@
+"""Flags that several commands share, and how they are read. Nothing heavy: ``--help`` comes through here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
+
+import typer
+
+from gencomm_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from gencomm_cli.channels.fading import Kind
+    from gencomm_cli.methods.textguided import DecodeOptions
+    from gencomm_cli.pipeline import EncodeOptions
+
+PROMPT_BYTES = 4096
+Csi = Literal["perfect", "none"]
+SnrType = Literal["esn0", "received"]
+Fading = Literal["awgn", "rayleigh", "block", "unknown"]
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Seed of everything random here.")]
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Where the networks run.")]
+Preset = Annotated[str, typer.Option(metavar="NAME|FOLDER", help="Weights: a shipped preset or a folder (`gencomm models list`).")]
+Method = Annotated[str, typer.Option(metavar="METHOD", help="Method of sending: textguided.")]
+Cbr = Annotated[
+    float | None,
+    typer.Option(metavar="RATIO", help="Channel uses for the image over 3*H*W; 0.0013 to 0.0208 with nano. Default 0.0033."),
+]
+CbrTotal = Annotated[float | None, typer.Option(metavar="RATIO", help="Like --cbr, but the prompt counts too.")]
+CbrStrict = Annotated[bool, typer.Option("--cbr-strict", help="Fail (status 5) instead of taking the nearest rate.")]
+Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="Text to send beside the image, at most 4 KiB of UTF-8.")]
+Captioner = Annotated[
+    str, typer.Option(metavar="none|builtin|hf:FOLDER_OR_ID|openai:MODEL", help="Who writes the prompt if --prompt does not.")
+]
+Awgn = Annotated[bool, typer.Option("--awgn", help="No fading (the default).")]
+Rayleigh = Annotated[bool, typer.Option("--rayleigh", help="Rayleigh fading, independent for every symbol.")]
+BlockRayleigh = Annotated[bool, typer.Option("--block-rayleigh", help="Rayleigh fading, one gain for the whole image.")]
+SnrTypeFlag = Annotated[SnrType, typer.Option(help="SNR counts the sent energy (Es/N0), or the energy that arrives after fading.")]
+CsiFlag = Annotated[Csi, typer.Option(help="Does the receiver know the fading gains?")]
+Steps = Annotated[int | None, typer.Option(metavar="N", min=1, max=1000, help="Steps of the sampler; 5 with nano.")]
+GuidanceScale = Annotated[float | None, typer.Option(metavar="W", help="Classifier-free guidance; the preset's if not given.")]
+StartStep = Annotated[
+    int | None, typer.Option(metavar="N", min=1, max=1000, help="Noise level of the warm start; the preset's table if not given.")
+]
+Samples = Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Draw several images: OUT.1.png …, and OUT.std.png.")]
+Coarse = Annotated[bool, typer.Option("--coarse", help="The image before diffusion.")]
+Spacing = Annotated[Literal["uniform", "quadratic"] | None, typer.Option(help="Spacing of the sampler's steps.")]
+Parameterization = Annotated[
+    Literal["u", "paper"] | None, typer.Option(help="What the sampler has predicted; the preset's if not given.")
+]
+NoPrompt = Annotated[bool, typer.Option("--no-prompt", help="Decode as if no prompt had been sent.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Fail (status 3) if the prompt is lost.")]
+MetricWeights = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder with LPIPS weights (`gencomm models get lpips-alex`); also $GENCOMM_METRIC_WEIGHTS."),
+]
+
+
+def source(name: str) -> Path | BinaryIO:
+    """``-`` is standard input."""
+    return sys.stdin.buffer if name == "-" else Path(name)
+
+
+def beside(source: str, suffix: str) -> str:
+    """The default output: the input's name with another suffix."""
+    return os.path.splitext(source)[0] + suffix
+
+
+def output(given: str | None, source: str, default: str) -> str:
+    """Where the result goes: as given, ``-`` where the input is ``-``, or the default name; looked at before any work is done."""
+    from gencomm_cli.outputs import check_writable
+
+    name = given if given is not None else "-" if source == "-" else default
+    if name == "-" and sys.stdout.isatty():
+        raise InputError("-: standard output is a terminal; name a file with -o or use a pipe")
+    if name != "-":
+        check_writable(Path(name))
+    return name
+
+
+def write(name: str, content: bytes) -> None:
+    """Writes a result to a file, whole or not at all, or to standard output."""
+    from gencomm_cli.console import write_out
+    from gencomm_cli.outputs import write_files
+
+    if name == "-":
+        write_out(content)
+    else:
+        write_files({Path(name): content})
+
+
+def channel_kind(awgn: bool, rayleigh: bool, block_rayleigh: bool) -> Kind:
+    """The one channel that was asked for; AWGN if none was."""
+    if awgn + rayleigh + block_rayleigh > 1:
+        raise InputError("channel: --awgn, --rayleigh and --block-rayleigh exclude each other; give one")
+    return "rayleigh" if rayleigh else "block" if block_rayleigh else "awgn"
+
+
+def encode_options(
+    *,
+    cbr: float | None,
+    cbr_total: float | None,
+    cbr_strict: bool,
+    snr_db: float | None,
+    fading: Fading,
+    prompt: str | None,
+    captioner: str,
+    device: str,
+) -> EncodeOptions:
+    """The transmitter's options, checked before anything heavy is imported."""
+    from gencomm_cli.pipeline import EncodeOptions, check_prompt, check_snr
+
+    for flag, value in (("--cbr", cbr), ("--cbr-total", cbr_total)):
+        if value is not None and not 0 < value < 1e6:
+            raise InputError(f"{flag}: {value:g} is not a ratio above 0; 0.0033 is usual")
+    if cbr is not None and cbr_total is not None:
+        raise InputError("--cbr-total: excludes --cbr; give one of them")
+    if captioner not in ("none", "builtin") and not captioner.removeprefix("hf:").removeprefix("openai:") != captioner:
+        raise InputError(f"--captioner: {captioner!r} is not none, builtin, hf:FOLDER_OR_ID or openai:MODEL")
+    if prompt is not None:
+        prompt = check_prompt(prompt)
+    return EncodeOptions(
+        cbr=cbr if cbr_total is None else cbr_total,
+        cbr_is_total=cbr_total is not None,
+        strict=cbr_strict,
+        snr_db=None if snr_db is None else check_snr("--snr", snr_db),
+        fading=fading,
+        prompt=prompt,
+        captioner=captioner,
+        device=device,
+    )
+
+
+def decode_options(
+    steps: int | None,
+    guidance_scale: float | None,
+    start_step: int | None,
+    samples: int,
+    coarse: bool,
+    spacing: Literal["uniform", "quadratic"] | None,
+    parameterization: Literal["u", "paper"] | None,
+) -> DecodeOptions:
+    """The sampler's options; imports torch."""
+    from gencomm_cli.methods.textguided import DecodeOptions
+
+    return DecodeOptions(
+        steps=steps,
+        guidance_scale=guidance_scale,
+        start_step=start_step,
+        coarse=coarse,
+        samples=samples,
+        spacing=spacing,
+        parameterization=parameterization,
+    )

@@ -1,0 +1,106 @@
+"""``gencomm models``: presets and metric weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from gencomm_cli.commands import flags
+
+if TYPE_CHECKING:
+    from gencomm_cli.presets import Preset
+
+models = typer.Typer(help="Presets (weights of the methods) and weights of the metrics.", rich_markup_mode=None)
+
+PresetName = Annotated[str, typer.Argument(metavar="PRESET", help="METHOD/NAME as `gencomm models list` prints it, or a folder.")]
+
+
+@models.command("list")
+def list_presets(json: flags.Json = False) -> None:
+    """List the presets that are here."""
+    from gencomm_cli import console, presets
+
+    found = presets.available()
+    if json:
+        console.print_json({"presets": [_described(preset) for preset in found]})
+        return
+    for preset in found:
+        console.out(f"{preset.method}/{preset.name:12}{_size(preset) / 1e6:8.1f} MB  {preset.folder}")
+
+
+@models.command()
+def show(preset: PresetName, json: flags.Json = False) -> None:
+    """Print a preset's card."""
+    from gencomm_cli import console
+
+    found = _find(preset)
+    if json:
+        console.print_json(_described(found) | {"card": found.card})
+    else:
+        console.out(found.card.rstrip())
+
+
+@models.command()
+def verify(
+    preset: Annotated[str | None, typer.Argument(metavar="[PRESET]", help="METHOD/NAME or a folder; all if not given.")] = None,
+    json: flags.Json = False,
+) -> None:
+    """Check the SHA-256 of every file of weights (status 4 if one is wrong)."""
+    from gencomm_cli import console, presets
+
+    found = presets.available() if preset is None else [_find(preset)]
+    for each in found:
+        presets.verify(each)
+        if not json:
+            console.out(f"{each.method}/{each.name}: intact, {each.weights_sha256}")
+    if json:
+        console.print_json({"intact": [_described(each) for each in found]})
+
+
+@models.command()
+def get(
+    name: Annotated[Literal["lpips-alex", "lpips-squeeze"], typer.Argument(metavar="NAME", help="lpips-alex or lpips-squeeze.")],
+    metric_weights: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to put them; $GENCOMM_METRIC_WEIGHTS or ~/.cache/gencomm/metrics.")
+    ] = None,
+    json: flags.Json = False,
+) -> None:
+    """Fetch the weights of a metric from their publishers, once."""
+    from gencomm_cli import console
+    from gencomm_cli.metrics.fetch import fetch
+
+    written = [str(path) for path in fetch(name.removeprefix("lpips-"), metric_weights, console.say)]
+    if json:
+        console.print_json({"outputs": written})
+    else:
+        for path in written:
+            console.out(path)
+
+
+def _find(name: str) -> Preset:
+    from gencomm_cli import presets
+    from gencomm_cli.errors import InputError
+
+    if Path(name, "config.json").is_file():
+        return presets.load_config(Path(name))
+    for preset in presets.available():
+        if name in (preset.name, f"{preset.method}/{preset.name}"):
+            return preset
+    raise InputError(f"{name}: no such preset and no such folder; `gencomm models list` says what there is")
+
+
+def _size(preset: Preset) -> int:
+    return sum(component.path.stat().st_size for component in preset.components.values() if component.path is not None)
+
+
+def _described(preset: Preset) -> dict[str, object]:
+    return {
+        "method": preset.method,
+        "name": preset.name,
+        "folder": str(preset.folder),
+        "bytes": _size(preset),
+        "weights_sha256": preset.weights_sha256,
+        "components": {name: component.sha256 for name, component in preset.components.items()},
+    }

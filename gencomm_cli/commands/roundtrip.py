@@ -1,0 +1,130 @@
+"""``gencomm roundtrip``: encode, channel and decode in one process, with metrics."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gencomm_cli.commands import flags
+
+
+def roundtrip(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="Image to send; - is standard input.")],
+    snr: Annotated[float, typer.Option(metavar="DB", help="SNR in dB, 10*log10(1/N0); inf is a clean channel.")],
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Image to write; photo.png gives photo.rx.png.")
+    ] = None,
+    compare: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write original, coarse and refined side by side.")
+    ] = None,
+    method: flags.Method = "textguided",
+    preset: flags.Preset = "nano",
+    cbr: flags.Cbr = None,
+    cbr_total: flags.CbrTotal = None,
+    cbr_strict: flags.CbrStrict = False,
+    tx_snr: Annotated[
+        str | None,
+        typer.Option(metavar="DB|unknown", help="What the transmitter is told; not given: the channel's SNR and fading."),
+    ] = None,
+    prompt: flags.Prompt = None,
+    captioner: flags.Captioner = "none",
+    snr_type: flags.SnrTypeFlag = "esn0",
+    awgn: flags.Awgn = False,
+    rayleigh: flags.Rayleigh = False,
+    block_rayleigh: flags.BlockRayleigh = False,
+    csi: flags.CsiFlag = "perfect",
+    steps: flags.Steps = None,
+    guidance_scale: flags.GuidanceScale = None,
+    start_step: flags.StartStep = None,
+    samples: flags.Samples = 1,
+    coarse: flags.Coarse = False,
+    spacing: flags.Spacing = None,
+    parameterization: flags.Parameterization = None,
+    metric_weights: flags.MetricWeights = None,
+    no_prompt: flags.NoPrompt = False,
+    strict: flags.Strict = False,
+    device: flags.Device = "auto",
+    seed: flags.Seed = 0,
+    json: flags.Json = False,
+) -> None:
+    """Send an image over a simulated channel and look at what arrives.
+
+    \b
+    gencomm roundtrip photo.png --snr 10           writes photo.rx.png
+    gencomm roundtrip photo.png --snr 1 --rayleigh --prompt "a red door" --compare both.png
+    """
+    from gencomm_cli import console, images, pipeline
+    from gencomm_cli.commands import results
+    from gencomm_cli.outputs import check_writable, write_files
+
+    target = flags.output(output, image, flags.beside(image, ".rx.png"))
+    paths = results.targets(target, 1 if coarse else samples)
+    if compare is not None:
+        check_writable(compare)
+        images.check_format(compare)
+    kind = flags.channel_kind(awgn, rayleigh, block_rayleigh)
+    snr_db = pipeline.check_snr("--snr", snr)
+    encode_options = flags.encode_options(
+        cbr=cbr,
+        cbr_total=cbr_total,
+        cbr_strict=cbr_strict,
+        snr_db=told(tx_snr, snr_db),
+        fading="unknown" if tx_snr == "unknown" else kind,
+        prompt=prompt,
+        captioner=captioner,
+        device=device,
+    )
+    pixels = images.read_image(flags.source(image))
+    folder = results.metrics_folder(metric_weights)
+    codec = pipeline.load_codec(method, preset, device)
+    decode_options = flags.decode_options(steps, guidance_scale, start_step, samples, coarse, spacing, parameterization)
+    with console.progress("decoding") as progress:
+        trip = pipeline.roundtrip(
+            pixels,
+            codec,
+            encode_options,
+            decode_options,
+            kind=kind,
+            snr_db=snr_db,
+            snr_type=snr_type,
+            csi=csi,
+            seed=seed,
+            use_prompt=not no_prompt,
+            strict=strict,
+            say=console.say,
+            progress=progress,
+        )
+    reception = trip.reception
+    metrics, coarse_metrics = results.measured(pixels, reception, folder)
+    extra = {
+        "metrics": metrics,
+        "coarse_metrics": coarse_metrics,
+        "cbr": trip.sent.header.to_json()["cbr"],
+        "prompt": {"sent": trip.prompt or None, "received": reception.prompt, "ok": reception.prompt_ok},
+        "seconds": trip.seconds,
+    }
+    if compare is not None:
+        row = dict(zip(("original", "coarse", "refined"), (pixels, reception.coarse, *reception.refined), strict=False))
+        write_files({compare: images.encoded(images.side_by_side(row), compare.suffix)})
+    results.write(reception, target, paths)
+    results.report(target, paths, reception, extra, json)
+
+
+def told(tx_snr: str | None, snr_db: float) -> float | None:
+    """The SNR in dB that the transmitter is told: the channel's, another, or none.
+
+    Raises:
+        InputError: not a number and not ``unknown``.
+    """
+    from gencomm_cli.errors import InputError
+    from gencomm_cli.pipeline import check_snr
+
+    if tx_snr in (None, "unknown"):
+        return None if tx_snr else snr_db
+    try:
+        return check_snr("--tx-snr", float(tx_snr or math.nan))
+    except ValueError:
+        raise InputError(f"--tx-snr: {tx_snr!r} is not an SNR in dB; use a number, inf or unknown") from None

@@ -1,0 +1,44 @@
+"""``gencomm train METHOD``: trains a preset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from gencomm_cli.commands import flags
+
+
+def train(
+    method: Annotated[Literal["textguided"], typer.Argument(metavar="METHOD", help="Method to train: textguided.")],
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of training images, with captions.tsv.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for checkpoints, logs and the finished preset.")],
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Recipe (JSON) that replaces the built-in one of nano.")
+    ] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(metavar="M", min=0.0, help="Stop by then, with a finished preset; not given: no limit.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoints in --out.")] = False,
+    metric_weights: flags.MetricWeights = None,
+    device: flags.Device = "auto",
+) -> None:
+    """Train the networks of a method from images and captions.
+
+    \b
+    gencomm train textguided --data photos --out runs/mine --max-minutes 120
+    """
+    from gencomm_cli import console
+    from gencomm_cli.errors import InputError
+
+    if not data.is_dir():
+        raise InputError(f"--data: there is no folder {data}; name one with training images")
+    if config is not None and not config.is_file():
+        raise InputError(f"--config: there is no file {config}")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out: {out} is not a folder")
+    from gencomm_cli.training import textguided
+
+    textguided.train(config, data, out, metric_weights, max_minutes, resume, device, console.say)
+    console.out(str(out))

@@ -1,0 +1,83 @@
+"""Builds the networks that a preset names: from safetensors with a config, or pretrained through diffusers and transformers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers.models import AutoencoderKL, UNet2DConditionModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from gencomm_cli.diffusion.control import LatentControlNet
+from gencomm_cli.errors import InputError, ModelMismatch
+from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
+from gencomm_cli.presets import Component
+
+
+def _jscc(**config: Any) -> RateAdaptiveJSCC:
+    sizes = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+    return RateAdaptiveJSCC(JSCCConfig(**sizes))
+
+
+def _text_model(**config: Any) -> CLIPTextModel:
+    return CLIPTextModel(CLIPTextConfig(**config))
+
+
+BUILDERS = {
+    "AutoencoderKL": AutoencoderKL,
+    "UNet2DConditionModel": UNet2DConditionModel,
+    "LatentControlNet": LatentControlNet,
+    "CLIPTextModel": _text_model,
+    "RateAdaptiveJSCC": _jscc,
+}
+
+PRETRAINED: dict[str, Any] = {
+    "AutoencoderKL": AutoencoderKL,
+    "UNet2DConditionModel": UNet2DConditionModel,
+    "CLIPTextModel": CLIPTextModel,
+}
+
+
+def build(component: Component, device: torch.device) -> nn.Module:
+    """One network in evaluation mode on ``device``, float32, its parameters frozen.
+
+    Raises:
+        InputError: unknown class, or a pretrained model that cannot be loaded.
+        ModelMismatch: the weights do not fit the configuration.
+    """
+    if component.class_name not in BUILDERS:
+        raise InputError(f"component {component.name}: unknown class {component.class_name}; known: {', '.join(BUILDERS)}")
+    if component.pretrained is not None:
+        loader = PRETRAINED.get(component.class_name)
+        if loader is None:
+            raise InputError(f"component {component.name}: {component.class_name} cannot be loaded from a pretrained folder")
+        try:
+            module = loader.from_pretrained(component.pretrained, subfolder=component.subfolder or "", torch_dtype=torch.float32)
+        except (OSError, ValueError) as error:
+            first = str(error).splitlines()[0]
+            raise InputError(f"component {component.name}: {component.pretrained} does not load ({first}); give a local folder") from None
+    else:
+        assert component.path is not None
+        module = BUILDERS[component.class_name](**component.config)  # type: ignore[operator]
+        try:
+            module.load_state_dict({name: tensor.float() for name, tensor in load_file(component.path).items()})
+        except (RuntimeError, SafetensorError) as error:
+            raise ModelMismatch(f"{component.path}: does not fit its config ({str(error).splitlines()[0]})") from None
+    return module.to(device).eval().requires_grad_(False)  # type: ignore[no-any-return]
+
+
+def build_tokenizer(component: Component) -> PreTrainedTokenizerBase:
+    """The prompt's tokeniser: a ``tokenizer.json`` of this project, or a pretrained folder.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
+    try:
+        if component.pretrained is not None:
+            return AutoTokenizer.from_pretrained(component.pretrained, subfolder=component.subfolder or "")  # type: ignore[no-any-return]
+        return PreTrainedTokenizerFast(tokenizer_file=str(component.path), **component.config)
+    except (OSError, ValueError) as error:
+        raise InputError(f"component {component.name}: no tokeniser there ({str(error).splitlines()[0]})") from None

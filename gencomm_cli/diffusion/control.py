@@ -1,0 +1,67 @@
+"""The control module over a frozen UNet that textguided and DiffJSCC share: diffusers' ControlNetModel, with a latent as its hint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers.configuration_utils import register_to_config
+from diffusers.models import ControlNetModel, UNet2DConditionModel
+from torch import Tensor, nn
+
+from gencomm_cli.jscc.rate_adaptive import sinusoid
+
+FEATURES = 64
+"""Width of the sinusoid for each scalar that the control module is told."""
+
+CSI_WIDTH = 2 * FEATURES + 2
+
+
+def csi_features(snr_db: Tensor, start: Tensor, gain: Tensor) -> Tensor:
+    """What the control module is told beside z_c [B, CSI_WIDTH]: SNR in dB [B], the warm-start step N_s [B], and h complex [B]."""
+    return torch.cat([sinusoid(snr_db, FEATURES, 4.0), sinusoid(start, FEATURES), gain.real[:, None], gain.imag[:, None]], 1)
+
+
+class LatentControlNet(ControlNetModel):
+    """ControlNetModel whose hint is a latent of the sample's own size, and whose time embedding also takes the channel state.
+
+    The hint enters through a zero-initialised convolution beside ``conv_in``: the same as concatenating it to the sample with
+    zero-initialised extra input channels. The channel state enters through the class embedding (an MLP whose output is added to
+    the time embedding), which diffusers provides. All else, and the forward pass, is diffusers' own.
+    """
+
+    @register_to_config
+    def __init__(self, hint_channels: int = 4, csi_width: int = CSI_WIDTH, **unet: Any) -> None:
+        super().__init__(**unet, class_embed_type="projection", projection_class_embeddings_input_dim=csi_width)
+        self.controlnet_cond_embedding = nn.Conv2d(hint_channels, self.config.block_out_channels[0], 3, padding=1)  # type: ignore[assignment]
+        nn.init.zeros_(self.controlnet_cond_embedding.weight)
+        nn.init.zeros_(self.controlnet_cond_embedding.bias)  # type: ignore[arg-type]
+
+    @classmethod
+    def over(cls, unet: UNet2DConditionModel) -> LatentControlNet:
+        """A control module for ``unet``, started from a copy of the UNet's own encoder."""
+        control = cls(**control_arguments(unet))
+        for part in ("conv_in", "time_proj", "time_embedding", "down_blocks", "mid_block"):
+            getattr(control, part).load_state_dict(getattr(unet, part).state_dict())
+        return control
+
+
+def control_arguments(unet: UNet2DConditionModel) -> dict[str, Any]:
+    """Constructor arguments of the control module that fits ``unet``."""
+    shared = (
+        "in_channels", "down_block_types", "block_out_channels", "layers_per_block", "cross_attention_dim", "attention_head_dim",
+        "norm_num_groups", "use_linear_projection", "transformer_layers_per_block", "only_cross_attention", "num_attention_heads",
+        "flip_sin_to_cos", "freq_shift", "upcast_attention", "resnet_time_scale_shift", "mid_block_type",
+    )  # fmt: skip
+    return {"hint_channels": unet.config.in_channels} | {name: unet.config[name] for name in shared}
+
+
+def controlled(
+    unet: UNet2DConditionModel, control: LatentControlNet, z_t: Tensor, t: Tensor, text: Tensor, z_c: Tensor, csi: Tensor
+) -> Tensor:
+    """The frozen UNet's prediction under control: z_t [B, C, H, W], t [B] from 1, text [B, S, D], z_c like z_t, csi [B, CSI_WIDTH]."""
+    down, mid = control(z_t, t - 1, encoder_hidden_states=text, controlnet_cond=z_c, class_labels=csi, return_dict=False)
+    out: Tensor = unet(
+        z_t, t - 1, encoder_hidden_states=text, down_block_additional_residuals=down, mid_block_additional_residual=mid
+    ).sample
+    return out

@@ -1,0 +1,23 @@
+"""Prompt → text embedding, with transformers' own tokeniser and CLIP text model."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from transformers import CLIPTextModel, PreTrainedTokenizerBase
+
+
+class TextEncoder(nn.Module):
+    """Prompts → embedding [B, S, D], padded or cut to the model's length; gradients reach the text model."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, model: CLIPTextModel) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.model = model
+
+    def forward(self, prompts: list[str]) -> Tensor:
+        length = int(self.model.config.max_position_embeddings)
+        tokens = self.tokenizer(prompts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+        out: Tensor = self.model(tokens.input_ids.to(next(self.model.parameters()).device)).last_hidden_state
+        return out
+
+

@@ -1,0 +1,33 @@
+"""The errors that users meet, each with the exit status that scripts rely on."""
+
+from __future__ import annotations
+
+
+class GencommError(Exception):
+    """A failure with one line for the user: ``<what>: <what is wrong, and what would be right>``."""
+
+    exit_status = 1
+
+
+class InputError(GencommError):
+    """Bad usage or bad input."""
+
+    exit_status = 2
+
+
+class PromptLost(GencommError):
+    """The prompt's CRC failed and ``--strict`` was asked for."""
+
+    exit_status = 3
+
+
+class ModelMismatch(GencommError):
+    """File and model do not match."""
+
+    exit_status = 4
+
+
+class RateError(GencommError):
+    """The requested rate cannot be met."""
+
+    exit_status = 5

@@ -1,0 +1,117 @@
+"""Photographs in and out: any mode that Pillow opens becomes uint8 RGB [H, W, 3]."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gencomm_cli.errors import InputError
+from gencomm_cli.symbols import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Pixels = NDArray[np.uint8]
+MAX_FILE = 2**30
+
+
+def read_image(source: Path | BinaryIO) -> Pixels:
+    """The image as uint8 RGB [H, W, 3], upright (EXIF orientation applied), transparency laid over white.
+
+    16-bit grey is scaled by 1/257. Floating-point images are taken to be in 0…1 if no value exceeds 1, else in 0…255.
+
+    Raises:
+        InputError: no such file, not an image, or more than 2^27 pixels (seen before anything is decoded).
+    """
+    name = str(source) if isinstance(source, Path) else "standard input"
+    try:
+        data = source.read_bytes() if isinstance(source, Path) else source.read(MAX_FILE)
+    except FileNotFoundError:
+        raise InputError(f"{name}: no such file; name an image") from None
+    except IsADirectoryError:
+        raise InputError(f"{name}: is a folder; name an image") from None
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read ({error.strerror}); name a readable image") from None
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of large images; the limit here is ours
+            with Image.open(io.BytesIO(data)) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise InputError(f"{name}: {width}x{height} is more than 2^27 pixels; scale it down")
+                image.load()
+                return _rgb(ImageOps.exif_transpose(image))
+    except InputError:
+        raise
+    except UnidentifiedImageError:
+        raise InputError(f"{name}: is not an image that Pillow knows; PNG, JPEG, WebP and TIFF are among those it does") from None
+    except Exception as error:  # a broken file makes Pillow's plugins raise anything at all
+        raise InputError(f"{name}: cannot be decoded as an image ({error}); is it damaged or cut off?") from None
+
+
+def _rgb(image: Image) -> Pixels:
+    from PIL import Image as pillow
+
+    if image.mode.startswith("I"):
+        return _grey(np.asarray(image).astype(np.float64) / 257)
+    if image.mode == "F":
+        values = np.asarray(image, np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("it holds values that are not finite")
+        return _grey(values * (255 if values.max() <= 1 else 1))
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        above = image.convert("RGBA")
+        image = pillow.alpha_composite(pillow.new("RGBA", above.size, "white"), above)
+    return np.asarray(image.convert("RGB"))
+
+
+def _grey(values: NDArray[np.float64]) -> Pixels:
+    return np.repeat(np.rint(values).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def check_format(target: Path) -> None:
+    """Says before any work that the suffix of ``target`` is no image format.
+
+    Raises:
+        InputError: Pillow writes no such format.
+    """
+    from PIL import Image
+
+    Image.init()
+    if Image.EXTENSION.get(target.suffix.lower()) not in Image.SAVE:
+        raise InputError(f"{target}: {target.suffix or 'no suffix'} is not an image format; use .png, .webp, .tif or .jpg")
+
+
+def encoded(pixels: Pixels, suffix: str = ".png") -> bytes:
+    """The image [H, W, 3] or [H, W], uint8, as a file of the format that belongs to ``suffix``."""
+    from PIL import Image
+
+    Image.init()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, Image.EXTENSION[suffix.lower()])
+    return buffer.getvalue()
+
+
+def side_by_side(images: Mapping[str, Pixels]) -> Pixels:
+    """Images of one size in a row on white, each under its label."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    height, width = next(iter(images.values())).shape[:2]
+    size = max(10, min(width // 16, 28))
+    gap, top = 8, 2 * size
+    font = ImageFont.load_default(size)
+    canvas = Image.new("RGB", (len(images) * (width + gap) - gap, top + height), "white")
+    draw = ImageDraw.Draw(canvas)
+    for index, (label, pixels) in enumerate(images.items()):
+        left = index * (width + gap)
+        draw.text((left + width / 2, top / 2), label, fill="black", anchor="mm", font=font)
+        canvas.paste(Image.fromarray(pixels), (left, top))
+    return np.asarray(canvas)

@@ -1,0 +1,32 @@
+"""The methods, one file a paper, loaded by name."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from gencomm_cli.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from gencomm_cli.methods.textguided import TextGuided
+    from gencomm_cli.presets import Preset
+
+METHODS = {"textguided": "gencomm_cli.methods.textguided:TextGuided"}
+"""Where each method's class lives; nothing is imported before it is asked for."""
+
+DEFAULT_CBR = {"textguided": 0.0033}
+
+
+def load_method(preset: Preset, device: torch.device) -> TextGuided:
+    """The preset's method with its weights verified and loaded.
+
+    Raises:
+        InputError: unknown method or unusable preset. ModelMismatch: damaged weights.
+    """
+    if preset.method not in METHODS:
+        raise InputError(f"method {preset.method}: unknown; there is: {', '.join(METHODS)}")
+    module, _, name = METHODS[preset.method].partition(":")
+    method: TextGuided = getattr(import_module(module), name).load(preset, device)
+    return method

@@ -1,0 +1,243 @@
+"""Text-Guided Diffusion Model-based Generative Communication (Chen et al., paper 000).
+
+            transmitter                          air                             receiver
+  s ─► VAE ─► z ─► MambaJSCC encoder ─► x_c ─► h ⊙ x_c + n ─► MMSE ─► MambaJSCC decoder ─► z_c ─┬─────► VAE ─► coarse image
+  o ─► text link ─────────────────────────────────────────────────────────────────► prompt ─┐   │
+                                         z_c + noise (N_s) ─► UNet under ControlNet(z_c) ◄──┴───┘
+                                                                  N steps ─► z̃_0 ─► VAE ─► refined image
+
+In the pixel domain the JSCC works on the image itself and z_c = VAE(ŝ); the rest is the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers.models import AutoencoderKL, UNet2DConditionModel
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import CLIPTextModel
+
+from gencomm_cli.channels.equalisers import mmse, reliability
+from gencomm_cli.diffusion.components import build, build_tokenizer
+from gencomm_cli.diffusion.control import LatentControlNet, controlled, csi_features
+from gencomm_cli.diffusion.schedule import Spacing, StartTable, sampling_steps, scaled_linear
+from gencomm_cli.diffusion.text import TextEncoder
+from gencomm_cli.diffusion.vae import LatentCodec
+from gencomm_cli.diffusion.warm_start import Parameterization, sample
+from gencomm_cli.errors import InputError, RateError
+from gencomm_cli.jscc.rate_adaptive import RateAdaptiveJSCC
+from gencomm_cli.presets import Preset, verify
+from gencomm_cli.seeds import torch_normal
+
+Domain = Literal["latent", "pixel"]
+Image = NDArray[np.uint8]
+
+SNR_RANGE = (-10.0, 30.0)
+"""What networks are told of the SNR, in dB; they were trained on −5 … 20."""
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """How to refine; None takes the preset's setting.
+
+    Attributes:
+        steps: N, steps of the sampler. guidance_scale: ω; 1 is the conditional prediction alone.
+        start_step: N_s, 1 … 1000. spacing: of the steps. parameterization: what the control module was trained to predict.
+        coarse: only D(z_c), no diffusion. samples: how many refined images from different starting noise.
+    """
+
+    steps: int | None = None
+    guidance_scale: float | None = None
+    start_step: int | None = None
+    spacing: Spacing | None = None
+    parameterization: Parameterization | None = None
+    coarse: bool = False
+    samples: int = 1
+
+
+@dataclass(frozen=True)
+class Received:
+    """All that a receiver knows.
+
+    Attributes:
+        symbols: complex64 [k], as received. gain: complex64 [k] or [1], or None (AWGN, or unknown to the receiver).
+        n0: noise power per complex symbol. image_size: (H, W) of the original. prompt: as decoded, None where there is none.
+    """
+
+    symbols: NDArray[np.complex64]
+    gain: NDArray[np.complex64] | None
+    n0: float
+    image_size: tuple[int, int]
+    prompt: str | None
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The coarse image uint8 [H, W, 3] and the refined ones (none with ``coarse``), from the same received symbols."""
+
+    coarse: Image
+    refined: tuple[Image, ...]
+
+
+def to_tensor(image: Image, multiple: int, device: torch.device) -> Tensor:
+    """uint8 [H, W, 3] → [1, 3, H', W'] in [0, 1], edges repeated up to a multiple of ``multiple``."""
+    x = torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None].float() / 255
+    return F.pad(x, (0, -image.shape[1] % multiple, 0, -image.shape[0] % multiple), mode="replicate")
+
+
+def to_image(x: Tensor, size: tuple[int, int]) -> Image:
+    """[1, 3, H', W'] → uint8 [H, W, 3], cropped."""
+    out = x[0, :, : size[0], : size[1]].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
+    return cast(Image, out.contiguous().cpu().numpy())
+
+
+class TextGuided:
+    """One preset's networks, ready to encode and decode.
+
+    Args:
+        codec, unet, text, control, jscc: the networks, in evaluation mode on ``device``.
+        preset: their settings: domain, steps, spacing, parameterization, guidance_scale, cbr_range, start_steps.
+    """
+
+    method = "textguided"
+    default_cbr = 0.0033
+
+    def __init__(
+        self, preset: Preset, codec: LatentCodec, unet: UNet2DConditionModel, text: TextEncoder, control: LatentControlNet,
+        jscc: RateAdaptiveJSCC, device: torch.device,
+    ) -> None:  # fmt: skip
+        self.preset, self.device = preset, device
+        self.codec, self.unet, self.text, self.control, self.jscc = codec, unet, text, control, jscc
+        settings = preset.settings
+        self.domain: Domain = settings.get("domain", "latent")
+        self.cbr_range: tuple[float, float] = tuple(settings.get("cbr_range", (0.0013, 0.0208)))
+        self.starts = StartTable(**settings["start_steps"]) if "start_steps" in settings else StartTable()
+        self.alpha_bar = scaled_linear()
+        self.multiple = jscc.config.factor * (codec.factor if self.domain == "latent" else 1)
+        self.multiple = math.lcm(self.multiple, codec.factor * 2 ** (len(unet.config.block_out_channels) - 1))
+
+    @classmethod
+    def load(cls, preset: Preset, device: torch.device) -> TextGuided:
+        """Builds the preset's networks.
+
+        Raises:
+            InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
+        """
+        missing = {"vae", "unet", "text_encoder", "tokenizer", "control", "jscc"} - set(preset.components)
+        if missing:
+            raise InputError(f"preset {preset.name}: lacks {', '.join(sorted(missing))}; textguided needs them all")
+        verify(preset)
+        parts = {name: build(component, device) for name, component in preset.components.items() if name != "tokenizer"}
+        text = TextEncoder(build_tokenizer(preset.components["tokenizer"]), cast(CLIPTextModel, parts["text_encoder"]))
+        return cls(
+            preset, LatentCodec(cast(AutoencoderKL, parts["vae"])).eval(), cast(UNet2DConditionModel, parts["unet"]), text.eval(),
+            cast(LatentControlNet, parts["control"]), cast(RateAdaptiveJSCC, parts["jscc"]), device,
+        )  # fmt: skip
+
+    def _field_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """(H, W) of what the JSCC sends: the padded image, or its latent."""
+        divisor = self.codec.factor if self.domain == "latent" else 1
+        height, width = (-(-side // self.multiple) * self.multiple // divisor for side in image_size)
+        return height, width
+
+    def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
+        """k, the number of symbols nearest to ``cbr`` · 3HW within the preset's range; at least 1."""
+        low, high = self.cbr_range
+        k = round(min(max(cbr, low), high) * 3 * image_size[0] * image_size[1])
+        height, width = self._field_size(image_size)
+        factor = self.jscc.config.factor
+        return max(1, min(k, self.jscc.config.code_channels * (height // factor) * (width // factor) // 2))
+
+    @torch.no_grad()
+    def encode(self, image: Image, k: int, *, snr_db: float | None) -> NDArray[np.complex64]:
+        """x_c = f_θ(E(s)) (eq. 2): ``k`` complex symbols with E|x|² = 1.
+
+        Args:
+            image: uint8 [H, W, 3]. snr_db: what the transmitter knows of the channel, or None.
+
+        Raises:
+            RateError: more symbols than the code of this image has.
+        """
+        x = to_tensor(image, self.multiple, self.device)
+        field = self.codec.encode(x) if self.domain == "latent" else x
+        told = torch.tensor([math.nan if snr_db is None else min(max(snr_db, SNR_RANGE[0]), SNR_RANGE[1])], device=self.device)
+        try:
+            symbols = self.jscc.encode(field, k, told)
+        except ValueError as error:
+            raise RateError(f"--cbr: {error}; ask for less") from None
+        return cast(NDArray[np.complex64], symbols[0].cpu().numpy().astype(np.complex64))
+
+    @torch.no_grad()
+    def decode(
+        self, received: Received, options: DecodeOptions, *, seed: int, progress: Callable[[int, int], None] | None = None
+    ) -> Decoded:
+        """Coarse image D(z_c) and refined images by Algorithm 1.
+
+        Args:
+            received: all that is known. seed: of the sampler's starting noise. progress: called with (steps done, steps in all).
+
+        Raises:
+            InputError: options out of range.
+        """
+        steps = options.steps or int(self.preset.settings.get("steps", 5))
+        if not 1 <= steps <= 1000:
+            raise InputError(f"--steps {steps}: out of range; 1 to 1000")
+        if options.start_step is not None and not 1 <= options.start_step <= 1000:
+            raise InputError(f"--start-step {options.start_step}: out of range; 1 to 1000")
+        y = torch.from_numpy(received.symbols).to(self.device)[None]
+        h = None if received.gain is None else torch.from_numpy(received.gain).to(self.device)[None].expand_as(y)
+        trust = torch.as_tensor(reliability(h, received.n0), device=self.device).float().expand(y.shape)  # type: ignore[type-var]
+        size = self._field_size(received.image_size)
+        snr = self._told(received.n0)
+        field = self.jscc.decode(mmse(y, h, received.n0), trust, size, snr)  # type: ignore[type-var, arg-type]
+        z_c = field if self.domain == "latent" else self.codec.encode(field.clamp(0, 1))
+        coarse = to_image(self.codec.decode(z_c), received.image_size)
+        if options.coarse:
+            return Decoded(coarse, ())
+        return Decoded(coarse, self._refine(z_c, trust, received, options, steps, seed, progress))
+
+    def _told(self, n0: float) -> Tensor:
+        snr_db = -10 * math.log10(max(n0, 1e-9))
+        return torch.tensor([min(max(snr_db, SNR_RANGE[0]), SNR_RANGE[1])], device=self.device)
+
+    def _refine(
+        self, z_c: Tensor, trust: Tensor, received: Received, options: DecodeOptions, steps: int, seed: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> tuple[Image, ...]:  # fmt: skip
+        settings = self.preset.settings
+        mean_trust = float(trust.mean().clamp(1e-4, 1 - 1e-9))
+        effective = self._told((1 - mean_trust) / mean_trust)  # the SNR of an AWGN channel with the same mean reliability
+        cbr = received.symbols.size / (3 * received.image_size[0] * received.image_size[1])
+        start = options.start_step or self.starts(cbr, float(effective))
+        grid = sampling_steps(start, steps, options.spacing or settings.get("spacing", "uniform"))
+        block = complex(received.gain[0]) if received.gain is not None and received.gain.size == 1 else 1.0
+        csi = csi_features(effective, torch.tensor([start], device=self.device), torch.tensor([block], dtype=torch.complex64, device=self.device))
+        guidance = settings.get("guidance_scale", 1.0) if options.guidance_scale is None else options.guidance_scale
+        prompt, nothing = self.text([received.prompt or ""]), self.text([""])
+
+        def conditional(z: Tensor, t: int) -> Tensor:
+            return controlled(self.unet, self.control, z, torch.tensor([t], device=self.device), prompt, z_c, csi)
+
+        def unconditional(z: Tensor, t: int) -> Tensor:
+            out: Tensor = self.unet(z, torch.tensor([t - 1], device=self.device), encoder_hidden_states=nothing).sample
+            return out
+
+        images = []
+        for index in range(options.samples):
+            noise = torch_normal(tuple(z_c.shape), seed, f"sampler {index}").to(z_c)
+            z = sample(
+                z_c, noise, grid, self.alpha_bar, conditional, unconditional, guidance=guidance,
+                parameterization=options.parameterization or settings.get("parameterization", "u"),
+                progress=None if progress is None else lambda done, total, first=index: progress(  # type: ignore[misc]
+                    first * total + done, options.samples * total
+                ),
+            )  # fmt: skip
+            images.append(to_image(self.codec.decode(z), received.image_size))
+        return tuple(images)

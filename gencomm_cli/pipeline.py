@@ -1,0 +1,322 @@
+"""One function a command: image → symbols → received symbols → image. Objects in, objects out; files are the callers' business."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+import time
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+import gencomm_cli
+from gencomm_cli import presets, rates
+from gencomm_cli.channels.fading import Kind, draw_gain, draw_noise, transmit
+from gencomm_cli.channels.snr import SnrType, noise_power
+from gencomm_cli.errors import InputError, ModelMismatch, PromptLost
+from gencomm_cli.seeds import generator
+from gencomm_cli.symbols import SNR_RANGE, ChannelRecord, Csi, Header, Provenance, SymbolFile, Symbols
+
+if TYPE_CHECKING:
+    import torch
+
+    from gencomm_cli.console import Progress
+    from gencomm_cli.images import Pixels
+    from gencomm_cli.methods.textguided import DecodeOptions, TextGuided
+    from gencomm_cli.prompts.link import PromptFormat
+
+Fading = Literal["awgn", "rayleigh", "block", "unknown"]
+Say = Callable[[str], None]
+MAX_PROMPT_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """What the user asks of the transmitter.
+
+    Attributes:
+        cbr: complex channel uses for image and side information over 3·H·W, or for everything if ``cbr_is_total``;
+            None for the method's default.
+        strict: a rate that cannot be met is an error instead of a line.
+        snr_db, fading: what the transmitter knows of the channel; None and ``"unknown"`` for nothing.
+        prompt: text to send beside the image; None asks the captioner (``none``, ``builtin``, ``hf:…``, ``openai:…``).
+    """
+
+    cbr: float | None = None
+    cbr_is_total: bool = False
+    strict: bool = False
+    snr_db: float | None = None
+    fading: Fading = "unknown"
+    prompt: str | None = None
+    captioner: str = "none"
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A method with its weights loaded."""
+
+    method: TextGuided
+    preset: presets.Preset
+
+
+@dataclass(frozen=True)
+class Reception:
+    """Images [H, W, 3] uint8 and the prompt as they arrived; ``prompt_ok`` is None where none was sent or used."""
+
+    coarse: Pixels
+    refined: tuple[Pixels, ...]
+    prompt: str | None
+    prompt_ok: bool | None
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` as a torch device.
+
+    Raises:
+        InputError: another name, or a CUDA device that is not here.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", name):
+        raise InputError(f"--device: {name!r} is not a device; use auto, cpu, cuda or cuda:N")
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"--device: there is no {name} here ({torch.cuda.device_count()} CUDA devices); use cpu")
+    return device
+
+
+def load_codec(method: str, preset: str, device: str, *, weights_sha256: str | None = None) -> Codec:
+    """Finds, verifies and loads a method's weights.
+
+    Args:
+        preset: a preset's name, or its folder.
+        weights_sha256: the weights that a received file names, if there is one.
+
+    Raises:
+        InputError: no such method, preset or device.
+        ModelMismatch: the weights are damaged, or not those that made the file.
+    """
+    from gencomm_cli.methods import METHODS, load_method
+
+    if method not in METHODS:
+        raise InputError(f"--method: {method!r} is not a method of this version; there is: {', '.join(METHODS)}")
+    found = presets.find(method, preset)
+    if weights_sha256 not in (None, found.weights_sha256):
+        raise ModelMismatch(
+            f"{method}/{found.name}: the file was made with other weights ({str(weights_sha256)[:12]}… instead of "
+            f"{found.weights_sha256[:12]}…); give the preset that made it with --preset"
+        )
+    return Codec(load_method(found, pick_device(device)), found)
+
+
+def encode(image: Pixels, codec: Codec, options: EncodeOptions, say: Say) -> tuple[SymbolFile, str]:
+    """Image [H, W, 3] → symbol file, and the prompt that went into it ("" for none).
+
+    Raises:
+        InputError: the prompt is too long or not text.
+        RateError: the rate is missed and ``options.strict`` is set.
+    """
+    image_size = (int(image.shape[0]), int(image.shape[1]))
+    requested = options.cbr if options.cbr is not None else codec.method.default_cbr
+    prompt = _prompt(image, options)
+    prompt_symbols, prompt_format = _send_prompt(prompt, options)
+
+    def budget() -> tuple[float, int]:
+        target = rates.image_target(requested, options.cbr_is_total, prompt_symbols.size, image_size)
+        return target, codec.method.symbol_budget(max(target, 1e-12), image_size)
+
+    target, count = budget()
+    if options.prompt is None and options.captioner == "builtin" and prompt_symbols.size > count:
+        say(f"prompt: left out, as its {prompt_symbols.size} symbols cost more than the image's {count}; --prompt sends one anyway")
+        prompt, prompt_symbols, prompt_format = "", np.empty(0, np.complex64), None
+        target, count = budget()
+    cbr = rates.account(requested, image_size, image=count, prompt=prompt_symbols.size, side=0)
+    if line := rates.check_met(cbr, target, image_size, strict=options.strict):
+        say(line)
+    symbols = codec.method.encode(image, count, snr_db=options.snr_db)
+    header = Header(
+        stage="tx",
+        method=codec.preset.method,
+        preset=codec.preset.name,
+        weights_sha256=codec.preset.weights_sha256,
+        image_size=image_size,
+        cbr=cbr,
+        prompt=prompt_format,
+        tx_snr_db=options.snr_db,
+        control_bits=rates.CONTROL_BITS,
+        provenance=Provenance(_versions()),
+    )
+    return SymbolFile(header, symbols, prompt_symbols, np.empty(0, np.complex64)), prompt
+
+
+def pass_channel(file: SymbolFile, *, kind: Kind, snr_db: float, snr_type: SnrType, csi: Csi, seed: int) -> SymbolFile:
+    """Sent symbols → received symbols, with what the receiver is told of the channel.
+
+    Image, prompt and side symbols have random streams of their own. A block gain is one for all three: they are one transmission.
+
+    Raises:
+        InputError: the file has been through a channel already.
+    """
+    if file.header.stage != "tx":
+        raise InputError("symbols: have been through a channel already; give the transmitted file (tx)")
+    received: dict[str, Any] = {}
+    n0 = 0.0
+    for name, stream in (("symbols", "image"), ("prompt_symbols", "prompt"), ("side_symbols", "side")):
+        sent: Symbols = getattr(file, name)
+        gain = draw_gain(kind, sent.size, generator(seed, "image fading" if kind == "block" else f"{stream} fading"))
+        if name == "symbols":
+            n0 = noise_power(snr_db, snr_type, sent, gain)
+        received[name] = transmit(sent, gain, draw_noise(sent.size, generator(seed, f"{stream} noise")), n0).astype(np.complex64)
+        if csi == "perfect" and sent.size:
+            received[name.replace("symbols", "csi_gain")] = gain
+    header = replace(
+        file.header,
+        stage="rx",
+        channel=ChannelRecord(kind, snr_db, snr_type, csi),
+        n0=n0,
+        provenance=replace(file.header.provenance, channel_seed=seed),
+    )
+    return SymbolFile(header, **received)
+
+
+def check_received(file: SymbolFile) -> None:
+    """Raises InputError if the file has not been through a channel."""
+    if file.header.stage != "rx":
+        raise InputError("symbols: have not been through a channel; run `gencomm channel` first (--snr inf for a clean one)")
+
+
+def decode(
+    file: SymbolFile,
+    codec: Codec,
+    options: DecodeOptions,
+    *,
+    seed: int,
+    use_prompt: bool,
+    strict: bool,
+    say: Say,
+    progress: Progress | None = None,
+) -> Reception:
+    """Received symbols → images. The method sees symbols, gains, N0, the size and the prompt, and nothing else of the file.
+
+    Raises:
+        InputError: the file has not been through a channel.
+        PromptLost: the prompt's CRC failed and ``strict`` is set; without it one line says so and the image is decoded alone.
+    """
+    from gencomm_cli.methods.textguided import Received
+
+    check_received(file)
+    header = file.header
+    assert header.n0 is not None
+    most = codec.method.symbol_budget(math.inf, header.image_size)
+    if file.symbols.size > most:
+        raise InputError(f"symbols: {codec.preset.name} sends at most {most} for an image of this size, not {file.symbols.size}")
+    prompt, prompt_ok = None, None
+    if header.prompt is not None and use_prompt:
+        from gencomm_cli.prompts.link import receive_prompt
+
+        prompt = receive_prompt(file.prompt_symbols, file.prompt_csi_gain, header.n0, header.prompt)
+        prompt_ok = prompt is not None
+        if prompt is None:
+            line = "prompt: lost on the channel (its CRC fails)"
+            if strict:
+                raise PromptLost(f"{line}; without --strict the image is decoded without it")
+            say(f"{line}; the image is decoded without it")
+    received = Received(file.symbols, file.csi_gain, header.n0, header.image_size, prompt)
+    decoded = codec.method.decode(received, options, seed=seed, progress=progress)
+    return Reception(decoded.coarse, tuple(decoded.refined), prompt, prompt_ok)
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """All that one send gives: the files, the images, the prompt that was sent ("" for none), and seconds a stage."""
+
+    sent: SymbolFile
+    reception: Reception
+    prompt: str
+    seconds: dict[str, float]
+
+
+def roundtrip(
+    image: Pixels,
+    codec: Codec,
+    encode_options: EncodeOptions,
+    decode_options: DecodeOptions,
+    *,
+    kind: Kind,
+    snr_db: float,
+    snr_type: SnrType,
+    csi: Csi,
+    seed: int,
+    use_prompt: bool,
+    strict: bool,
+    say: Say,
+    progress: Progress | None = None,
+) -> RoundTrip:
+    """Encode, channel and decode in one process, exactly as the three commands do. Raises what they raise."""
+    started = time.perf_counter()
+    sent, prompt = encode(image, codec, encode_options, say)
+    encoded = time.perf_counter()
+    received = pass_channel(sent, kind=kind, snr_db=snr_db, snr_type=snr_type, csi=csi, seed=seed)
+    passed = time.perf_counter()
+    reception = decode(received, codec, decode_options, seed=seed, use_prompt=use_prompt, strict=strict, say=say, progress=progress)
+    seconds = {"encode": encoded - started, "channel": passed - encoded, "decode": time.perf_counter() - passed}
+    return RoundTrip(sent, reception, prompt, seconds)
+
+
+def check_snr(flag: str, snr_db: float) -> float:
+    """An SNR in dB as the command line allows it: in −100…100, or infinite.
+
+    Raises:
+        InputError: anything else.
+    """
+    if snr_db != math.inf and not SNR_RANGE[0] <= snr_db <= SNR_RANGE[1]:
+        raise InputError(f"{flag}: {snr_db:g} is not an SNR in dB from {SNR_RANGE[0]:g} to {SNR_RANGE[1]:g}, or inf")
+    return snr_db
+
+
+def check_prompt(text: str) -> str:
+    """The prompt in Unicode's composed form (NFC).
+
+    Raises:
+        InputError: it is not text, or longer than 4 KiB of UTF-8.
+    """
+    text = unicodedata.normalize("NFC", text)
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise InputError("--prompt: is not valid UTF-8 text; check the terminal's encoding") from None
+    if size > MAX_PROMPT_BYTES:
+        raise InputError(f"--prompt: {size} bytes of UTF-8 are more than {MAX_PROMPT_BYTES}; shorten it")
+    return text
+
+
+def _prompt(image: Pixels, options: EncodeOptions) -> str:
+    if options.prompt is not None:
+        return check_prompt(options.prompt)
+    if options.captioner == "none":
+        return ""
+    from gencomm_cli.prompts.captioners import caption
+
+    return check_prompt(caption(image, options.captioner, options.device))
+
+
+def _send_prompt(prompt: str, options: EncodeOptions) -> tuple[Symbols, PromptFormat | None]:
+    if not prompt:
+        return np.empty(0, np.complex64), None
+    from gencomm_cli.prompts.link import transmit_prompt
+
+    return transmit_prompt(prompt, snr_db=options.snr_db, fading=options.fading)
+
+
+def _versions() -> dict[str, str]:
+    versions = {"gencomm": gencomm_cli.__version__, "numpy": np.__version__}
+    if "torch" in sys.modules:
+        versions["torch"] = str(sys.modules["torch"].__version__)
+    return versions

@@ -1,0 +1,161 @@
+"""Presets: folders ``models/<method>/<preset>/`` that name the weights of a method; found, parsed and verified here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gencomm_cli.errors import InputError, ModelMismatch
+
+FORMAT, VERSION = "gencomm-preset", 1
+
+
+@dataclass(frozen=True)
+class Component:
+    """One network of a preset.
+
+    Attributes:
+        name: what the method calls it (``vae``, ``unet``, ``jscc``, …).
+        class_name: class that is built from ``config`` (``AutoencoderKL``, ``CLIPTextModel``, …).
+        path: its weights (safetensors), or the folder of a pretrained model in diffusers' or transformers' layout; None for a hub id.
+        sha256: of the weights file, lower-case hex; empty where the model is pretrained and not pinned.
+        config: constructor arguments.
+        pretrained: local folder or hub id to load from instead of ``path``, with ``subfolder``.
+    """
+
+    name: str
+    class_name: str
+    path: Path | None
+    sha256: str
+    config: Mapping[str, Any]
+    pretrained: str | None = None
+    subfolder: str | None = None
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A method's components and settings.
+
+    ``weights_sha256`` is the SHA-256 of the components' lower-case hex digests, sorted and joined by newlines.
+    """
+
+    method: str
+    name: str
+    folder: Path
+    components: Mapping[str, Component]
+    settings: Mapping[str, Any]
+    weights_sha256: str
+
+    @property
+    def card(self) -> str:
+        """The model card, or a line that says there is none."""
+        path = self.folder / "README.md"
+        return path.read_text("utf-8") if path.is_file() else f"{self.method}/{self.name}: no card"
+
+
+def models_root() -> Path:
+    """The shipped presets: inside an installed package, or beside it in a checkout."""
+    inside = Path(__file__).parent / "models"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "models"
+
+
+def combined_hash(digests: list[str]) -> str:
+    """SHA-256 of sorted hex digests joined by newlines."""
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, lower-case hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _component(folder: Path, name: str, entry: Any) -> Component:
+    if not isinstance(entry, dict) or not isinstance(entry.get("class"), str) or not isinstance(entry.get("config", {}), dict):
+        raise InputError(f"{folder}/config.json: component {name} needs a class and a config")
+    pretrained, file = entry.get("pretrained"), entry.get("file")
+    if isinstance(pretrained, str):
+        return Component(
+            name, entry["class"], None, entry.get("sha256", ""), entry.get("config", {}), pretrained, entry.get("subfolder")
+        )
+    if not isinstance(file, str) or not isinstance(entry.get("sha256"), str):
+        raise InputError(f"{folder}/config.json: component {name} needs file and sha256, or pretrained")
+    own, shared = folder / file, models_root() / file
+    path = own if own.is_file() else shared
+    if not any(path.resolve().is_relative_to(root.resolve()) for root in (folder, models_root())):
+        raise InputError(f"{folder}/config.json: component {name} lies outside the preset; name a file in it or in models/")
+    if not path.is_file():
+        raise InputError(f"{folder}/config.json: component {name} is missing ({file})")
+    return Component(name, entry["class"], path, entry["sha256"], entry.get("config", {}))
+
+
+def load_config(folder: Path) -> Preset:
+    """Parses a preset folder; nothing is hashed yet.
+
+    Raises:
+        InputError: no such folder, or its ``config.json`` is not a preset's.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except OSError:
+        raise InputError(f"{folder}: not a preset; a preset folder holds config.json and weights") from None
+    except ValueError:
+        raise InputError(f"{path}: not JSON; it should be a preset's config") from None
+    if not isinstance(config, dict) or config.get("format") != FORMAT or config.get("version") != VERSION:
+        raise InputError(f"{path}: not a preset of format {FORMAT} {VERSION}")
+    entries = config.get("components")
+    if (
+        not isinstance(entries, dict)
+        or not isinstance(config.get("method"), str)
+        or not isinstance(config.get("settings", {}), dict)
+    ):
+        raise InputError(f"{path}: a preset needs method, components and settings")
+    components = {name: _component(folder, name, entry) for name, entry in entries.items()}
+    digests = [
+        component.sha256 or hashlib.sha256(str(component.pretrained).encode()).hexdigest() for component in components.values()
+    ]
+    name = config.get("name") if isinstance(config.get("name"), str) else folder.name
+    return Preset(config["method"], name, folder, components, config.get("settings", {}), combined_hash(digests))
+
+
+def available() -> list[Preset]:
+    """Shipped presets, by method and name."""
+    return [
+        load_config(path.parent) for path in sorted(models_root().glob("*/*/config.json")) if path.parent.parent.name != "shared"
+    ]
+
+
+def find(method: str, preset: str) -> Preset:
+    """The preset with that name, or in that folder.
+
+    Raises:
+        InputError: there is none, or it belongs to another method.
+    """
+    shipped = models_root() / method / preset
+    looks_like_name = preset.replace("-", "").replace("_", "").replace(".", "").isalnum() and not preset.startswith(".")
+    folder = shipped if looks_like_name and (shipped / "config.json").is_file() else Path(preset)
+    if not folder.is_dir():
+        names = ", ".join(found.name for found in available() if found.method == method) or "none shipped"
+        raise InputError(f"--preset {preset}: no such preset of {method} and no such folder; there is: {names}")
+    found = load_config(folder)
+    if found.method != method:
+        raise InputError(f"--preset {preset}: belongs to {found.method}, not to {method}")
+    return found
+
+
+def verify(preset: Preset) -> None:
+    """Checks every component's SHA-256.
+
+    Raises:
+        ModelMismatch: a file is not the one that the preset names.
+    """
+    for component in preset.components.values():
+        if component.path is not None and file_hash(component.path) != component.sha256:
+            raise ModelMismatch(
+                f"{component.path}: SHA-256 differs from the preset's; the weights are damaged or changed: install or import them again"
+            )

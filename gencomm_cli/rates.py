@@ -1,0 +1,68 @@
+"""Channel bandwidth ratio: ρ = uses / (3·H·W), complex channel uses per source sample of the original image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gencomm_cli.errors import RateError
+
+ImageSize = tuple[int, int]
+
+_CONTROL_FIELDS = {
+    "image height": 27,
+    "image width": 27,
+    "image symbols": 29,
+    "prompt bits": 17,
+    "prompt code, modulation, repetition": 8,
+}
+"""Bits of what the papers take as known at the receiver; images have at most 2^27 pixels."""
+
+CONTROL_BITS = sum(_CONTROL_FIELDS.values())
+
+
+@dataclass(frozen=True)
+class CBR:
+    """Channel uses of each kind over 3·H·W; ``total`` is their sum, ``requested`` what the user asked for."""
+
+    requested: float | None
+    image: float
+    prompt: float = 0.0
+    side: float = 0.0
+    pilots: float = 0.0
+    cp: float = 0.0
+    total: float = 0.0
+
+
+def samples(image_size: ImageSize) -> int:
+    """Source samples 3·H·W of an image of size (H, W)."""
+    return 3 * image_size[0] * image_size[1]
+
+
+def account(requested: float | None, image_size: ImageSize, *, image: int, prompt: int, side: int) -> CBR:
+    """The CBR of so many image, prompt and side symbols."""
+    count = samples(image_size)
+    return CBR(requested, image / count, prompt / count, side / count, total=(image + prompt + side) / count)
+
+
+def image_target(cbr: float, total: bool, prompt_symbols: int, image_size: ImageSize) -> float:
+    """The CBR left for the image (and its side information): all of ``cbr``, or what the prompt leaves of a ``total``.
+
+    Negative or zero where the prompt alone exceeds the total; the image then takes the lowest rate there is.
+    """
+    return cbr - prompt_symbols / samples(image_size) if total else cbr
+
+
+def check_met(requested: CBR, target: float, image_size: ImageSize, *, strict: bool) -> str | None:
+    """One line if image and side symbols miss ``target`` by more than a symbol and by more than 1 %, else None.
+
+    Raises:
+        RateError: the target is missed and ``strict`` is set.
+    """
+    miss = abs(requested.image + requested.side - target)
+    if miss <= max(1.0 / samples(image_size), 0.01 * target) * (1 + 1e-9):
+        return None
+    nearest = requested.image + requested.side
+    line = f"--cbr: {target:.6g} for the image cannot be met at {image_size[1]}x{image_size[0]}; the nearest is {nearest:.6g}"
+    if strict:
+        raise RateError(f"{line}, which --cbr-strict forbids")
+    return line

@@ -1,0 +1,452 @@
+"""The symbol file, the only thing that crosses from one stage to the next: an ``.npz`` without pickles, read with distrust.
+
+Layout: a zip archive of ``.npy`` members. ``meta`` (uint8) is UTF-8 JSON; every other member is a vector of little-endian
+complex64. A field of ``meta`` that this version does not know is refused, not ignored: it may change what the symbols mean.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gencomm_cli.channels.fading import Kind
+from gencomm_cli.channels.snr import SnrType, n0_from_db
+from gencomm_cli.errors import InputError
+from gencomm_cli.outputs import write_files
+from gencomm_cli.rates import CBR, ImageSize, samples
+
+if TYPE_CHECKING:
+    from gencomm_cli.prompts.link import PromptFormat
+
+FORMAT = "gencomm-symbols"
+VERSION = 1
+MAX_PIXELS = 2**27
+MAX_META = 64 * 1024
+MAX_BYTES = 512 * 2**20
+"""The most that a file may hold, and the most that reading it allocates."""
+MAX_MAGNITUDE = 1e6
+"""Of a received value: above any noise at the lowest SNR that the channel offers, far below float32's overflow when squared."""
+SNR_RANGE = (-100.0, 100.0)
+ARRAYS = ("symbols", "prompt_symbols", "side_symbols", "csi_gain", "prompt_csi_gain", "side_csi_gain")
+
+Stage = Literal["tx", "rx"]
+Csi = Literal["perfect", "none"]
+Symbols = NDArray[np.complex64]
+T = TypeVar("T")
+
+_NPY_HEADER = re.compile(rb"\{'descr': '([<|][cu][18])', 'fortran_order': False, 'shape': \((\d{1,19}),\), \} *\n")
+
+
+@dataclass(frozen=True)
+class ChannelRecord:
+    """What channel a file went through; SNR in dB (infinite: no noise)."""
+
+    kind: Kind
+    snr_db: float
+    snr_type: SnrType
+    csi: Csi
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """For people. Decoders never see it: with the seed a receiver could draw the noise again."""
+
+    versions: dict[str, str] = field(default_factory=dict)
+    channel_seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Header:
+    """``meta`` of a symbol file.
+
+    Attributes:
+        image_size: (H, W) of the original image in pixels.
+        prompt: how the prompt was coded; None if none was sent.
+        tx_snr_db: the SNR in dB that the transmitter was told, or None.
+        power: nominal E|x|² per complex symbol, always 1.
+        n0: noise power per complex symbol; rx only, as is ``channel``.
+        control_bits: size of the fields that the receiver is taken to know for nothing.
+    """
+
+    stage: Stage
+    method: str
+    preset: str
+    weights_sha256: str
+    image_size: ImageSize
+    cbr: CBR
+    prompt: PromptFormat | None
+    tx_snr_db: float | None
+    control_bits: int
+    power: float = 1.0
+    channel: ChannelRecord | None = None
+    n0: float | None = None
+    provenance: Provenance = Provenance()
+
+    def to_json(self) -> dict[str, Any]:
+        """``meta`` as a JSON object; an infinite SNR is the string ``"inf"``."""
+        meta: dict[str, Any] = {"format": FORMAT, "version": VERSION} | asdict(self)
+        meta["tx_snr_db"] = _finite(self.tx_snr_db)
+        if self.channel is None:
+            del meta["channel"], meta["n0"]
+        else:
+            meta["channel"]["snr_db"] = _finite(self.channel.snr_db)
+        if self.provenance.channel_seed is None:
+            del meta["provenance"]["channel_seed"]
+        return meta
+
+    @classmethod
+    def from_json(cls, meta: object) -> Header:
+        """The header in a parsed ``meta``.
+
+        Raises:
+            InputError: a field is missing, unknown, of a wrong type or out of its range.
+        """
+        fields = _Fields(meta, "meta")
+        fields.take("format", lambda value: _one_of(value, (FORMAT,)))
+        fields.take("version", lambda value: _one_of(value, (VERSION,)))
+        stage = fields.take("stage", lambda value: _one_of(value, get_args(Stage)))
+        received = stage == "rx"
+        header = cls(
+            stage=stage,
+            method=fields.take("method", _name),
+            preset=fields.take("preset", _name),
+            weights_sha256=fields.take("weights_sha256", _sha256),
+            image_size=fields.take("image_size", _image_size),
+            cbr=fields.take("cbr", _cbr),
+            prompt=fields.take("prompt", _prompt),
+            tx_snr_db=fields.take("tx_snr_db", lambda value: None if value is None else _snr(value)),
+            control_bits=fields.take("control_bits", lambda value: _integer(value, 0, 2**20)),
+            power=fields.take("power", lambda value: _number(value, 1.0, 1.0)),
+            channel=fields.take("channel", _channel) if received else None,
+            n0=fields.take("n0", lambda value: _number(value, 0.0, 1e12)) if received else None,
+            provenance=fields.take("provenance", _provenance),
+        )
+        fields.end()
+        return header
+
+
+@dataclass(frozen=True)
+class SymbolFile:
+    """Header and arrays, complex64 vectors. Gains are those that the receiver knows: [k], [1] or None, in rx only."""
+
+    header: Header
+    symbols: Symbols
+    prompt_symbols: Symbols
+    side_symbols: Symbols
+    csi_gain: Symbols | None = None
+    prompt_csi_gain: Symbols | None = None
+    side_csi_gain: Symbols | None = None
+
+    def arrays(self) -> dict[str, Symbols]:
+        """The arrays that are there, by their name in the file."""
+        return {name: array for name in ARRAYS if (array := getattr(self, name)) is not None}
+
+
+def write(file: SymbolFile, target: Path | BinaryIO) -> None:
+    """Writes a symbol file, whole or not at all. The same file gives the same bytes.
+
+    Raises:
+        InputError: the target cannot be written, or the file breaks one of the rules that :func:`read` checks.
+    """
+    if isinstance(target, Path):
+        write_files({target: to_bytes(file)})
+    else:
+        target.write(to_bytes(file))
+
+
+def to_bytes(file: SymbolFile) -> bytes:
+    """The archive as bytes; members are stored in a fixed order with a fixed date."""
+    _check(file)
+    meta = json.dumps(file.header.to_json(), allow_nan=False).encode()
+    members: dict[str, NDArray[Any]] = {"meta": np.frombuffer(meta, np.uint8), **file.arrays()}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in members.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, array, version=(1, 0), allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+            entry.create_system, entry.external_attr = 3, 0o644 << 16
+            archive.writestr(entry, content.getvalue())
+    return buffer.getvalue()
+
+
+def read(source: Path | BinaryIO) -> SymbolFile:
+    """Reads and checks a symbol file.
+
+    Raises:
+        InputError: no such file, or anything about it that is not as :func:`write` leaves it.
+    """
+    name = str(source) if isinstance(source, Path) else "standard input"
+    try:
+        if isinstance(source, Path):
+            with source.open("rb") as opened:
+                data = opened.read(MAX_BYTES + 1)
+        else:
+            data = source.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise InputError(f"{name}: no such file; name a symbol file that `gencomm encode` or `gencomm channel` wrote") from None
+    except IsADirectoryError:
+        raise InputError(f"{name}: is a folder; name a symbol file (.npz)") from None
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read ({error.strerror}); name a readable symbol file") from None
+    try:
+        return _from_bytes(data)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+
+
+def _from_bytes(data: bytes) -> SymbolFile:
+    if not data:
+        raise InputError("is empty; a symbol file (.npz) was expected")
+    if len(data) > MAX_BYTES:
+        raise InputError(f"is larger than {MAX_BYTES >> 20} MiB, the most that a symbol file may be")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = _entries(archive)
+            header = Header.from_json(_parse_json(_member(archive, entries["meta"], np.dtype(np.uint8)).tobytes()))
+            arrays = {name: _member(archive, entry, np.dtype("<c8")) for name, entry in entries.items() if name != "meta"}
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error, OSError, ValueError) as error:
+        raise InputError(f"is not an intact symbol file ({error}); write it again") from None
+    file = SymbolFile(header, **arrays)
+    _check(file)
+    return file
+
+
+def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The directory's entries by array name, once names, methods and claimed sizes are found acceptable."""
+    entries: dict[str, zipfile.ZipInfo] = {}
+    for entry in archive.infolist():
+        name = entry.filename.removesuffix(".npy")
+        if name not in ("meta", *ARRAYS) or not entry.filename.endswith(".npy"):
+            raise InputError(f"holds {entry.filename[:60]!r}, which no symbol file has")
+        if name in entries:
+            raise InputError(f"holds {entry.filename} twice")
+        if entry.flag_bits & 1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise InputError(f"{entry.filename} is encrypted or packed in an unusual way; stored or deflated was expected")
+        if entry.file_size > 100 * entry.compress_size + 1024:
+            raise InputError(f"{entry.filename} claims {entry.file_size} bytes from {entry.compress_size}, as no symbols would")
+        entries[name] = entry
+    for name in ("meta", "symbols", "prompt_symbols", "side_symbols"):
+        if name not in entries:
+            raise InputError(f"has no {name}; a symbol file written by `gencomm encode` or `gencomm channel` was expected")
+    if entries["meta"].file_size > MAX_META:
+        raise InputError(f"meta claims {entries['meta'].file_size} bytes, more than {MAX_META}")
+    if sum(entry.file_size for entry in entries.values()) > MAX_BYTES:
+        raise InputError(f"claims more than {MAX_BYTES >> 20} MiB of arrays, the most that a symbol file may hold")
+    return entries
+
+
+def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """One ``.npy`` member as a vector of ``dtype``; the format is parsed here so that nothing but plain numbers can come in."""
+    with archive.open(entry) as opened:
+        content = opened.read()
+    if len(content) != entry.file_size:
+        raise InputError(f"{entry.filename} claims {entry.file_size} bytes and holds {len(content)}")
+    start = 10 + int.from_bytes(content[8:10], "little")
+    if content[:8] != b"\x93NUMPY\x01\x00" or len(content) < start:
+        raise InputError(f"{entry.filename} is not an array in version 1.0 of the .npy format")
+    described = _NPY_HEADER.fullmatch(content[10:start])
+    if described is None or described[1].decode() != dtype.str:
+        raise InputError(f"{entry.filename} is not a vector of {dtype.name}")
+    if int(described[2]) * dtype.itemsize != len(content) - start:
+        raise InputError(
+            f"{entry.filename} claims {int(described[2])} values and holds {(len(content) - start) / dtype.itemsize:g}"
+        )
+    return np.frombuffer(content, dtype, offset=start)
+
+
+def _parse_json(data: bytes) -> object:
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("a field is there twice")
+        return dict(pairs)
+
+    try:
+        return json.loads(data.decode(), parse_constant=refuse, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"meta is not JSON ({str(error)[:100]})") from None
+
+
+def _check(file: SymbolFile) -> None:
+    """What must hold between header and arrays."""
+    header, channel = file.header, file.header.channel
+    for name, array in file.arrays().items():
+        if array.dtype != np.complex64 or array.ndim != 1:
+            raise InputError(f"{name} is {array.dtype} {list(array.shape)}; a vector of complex64 was expected")
+        # NaN fails this comparison too; the largest of real and imaginary part spares squaring what could overflow.
+        if array.size and not np.abs(array.view(np.float32)).max() <= MAX_MAGNITUDE:
+            raise InputError(f"{name} holds values that are not finite or above {MAX_MAGNITUDE:g}")
+    for name, symbols in (("image", file.symbols), ("prompt", file.prompt_symbols), ("side", file.side_symbols)):
+        uses = getattr(header.cbr, name) * samples(header.image_size)
+        if abs(uses - symbols.size) > 1e-6 * max(1, symbols.size):
+            raise InputError(f"meta counts {uses:.6g} {name} symbols (cbr.{name}) and the file holds {symbols.size}")
+        if header.stage == "tx" and symbols.size and abs(mean_power(symbols) - header.power) > 0.01:
+            raise InputError(f"{name} symbols have mean power {mean_power(symbols):.4g}; the transmitter sends {header.power:g}")
+    if not file.symbols.size:
+        raise InputError("symbols is empty; an image takes at least one symbol")
+    if (header.prompt is None) != (file.prompt_symbols.size == 0):
+        raise InputError("meta.prompt and prompt_symbols do not agree on whether there is a prompt")
+    if channel is not None and channel.snr_type == "esn0" and header.n0 is not None:
+        expected_n0 = n0_from_db(channel.snr_db)
+        if abs(header.n0 - expected_n0) > 1e-6 * expected_n0:
+            raise InputError(f"meta.n0 {header.n0:g} is not the noise power of {channel.snr_db:g} dB")
+    known = channel is not None and channel.kind != "awgn" and channel.csi == "perfect"
+    for name, symbols, gain in (
+        ("csi_gain", file.symbols, file.csi_gain),
+        ("prompt_csi_gain", file.prompt_symbols, file.prompt_csi_gain),
+        ("side_csi_gain", file.side_symbols, file.side_csi_gain),
+    ):
+        if (gain is not None) != (known and symbols.size > 0):
+            raise InputError(
+                f"{name} is {'missing' if gain is None else 'there'}, against meta.channel and the symbols it belongs to"
+            )
+        expected = 1 if channel is not None and channel.kind == "block" else symbols.size
+        if gain is not None and gain.size != expected:
+            raise InputError(f"{name} holds {gain.size} gains; {expected} were expected")
+
+
+def mean_power(symbols: Symbols) -> float:
+    """Measured E|x|² of an array that is not empty."""
+    return float(np.mean(np.abs(symbols.astype(np.complex128)) ** 2))
+
+
+class _Fields:
+    """A JSON object taken apart field by field."""
+
+    def __init__(self, value: object, where: str) -> None:
+        if not isinstance(value, dict):
+            raise InputError(f"{where} is not a JSON object")
+        self.left: dict[str, object] = dict(value)
+        self.where = where
+
+    def take(self, name: str, parse: Callable[[object], T]) -> T:
+        if name not in self.left:
+            raise InputError(f"{self.where}.{name} is missing")
+        try:
+            return parse(self.left.pop(name))
+        except ValueError as error:
+            raise InputError(f"{self.where}.{name}: {error}") from None
+
+    def end(self) -> None:
+        for name in self.left:
+            raise InputError(f"{self.where}.{name[:60]!r} is a field that this version of gencomm does not know")
+
+
+def _finite(snr_db: float | None) -> float | str | None:
+    return "inf" if snr_db == math.inf else snr_db
+
+
+def _one_of(value: object, allowed: tuple[Any, ...]) -> Any:
+    if isinstance(value, bool) or value not in allowed:
+        raise ValueError(f"{str(value)[:60]!r} is not {' or '.join(map(repr, allowed))}")
+    return allowed[allowed.index(value)]
+
+
+def _matching(value: object, pattern: str, what: str) -> str:
+    if not isinstance(value, str) or not re.fullmatch(pattern, value, re.ASCII):
+        raise ValueError(f"{str(value)[:60]!r} is not {what}")
+    return value
+
+
+def _name(value: object) -> str:
+    return _matching(value, r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", "a name of letters, digits, dots and dashes")
+
+
+def _sha256(value: object) -> str:
+    return _matching(value, "[0-9a-f]{64}", "a SHA-256 in lower-case hexadecimal")
+
+
+def _integer(value: object, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{str(value)[:60]} is not an integer from {low} to {high}")
+    return value
+
+
+def _number(value: object, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ValueError(f"{str(value)[:60]} is not a number from {low:g} to {high:g}")
+    return float(value)
+
+
+def _snr(value: object) -> float:
+    return math.inf if value == "inf" else _number(value, *SNR_RANGE)
+
+
+def _image_size(value: object) -> ImageSize:
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError("is not [height, width]")
+    height, width = (_integer(side, 1, MAX_PIXELS) for side in value)
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"{height}x{width} is more than 2^27 pixels")
+    return height, width
+
+
+def _cbr(value: object) -> CBR:
+    fields = _Fields(value, "meta.cbr")
+    requested = fields.take("requested", lambda number: None if number is None else _number(number, 0.0, 1e9))
+    parts = {name: fields.take(name, lambda number: _number(number, 0.0, 1e9)) for name in ("image", "prompt", "side")}
+    parts |= {name: fields.take(name, lambda number: _number(number, 0.0, 0.0)) for name in ("pilots", "cp")}
+    total = fields.take("total", lambda number: _number(number, 0.0, 1e9))
+    fields.end()
+    if abs(total - sum(parts.values())) > 1e-9 * max(1.0, total):
+        raise ValueError(f"total {total:g} is not the sum of its parts")
+    return CBR(requested, **parts, total=total)
+
+
+def _prompt(value: object) -> PromptFormat | None:
+    if value is None:
+        return None
+    from gencomm_cli.prompts.link import PromptFormat
+
+    fields = _Fields(value, "meta.prompt")
+    prompt = PromptFormat(
+        payload_bits=fields.take("payload_bits", lambda number: _integer(number, 0, 2**17)),
+        code=fields.take("code", _name),
+        modulation=fields.take("modulation", lambda name: _one_of(name, ("bpsk", "qpsk"))),
+        repetition=fields.take("repetition", lambda number: _one_of(number, (1, 2, 4))),
+        text_model=fields.take("text_model", _name),
+        crc_bits=fields.take("crc_bits", lambda number: _integer(number, 0, 64)),
+    )
+    fields.end()
+    return prompt
+
+
+def _channel(value: object) -> ChannelRecord:
+    fields = _Fields(value, "meta.channel")
+    channel = ChannelRecord(
+        kind=fields.take("kind", lambda name: _one_of(name, get_args(Kind))),
+        snr_db=fields.take("snr_db", _snr),
+        snr_type=fields.take("snr_type", lambda name: _one_of(name, get_args(SnrType))),
+        csi=fields.take("csi", lambda name: _one_of(name, get_args(Csi))),
+    )
+    fields.end()
+    return channel
+
+
+def _provenance(value: object) -> Provenance:
+    fields = _Fields(value, "meta.provenance")
+    versions = fields.take("versions", _versions)
+    seed = fields.take("channel_seed", lambda number: _integer(number, 0, 2**64)) if "channel_seed" in fields.left else None
+    fields.end()
+    return Provenance(versions, seed)
+
+
+def _versions(value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or len(value) > 20:
+        raise ValueError("is not a short JSON object")
+    return {_name(name): _name(version) for name, version in value.items()}

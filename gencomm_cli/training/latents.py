@@ -1,0 +1,71 @@
+"""The training photographs' latents, computed once: the networks that live in latent space never wait for the VAE.
+
+Of each photograph the central ``WINDOW``² pixels are kept: equal shapes batch, and a CPU compiles its convolutions only once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gencomm_cli.diffusion.vae import LatentCodec
+from gencomm_cli.training.data import Photographs, to_tensor
+from gencomm_cli.training.loop import autocast
+
+
+WINDOW = 256
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Latents of ``photographs``' central windows: ``values`` float16 [N, C, WINDOW/f, WINDOW/f]."""
+
+    photographs: Photographs
+    values: np.ndarray
+    factor: int
+
+    def crops(self, batch: int, size: int, generator: np.random.Generator) -> tuple[Tensor, np.ndarray, list[str]]:
+        """Latents float32 [batch, C, size, size], the pixels they stand for uint8 [batch, f·size, f·size, 3], and the captions."""
+        latents = np.empty((batch, self.values.shape[1], size, size), np.float32)
+        pixels = np.empty((batch, size * self.factor, size * self.factor, 3), np.uint8)
+        captions = []
+        for slot in range(batch):
+            index = int(generator.integers(len(self.photographs)))
+            top, left = generator.integers(self.values.shape[2] - size + 1, size=2)
+            latents[slot] = self.values[index, :, top : top + size, left : left + size]
+            rows, columns = (slice(self.factor * first, self.factor * (first + size)) for first in (top, left))
+            pixels[slot] = window(self.photographs.image(index))[rows, columns]
+            captions.append(self.photographs.captions[index])
+        return torch.from_numpy(latents), pixels, captions
+
+
+def window(image: np.ndarray) -> np.ndarray:
+    """The central WINDOW² pixels of an image [H, W, 3]."""
+    top, left = (image.shape[0] - WINDOW) // 2, (image.shape[1] - WINDOW) // 2
+    return image[top : top + WINDOW, left : left + WINDOW]
+
+
+@torch.no_grad()
+def compute(
+    codec: LatentCodec, photographs: Photographs, path: Path, device: torch.device, report: Callable[[str], None] = print
+) -> Latents:
+    """Encodes every photograph's window into ``path`` (.npy), unless it is there already."""
+    if not path.exists():
+        side = WINDOW // codec.factor
+        values = np.empty((len(photographs), codec.channels, side, side), np.float16)
+        for first in range(0, len(photographs), BATCH):
+            last = min(first + BATCH, len(photographs))
+            pixels = np.stack([window(photographs.image(index)) for index in range(first, last)])
+            with autocast(device):
+                values[first:last] = codec.encode(to_tensor(pixels, device)).float().cpu().numpy()
+            if first % (50 * BATCH) == 0:
+                report(f"latents: {first}/{len(photographs)}")
+        np.save(path.with_suffix(".tmp.npy"), values)
+        path.with_suffix(".tmp.npy").rename(path)
+    return Latents(photographs, np.load(path), codec.factor)

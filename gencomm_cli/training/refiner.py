@@ -1,0 +1,148 @@
+"""textguided's two training stages: control module and JSCC over the frozen UNet (paper 000, section III-D)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers.models import UNet2DConditionModel
+from torch import Tensor
+
+from gencomm_cli.diffusion.control import LatentControlNet, controlled, csi_features
+from gencomm_cli.diffusion.schedule import StartTable, sampling_steps, scaled_linear
+from gencomm_cli.diffusion.text import TextEncoder
+from gencomm_cli.diffusion.vae import LatentCodec
+from gencomm_cli.diffusion.warm_start import Parameterization, clean_from_u, ddim_step, diffuse
+from gencomm_cli.jscc.rate_adaptive import RateAdaptiveJSCC
+from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.training.air import draw, draw_cbr, send
+from gencomm_cli.training.data import to_tensor
+from gencomm_cli.training.jscc import code_reals, symbols_for
+from gencomm_cli.training.latents import Latents
+from gencomm_cli.training.loop import Schedule, autocast, fit
+
+STEPS = 5
+"""Steps of the sampler whose own grid stage 2 trains on."""
+
+
+@dataclass(frozen=True)
+class RefinerRecipe:
+    """L = E‖u − û‖² + λ_D MSE(z, z_c) [+ λ_M MSE(s, s̃) + λ_L LPIPS(s, s̃)] (eqs. 18, 19).
+
+    Attributes:
+        diffusion, latent, pixel, perceptual: weights of the terms; ``pixel`` = ``perceptual`` = 0 is stage 1.
+        parameterization: what the network predicts: u, or the paper's ε.
+        coarse: weight of MSE(s, D(z_c)), so that the coarse image stays a good picture too.
+        drop: share of prompts replaced by the empty one.
+    """
+
+    schedule: Schedule
+    batch: int = 8
+    crop: int = 16
+    diffusion: float = 1.0
+    latent: float = 1.0
+    pixel: float = 0.0
+    perceptual: float = 0.0
+    coarse: float = 0.0
+    drop: float = 0.1
+    parameterization: Parameterization = "u"
+    seed: int = 3
+
+
+def train_refiner(
+    stage: str,
+    control: LatentControlNet,
+    jscc: RateAdaptiveJSCC,
+    unet: UNet2DConditionModel,
+    codec: LatentCodec,
+    text: TextEncoder,
+    latents: Latents,
+    recipe: RefinerRecipe,
+    judges: list[LPIPS],
+    out: Path,
+    device: torch.device,
+    report: Callable[[str], None] = print,
+) -> None:
+    """Trains control module and JSCC in place; UNet, VAE and text encoder stay frozen.
+
+    Stage 1 draws t uniformly in 1 … N_s. Stage 2 walks the sampler's own grid without gradient to a random step and takes the
+    losses there, so that the network learns on the states it will meet; the target is then the u that leads from the state
+    reached to z_0, and its error counts as that of ẑ_0 where the state has little noise left (else it would drown the rest).
+    """
+    alpha_bar = scaled_linear().float().to(device)
+    generator = np.random.default_rng(recipe.seed)
+    torch.manual_seed(recipe.seed)
+    refining = recipe.pixel > 0 or recipe.perceptual > 0
+    for module in (control, unet, codec):
+        module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    jscc.to(device)
+
+    def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
+        clean, pixels, captions = latents.crops(recipe.batch, recipe.crop, generator)
+        clean = clean.to(device)
+        air, cbr = draw(recipe.batch, generator, device), draw_cbr(generator)
+        count = symbols_for(cbr, recipe.crop**2, latents.factor, code_reals(jscc, recipe.crop, recipe.crop))
+        start = StartTable()(cbr) if generator.random() < 0.7 else int(generator.integers(150, 601))
+        starts = torch.full((recipe.batch,), start, device=device)
+        captions = ["" if generator.random() < recipe.drop else caption for caption in captions]
+        with autocast(device):
+            symbols = jscc.encode(clean, count, air.told)
+            equalised, trust, gain = send(symbols, air)
+            coarse = jscc.decode(equalised, trust, (recipe.crop, recipe.crop), air.snr_db).float()
+            with torch.no_grad():
+                prompt = text(captions)
+            mean_trust = trust.mean(1).clamp(1e-4, 1 - 1e-4)
+            csi = csi_features(10 * torch.log10(mean_trust / (1 - mean_trust)), starts, gain)
+
+            def predict(z: Tensor, t: Tensor) -> Tensor:
+                return controlled(unet, control, z, t, prompt, coarse, csi).float()
+
+            noise = torch.randn_like(clean)
+            if refining:
+                grid = sampling_steps(start, STEPS)
+                stop = STEPS - 1 if generator.random() < 0.4 else int(generator.integers(STEPS))
+                z = (alpha_bar[start].sqrt() * coarse + (1 - alpha_bar[start]).sqrt() * noise).detach()
+                with torch.no_grad():
+                    for t, following in zip(grid[:stop], grid[1 : stop + 1], strict=True):
+                        z_0 = clean_from_u(z, predict(z, torch.full_like(starts, t)), alpha_bar[t])
+                        z = ddim_step(z, z_0, alpha_bar[t], alpha_bar[following])
+                t = torch.full_like(starts, grid[stop])
+                a = alpha_bar[t].view(-1, 1, 1, 1)
+                target = (z - a.sqrt() * clean) / (1 - a).sqrt()
+            else:
+                t = torch.from_numpy(generator.integers(1, start + 1, recipe.batch)).to(device)
+                a = alpha_bar[t].view(-1, 1, 1, 1)
+                z, target = diffuse(clean, coarse, noise, t, starts, alpha_bar)
+                if recipe.parameterization == "paper":
+                    target = noise
+            predicted = predict(z, t)
+            diffusion = (predicted - target).square().mean()
+            if refining:
+                diffusion = diffusion * ((1 - a) / a).clamp(max=1).mean()
+            latent = (coarse - clean).square().mean()
+            total = recipe.diffusion * diffusion + recipe.latent * latent
+            figures = {"diffusion": float(diffusion.detach()), "latent": float(latent.detach())}
+            if refining:
+                image = to_tensor(pixels, device)
+                if recipe.parameterization == "paper":
+                    raise ValueError("stage 2 walks the sampler from t = N_s, where an ε-prediction has no ẑ_0; use parameterization u")
+                refined = codec.decode(clean_from_u(z, predicted, a)).float()
+                mse = (refined - image).square().mean()
+                perceptual = torch.stack([judge(refined, image).mean() for judge in judges]).mean()
+                total = total + recipe.pixel * mse + recipe.perceptual * perceptual
+                figures |= {"psnr": float(-10 * mse.detach().log10()), "lpips": float(perceptual.detach())}
+                if recipe.coarse:
+                    coarse_mse = (codec.decode(coarse).float() - image).square().mean()
+                    total = total + recipe.coarse * coarse_mse
+                    figures["coarse_psnr"] = float(-10 * coarse_mse.detach().log10())
+        return total, figures
+
+    control.train()
+    jscc.train()
+    fit({"control": control, "jscc": jscc}, loss, recipe.schedule, out, stage, report=report)
+    control.eval()
+    jscc.eval()
+

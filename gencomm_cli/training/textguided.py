@@ -1,0 +1,229 @@
+"""The whole recipe of a textguided preset: VAE, prior, JSCC, control module, stage 2; then the preset folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import torch
+from diffusers.models import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import save_file
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+
+from gencomm_cli.diffusion.control import LatentControlNet, control_arguments
+from gencomm_cli.diffusion.text import TextEncoder
+from gencomm_cli.diffusion.vae import LatentCodec
+from gencomm_cli.errors import InputError
+from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
+from gencomm_cli.metrics.weights import folder, load_lpips
+from gencomm_cli.presets import FORMAT, VERSION, file_hash
+from gencomm_cli.training.data import load
+from gencomm_cli.training.jscc import JSCCRecipe, train_jscc
+from gencomm_cli.training.latent_space import DecoderRecipe, VAERecipe, frozen, train_decoder, train_vae
+from gencomm_cli.training.latents import Latents, compute
+from gencomm_cli.training.loop import Schedule
+from gencomm_cli.training.prior import PriorRecipe, train_prior, train_tokenizer
+from gencomm_cli.training.refiner import RefinerRecipe, train_refiner
+
+Recipe = TypeVar("Recipe")
+NETWORKS = {
+    "vae": ("vae",), "prior": ("unet", "text_encoder"), "jscc": ("jscc",), "decoder": ("vae",), "control": ("control", "jscc"), "refine": ("control", "jscc"),
+}  # fmt: skip
+"""What each stage trains, in the order of the stages."""
+
+STAGES = tuple(NETWORKS)
+
+
+def recipe_from(kind: type[Recipe], values: dict[str, Any], max_minutes: float | None = None) -> Recipe:
+    """A frozen recipe from JSON values; unknown keys are refused."""
+    hints = get_type_hints(kind)
+    unknown = set(values) - {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if unknown:
+        raise InputError(f"--config: unknown key {', '.join(sorted(unknown))} in a {kind.__name__}")
+    built = {key: recipe_from(hints[key], value) if dataclasses.is_dataclass(hints[key]) else value for key, value in values.items()}
+    recipe = kind(**built)
+    if max_minutes is not None and isinstance(getattr(recipe, "schedule", None), Schedule):
+        recipe = dataclasses.replace(recipe, schedule=dataclasses.replace(recipe.schedule, max_minutes=max_minutes))  # type: ignore[type-var, attr-defined]
+    return recipe
+
+
+def load_recipe(path: Path | None) -> dict[str, Any]:
+    """The configuration file, or the shipped nano recipe.
+
+    Raises:
+        InputError: not a recipe.
+    """
+    text = path.read_text("utf-8") if path else files(__package__).joinpath("configs/textguided-nano.json").read_text("utf-8")
+    try:
+        config = json.loads(text)
+        missing = {"vae", "prior", "jscc", "decoder", "control", "refine", "settings"} - set(config)
+    except (ValueError, TypeError):
+        raise InputError(f"{path}: not JSON; see gencomm_cli/training/configs for an example") from None
+    if missing:
+        raise InputError(f"{path}: lacks {', '.join(sorted(missing))}; see gencomm_cli/training/configs for an example")
+    return config  # type: ignore[no-any-return]
+
+
+class Workshop:
+    """The networks of one run, built from the recipe, trained stage by stage; finished stages are loaded from ``out``."""
+
+    def __init__(self, config: dict[str, Any], data: Path, out: Path, metric_weights: Path | None, device: torch.device) -> None:
+        self.config, self.out, self.device = config, out, device
+        torch.manual_seed(0)
+        where = folder(metric_weights)
+        if where is None:
+            raise InputError("--metric-weights: training needs LPIPS weights; run `gencomm models get lpips-alex` and lpips-squeeze")
+        self.judges = [load_lpips(backbone, where).to(device) for backbone in ("alex", "squeeze")]
+        self.photographs = load(data, out / "cache", validation=False)
+        self.autoencoder = AutoencoderKL(**config["vae"]["model"])
+        self.unet = UNet2DConditionModel(**config["prior"]["unet"])
+        self.jscc = RateAdaptiveJSCC(JSCCConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["jscc"]["model"].items()}))
+        tokenizer_file = out / "tokenizer.json"
+        if not tokenizer_file.exists():
+            train_tokenizer(self.photographs.captions).backend_tokenizer.save(str(tokenizer_file))
+        self.tokenizer = PreTrainedTokenizerFast(
+            tokenizer_file=str(tokenizer_file), pad_token="<|pad|>", bos_token="<|start|>", eos_token="<|end|>"
+        )
+        self.text_config = {**config["prior"]["text"], "vocab_size": len(self.tokenizer)}
+        self.text_model = CLIPTextModel(CLIPTextConfig(**self.text_config))
+        self._control: LatentControlNet | None = None
+
+    @property
+    def control(self) -> LatentControlNet:
+        """The control module, started from the trained UNet's encoder."""
+        if self._control is None:
+            self._control = LatentControlNet.over(self.unet)
+        return self._control
+
+    def module(self, name: str) -> nn.Module:
+        """A network by the name it has in a preset."""
+        if name == "control":
+            return self.control
+        known: dict[str, nn.Module] = {"vae": self.autoencoder, "unet": self.unet, "text_encoder": self.text_model, "jscc": self.jscc}
+        return known[name]
+
+    def save(self, stage: str) -> None:
+        """Keeps a finished stage's averaged weights as ``<stage>.<network>.safetensors`` in float32."""
+        for name in NETWORKS[stage]:
+            module = self.module(name)
+            tensors = {key: value.detach().float().cpu().contiguous() for key, value in module.state_dict().items()}
+            metadata = {"scaling_factor": str(self.autoencoder.config.scaling_factor)} if name == "vae" else {}
+            save_file(tensors, self.out / f"{stage}.{name}.safetensors", metadata)
+
+    def restore(self, stage: str) -> bool:
+        """Loads a finished stage; false where it is not finished."""
+        from safetensors import safe_open
+
+        paths = {name: self.out / f"{stage}.{name}.safetensors" for name in NETWORKS[stage]}
+        if not all(path.exists() for path in paths.values()):
+            return False
+        for name, path in paths.items():
+            with safe_open(path, "pt") as opened:
+                self.module(name).load_state_dict({key: opened.get_tensor(key) for key in opened.keys()})  # noqa: SIM118
+                if name == "vae":
+                    self.autoencoder.register_to_config(scaling_factor=float(opened.metadata()["scaling_factor"]))
+        return True
+
+    def codec(self) -> LatentCodec:
+        """The trained VAE, frozen."""
+        codec = LatentCodec(self.autoencoder).to(self.device)
+        frozen(codec)
+        return codec
+
+    def latents(self, report: Callable[[str], None]) -> Latents:
+        """Latents of the training photographs."""
+        return compute(self.codec(), self.photographs, self.out / "latents.npy", self.device, report)
+
+    def run(self, stage: str, max_minutes: float | None, report: Callable[[str], None]) -> None:
+        """Trains one stage, whose predecessors are finished."""
+        out, device = self.out, self.device
+        if stage == "vae":
+            train_vae(self.autoencoder, self.photographs, recipe_from(VAERecipe, self.config["vae"]["recipe"], max_minutes), self.judges, out, device, report)
+        elif stage == "prior":
+            recipe = recipe_from(PriorRecipe, self.config["prior"]["recipe"], max_minutes)
+            train_prior(self.unet, self.text_model, self.tokenizer, self.latents(report), recipe, out, device, report)
+        elif stage == "jscc":
+            train_jscc(self.jscc, self.latents(report), recipe_from(JSCCRecipe, self.config["jscc"]["recipe"], max_minutes), out, device, report)
+        elif stage == "decoder":
+            train_decoder(self.codec(), self.latents(report), recipe_from(DecoderRecipe, self.config["decoder"], max_minutes), self.judges, out, device, report)
+        else:
+            frozen(self.unet.to(device))
+            frozen(self.text_model.to(device))
+            train_refiner(
+                stage, self.control, self.jscc, self.unet, self.codec(), TextEncoder(self.tokenizer, self.text_model), self.latents(report),
+                recipe_from(RefinerRecipe, self.config[stage], max_minutes), self.judges, out, device, report,
+            )  # fmt: skip
+
+    def export(self, models: Path, stage: str) -> Path:
+        """Writes ``models/textguided/<name>`` and ``models/shared/<name>`` in half precision, as trained up to ``stage``."""
+        name = self.config["name"]
+        own, shared = models / "textguided" / name, models / "shared" / name
+        own.mkdir(parents=True, exist_ok=True)
+        shared.mkdir(parents=True, exist_ok=True)
+        (shared / "tokenizer.json").write_bytes((self.out / "tokenizer.json").read_bytes())
+        vae_config = {**self.config["vae"]["model"], "scaling_factor": self.autoencoder.config.scaling_factor}
+        entries: list[tuple[str, str, Path, nn.Module | None, dict[str, Any]]] = [
+            ("vae", "AutoencoderKL", shared, self.autoencoder, vae_config),
+            ("unet", "UNet2DConditionModel", shared, self.unet, self.config["prior"]["unet"]),
+            ("text_encoder", "CLIPTextModel", shared, self.text_model, self.text_config),
+            ("tokenizer", "PreTrainedTokenizerFast", shared, None, {"pad_token": "<|pad|>", "bos_token": "<|start|>", "eos_token": "<|end|>"}),
+            ("control", "LatentControlNet", own, self.control, control_arguments(self.unet)),
+            ("jscc", "RateAdaptiveJSCC", own, self.jscc, self.config["jscc"]["model"]),
+        ]  # fmt: skip
+        components = {}
+        for component, class_name, where, module, arguments in entries:
+            path = where / ("tokenizer.json" if module is None else f"{component}.safetensors")
+            if module is not None:
+                save_file({key: value.detach().half().cpu().contiguous() for key, value in module.state_dict().items()}, path)
+            components[component] = {
+                "class": class_name, "file": str(path.relative_to(models)), "sha256": file_hash(path), "config": arguments,
+            }  # fmt: skip
+        document = {
+            "format": FORMAT, "version": VERSION, "method": "textguided", "name": name,
+            "components": components, "settings": self.config["settings"],
+        }  # fmt: skip
+        (own / "config.json").write_text(json.dumps(document, indent=1) + "\n")
+        return own
+
+
+def train(
+    config_path: Path | None,
+    data: Path,
+    out: Path,
+    metric_weights: Path | None,
+    max_minutes: float | None,
+    resume: bool,
+    device: str,
+    report: Callable[[str], None] = print,
+    stages: tuple[str, ...] = STAGES,
+) -> Path:
+    """Trains every stage that is not finished in ``out`` and writes the preset to ``out/models``.
+
+    Args:
+        max_minutes: for all that is left, shared out between the stages as the recipe's own limits are.
+        resume: continue a run found in ``out``; without it, a non-empty ``out`` is refused.
+
+    Raises:
+        InputError: unusable recipe, data or folder.
+    """
+    config = load_recipe(config_path)
+    if not resume and out.exists() and any(out.iterdir()):
+        raise InputError(f"--out {out}: not empty; pass --resume to continue the run in it, or name a new folder")
+    out.mkdir(parents=True, exist_ok=True)
+    workshop = Workshop(config, data, out, metric_weights, torch.device(device))
+    finished = [stage for stage in STAGES if workshop.restore(stage)]
+    planned = {stage: (config[stage].get("recipe") or config[stage])["schedule"].get("max_minutes", 60) for stage in STAGES}
+    left = [stage for stage in stages if stage not in finished]
+    for stage in left:
+        share = max_minutes * planned[stage] / sum(planned[name] for name in left) if max_minutes else None
+        started = time.monotonic()
+        workshop.run(stage, share, report)
+        workshop.save(stage)
+        report(f"{stage}: finished in {(time.monotonic() - started) / 60:.1f} minutes")
+    return workshop.export(out / "models", "refine")
