@@ -60,7 +60,10 @@ def jpeg2000(picture: Image.Image, ratio: float) -> Coded:
 
 def best_avif(picture: Image.Image, budget: int, speed: int) -> Coded | None:
     """The highest quality that fits in ``budget`` bytes; None if none does."""
-    low, high, best = 0, 100, None
+    best = avif(picture, 0, speed)
+    if best.counted > budget:
+        return None
+    low, high = 1, 100
     while low <= high:
         middle = (low + high) // 2
         coded = avif(picture, middle, speed)
@@ -76,7 +79,7 @@ def best_jpeg2000(picture: Image.Image, budget: int, speed: int) -> Coded | None
     del speed
     raw = 3 * picture.width * picture.height
     low, high, best = math.log(raw / budget) - 1, math.log(raw / budget) + 1, None
-    for _ in range(12):
+    for _ in range(8):
         middle = (low + high) / 2
         coded = jpeg2000(picture, math.exp(middle))
         if coded.counted <= budget:

@@ -83,6 +83,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     photos = photographs(arguments.folder, arguments.limit)
+    if {"own", "wrong"} & set(arguments.prompts) and not all(photo.caption for photo in photos):
+        parser.error(f"{arguments.folder}: the prompts own and wrong need a caption of every image in captions.tsv")
     codec = pipeline.load_codec(arguments.method, arguments.preset, arguments.device)
     rows = Rows(arguments.out, KEY, VALUES)
     settings = itertools.product(

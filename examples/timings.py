@@ -45,7 +45,7 @@ def main() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.cores])
 
     image = str(arguments.image.resolve())
-    program = [sys.executable, "-m", "gencomm_cli.app"]
+    program = [sys.executable, "-c", "from gencomm_cli.app import main; main()"]
     installed = Path(sys.executable).with_name("gencomm")
     if installed.exists():
         program = [str(installed)]

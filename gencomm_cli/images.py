@@ -70,7 +70,7 @@ def _rgb(image: Image) -> Pixels:
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         above = image.convert("RGBA")
         image = pillow.alpha_composite(pillow.new("RGBA", above.size, "white"), above)
-    return np.asarray(image.convert("RGB"))
+    return np.array(image.convert("RGB"))
 
 
 def _grey(values: NDArray[np.float64]) -> Pixels:

@@ -21,7 +21,7 @@ class Component:
     Attributes:
         name: what the method calls it (``vae``, ``unet``, ``jscc``, …).
         class_name: class that is built from ``config`` (``AutoencoderKL``, ``CLIPTextModel``, …).
-        path: its weights (safetensors), or the folder of a pretrained model in diffusers' or transformers' layout; None for a hub id.
+        path: its weights (safetensors), or None for a pretrained model.
         sha256: of the weights file, lower-case hex; empty where the model is pretrained and not pinned.
         config: constructor arguments.
         pretrained: local folder or hub id to load from instead of ``path``, with ``subfolder``.
@@ -119,7 +119,7 @@ def load_config(folder: Path) -> Preset:
     digests = [
         component.sha256 or hashlib.sha256(str(component.pretrained).encode()).hexdigest() for component in components.values()
     ]
-    name = config.get("name") if isinstance(config.get("name"), str) else folder.name
+    name = str(config.get("name", folder.name))
     return Preset(config["method"], name, folder, components, config.get("settings", {}), combined_hash(digests))
 
 
@@ -156,6 +156,4 @@ def verify(preset: Preset) -> None:
     """
     for component in preset.components.values():
         if component.path is not None and file_hash(component.path) != component.sha256:
-            raise ModelMismatch(
-                f"{component.path}: SHA-256 differs from the preset's; the weights are damaged or changed: install or import them again"
-            )
+            raise ModelMismatch(f"{component.path}: SHA-256 differs from the preset's; the weights are damaged: install them again")

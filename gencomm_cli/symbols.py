@@ -264,7 +264,7 @@ def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, dtype: np.dtype[An
         raise InputError(
             f"{entry.filename} claims {int(described[2])} values and holds {(len(content) - start) / dtype.itemsize:g}"
         )
-    return np.frombuffer(content, dtype, offset=start)
+    return np.frombuffer(content, dtype, offset=start).copy()  # a view of bytes would be read-only, which torch dislikes
 
 
 def _parse_json(data: bytes) -> object:

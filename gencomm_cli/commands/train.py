@@ -38,7 +38,8 @@ def train(
         raise InputError(f"--config: there is no file {config}")
     if out.exists() and not out.is_dir():
         raise InputError(f"--out: {out} is not a folder")
+    from gencomm_cli.pipeline import pick_device
     from gencomm_cli.training import textguided
 
-    textguided.train(config, data, out, metric_weights, max_minutes, resume, device, console.say)
+    textguided.train(config, data, out, metric_weights, max_minutes, resume, str(pick_device(device)), console.say)
     console.out(str(out))

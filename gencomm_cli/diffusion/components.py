@@ -18,8 +18,7 @@ from gencomm_cli.presets import Component
 
 
 def _jscc(**config: Any) -> RateAdaptiveJSCC:
-    sizes = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
-    return RateAdaptiveJSCC(JSCCConfig(**sizes))
+    return RateAdaptiveJSCC(JSCCConfig.from_json(config))
 
 
 def _text_model(**config: Any) -> CLIPTextModel:
@@ -58,7 +57,9 @@ def build(component: Component, device: torch.device) -> nn.Module:
             module = loader.from_pretrained(component.pretrained, subfolder=component.subfolder or "", torch_dtype=torch.float32)
         except (OSError, ValueError) as error:
             first = str(error).splitlines()[0]
-            raise InputError(f"component {component.name}: {component.pretrained} does not load ({first}); give a local folder") from None
+            raise InputError(
+                f"component {component.name}: {component.pretrained} does not load ({first}); give a local folder"
+            ) from None
     else:
         assert component.path is not None
         module = BUILDERS[component.class_name](**component.config)  # type: ignore[operator]

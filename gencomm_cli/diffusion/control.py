@@ -1,4 +1,4 @@
-"""The control module over a frozen UNet that textguided and DiffJSCC share: diffusers' ControlNetModel, with a latent as its hint."""
+"""The control module that textguided and DiffJSCC share: diffusers' ControlNetModel over a frozen UNet, a latent as its hint."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def control_arguments(unet: UNet2DConditionModel) -> dict[str, Any]:
 def controlled(
     unet: UNet2DConditionModel, control: LatentControlNet, z_t: Tensor, t: Tensor, text: Tensor, z_c: Tensor, csi: Tensor
 ) -> Tensor:
-    """The frozen UNet's prediction under control: z_t [B, C, H, W], t [B] from 1, text [B, S, D], z_c like z_t, csi [B, CSI_WIDTH]."""
+    """The frozen UNet's prediction under control: z_t, z_c [B, C, H, W], t [B] from 1, text [B, S, D], csi [B, CSI_WIDTH]."""
     down, mid = control(z_t, t - 1, encoder_hidden_states=text, controlnet_cond=z_c, class_labels=csi, return_dict=False)
     out: Tensor = unet(
         z_t, t - 1, encoder_hidden_states=text, down_block_additional_residuals=down, mid_block_additional_residual=mid

@@ -15,6 +15,7 @@ from torch import Tensor
 
 Spacing = Literal["uniform", "quadratic"]
 
+
 @dataclass(frozen=True)
 class StartTable:
     """Warm-start step N_s over CBR and SNR; by default the paper's, by CBR alone (paper 000, section IV-A).

@@ -19,5 +19,3 @@ class TextEncoder(nn.Module):
         tokens = self.tokenizer(prompts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
         out: Tensor = self.model(tokens.input_ids.to(next(self.model.parameters()).device)).last_hidden_state
         return out
-
-

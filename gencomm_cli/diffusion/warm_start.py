@@ -12,6 +12,7 @@ square root; both are corrected here.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Literal
 
@@ -88,7 +89,7 @@ def sample(
     start = steps[0]
     gamma = residual_weight(alpha_bar, start)
     z = alpha_bar[start].sqrt() * z_c + (1 - alpha_bar[start]).sqrt() * noise  # eq. 5
-    for index, (t, following) in enumerate(zip(steps, steps[1:], strict=False)):
+    for index, (t, following) in enumerate(itertools.pairwise(steps)):
         a = alpha_bar[t]
         if parameterization == "paper":
             z_0 = z_c if t == start else clean_from_noise(z, z_c, conditional(z, t), a, gamma)

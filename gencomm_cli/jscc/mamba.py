@@ -12,6 +12,7 @@ channel:
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -200,7 +201,7 @@ class _ModNetMixin(nn.Module):
         width = int(1.5 * dim)
         self.bm_list = nn.ModuleList([_Modulator(width) for _ in range(self.LAYERS)])
         widths = [dim, *[width] * self.LAYERS, dim]
-        self.sm_list = nn.ModuleList([nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False)])
+        self.sm_list = nn.ModuleList([nn.Linear(a, b) for a, b in itertools.pairwise(widths)])
 
     def _modulate(self, x: Tensor, snr_db: float) -> Tensor:
         snr = x.new_full((1, 1), snr_db)

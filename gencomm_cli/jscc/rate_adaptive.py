@@ -10,7 +10,9 @@ that the networks only learn what it cannot do.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +78,12 @@ class JSCCConfig:
     states: int = 4
     expand: float = 1.0
     directions: int = 2
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> JSCCConfig:
+        """From a preset's ``config.json``, where tuples are lists."""
+        sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        return cls(**sizes)
 
     @property
     def factor(self) -> int:

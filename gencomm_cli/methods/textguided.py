@@ -218,7 +218,9 @@ class TextGuided:
         start = options.start_step or self.starts(cbr, float(effective))
         grid = sampling_steps(start, steps, options.spacing or settings.get("spacing", "uniform"))
         block = complex(received.gain[0]) if received.gain is not None and received.gain.size == 1 else 1.0
-        csi = csi_features(effective, torch.tensor([start], device=self.device), torch.tensor([block], dtype=torch.complex64, device=self.device))
+        csi = csi_features(
+            effective, torch.tensor([start], device=self.device), torch.tensor([block], dtype=torch.complex64, device=self.device)
+        )
         guidance = settings.get("guidance_scale", 1.0) if options.guidance_scale is None else options.guidance_scale
         prompt, nothing = self.text([received.prompt or ""]), self.text([""])
 

@@ -48,21 +48,22 @@ def fetch(backbone: str, folder: Path | None, say: Callable[[str], None], source
                 published = response.read()
         except (urllib.error.URLError, OSError) as error:
             raise InputError(f"{url}: cannot be fetched ({error}); name a folder that has it: --metric-weights") from None
-        contents[named / name] = convert(name, published)
+        contents[named / name] = convert(name, published, weights.known_hashes()[name])
     named.mkdir(parents=True, exist_ok=True)
     write_files(contents)
     return list(contents)
 
 
-def convert(name: str, published: bytes) -> bytes:
-    """A published state dict (``.pth``, loaded as tensors only) as the ``.npz`` called ``name``, each array checked.
+def convert(name: str, published: bytes, expected: Mapping[str, str]) -> bytes:
+    """A published state dict (``.pth``, loaded as tensors only) as the ``.npz`` called ``name``.
+
+    Only the arrays in ``expected`` are kept, each checked against its SHA-256 there.
 
     Raises:
         InputError: an array is missing or is not the published one.
     """
     import torch
 
-    expected = weights.known_hashes()[name]
     try:
         state = torch.load(io.BytesIO(published), map_location="cpu", weights_only=True)
         arrays = {key: np.ascontiguousarray(state[key].numpy(), np.float32) for key in expected}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import as_file, files
 
 import numpy as np
@@ -43,6 +43,13 @@ class Code:
     def n(self) -> int:
         return self.k + self.parity_bits
 
+    @cached_property
+    def matrix(self) -> NDArray[np.float64]:
+        """The parity-check matrix [checks, n], in the type whose products are fastest."""
+        matrix = np.zeros((len(self.checks), self.n))
+        np.put_along_axis(matrix, self.checks.astype(np.int64), 1, axis=1)
+        return matrix
+
     def encode(self, messages: Bits) -> Bits:
         """Messages uint8 [words, bits], at most k bits each, to shortened codewords uint8 [words, bits + n - k]."""
         parity = messages.astype(np.int64) @ self.parity[: messages.shape[1]] & 1
@@ -61,16 +68,13 @@ class Code:
         full = np.full((words, self.n), KNOWN_ZERO_LLR)
         full[:, :message_bits] = llr[:, :message_bits].clip(-MAX_LLR, MAX_LLR)
         full[:, self.k :] = llr[:, message_bits:].clip(-MAX_LLR, MAX_LLR)
-        matrix = np.zeros((len(self.checks), self.n), np.int64)
-        np.put_along_axis(matrix, self.checks.astype(np.int64), 1, axis=1)
         decoded = np.empty((words, self.n), np.uint8)
         for word, channel in zip(decoded, full, strict=True):  # one at a time: a batch would go on until its worst word is done
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that it did not converge: the syndrome tells
-                word[:] = pyldpc.decode(matrix, channel / 2, 0.0, ITERATIONS)  # its channel LLR is 2 y / 10**(-snr / 10)
-        unmet = decoded[:, self.checks].sum(axis=2) & 1
-        if unmet.any() or decoded[:, message_bits : self.k].any():
-            return None
+                word[:] = pyldpc.decode(self.matrix, channel / 2, 0.0, ITERATIONS)  # its channel LLR is 2 y / 10**(-snr / 10)
+            if (word[self.checks].sum(axis=1) & 1).any() or word[message_bits : self.k].any():
+                return None
         return decoded[:, :message_bits]
 
 

@@ -100,9 +100,9 @@ def every() -> Iterator[Mode]:
 def choose(bits: int, snr_db: float | None, fading: Fading) -> Mode:
     """The mode for a message of ``bits``: the fewest symbols among those whose threshold is met.
 
-    An unknown SNR is taken as 0 dB and unknown fading as Rayleigh. On block Rayleigh fading losses are unavoidable; the AWGN
-    threshold is kept below the mean SNR by ``BLOCK_MARGIN_DB``. If no threshold is met: four copies of BPSK, with the code that
-    needs the least energy a prompt.
+    An unknown SNR is taken as 0 dB with Rayleigh fading, unknown fading as Rayleigh. On block Rayleigh fading losses are
+    unavoidable; the AWGN threshold is kept below the mean SNR by ``BLOCK_MARGIN_DB``. If no threshold is met: four copies of
+    BPSK, with the code that needs the least energy a prompt.
     """
     snr = 0.0 if snr_db is None else snr_db
     kind: Fading = "rayleigh" if fading == "unknown" or snr_db is None else fading

@@ -105,7 +105,10 @@ def train_decoder(
             decoded = codec.decode((clean + sigma * torch.randn_like(clean)).to(device, memory_format=torch.channels_last)).float()
             mse = (decoded - image).square().mean()
             perceptual = torch.stack([judge(decoded, image).mean() for judge in judges]).mean()
-        return mse + recipe.perceptual * perceptual, {"psnr": float(-10 * mse.detach().log10()), "lpips": float(perceptual.detach())}
+        return mse + recipe.perceptual * perceptual, {
+            "psnr": float(-10 * mse.detach().log10()),
+            "lpips": float(perceptual.detach()),
+        }
 
     fit({"decoder": decoder}, loss, recipe.schedule, out, "decoder", report=report)
     codec.eval().requires_grad_(False)
@@ -114,4 +117,3 @@ def train_decoder(
 def frozen(module: nn.Module) -> nn.Module:
     """The module in evaluation mode, without gradients for its parameters."""
     return module.eval().requires_grad_(False)
-

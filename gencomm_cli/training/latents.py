@@ -17,7 +17,6 @@ from gencomm_cli.diffusion.vae import LatentCodec
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.loop import autocast
 
-
 WINDOW = 256
 BATCH = 16
 

@@ -98,7 +98,11 @@ def fit(
         if progress >= 1:
             done = True
             break
-        rate = schedule.learning_rate * min(1.0, (step + 1) / schedule.warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+        rate = (
+            schedule.learning_rate
+            * min(1.0, (step + 1) / schedule.warmup)
+            * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+        )
         for group in optimizer.param_groups:
             group["lr"] = rate
         value, figures = loss(step, progress)
@@ -114,7 +118,9 @@ def fit(
         for name, figure in {**figures, "loss": float(value.detach()), "norm": float(norm)}.items():
             sums[name] = sums.get(name, 0.0) + figure / log_every
         if step % log_every == 0:
-            line = json.dumps({"step": step, "minutes": round(spent / 60, 2), "lr": round(rate, 6)} | {k: round(v, 5) for k, v in sums.items()})
+            line = json.dumps(
+                {"step": step, "minutes": round(spent / 60, 2), "lr": round(rate, 6)} | {k: round(v, 5) for k, v in sums.items()}
+            )
             with (out / f"{stage}.log").open("a") as log:
                 log.write(line + "\n")
             report(f"{stage}: {line}")

@@ -18,6 +18,8 @@ from gencomm_cli.diffusion.text import TextEncoder
 from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.loop import Schedule, autocast, fit
 
+SPECIAL_TOKENS = {"pad_token": "<|pad|>", "bos_token": "<|start|>", "eos_token": "<|end|>"}
+
 
 @dataclass(frozen=True)
 class PriorRecipe:
@@ -36,15 +38,17 @@ def train_tokenizer(captions: Iterable[str], vocabulary: int = 2048) -> PreTrain
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])  # type: ignore[assignment]
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)  # type: ignore[assignment]
     tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
-    special = ["<|pad|>", "<|start|>", "<|end|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     tokenizer.train_from_iterator(
-        captions, trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+        captions,
+        trainers.BpeTrainer(
+            vocab_size=vocabulary, special_tokens=list(SPECIAL_TOKENS.values()), initial_alphabet=alphabet, show_progress=False
+        ),
     )
     tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
         single="<|start|> $A <|end|>", special_tokens=[("<|start|>", 1), ("<|end|>", 2)]
     )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<|pad|>", bos_token="<|start|>", eos_token="<|end|>")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL_TOKENS)
 
 
 def train_prior(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ def train_refiner(
         module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     jscc.to(device)
 
-    def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
+    def loss(_: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         clean, pixels, captions = latents.crops(recipe.batch, recipe.crop, generator)
         clean = clean.to(device)
         air, cbr = draw(recipe.batch, generator, device), draw_cbr(generator)
@@ -106,9 +107,9 @@ def train_refiner(
                 stop = STEPS - 1 if generator.random() < 0.4 else int(generator.integers(STEPS))
                 z = (alpha_bar[start].sqrt() * coarse + (1 - alpha_bar[start]).sqrt() * noise).detach()
                 with torch.no_grad():
-                    for t, following in zip(grid[:stop], grid[1 : stop + 1], strict=True):
-                        z_0 = clean_from_u(z, predict(z, torch.full_like(starts, t)), alpha_bar[t])
-                        z = ddim_step(z, z_0, alpha_bar[t], alpha_bar[following])
+                    for step, following in itertools.pairwise(grid):
+                        z_0 = clean_from_u(z, predict(z, torch.full_like(starts, step)), alpha_bar[step])
+                        z = ddim_step(z, z_0, alpha_bar[step], alpha_bar[following])
                 t = torch.full_like(starts, grid[stop])
                 a = alpha_bar[t].view(-1, 1, 1, 1)
                 target = (z - a.sqrt() * clean) / (1 - a).sqrt()
@@ -128,7 +129,9 @@ def train_refiner(
             if refining:
                 image = to_tensor(pixels, device)
                 if recipe.parameterization == "paper":
-                    raise ValueError("stage 2 walks the sampler from t = N_s, where an ε-prediction has no ẑ_0; use parameterization u")
+                    raise ValueError(
+                        "stage 2 walks the sampler from t = N_s, where an ε-prediction has no ẑ_0; use parameterization u"
+                    )
                 refined = codec.decode(clean_from_u(z, predicted, a)).float()
                 mse = (refined - image).square().mean()
                 perceptual = torch.stack([judge(refined, image).mean() for judge in judges]).mean()
@@ -145,4 +148,3 @@ def train_refiner(
     fit({"control": control, "jscc": jscc}, loss, recipe.schedule, out, stage, report=report)
     control.eval()
     jscc.eval()
-

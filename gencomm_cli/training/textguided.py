@@ -28,13 +28,18 @@ from gencomm_cli.training.jscc import JSCCRecipe, train_jscc
 from gencomm_cli.training.latent_space import DecoderRecipe, VAERecipe, frozen, train_decoder, train_vae
 from gencomm_cli.training.latents import Latents, compute
 from gencomm_cli.training.loop import Schedule
-from gencomm_cli.training.prior import PriorRecipe, train_prior, train_tokenizer
+from gencomm_cli.training.prior import SPECIAL_TOKENS, PriorRecipe, train_prior, train_tokenizer
 from gencomm_cli.training.refiner import RefinerRecipe, train_refiner
 
 Recipe = TypeVar("Recipe")
 NETWORKS = {
-    "vae": ("vae",), "prior": ("unet", "text_encoder"), "jscc": ("jscc",), "decoder": ("vae",), "control": ("control", "jscc"), "refine": ("control", "jscc"),
-}  # fmt: skip
+    "vae": ("vae",),
+    "prior": ("unet", "text_encoder"),
+    "jscc": ("jscc",),
+    "decoder": ("vae",),
+    "control": ("control", "jscc"),
+    "refine": ("control", "jscc"),
+}
 """What each stage trains, in the order of the stages."""
 
 STAGES = tuple(NETWORKS)
@@ -46,7 +51,9 @@ def recipe_from(kind: type[Recipe], values: dict[str, Any], max_minutes: float |
     unknown = set(values) - {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     if unknown:
         raise InputError(f"--config: unknown key {', '.join(sorted(unknown))} in a {kind.__name__}")
-    built = {key: recipe_from(hints[key], value) if dataclasses.is_dataclass(hints[key]) else value for key, value in values.items()}
+    built = {
+        key: recipe_from(hints[key], value) if dataclasses.is_dataclass(hints[key]) else value for key, value in values.items()
+    }
     recipe = kind(**built)
     if max_minutes is not None and isinstance(getattr(recipe, "schedule", None), Schedule):
         recipe = dataclasses.replace(recipe, schedule=dataclasses.replace(recipe.schedule, max_minutes=max_minutes))  # type: ignore[type-var, attr-defined]
@@ -78,18 +85,18 @@ class Workshop:
         torch.manual_seed(0)
         where = folder(metric_weights)
         if where is None:
-            raise InputError("--metric-weights: training needs LPIPS weights; run `gencomm models get lpips-alex` and lpips-squeeze")
+            raise InputError(
+                "--metric-weights: training needs LPIPS weights; run `gencomm models get lpips-alex` and lpips-squeeze"
+            )
         self.judges = [load_lpips(backbone, where).to(device) for backbone in ("alex", "squeeze")]
         self.photographs = load(data, out / "cache", validation=False)
         self.autoencoder = AutoencoderKL(**config["vae"]["model"])
         self.unet = UNet2DConditionModel(**config["prior"]["unet"])
-        self.jscc = RateAdaptiveJSCC(JSCCConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["jscc"]["model"].items()}))
+        self.jscc = RateAdaptiveJSCC(JSCCConfig.from_json(config["jscc"]["model"]))
         tokenizer_file = out / "tokenizer.json"
         if not tokenizer_file.exists():
             train_tokenizer(self.photographs.captions).backend_tokenizer.save(str(tokenizer_file))
-        self.tokenizer = PreTrainedTokenizerFast(
-            tokenizer_file=str(tokenizer_file), pad_token="<|pad|>", bos_token="<|start|>", eos_token="<|end|>"
-        )
+        self.tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_file), **SPECIAL_TOKENS)
         self.text_config = {**config["prior"]["text"], "vocab_size": len(self.tokenizer)}
         self.text_model = CLIPTextModel(CLIPTextConfig(**self.text_config))
         self._control: LatentControlNet | None = None
@@ -105,7 +112,12 @@ class Workshop:
         """A network by the name it has in a preset."""
         if name == "control":
             return self.control
-        known: dict[str, nn.Module] = {"vae": self.autoencoder, "unet": self.unet, "text_encoder": self.text_model, "jscc": self.jscc}
+        known: dict[str, nn.Module] = {
+            "vae": self.autoencoder,
+            "unet": self.unet,
+            "text_encoder": self.text_model,
+            "jscc": self.jscc,
+        }
         return known[name]
 
     def save(self, stage: str) -> None:
@@ -144,24 +156,48 @@ class Workshop:
         """Trains one stage, whose predecessors are finished."""
         out, device = self.out, self.device
         if stage == "vae":
-            train_vae(self.autoencoder, self.photographs, recipe_from(VAERecipe, self.config["vae"]["recipe"], max_minutes), self.judges, out, device, report)
+            train_vae(
+                self.autoencoder,
+                self.photographs,
+                recipe_from(VAERecipe, self.config["vae"]["recipe"], max_minutes),
+                self.judges,
+                out,
+                device,
+                report,
+            )
         elif stage == "prior":
             recipe = recipe_from(PriorRecipe, self.config["prior"]["recipe"], max_minutes)
             train_prior(self.unet, self.text_model, self.tokenizer, self.latents(report), recipe, out, device, report)
         elif stage == "jscc":
-            train_jscc(self.jscc, self.latents(report), recipe_from(JSCCRecipe, self.config["jscc"]["recipe"], max_minutes), out, device, report)
+            train_jscc(
+                self.jscc,
+                self.latents(report),
+                recipe_from(JSCCRecipe, self.config["jscc"]["recipe"], max_minutes),
+                out,
+                device,
+                report,
+            )
         elif stage == "decoder":
-            train_decoder(self.codec(), self.latents(report), recipe_from(DecoderRecipe, self.config["decoder"], max_minutes), self.judges, out, device, report)
+            train_decoder(
+                self.codec(),
+                self.latents(report),
+                recipe_from(DecoderRecipe, self.config["decoder"], max_minutes),
+                self.judges,
+                out,
+                device,
+                report,
+            )
         else:
             frozen(self.unet.to(device))
             frozen(self.text_model.to(device))
+            text = TextEncoder(self.tokenizer, self.text_model)
             train_refiner(
-                stage, self.control, self.jscc, self.unet, self.codec(), TextEncoder(self.tokenizer, self.text_model), self.latents(report),
+                stage, self.control, self.jscc, self.unet, self.codec(), text, self.latents(report),
                 recipe_from(RefinerRecipe, self.config[stage], max_minutes), self.judges, out, device, report,
             )  # fmt: skip
 
-    def export(self, models: Path, stage: str) -> Path:
-        """Writes ``models/textguided/<name>`` and ``models/shared/<name>`` in half precision, as trained up to ``stage``."""
+    def export(self, models: Path) -> Path:
+        """Writes ``models/textguided/<name>`` and ``models/shared/<name>`` in half precision."""
         name = self.config["name"]
         own, shared = models / "textguided" / name, models / "shared" / name
         own.mkdir(parents=True, exist_ok=True)
@@ -172,7 +208,7 @@ class Workshop:
             ("vae", "AutoencoderKL", shared, self.autoencoder, vae_config),
             ("unet", "UNet2DConditionModel", shared, self.unet, self.config["prior"]["unet"]),
             ("text_encoder", "CLIPTextModel", shared, self.text_model, self.text_config),
-            ("tokenizer", "PreTrainedTokenizerFast", shared, None, {"pad_token": "<|pad|>", "bos_token": "<|start|>", "eos_token": "<|end|>"}),
+            ("tokenizer", "PreTrainedTokenizerFast", shared, None, SPECIAL_TOKENS),
             ("control", "LatentControlNet", own, self.control, control_arguments(self.unet)),
             ("jscc", "RateAdaptiveJSCC", own, self.jscc, self.config["jscc"]["model"]),
         ]  # fmt: skip
@@ -226,4 +262,4 @@ def train(
         workshop.run(stage, share, report)
         workshop.save(stage)
         report(f"{stage}: finished in {(time.monotonic() - started) / 60:.1f} minutes")
-    return workshop.export(out / "models", "refine")
+    return workshop.export(out / "models")

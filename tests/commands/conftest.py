@@ -17,7 +17,7 @@ from gencomm_cli.app import run
 
 Result = subprocess.CompletedProcess[bytes]
 COMMAND = [sys.executable, "-c", "from gencomm_cli.app import main; main()"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"}
 
 
 @pytest.fixture

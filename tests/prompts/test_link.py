@@ -1,6 +1,7 @@
 import dataclasses
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_four_kibibytes_take_several_codewords_under_one_crc() -> None:
     symbols, fmt = transmit_prompt(text, snr_db=20, fading="awgn")
     assert fmt.payload_bits > 20_000
     assert receive_prompt(symbols, None, 0.01, fmt) == text
-    symbols[100:200] = 0.3
+    symbols[5000:10000] = 0.3
     assert receive_prompt(symbols, None, 0.01, fmt) is None
 
 
@@ -65,6 +66,14 @@ def test_symbols_are_of_unit_power_deterministic_and_as_many_as_announced() -> N
     assert 0 < payload_entropy_bits(CAPTION) < 130
 
 
+def test_bits_on_air_are_pinned() -> None:
+    """CRC, code, copies and interleaver: where these bits change, older files cannot be read any more."""
+    text = "a tropical island with palm trees across a calm grey sea under big white clouds"
+    symbols, fmt = transmit_prompt(text, snr_db=3.0, fading="awgn")
+    assert fmt == PromptFormat(112, "r12n288", "qpsk", 1, "gencomm-text-1", 24)
+    assert zlib.crc32((symbols.real < 0).tobytes() + (symbols.imag < 0).tobytes()) == 2081721301
+
+
 def test_unknown_channel_survives_0_db_rayleigh() -> None:
     rng = np.random.default_rng(3)
     symbols, fmt = transmit_prompt(CAPTION, snr_db=None, fading="unknown")
@@ -76,7 +85,7 @@ def test_unknown_channel_survives_0_db_rayleigh() -> None:
 def test_a_lost_prompt_is_known_to_be_lost() -> None:
     rng = np.random.default_rng(4)
     symbols, fmt = transmit_prompt(CAPTION, snr_db=10, fading="awgn")
-    for snr in (-20, 0, 4):
+    for snr in (-20, -10, 0):
         assert receive_prompt(*over_the_air(symbols, "awgn", snr, rng), fmt) is None
     assert receive_prompt(np.zeros_like(symbols), None, 0.1, fmt) is None
     assert receive_prompt(np.ones_like(symbols), None, 0.1, fmt) is None
@@ -117,6 +126,6 @@ def test_arrays_that_do_not_fit_the_format_are_refused() -> None:
 def test_transmitting_imports_nothing_heavy() -> None:
     code = (
         "import sys; from gencomm_cli.prompts.link import transmit_prompt; transmit_prompt('a dog', snr_db=1.0, fading='rayleigh');"
-        "sys.exit(', '.join({'torch', 'pyldpc', 'numba', 'scipy', 'PIL'} & set(sys.modules)))"
+        "assert not {'torch', 'pyldpc', 'numba', 'scipy', 'PIL'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

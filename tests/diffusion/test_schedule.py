@@ -1,0 +1,45 @@
+"""Schedules against diffusers' own, and the grids of steps."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from diffusers.schedulers import DDIMScheduler
+
+from gencomm_cli.diffusion.schedule import StartTable, sampling_steps, scaled_linear
+
+
+def test_stable_diffusions_schedule() -> None:
+    scheduler = DDIMScheduler(1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    ours = scaled_linear().numpy()
+    assert ours[0] == 1
+    assert ours.size == 1001
+    np.testing.assert_allclose(ours[1:], scheduler.alphas_cumprod.numpy(), rtol=2e-5)
+
+
+def test_the_papers_starts_and_their_clamps() -> None:
+    table = StartTable()
+    assert [table(cbr) for cbr in (0.0020, 0.0033, 0.0059, 0.011)] == [600, 500, 400, 300]
+    assert table(0.0001) == 600
+    assert table(0.5) == 300
+    assert 500 < table((0.0020 * 0.0033) ** 0.5) < 600
+
+
+def test_a_start_table_over_snr_interpolates_both_ways() -> None:
+    table = StartTable(cbr=(0.001, 0.01), snr_db=(0.0, 10.0), steps=((600, 400), (300, 100)))
+    assert table(0.001, 5) == 500
+    assert table(0.01, 20) == 100
+    assert table(10**-2.5, 5) == 350
+
+
+@pytest.mark.parametrize(("start", "count"), [(500, 5), (600, 1), (3, 5), (1000, 50)])
+def test_grids_fall_from_the_start_to_zero(start: int, count: int) -> None:
+    for spacing in ("uniform", "quadratic"):
+        steps = sampling_steps(start, count, spacing)  # type: ignore[arg-type]
+        assert steps[0] == start
+        assert steps[-1] == 0
+        assert all(a > b for a, b in itertools.pairwise(steps))
+    assert sampling_steps(500, 5) == [500, 400, 300, 200, 100, 0]
+    assert sampling_steps(500, 5, "quadratic") == [500, 320, 180, 80, 20, 0]

@@ -1,0 +1,94 @@
+"""Tiny but real presets: the same classes as the shipped ones, a few thousand random weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers.models import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import save_file
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+
+from gencomm_cli.diffusion.control import LatentControlNet, control_arguments
+from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
+from gencomm_cli.presets import FORMAT, VERSION, file_hash
+from gencomm_cli.training.prior import SPECIAL_TOKENS, train_tokenizer
+
+VAE = {
+    "in_channels": 12, "out_channels": 12, "latent_channels": 4, "block_out_channels": [8, 8], "norm_num_groups": 4,
+    "down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2, "mid_block_add_attention": False,
+}  # fmt: skip
+UNET = {
+    "in_channels": 4, "out_channels": 4, "block_out_channels": [8, 16], "layers_per_block": 1, "norm_num_groups": 4,
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"], "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
+    "cross_attention_dim": 16, "attention_head_dim": 2,
+}  # fmt: skip
+TEXT = {
+    "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 12,
+    "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
+}  # fmt: skip
+
+
+def randomise(module: nn.Module, seed: int) -> None:
+    """Non-zero weights everywhere, zero-initialised layers included."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    return train_tokenizer(["a red house", "two dogs on grass"] * 4, 300)
+
+
+@pytest.fixture(scope="session")
+def make_preset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """(domain, **settings) → a preset folder."""
+
+    def make(domain: str = "latent", pretrained: bool = False, **settings: Any) -> Path:
+        folder = tmp_path_factory.mktemp("preset")
+        words = tokenizer()
+        words.backend_tokenizer.save(str(folder / "tokenizer.json"))
+        text = {**TEXT, "vocab_size": len(words)}
+        unet = UNet2DConditionModel(**UNET)
+        jscc: dict[str, Any] = {"channels": 4 if domain == "latent" else 3, "code_channels": 16, "dims": [8], "depths": [1]}
+        if domain == "pixel":
+            jscc |= {"dims": [8, 8], "depths": [1, 1]}
+        parts: dict[str, tuple[str, nn.Module, dict[str, Any]]] = {
+            "vae": ("AutoencoderKL", AutoencoderKL(**VAE), VAE),
+            "unet": ("UNet2DConditionModel", unet, UNET),
+            "text_encoder": ("CLIPTextModel", CLIPTextModel(CLIPTextConfig(**text)), text),
+            "control": ("LatentControlNet", LatentControlNet.over(unet), control_arguments(unet)),
+            "jscc": ("RateAdaptiveJSCC", RateAdaptiveJSCC(JSCCConfig.from_json(jscc)), jscc),
+        }
+        components: dict[str, Any] = {
+            "tokenizer": {
+                "class": "PreTrainedTokenizerFast", "file": "tokenizer.json", "config": SPECIAL_TOKENS,
+                "sha256": file_hash(folder / "tokenizer.json"),
+            }
+        }  # fmt: skip
+        for index, (name, (kind, module, config)) in enumerate(parts.items()):
+            randomise(module, index)
+            if pretrained and name in ("vae", "unet", "text_encoder"):
+                module.save_pretrained(folder / "full" / name)  # type: ignore[operator]
+                components[name] = {"class": kind, "pretrained": str(folder / "full"), "subfolder": name}
+                continue
+            save_file(module.state_dict(), folder / f"{name}.safetensors")
+            digest = file_hash(folder / f"{name}.safetensors")
+            components[name] = {"class": kind, "file": f"{name}.safetensors", "sha256": digest, "config": config}
+        if pretrained:
+            words.save_pretrained(folder / "full" / "tokenizer")
+            components["tokenizer"] = {"class": "CLIPTokenizer", "pretrained": str(folder / "full"), "subfolder": "tokenizer"}
+        document = {
+            "format": FORMAT, "version": VERSION, "method": "textguided", "name": "tiny", "components": components,
+            "settings": {"domain": domain, "cbr_range": [0.001, 0.1], **settings},
+        }  # fmt: skip
+        (folder / "config.json").write_text(json.dumps(document))
+        return folder
+
+    return make
