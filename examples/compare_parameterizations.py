@@ -27,7 +27,7 @@ from gencomm_cli.training.latent_space import frozen
 from gencomm_cli.training.latents import window
 from gencomm_cli.training.loop import Schedule
 from gencomm_cli.training.refiner import RefinerRecipe, train_refiner
-from gencomm_cli.training.textguided import Workshop, load_recipe
+from gencomm_cli.training.textguided import Workshop, load_judges, load_recipe
 
 CPU = torch.device("cpu")
 
@@ -67,21 +67,21 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--images", type=int, default=16)
     given = parser.parse_args()
-    shop = Workshop(load_recipe(None), given.data, given.run, given.metric_weights, CPU)
+    shop = Workshop(load_recipe(None), given.data, given.run, load_judges(given.metric_weights, CPU), CPU)
     for stage in ("vae", "prior", "jscc", "decoder"):
         if not shop.restore(stage) and stage != "decoder":
             raise SystemExit(f"error: {given.run}: stage {stage} is not finished there; run `gencomm train textguided` first")
     frozen(shop.unet)
     frozen(shop.text_model)
+    text, latents = TextEncoder(shop.tokenizer, shop.text_model), shop.latents(lambda _: None)
+    shop.jscc.requires_grad_(False)
     recipe = RefinerRecipe(Schedule(given.steps, 5e-4, warmup=20, ema=0.98), latent=0.0)
     print("| predicts | spacing | latent MSE | LPIPS AlexNet | LPIPS SqueezeNet |\n|---|---|---|---|---|")
     for kind in ("u", "paper"):
         control = LatentControlNet.over(shop.unet)
         with tempfile.TemporaryDirectory() as out:
-            train_refiner(
-                kind, control, shop.jscc.requires_grad_(False), shop.unet, shop.codec(), TextEncoder(shop.tokenizer, shop.text_model),
-                shop.latents(lambda _: None), dataclasses.replace(recipe, parameterization=kind), [], Path(out), CPU, lambda _: None,
-            )  # fmt: skip
+            run = dataclasses.replace(recipe, parameterization=kind)
+            train_refiner(kind, control, shop.jscc, shop.unet, shop.codec(), text, latents, run, [], Path(out), CPU, lambda _: None)
         for spacing in ("uniform", "quadratic"):
             figures = score(shop, control, kind, spacing, given.data, given.images)
             print(f"| {kind} | {spacing} | " + " | ".join(f"{value:.3f}" for value in figures) + " |", flush=True)

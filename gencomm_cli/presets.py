@@ -75,6 +75,7 @@ def file_hash(path: Path) -> str:
 
 
 def _component(folder: Path, name: str, entry: Any) -> Component:
+    """One entry of a config; its file lies in the preset's folder, in the models folder around it, or in the shipped one."""
     if not isinstance(entry, dict) or not isinstance(entry.get("class"), str) or not isinstance(entry.get("config", {}), dict):
         raise InputError(f"{folder}/config.json: component {name} needs a class and a config")
     pretrained, file = entry.get("pretrained"), entry.get("file")
@@ -84,13 +85,12 @@ def _component(folder: Path, name: str, entry: Any) -> Component:
         )
     if not isinstance(file, str) or not isinstance(entry.get("sha256"), str):
         raise InputError(f"{folder}/config.json: component {name} needs file and sha256, or pretrained")
-    own, shared = folder / file, models_root() / file
-    path = own if own.is_file() else shared
-    if not any(path.resolve().is_relative_to(root.resolve()) for root in (folder, models_root())):
-        raise InputError(f"{folder}/config.json: component {name} lies outside the preset; name a file in it or in models/")
-    if not path.is_file():
-        raise InputError(f"{folder}/config.json: component {name} is missing ({file})")
-    return Component(name, entry["class"], path, entry["sha256"], entry.get("config", {}))
+    places = [(folder, file), (folder, Path(file).name), (folder.resolve().parent.parent, file), (models_root(), file)]
+    for root, relative in places:
+        path = root / relative
+        if path.is_file() and path.resolve().is_relative_to(root.resolve()):
+            return Component(name, entry["class"], path, entry["sha256"], entry.get("config", {}))
+    raise InputError(f"{folder}/config.json: component {name} ({file}) is neither in the preset's folder nor in its models/ folder")
 
 
 def load_config(folder: Path) -> Preset:

@@ -72,5 +72,5 @@ def decode(
     }
     if original is not None:
         extra["metrics"], extra["coarse_metrics"] = results.measured(original, reception, folder)
-    results.write(reception, target, paths)
+    results.write(reception, target, paths, {})
     results.report(target, paths, reception, extra, json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,15 +39,17 @@ def targets(output: str, samples: int) -> list[Path]:
     return paths
 
 
-def write(reception: Reception, output: str, paths: list[Path]) -> None:
-    """Writes the refined images (the coarse one where there is none), and what samples differ in."""
+def write(reception: Reception, output: str, paths: list[Path], also: Mapping[Path, bytes]) -> None:
+    """Writes the refined images (the coarse one where there is none), what samples differ in, and further files, all or none."""
     pictures = list(reception.refined or (reception.coarse,))
     if output == "-":
+        write_files(also)
         console.write_out(images.encoded(pictures[0]))
         return
     if len(paths) > 1:
         pictures.append(deviation(pictures))
-    write_files({path: images.encoded(picture, path.suffix) for path, picture in zip(paths, pictures, strict=True)})
+    named = {path: images.encoded(picture, path.suffix) for path, picture in zip(paths, pictures, strict=True)}
+    write_files({**also, **named})
 
 
 def deviation(pictures: list[images.Pixels]) -> images.Pixels:

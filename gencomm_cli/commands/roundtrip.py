@@ -58,7 +58,7 @@ def roundtrip(
     """
     from gencomm_cli import console, images, pipeline
     from gencomm_cli.commands import results
-    from gencomm_cli.outputs import check_writable, write_files
+    from gencomm_cli.outputs import check_writable
 
     target = flags.output(output, image, flags.beside(image, ".rx.png"))
     paths = results.targets(target, 1 if coarse else samples)
@@ -106,10 +106,11 @@ def roundtrip(
         "prompt": {"sent": trip.prompt or None, "received": reception.prompt, "ok": reception.prompt_ok},
         "seconds": trip.seconds,
     }
+    also: dict[Path, bytes] = {}
     if compare is not None:
         row = dict(zip(("original", "coarse", "refined"), (pixels, reception.coarse, *reception.refined), strict=False))
-        write_files({compare: images.encoded(images.side_by_side(row), compare.suffix)})
-    results.write(reception, target, paths)
+        also[compare] = images.encoded(images.side_by_side(row), compare.suffix)
+    results.write(reception, target, paths, also)
     results.report(target, paths, reception, extra, json)
 
 

@@ -21,6 +21,14 @@ def train(
         float | None, typer.Option(metavar="M", min=0.0, help="Stop by then, with a finished preset; not given: no limit.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoints in --out.")] = False,
+    stages: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Stages to train, of vae, prior, jscc, decoder, control, refine; not given: all."),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(metavar="PRESET", help="Start from this preset's weights (a name or a folder), not from random ones."),
+    ] = None,
     metric_weights: flags.MetricWeights = None,
     device: flags.Device = "auto",
 ) -> None:
@@ -28,6 +36,7 @@ def train(
 
     \b
     gencomm train textguided --data photos --out runs/mine --max-minutes 120
+    gencomm train textguided --data photos --out runs/more --start nano --stages refine --max-minutes 60
     """
     from gencomm_cli import console
     from gencomm_cli.errors import InputError
@@ -41,5 +50,8 @@ def train(
     from gencomm_cli.pipeline import pick_device
     from gencomm_cli.training import textguided
 
-    textguided.train(config, data, out, metric_weights, max_minutes, resume, str(pick_device(device)), console.say)
+    chosen = stages.split(",") if stages else textguided.STAGES
+    textguided.train(
+        config, data, out, metric_weights, max_minutes, resume, str(pick_device(device)), console.say, stages=chosen, start=start
+    )
     console.out(str(out))

@@ -78,7 +78,7 @@ def sample(
 
     Args:
         z_c, noise: [B, C, H, W].
-        steps: N_s = t_0 > … > t_N = 0.
+        steps: N_s = t_0 > … > t_N; 0 at the end gives z̃_0, a shorter grid the state at its last step.
         conditional: predicts u (or ε, with ``paper``) from z_t, told of z_c and the prompt.
         unconditional: the frozen network's prediction of u; called only where ``guidance`` ≠ 1.
         guidance: ω; 1 is the conditional prediction alone.

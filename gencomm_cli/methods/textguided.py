@@ -88,7 +88,7 @@ class Decoded:
 
 def to_tensor(image: Image, multiple: int, device: torch.device) -> Tensor:
     """uint8 [H, W, 3] → [1, 3, H', W'] in [0, 1], edges repeated up to a multiple of ``multiple``."""
-    x = torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None].float() / 255
+    x = torch.tensor(image, device=device).permute(2, 0, 1)[None].float() / 255
     return F.pad(x, (0, -image.shape[1] % multiple, 0, -image.shape[0] % multiple), mode="replicate")
 
 
@@ -191,8 +191,8 @@ class TextGuided:
             raise InputError(f"--steps {steps}: out of range; 1 to 1000")
         if options.start_step is not None and not 1 <= options.start_step <= 1000:
             raise InputError(f"--start-step {options.start_step}: out of range; 1 to 1000")
-        y = torch.from_numpy(received.symbols).to(self.device)[None]
-        h = None if received.gain is None else torch.from_numpy(received.gain).to(self.device)[None].expand_as(y)
+        y = torch.tensor(received.symbols, device=self.device)[None]
+        h = None if received.gain is None else torch.tensor(received.gain, device=self.device)[None].expand_as(y)
         trust = torch.as_tensor(reliability(h, received.n0), device=self.device).float().expand(y.shape)  # type: ignore[type-var]
         size = self._field_size(received.image_size)
         snr = self._told(received.n0)

@@ -8,6 +8,7 @@ import os
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in expected}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise InputError(f"{path}: not readable as metric weights ({error}); `gencomm models get` fetches them") from None
     for name, array in arrays.items():
         if array_hash(array) != expected[name]:

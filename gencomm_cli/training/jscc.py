@@ -51,11 +51,14 @@ def train_jscc(
     out: Path,
     device: torch.device,
     report: Callable[[str], None] = print,
+    *,
+    linear: bool = True,
 ) -> None:
-    """Trains in place."""
+    """Trains in place; ``linear`` sets the linear codec to the optimum first."""
     generator = np.random.default_rng(recipe.seed)
     torch.manual_seed(recipe.seed)
-    jscc.start_linear(*token_statistics(latents, jscc.config.factor, generator))
+    if linear:
+        jscc.start_linear(*token_statistics(latents, jscc.config.factor, generator))
     jscc.to(device).train()
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:

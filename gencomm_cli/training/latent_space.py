@@ -81,6 +81,12 @@ class DecoderRecipe:
     seed: int = 5
 
 
+def decoder_of(codec: LatentCodec) -> nn.ModuleDict:
+    """The decoder's half of a VAE, ready to train."""
+    half = nn.ModuleDict({"decoder": codec.autoencoder.decoder, "post_quant_conv": codec.autoencoder.post_quant_conv})
+    return half.requires_grad_(True).train()
+
+
 def train_decoder(
     codec: LatentCodec,
     latents: Latents,
@@ -92,8 +98,7 @@ def train_decoder(
 ) -> None:
     """Trains the decoder in place."""
     codec.to(device, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
-    decoder = nn.ModuleDict({"decoder": codec.autoencoder.decoder, "post_quant_conv": codec.autoencoder.post_quant_conv})
-    decoder.requires_grad_(True).train()
+    decoder = decoder_of(codec)
     generator = np.random.default_rng(recipe.seed)
     torch.manual_seed(recipe.seed)
 

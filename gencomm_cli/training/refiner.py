@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +9,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers.models import UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from gencomm_cli.diffusion.control import LatentControlNet, controlled, csi_features
 from gencomm_cli.diffusion.schedule import StartTable, sampling_steps, scaled_linear
 from gencomm_cli.diffusion.text import TextEncoder
 from gencomm_cli.diffusion.vae import LatentCodec
-from gencomm_cli.diffusion.warm_start import Parameterization, clean_from_u, ddim_step, diffuse
+from gencomm_cli.diffusion.warm_start import Parameterization, clean_from_u, diffuse, sample
 from gencomm_cli.jscc.rate_adaptive import RateAdaptiveJSCC
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.training.air import draw, draw_cbr, send
 from gencomm_cli.training.data import to_tensor
 from gencomm_cli.training.jscc import code_reals, symbols_for
+from gencomm_cli.training.latent_space import decoder_of
 from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.loop import Schedule, autocast, fit
 
@@ -36,7 +36,9 @@ class RefinerRecipe:
     Attributes:
         diffusion, latent, pixel, perceptual: weights of the terms; ``pixel`` = ``perceptual`` = 0 is stage 1.
         parameterization: what the network predicts: u, or the paper's ε.
-        coarse: weight of MSE(s, D(z_c)), so that the coarse image stays a good picture too.
+        coarse: weight of MSE(s, D(z_c)) on a quarter of the batch, so that the coarse image stays a good picture too.
+        decoder: train the VAE's decoder along. The paper freezes it; a small decoder that saw an hour's training gains from meeting
+            the latents it will have to decode. The same terms on clean latents (another quarter) keep it a decoder of the VAE.
         drop: share of prompts replaced by the empty one.
     """
 
@@ -48,6 +50,7 @@ class RefinerRecipe:
     pixel: float = 0.0
     perceptual: float = 0.0
     coarse: float = 0.0
+    decoder: bool = False
     drop: float = 0.1
     parameterization: Parameterization = "u"
     seed: int = 3
@@ -67,7 +70,7 @@ def train_refiner(
     device: torch.device,
     report: Callable[[str], None] = print,
 ) -> None:
-    """Trains control module and JSCC in place; UNet, VAE and text encoder stay frozen.
+    """Trains control module and JSCC (and the VAE's decoder, if asked) in place; UNet, encoder and text encoder stay frozen.
 
     Stage 1 draws t uniformly in 1 … N_s. Stage 2 walks the sampler's own grid without gradient to a random step and takes the
     losses there, so that the network learns on the states it will meet; the target is then the u that leads from the state
@@ -105,11 +108,7 @@ def train_refiner(
             if refining:
                 grid = sampling_steps(start, STEPS)
                 stop = STEPS - 1 if generator.random() < 0.4 else int(generator.integers(STEPS))
-                z = (alpha_bar[start].sqrt() * coarse + (1 - alpha_bar[start]).sqrt() * noise).detach()
-                with torch.no_grad():
-                    for step, following in itertools.pairwise(grid):
-                        z_0 = clean_from_u(z, predict(z, torch.full_like(starts, step)), alpha_bar[step])
-                        z = ddim_step(z, z_0, alpha_bar[step], alpha_bar[following])
+                z = sample(coarse, noise, grid[: stop + 1], alpha_bar, lambda z, t: predict(z, torch.full_like(starts, t)))
                 t = torch.full_like(starts, grid[stop])
                 a = alpha_bar[t].view(-1, 1, 1, 1)
                 target = (z - a.sqrt() * clean) / (1 - a).sqrt()
@@ -132,19 +131,27 @@ def train_refiner(
                     raise ValueError(
                         "stage 2 walks the sampler from t = N_s, where an ε-prediction has no ẑ_0; use parameterization u"
                     )
-                refined = codec.decode(clean_from_u(z, predicted, a)).float()
-                mse = (refined - image).square().mean()
-                perceptual = torch.stack([judge(refined, image).mean() for judge in judges]).mean()
-                total = total + recipe.pixel * mse + recipe.perceptual * perceptual
-                figures |= {"psnr": float(-10 * mse.detach().log10()), "lpips": float(perceptual.detach())}
-                if recipe.coarse:
-                    coarse_mse = (codec.decode(coarse).float() - image).square().mean()
-                    total = total + recipe.coarse * coarse_mse
-                    figures["coarse_psnr"] = float(-10 * coarse_mse.detach().log10())
+                quarter = max(1, recipe.batch // 4)
+                fields = [clean_from_u(z, predicted, a), coarse[:quarter]] + ([clean[-quarter:]] if recipe.decoder else [])
+                pictures = codec.decode(torch.cat(fields)).float().split([len(field) for field in fields])
+                seen = [pictures[0], *pictures[2:]]
+                wanted = [image, image[-quarter:]][: len(seen)]
+                mse = torch.stack([(a - b).square().mean() for a, b in zip(seen, wanted, strict=True)])
+                perceptual = torch.stack(
+                    [judge(a, b).mean() for a, b in zip(seen, wanted, strict=True) for judge in judges]
+                ).view(len(seen), -1).mean(1)  # fmt: skip
+                coarse_mse = (pictures[1] - image[:quarter]).square().mean()
+                total = total + recipe.pixel * mse.mean() + recipe.perceptual * perceptual.mean() + recipe.coarse * coarse_mse
+                figures |= {"psnr": float(-10 * mse[0].detach().log10()), "lpips": float(perceptual[0].detach())}
+                figures["coarse_psnr"] = float(-10 * coarse_mse.detach().log10())
         return total, figures
 
     control.train()
     jscc.train()
-    fit({"control": control, "jscc": jscc}, loss, recipe.schedule, out, stage, report=report)
+    modules: dict[str, nn.Module] = {"control": control, "jscc": jscc}
+    if recipe.decoder:
+        modules["decoder"] = decoder_of(codec)
+    fit(modules, loss, recipe.schedule, out, stage, report=report)
     control.eval()
     jscc.eval()
+    codec.eval().requires_grad_(False)

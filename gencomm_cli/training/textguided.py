@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -16,13 +16,15 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
+from gencomm_cli.diffusion.components import build
 from gencomm_cli.diffusion.control import LatentControlNet, control_arguments
 from gencomm_cli.diffusion.text import TextEncoder
 from gencomm_cli.diffusion.vae import LatentCodec
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
+from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.metrics.weights import folder, load_lpips
-from gencomm_cli.presets import FORMAT, VERSION, file_hash
+from gencomm_cli.presets import FORMAT, VERSION, Preset, file_hash, find, verify
 from gencomm_cli.training.data import load
 from gencomm_cli.training.jscc import JSCCRecipe, train_jscc
 from gencomm_cli.training.latent_space import DecoderRecipe, VAERecipe, frozen, train_decoder, train_vae
@@ -38,7 +40,7 @@ NETWORKS = {
     "jscc": ("jscc",),
     "decoder": ("vae",),
     "control": ("control", "jscc"),
-    "refine": ("control", "jscc"),
+    "refine": ("control", "jscc", "vae"),
 }
 """What each stage trains, in the order of the stages."""
 
@@ -77,18 +79,24 @@ def load_recipe(path: Path | None) -> dict[str, Any]:
     return config  # type: ignore[no-any-return]
 
 
+def load_judges(metric_weights: Path | None, device: torch.device) -> list[LPIPS]:
+    """Both LPIPS backbones: trained against one alone, a network learns to game it.
+
+    Raises:
+        InputError: their weights are not at hand.
+    """
+    where = folder(metric_weights)
+    if where is None:
+        raise InputError("--metric-weights: training needs LPIPS weights; run `gencomm models get lpips-alex` and lpips-squeeze")
+    return [load_lpips(backbone, where).to(device) for backbone in ("alex", "squeeze")]
+
+
 class Workshop:
     """The networks of one run, built from the recipe, trained stage by stage; finished stages are loaded from ``out``."""
 
-    def __init__(self, config: dict[str, Any], data: Path, out: Path, metric_weights: Path | None, device: torch.device) -> None:
-        self.config, self.out, self.device = config, out, device
+    def __init__(self, config: dict[str, Any], data: Path, out: Path, judges: list[LPIPS], device: torch.device) -> None:
+        self.config, self.out, self.judges, self.device = config, out, judges, device
         torch.manual_seed(0)
-        where = folder(metric_weights)
-        if where is None:
-            raise InputError(
-                "--metric-weights: training needs LPIPS weights; run `gencomm models get lpips-alex` and lpips-squeeze"
-            )
-        self.judges = [load_lpips(backbone, where).to(device) for backbone in ("alex", "squeeze")]
         self.photographs = load(data, out / "cache", validation=False)
         self.autoencoder = AutoencoderKL(**config["vae"]["model"])
         self.unet = UNet2DConditionModel(**config["prior"]["unet"])
@@ -100,6 +108,7 @@ class Workshop:
         self.text_config = {**config["prior"]["text"], "vocab_size": len(self.tokenizer)}
         self.text_model = CLIPTextModel(CLIPTextConfig(**self.text_config))
         self._control: LatentControlNet | None = None
+        self.started = False
 
     @property
     def control(self) -> LatentControlNet:
@@ -119,6 +128,18 @@ class Workshop:
             "jscc": self.jscc,
         }
         return known[name]
+
+    def start_from(self, preset: Preset) -> None:
+        """Takes every network's weights, and the tokeniser they were trained with, from a preset of the same sizes."""
+        verify(preset)
+        for name in ("vae", "unet", "text_encoder", "control", "jscc"):
+            built = build(preset.components[name], torch.device("cpu"))
+            self.module(name).load_state_dict(built.state_dict())
+        self.autoencoder.register_to_config(scaling_factor=preset.components["vae"].config["scaling_factor"])
+        path = preset.components["tokenizer"].path
+        if path is None or path.read_bytes() != (self.out / "tokenizer.json").read_bytes():
+            raise InputError(f"--start {preset.name}: its tokeniser differs from the one in {self.out}; name a new --out")
+        self.started = True
 
     def save(self, stage: str) -> None:
         """Keeps a finished stage's averaged weights as ``<stage>.<network>.safetensors`` in float32."""
@@ -217,6 +238,7 @@ class Workshop:
             path = where / ("tokenizer.json" if module is None else f"{component}.safetensors")
             if module is not None:
                 save_file({key: value.detach().half().cpu().contiguous() for key, value in module.state_dict().items()}, path)
+                path.chmod(0o644)  # safetensors writes 0600, which a wheel would keep
             components[component] = {
                 "class": class_name, "file": str(path.relative_to(models)), "sha256": file_hash(path), "config": arguments,
             }  # fmt: skip
@@ -237,11 +259,14 @@ def train(
     resume: bool,
     device: str,
     report: Callable[[str], None] = print,
-    stages: tuple[str, ...] = STAGES,
+    stages: Sequence[str] = STAGES,
+    start: str | None = None,
 ) -> Path:
     """Trains every stage that is not finished in ``out`` and writes the preset to ``out/models``.
 
     Args:
+        stages: which of them to train; the others are taken from ``out`` or ``start``.
+        start: preset (name or folder) whose weights every network starts from, instead of from random ones.
         max_minutes: for all that is left, shared out between the stages as the recipe's own limits are.
         resume: continue a run found in ``out``; without it, a non-empty ``out`` is refused.
 
@@ -252,10 +277,18 @@ def train(
     if not resume and out.exists() and any(out.iterdir()):
         raise InputError(f"--out {out}: not empty; pass --resume to continue the run in it, or name a new folder")
     out.mkdir(parents=True, exist_ok=True)
-    workshop = Workshop(config, data, out, metric_weights, torch.device(device))
+    if start is not None and not (out / "tokenizer.json").exists():
+        words = find("textguided", start).components["tokenizer"].path
+        if words is not None:
+            (out / "tokenizer.json").write_bytes(words.read_bytes())
+    workshop = Workshop(config, data, out, load_judges(metric_weights, torch.device(device)), torch.device(device))
+    if unknown := set(stages) - set(STAGES):
+        raise InputError(f"--stages: there is no {', '.join(sorted(unknown))}; there is: {', '.join(STAGES)}")
+    if start is not None:
+        workshop.start_from(find("textguided", start))
     finished = [stage for stage in STAGES if workshop.restore(stage)]
     planned = {stage: (config[stage].get("recipe") or config[stage])["schedule"].get("max_minutes", 60) for stage in STAGES}
-    left = [stage for stage in stages if stage not in finished]
+    left = [stage for stage in STAGES if stage in stages and stage not in finished]
     for stage in left:
         share = max_minutes * planned[stage] / sum(planned[name] for name in left) if max_minutes else None
         started = time.monotonic()

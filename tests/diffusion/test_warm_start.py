@@ -60,6 +60,19 @@ def test_an_oracle_network_recovers_the_source(
     assert torch.allclose(out, z_0, atol=1e-9)
 
 
+def test_a_shorter_grid_ends_in_the_state_of_its_last_step() -> None:
+    z_0, z_c, noise = fields()
+    starts = torch.tensor([START, START])
+
+    def oracle(z: Tensor, t: int) -> Tensor:
+        return (z - ALPHA_BAR[t].sqrt() * z_0) / (1 - ALPHA_BAR[t]).sqrt()
+
+    grid = sampling_steps(START, 5)
+    for stop in range(5):
+        expected, _ = diffuse(z_0, z_c, noise, torch.tensor([grid[stop]] * 2), starts, ALPHA_BAR)
+        assert torch.allclose(sample(z_c, noise, grid[: stop + 1], ALPHA_BAR, oracle), expected)
+
+
 def test_many_steps_sample_an_analytic_gaussian() -> None:
     """z_0 ~ N(m, s²) with z_c = m known exactly: E[u | z_t] is affine, so the sampler's law is known and tends to the true one."""
     mean, deviation = 0.7, 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +15,13 @@ from PIL import Image
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from gencomm_cli import presets
 from gencomm_cli.diffusion.control import LatentControlNet
 from gencomm_cli.diffusion.text import TextEncoder
 from gencomm_cli.diffusion.vae import LatentCodec, kl_divergence
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
+from gencomm_cli.methods import load_method
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.training.air import Air, draw, draw_cbr, send
 from gencomm_cli.training.data import Photographs, is_validation, load
@@ -28,7 +31,7 @@ from gencomm_cli.training.latents import WINDOW, Latents, compute, window
 from gencomm_cli.training.loop import Schedule, fit
 from gencomm_cli.training.prior import PriorRecipe, train_prior, train_tokenizer
 from gencomm_cli.training.refiner import RefinerRecipe, train_refiner
-from gencomm_cli.training.textguided import load_recipe, recipe_from, train
+from gencomm_cli.training.textguided import STAGES, Workshop, load_recipe, recipe_from, train
 from tests.methods.conftest import TEXT, UNET, VAE
 
 CPU = torch.device("cpu")
@@ -159,13 +162,54 @@ def test_prior_jscc_and_both_refining_stages_learn(latents: Latents, tmp_path: P
     for stage, recipe in {
         "control": RefinerRecipe(schedule(50), batch=2),
         "paper": RefinerRecipe(schedule(50), batch=2, parameterization="paper"),
-        "refine": RefinerRecipe(schedule(50), batch=2, diffusion=0.1, pixel=10.0, perceptual=1.0, coarse=1.0),
+        "refine": RefinerRecipe(schedule(50), batch=2, diffusion=0.1, pixel=10.0, perceptual=1.0, coarse=1.0, decoder=True),
     }.items():
         weights = [p.clone() for p in (*control.parameters(), *jscc.parameters())]
         train_refiner(stage, control, jscc, unet, codec, text, latents, recipe, judges, tmp_path, CPU, quiet)
         assert np.isfinite(losses(tmp_path, stage)).all()
         assert any(not torch.equal(a, b) for a, b in zip(weights, (*control.parameters(), *jscc.parameters()), strict=True))
     assert all(torch.equal(a, b) for a, b in zip(before, unet.parameters(), strict=True))  # frozen
+
+
+@pytest.fixture
+def tiny_recipe() -> dict[str, Any]:
+    brief = {"steps": 3, "learning_rate": 1e-3}
+    refiner = {"schedule": brief, "batch": 2, "crop": 8}
+    return {
+        "name": "tiny", "settings": {"domain": "latent", "cbr_range": [0.001, 0.1]},
+        "vae": {"model": VAE | {"scaling_factor": 1.0}, "recipe": {"schedule": brief, "batch": 2, "crop": 32}},
+        "prior": {"unet": UNET, "text": TEXT, "recipe": {"schedule": brief, "batch": 2, "crop": 8}},
+        "jscc": {
+            "model": {"channels": 4, "code_channels": 16, "dims": [8], "depths": [1]},
+            "recipe": {"schedule": brief, "batch": 2, "crop": 8},
+        },
+        "decoder": {"schedule": brief, "batch": 2, "crop": 8},
+        "control": refiner, "refine": refiner | {"pixel": 10.0, "perceptual": 1.0, "coarse": 1.0, "decoder": True},
+    }  # fmt: skip
+
+
+def test_from_photographs_to_a_preset_and_on_from_there(
+    photographs: Photographs, tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "run"
+    data.mkdir()
+    out.mkdir()
+    for index, name in enumerate(photographs.names):
+        Image.fromarray(photographs.image(index)).save(data / name)
+    judges = [LPIPS("alex").eval().requires_grad_(False)]
+    shop = Workshop(tiny_recipe, data, out, judges, CPU)
+    for stage in STAGES:
+        assert not shop.restore(stage)
+        shop.run(stage, None, quiet)
+        shop.save(stage)
+    preset = presets.find("textguided", str(shop.export(tmp_path / "models")))
+    method = load_method(preset, CPU)
+    assert method.encode(np.zeros((20, 30, 3), np.uint8), 12, snr_db=None).shape == (12,)
+    again = Workshop(tiny_recipe, data, out, judges, CPU)
+    assert all(again.restore(stage) for stage in STAGES)
+    again.start_from(preset)
+    for ours, theirs in zip(shop.jscc.parameters(), again.jscc.parameters(), strict=True):
+        assert torch.equal(ours.half().float(), theirs)
 
 
 def quadratic(out: Path, steps: int, max_minutes: float = 0.0) -> nn.Linear:
