@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from diffusers.models import AutoencoderKL
 from torch import Tensor, nn
+
+Domain = Literal["latent", "pixel"]
+"""What the JSCC sends: the latent (the paper's proposal), or the image itself (its other variant)."""
 
 
 class LatentCodec(nn.Module):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -29,14 +29,13 @@ from gencomm_cli.diffusion.components import build, build_tokenizer
 from gencomm_cli.diffusion.control import LatentControlNet, controlled, csi_features
 from gencomm_cli.diffusion.schedule import Spacing, StartTable, sampling_steps, scaled_linear
 from gencomm_cli.diffusion.text import TextEncoder
-from gencomm_cli.diffusion.vae import LatentCodec
+from gencomm_cli.diffusion.vae import Domain, LatentCodec
 from gencomm_cli.diffusion.warm_start import Parameterization, sample
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.jscc.rate_adaptive import RateAdaptiveJSCC
 from gencomm_cli.presets import Preset, verify
 from gencomm_cli.seeds import torch_normal
 
-Domain = Literal["latent", "pixel"]
 Image = NDArray[np.uint8]
 
 SNR_RANGE = (-10.0, 30.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.loop import Schedule, autocast, fit
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,6 @@ def train_decoder(
     codec.eval().requires_grad_(False)
 
 
-def frozen(module: nn.Module) -> nn.Module:
+def frozen(module: Module) -> Module:
     """The module in evaluation mode, without gradients for its parameters."""
     return module.eval().requires_grad_(False)

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from gencomm_cli.diffusion.control import LatentControlNet, controlled, csi_features
 from gencomm_cli.diffusion.schedule import StartTable, sampling_steps, scaled_linear
 from gencomm_cli.diffusion.text import TextEncoder
-from gencomm_cli.diffusion.vae import LatentCodec
+from gencomm_cli.diffusion.vae import Domain, LatentCodec
 from gencomm_cli.diffusion.warm_start import Parameterization, clean_from_u, diffuse, sample
 from gencomm_cli.jscc.rate_adaptive import RateAdaptiveJSCC
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.training.air import draw, draw_cbr, send
+from gencomm_cli.training.air import draw, draw_cbr
 from gencomm_cli.training.data import to_tensor
-from gencomm_cli.training.jscc import code_reals, symbols_for
+from gencomm_cli.training.jscc import through_air
 from gencomm_cli.training.latent_space import decoder_of
 from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.loop import Schedule, autocast, fit
@@ -69,6 +69,8 @@ def train_refiner(
     out: Path,
     device: torch.device,
     report: Callable[[str], None] = print,
+    *,
+    domain: Domain = "latent",
 ) -> None:
     """Trains control module and JSCC (and the VAE's decoder, if asked) in place; UNet, encoder and text encoder stay frozen.
 
@@ -86,16 +88,15 @@ def train_refiner(
 
     def loss(_: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         clean, pixels, captions = latents.crops(recipe.batch, recipe.crop, generator)
-        clean = clean.to(device)
+        clean, image = clean.to(device), to_tensor(pixels, device)
         air, cbr = draw(recipe.batch, generator, device), draw_cbr(generator)
-        count = symbols_for(cbr, recipe.crop**2, latents.factor, code_reals(jscc, recipe.crop, recipe.crop))
         start = StartTable()(cbr) if generator.random() < 0.7 else int(generator.integers(150, 601))
         starts = torch.full((recipe.batch,), start, device=device)
         captions = ["" if generator.random() < recipe.drop else caption for caption in captions]
         with autocast(device):
-            symbols = jscc.encode(clean, count, air.told)
-            equalised, trust, gain = send(symbols, air)
-            coarse = jscc.decode(equalised, trust, (recipe.crop, recipe.crop), air.snr_db).float()
+            field = clean if domain == "latent" else image
+            decoded, trust, gain = through_air(jscc, field, 3 * pixels[0, :, :, 0].size, cbr, air)
+            coarse = decoded if domain == "latent" else codec.encode(decoded.clamp(0, 1)).float()
             with torch.no_grad():
                 prompt = text(captions)
             mean_trust = trust.mean(1).clamp(1e-4, 1 - 1e-4)
@@ -126,7 +127,6 @@ def train_refiner(
             total = recipe.diffusion * diffusion + recipe.latent * latent
             figures = {"diffusion": float(diffusion.detach()), "latent": float(latent.detach())}
             if refining:
-                image = to_tensor(pixels, device)
                 if recipe.parameterization == "paper":
                     raise ValueError(
                         "stage 2 walks the sampler from t = N_s, where an ε-prediction has no ẑ_0; use parameterization u"

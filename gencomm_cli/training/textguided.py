@@ -19,7 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 from gencomm_cli.diffusion.components import build
 from gencomm_cli.diffusion.control import LatentControlNet, control_arguments
 from gencomm_cli.diffusion.text import TextEncoder
-from gencomm_cli.diffusion.vae import LatentCodec
+from gencomm_cli.diffusion.vae import Domain, LatentCodec
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.metrics.lpips import LPIPS
@@ -109,6 +109,7 @@ class Workshop:
         self.text_model = CLIPTextModel(CLIPTextConfig(**self.text_config))
         self._control: LatentControlNet | None = None
         self.started = False
+        self.domain: Domain = config["settings"].get("domain", "latent")
 
     @property
     def control(self) -> LatentControlNet:
@@ -175,47 +176,36 @@ class Workshop:
 
     def run(self, stage: str, max_minutes: float | None, report: Callable[[str], None]) -> None:
         """Trains one stage, whose predecessors are finished."""
-        out, device = self.out, self.device
+        config, run = self.config[stage], (self.out, self.device, report)
         if stage == "vae":
-            train_vae(
-                self.autoencoder,
-                self.photographs,
-                recipe_from(VAERecipe, self.config["vae"]["recipe"], max_minutes),
-                self.judges,
-                out,
-                device,
-                report,
-            )
-        elif stage == "prior":
-            recipe = recipe_from(PriorRecipe, self.config["prior"]["recipe"], max_minutes)
-            train_prior(self.unet, self.text_model, self.tokenizer, self.latents(report), recipe, out, device, report)
+            train_vae(self.autoencoder, self.photographs, recipe_from(VAERecipe, config["recipe"], max_minutes), self.judges, *run)
+            return
+        latents = self.latents(report)
+        if stage == "prior":
+            recipe = recipe_from(PriorRecipe, config["recipe"], max_minutes)
+            train_prior(self.unet, self.text_model, self.tokenizer, latents, recipe, *run)
         elif stage == "jscc":
-            train_jscc(
-                self.jscc,
-                self.latents(report),
-                recipe_from(JSCCRecipe, self.config["jscc"]["recipe"], max_minutes),
-                out,
-                device,
-                report,
-            )
+            jscc_recipe = recipe_from(JSCCRecipe, config["recipe"], max_minutes)
+            train_jscc(self.jscc, latents, jscc_recipe, *run, domain=self.domain, linear=not self.started)
         elif stage == "decoder":
-            train_decoder(
-                self.codec(),
-                self.latents(report),
-                recipe_from(DecoderRecipe, self.config["decoder"], max_minutes),
-                self.judges,
-                out,
-                device,
-                report,
-            )
+            train_decoder(self.codec(), latents, recipe_from(DecoderRecipe, config, max_minutes), self.judges, *run)
         else:
-            frozen(self.unet.to(device))
-            frozen(self.text_model.to(device))
-            text = TextEncoder(self.tokenizer, self.text_model)
+            frozen(self.unet.to(self.device))
+            text = TextEncoder(self.tokenizer, frozen(self.text_model.to(self.device)))
+            refiner = recipe_from(RefinerRecipe, config, max_minutes)
             train_refiner(
-                stage, self.control, self.jscc, self.unet, self.codec(), text, self.latents(report),
-                recipe_from(RefinerRecipe, self.config[stage], max_minutes), self.judges, out, device, report,
-            )  # fmt: skip
+                stage,
+                self.control,
+                self.jscc,
+                self.unet,
+                self.codec(),
+                text,
+                latents,
+                refiner,
+                self.judges,
+                *run,
+                domain=self.domain,
+            )
 
     def export(self, models: Path) -> Path:
         """Writes ``models/textguided/<name>`` and ``models/shared/<name>`` in half precision."""

@@ -188,9 +188,13 @@ def tiny_recipe() -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("domain", ["latent", "pixel"])
 def test_from_photographs_to_a_preset_and_on_from_there(
-    photographs: Photographs, tiny_recipe: dict[str, Any], tmp_path: Path
+    photographs: Photographs, tiny_recipe: dict[str, Any], tmp_path: Path, domain: str
 ) -> None:
+    tiny_recipe["settings"]["domain"] = domain
+    if domain == "pixel":
+        tiny_recipe["jscc"]["model"] |= {"channels": 3, "dims": [8, 8], "depths": [1, 1]}
     data, out = tmp_path / "data", tmp_path / "run"
     data.mkdir()
     out.mkdir()
