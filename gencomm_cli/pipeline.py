@@ -92,12 +92,13 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def load_codec(method: str, preset: str, device: str, *, weights_sha256: str | None = None) -> Codec:
+def load_codec(method: str, preset: str, device: str, *, weights_sha256: str | None = None, domain: str | None = None) -> Codec:
     """Finds, verifies and loads a method's weights.
 
     Args:
         preset: a preset's name, or its folder.
         weights_sha256: the weights that a received file names, if there is one.
+        domain: ``latent`` or ``pixel``, if the user insists on one.
 
     Raises:
         InputError: no such method, preset or device.
@@ -112,6 +113,11 @@ def load_codec(method: str, preset: str, device: str, *, weights_sha256: str | N
         raise ModelMismatch(
             f"{method}/{found.name}: the file was made with other weights ({str(weights_sha256)[:12]}… instead of "
             f"{found.weights_sha256[:12]}…); give the preset that made it with --preset"
+        )
+    trained_for = found.settings.get("domain", "latent")
+    if domain not in (None, trained_for):
+        raise InputError(
+            f"--domain {domain}: {method}/{found.name} sends the {trained_for}; give a preset trained for {domain} with --preset"
         )
     return Codec(load_method(found, pick_device(device)), found)
 

@@ -16,6 +16,7 @@ def encode(
     ] = None,
     method: flags.Method = "textguided",
     preset: flags.Preset = "nano",
+    domain: flags.Domain = None,
     cbr: flags.Cbr = None,
     cbr_total: flags.CbrTotal = None,
     cbr_strict: flags.CbrStrict = False,
@@ -49,7 +50,7 @@ def encode(
         device=device,
     )
     pixels = read_image(flags.source(image))
-    codec = pipeline.load_codec(method, preset, device)
+    codec = pipeline.load_codec(method, preset, device, domain=domain)
     file, sent_prompt = pipeline.encode(pixels, codec, options, console.say)
     flags.write(target, symbols.to_bytes(file))
     if json:

@@ -25,6 +25,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Seed of everything random here.")]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Where the networks run.")]
 Preset = Annotated[str, typer.Option(metavar="NAME|FOLDER", help="Weights: a shipped preset or a folder (`gencomm models list`).")]
+Domain = Annotated[
+    Literal["latent", "pixel"] | None,
+    typer.Option(metavar="latent|pixel", help="Insist on a preset that sends latents or pixels; not given: either. nano: latent."),
+]
 Method = Annotated[str, typer.Option(metavar="METHOD", help="Method of sending: textguided.")]
 Cbr = Annotated[
     float | None,

@@ -22,6 +22,7 @@ def roundtrip(
     ] = None,
     method: flags.Method = "textguided",
     preset: flags.Preset = "nano",
+    domain: flags.Domain = None,
     cbr: flags.Cbr = None,
     cbr_total: flags.CbrTotal = None,
     cbr_strict: flags.CbrStrict = False,
@@ -79,7 +80,7 @@ def roundtrip(
     )
     pixels = images.read_image(flags.source(image))
     folder = results.metrics_folder(metric_weights)
-    codec = pipeline.load_codec(method, preset, device)
+    codec = pipeline.load_codec(method, preset, device, domain=domain)
     decode_options = flags.decode_options(steps, guidance_scale, start_step, samples, coarse, spacing, parameterization)
     with console.progress("decoding") as progress:
         trip = pipeline.roundtrip(

@@ -160,9 +160,9 @@ def test_prior_jscc_and_both_refining_stages_learn(latents: Latents, tmp_path: P
     control, codec = LatentControlNet.over(unet), LatentCodec(AutoencoderKL(**VAE, scaling_factor=3.0)).requires_grad_(False)
     text, judges = TextEncoder(words, text_model), [LPIPS("squeeze").eval().requires_grad_(False)]
     for stage, recipe in {
-        "control": RefinerRecipe(schedule(50), batch=2),
-        "paper": RefinerRecipe(schedule(50), batch=2, parameterization="paper"),
-        "refine": RefinerRecipe(schedule(50), batch=2, diffusion=0.1, pixel=10.0, perceptual=1.0, coarse=1.0, decoder=True),
+        "control": RefinerRecipe(schedule(50), batch=2, crop=8),
+        "paper": RefinerRecipe(schedule(50), batch=2, crop=8, parameterization="paper"),
+        "refine": RefinerRecipe(schedule(50), batch=2, crop=8, diffusion=0.1, pixel=10.0, perceptual=1.0, coarse=1.0, decoder=True),
     }.items():
         weights = [p.clone() for p in (*control.parameters(), *jscc.parameters())]
         train_refiner(stage, control, jscc, unet, codec, text, latents, recipe, judges, tmp_path, CPU, quiet)
