@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -28,5 +29,10 @@ def load_method(preset: Preset, device: torch.device) -> TextGuided:
     if preset.method not in METHODS:
         raise InputError(f"method {preset.method}: unknown; there is: {', '.join(METHODS)}")
     module, _, name = METHODS[preset.method].partition(":")
-    method: TextGuided = getattr(import_module(module), name).load(preset, device)
+    gc.disable()  # diffusers makes objects by the million while it is imported: the collector would take a fifth of the time
+    try:
+        method_class = getattr(import_module(module), name)
+    finally:
+        gc.enable()
+    method: TextGuided = method_class.load(preset, device)
     return method
