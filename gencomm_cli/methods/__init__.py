@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 METHODS = {"textguided": "gencomm_cli.methods.textguided:TextGuided"}
 """Where each method's class lives; nothing is imported before it is asked for."""
 
-DEFAULT_CBR = {"textguided": 0.0033}
-
 
 def load_method(preset: Preset, device: torch.device) -> TextGuided:
     """The preset's method with its weights verified and loaded.

@@ -221,7 +221,8 @@ class TextGuided:
             effective, torch.tensor([start], device=self.device), torch.tensor([block], dtype=torch.complex64, device=self.device)
         )
         guidance = settings.get("guidance_scale", 1.0) if options.guidance_scale is None else options.guidance_scale
-        prompt, nothing = self.text([received.prompt or ""]), self.text([""])
+        prompt = self.text([received.prompt or ""])
+        nothing = self.text([""]) if guidance != 1.0 else prompt  # the unconditional branch does not run at ω = 1
 
         def conditional(z: Tensor, t: int) -> Tensor:
             return controlled(self.unet, self.control, z, torch.tensor([t], device=self.device), prompt, z_c, csi)

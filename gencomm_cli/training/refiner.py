@@ -16,6 +16,7 @@ from gencomm_cli.diffusion.schedule import StartTable, sampling_steps, scaled_li
 from gencomm_cli.diffusion.text import TextEncoder
 from gencomm_cli.diffusion.vae import Domain, LatentCodec
 from gencomm_cli.diffusion.warm_start import Parameterization, clean_from_u, diffuse, sample
+from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.rate_adaptive import RateAdaptiveJSCC
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.training.air import draw, draw_cbr
@@ -82,6 +83,8 @@ def train_refiner(
     generator = np.random.default_rng(recipe.seed)
     torch.manual_seed(recipe.seed)
     refining = recipe.pixel > 0 or recipe.perceptual > 0
+    if refining and recipe.parameterization == "paper":
+        raise InputError("parameterization paper: an ε-prediction has no ẑ_0 at t = N_s, where stage 2 starts; use u")
     for module in (control, unet, codec):
         module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     jscc.to(device)
@@ -127,10 +130,6 @@ def train_refiner(
             total = recipe.diffusion * diffusion + recipe.latent * latent
             figures = {"diffusion": float(diffusion.detach()), "latent": float(latent.detach())}
             if refining:
-                if recipe.parameterization == "paper":
-                    raise ValueError(
-                        "stage 2 walks the sampler from t = N_s, where an ε-prediction has no ẑ_0; use parameterization u"
-                    )
                 quarter = max(1, recipe.batch // 4)
                 fields = [clean_from_u(z, predicted, a), coarse[:quarter]] + ([clean[-quarter:]] if recipe.decoder else [])
                 pictures = codec.decode(torch.cat(fields)).float().split([len(field) for field in fields])
