@@ -21,7 +21,8 @@ from gencomm_cli import pipeline
 from gencomm_cli.channels.fading import draw_noise, transmit
 from gencomm_cli.channels.snr import n0_from_db
 from gencomm_cli.diffusion.schedule import StartTable
-from gencomm_cli.methods.textguided import DecodeOptions, Received, TextGuided, to_tensor
+from gencomm_cli.methods.base import DecodeOptions, Received, Request
+from gencomm_cli.methods.textguided import TextGuided, to_tensor
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.seeds import generator
 from gencomm_cli.training.data import Photographs, load
@@ -38,7 +39,7 @@ def score(
     total = 0.0
     for index in range(count):
         image = window(photographs.image(index))
-        sent = method.encode(image, method.symbol_budget(cbr, image.shape[:2]), snr_db=snr_db)  # type: ignore[arg-type]
+        sent = method.encode(image, Request(method.symbol_budget(cbr, image.shape[:2]), snr_db)).symbols  # type: ignore[arg-type]
         n0 = n0_from_db(snr_db)
         received = transmit(sent, None, draw_noise(sent.size, generator(index, "image noise")), n0)
         size = (image.shape[0], image.shape[1])

@@ -18,7 +18,7 @@ from pathlib import Path
 from _common import Photograph, Rows, markdown, mean, names, numbers, photographs
 
 from gencomm_cli import pipeline
-from gencomm_cli.methods.textguided import DecodeOptions
+from gencomm_cli.methods.base import DecodeOptions
 from gencomm_cli.metrics.report import NAMES, measure
 
 KEY = ("weights", "image", "cbr", "budget", "fading", "snr_db", "prompt", "seed", "steps", "guidance")

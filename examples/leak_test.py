@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from gencomm_cli import pipeline
 from gencomm_cli.channels.fading import draw_noise
 from gencomm_cli.images import Pixels
-from gencomm_cli.methods.textguided import DecodeOptions
+from gencomm_cli.methods.base import DecodeOptions
 from gencomm_cli.seeds import generator
 from gencomm_cli.symbols import SymbolFile
 

@@ -8,8 +8,8 @@ import sys
 import time
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from gencomm_cli import presets, rates
 from gencomm_cli.channels.fading import Kind, draw_gain, draw_noise, transmit
 from gencomm_cli.channels.snr import SnrType, noise_power
 from gencomm_cli.errors import InputError, ModelMismatch, PromptLost
+from gencomm_cli.methods.base import ClassicalOptions, DecodeOptions, Fading, Method, Received, Request
 from gencomm_cli.seeds import generator
 from gencomm_cli.symbols import SNR_RANGE, ChannelRecord, Csi, Header, Provenance, SymbolFile, Symbols
 
@@ -26,10 +27,8 @@ if TYPE_CHECKING:
 
     from gencomm_cli.console import Progress
     from gencomm_cli.images import Pixels
-    from gencomm_cli.methods.textguided import DecodeOptions, TextGuided
     from gencomm_cli.prompts.link import PromptFormat
 
-Fading = Literal["awgn", "rayleigh", "block", "unknown"]
 Say = Callable[[str], None]
 MAX_PROMPT_BYTES = 4096
 
@@ -44,6 +43,7 @@ class EncodeOptions:
         strict: a rate that cannot be met is an error instead of a line.
         snr_db, fading: what the transmitter knows of the channel; None and ``"unknown"`` for nothing.
         prompt: text to send beside the image; None asks the captioner (``none``, ``builtin``, ``hf:…``, ``openai:…``).
+        classical: how ``separate`` is to send.
     """
 
     cbr: float | None = None
@@ -54,24 +54,28 @@ class EncodeOptions:
     prompt: str | None = None
     captioner: str = "none"
     device: str = "auto"
+    classical: ClassicalOptions = field(default_factory=ClassicalOptions)
 
 
 @dataclass(frozen=True)
 class Codec:
     """A method with its weights loaded."""
 
-    method: TextGuided
+    method: Method
     preset: presets.Preset
 
 
 @dataclass(frozen=True)
 class Reception:
-    """Images [H, W, 3] uint8 and the prompt as they arrived; ``prompt_ok`` is None where none was sent or used."""
+    """Images [H, W, 3] uint8 and the prompt as they arrived; ``prompt_ok`` is None where none was sent or used.
+
+    ``outage``: the image was lost, and grey stands for it."""
 
     coarse: Pixels
     refined: tuple[Pixels, ...]
     prompt: str | None
     prompt_ok: bool | None
+    outage: bool = False
 
 
 def pick_device(name: str) -> torch.device:
@@ -143,10 +147,10 @@ def encode(image: Pixels, codec: Codec, options: EncodeOptions, say: Say) -> tup
         say(f"prompt: left out, as its {prompt_symbols.size} symbols cost more than the image's {count}; --prompt sends one anyway")
         prompt, prompt_symbols, prompt_format = "", np.empty(0, np.complex64), None
         target, count = budget()
-    cbr = rates.account(requested, image_size, image=count, prompt=prompt_symbols.size, side=0)
-    if line := rates.check_met(cbr, target, image_size, strict=options.strict):
+    sent = codec.method.encode(image, Request(count, options.snr_db, options.fading, options.classical))
+    cbr = rates.account(requested, image_size, image=sent.symbols.size, prompt=prompt_symbols.size, side=sent.side_symbols.size)
+    if codec.method.exact_rate and (line := rates.check_met(cbr, target, image_size, strict=options.strict)):
         say(line)
-    symbols = codec.method.encode(image, count, snr_db=options.snr_db)
     header = Header(
         stage="tx",
         method=codec.preset.method,
@@ -158,8 +162,9 @@ def encode(image: Pixels, codec: Codec, options: EncodeOptions, say: Say) -> tup
         tx_snr_db=options.snr_db,
         control_bits=rates.CONTROL_BITS,
         provenance=Provenance(_versions()),
+        classical=sent.classical,
     )
-    return SymbolFile(header, symbols, prompt_symbols, np.empty(0, np.complex64)), prompt
+    return SymbolFile(header, sent.symbols, prompt_symbols, sent.side_symbols, ideal_bits=sent.ideal_bits), prompt
 
 
 def pass_channel(file: SymbolFile, *, kind: Kind, snr_db: float, snr_type: SnrType, csi: Csi, seed: int) -> SymbolFile:
@@ -189,7 +194,7 @@ def pass_channel(file: SymbolFile, *, kind: Kind, snr_db: float, snr_type: SnrTy
         n0=n0,
         provenance=replace(file.header.provenance, channel_seed=seed),
     )
-    return SymbolFile(header, **received)
+    return SymbolFile(header, ideal_bits=file.ideal_bits, **received)
 
 
 def check_received(file: SymbolFile) -> None:
@@ -215,13 +220,11 @@ def decode(
         InputError: the file has not been through a channel.
         PromptLost: the prompt's CRC failed and ``strict`` is set; without it one line says so and the image is decoded alone.
     """
-    from gencomm_cli.methods.textguided import Received
-
     check_received(file)
     header = file.header
     assert header.n0 is not None
     most = codec.method.symbol_budget(math.inf, header.image_size)
-    if file.symbols.size > most:
+    if file.symbols.size + file.side_symbols.size > most:
         raise InputError(f"symbols: {codec.preset.name} sends at most {most} for an image of this size, not {file.symbols.size}")
     prompt, prompt_ok = None, None
     if header.prompt is not None and use_prompt:
@@ -234,9 +237,13 @@ def decode(
             if strict:
                 raise PromptLost(f"{line}; without --strict the image is decoded without it")
             say(f"{line}; the image is decoded without it")
-    received = Received(file.symbols, file.csi_gain, header.n0, header.image_size, prompt)
+    assert header.channel is not None
+    received = Received(
+        file.symbols, file.csi_gain, header.n0, header.image_size, prompt, file.side_symbols, file.side_csi_gain, header.classical,
+        file.ideal_bits, header.channel.kind,
+    )  # fmt: skip
     decoded = codec.method.decode(received, options, seed=seed, progress=progress)
-    return Reception(decoded.coarse, tuple(decoded.refined), prompt, prompt_ok)
+    return Reception(decoded.coarse, tuple(decoded.refined), prompt, prompt_ok, decoded.outage)
 
 
 @dataclass(frozen=True)

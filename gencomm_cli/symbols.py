@@ -68,6 +68,29 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class ClassicalFormat:
+    """How ``separate`` coded the image's bits; what its receiver is told.
+
+    Attributes:
+        codec: of the image. payload_bytes: of its file as sent, less what ``container`` says was left out.
+        container: ``kept``, or ``stripped`` where bytes that the receiver can put back were not sent.
+        scale: the image was coded at 1/scale of its size along each side.
+        modulation, code_rate, fec: as in ``ClassicalOptions``, none ``auto``; the first two are ``ideal`` where fec is ``capacity``.
+        code: name of the mother code, "" where there is none. crc_bits: of the check over the payload.
+    """
+
+    codec: str
+    payload_bytes: int
+    container: str
+    scale: int
+    modulation: str
+    code_rate: str
+    fec: str
+    code: str
+    crc_bits: int
+
+
+@dataclass(frozen=True)
 class Header:
     """``meta`` of a symbol file.
 
@@ -78,6 +101,7 @@ class Header:
         power: nominal E|x|² per complex symbol, always 1.
         n0: noise power per complex symbol; rx only, as is ``channel``.
         control_bits: size of the fields that the receiver is taken to know for nothing.
+        classical: how the image's bits were coded, by ``separate`` alone; else None, and not in ``meta``.
     """
 
     stage: Stage
@@ -93,11 +117,14 @@ class Header:
     channel: ChannelRecord | None = None
     n0: float | None = None
     provenance: Provenance = Provenance()
+    classical: ClassicalFormat | None = None
 
     def to_json(self) -> dict[str, Any]:
         """``meta`` as a JSON object; an infinite SNR is the string ``"inf"``."""
         meta: dict[str, Any] = {"format": FORMAT, "version": VERSION} | asdict(self)
         meta["tx_snr_db"] = _finite(self.tx_snr_db)
+        if self.classical is None:
+            del meta["classical"]
         if self.channel is None:
             del meta["channel"], meta["n0"]
         else:
@@ -132,6 +159,7 @@ class Header:
             channel=fields.take("channel", _channel) if received else None,
             n0=fields.take("n0", lambda value: _number(value, 0.0, 1e12)) if received else None,
             provenance=fields.take("provenance", _provenance),
+            classical=fields.take("classical", _classical) if "classical" in fields.left else None,
         )
         fields.end()
         return header
@@ -148,6 +176,7 @@ class SymbolFile:
     csi_gain: Symbols | None = None
     prompt_csi_gain: Symbols | None = None
     side_csi_gain: Symbols | None = None
+    ideal_bits: NDArray[np.uint8] | None = None
 
     def arrays(self) -> dict[str, Symbols]:
         """The arrays that are there, by their name in the file."""
@@ -424,6 +453,23 @@ def _prompt(value: object) -> PromptFormat | None:
     )
     fields.end()
     return prompt
+
+
+def _classical(value: object) -> ClassicalFormat:
+    fields = _Fields(value, "meta.classical")
+    form = ClassicalFormat(
+        codec=fields.take("codec", _name),
+        payload_bytes=fields.take("payload_bytes", lambda number: _integer(number, 0, MAX_BYTES)),
+        container=fields.take("container", lambda name: _one_of(name, ("kept", "stripped"))),
+        scale=fields.take("scale", lambda number: _integer(number, 1, 64)),
+        modulation=fields.take("modulation", _name),
+        code_rate=fields.take("code_rate", lambda text: _matching(text, r"\d{1,2}/\d{1,2}|ideal", "a code rate")),
+        fec=fields.take("fec", _name),
+        code=fields.take("code", lambda text: text if text == "" else _name(text)),
+        crc_bits=fields.take("crc_bits", lambda number: _integer(number, 0, 64)),
+    )
+    fields.end()
+    return form
 
 
 def _channel(value: object) -> ChannelRecord:

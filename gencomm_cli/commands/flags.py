@@ -13,7 +13,7 @@ from gencomm_cli.errors import InputError
 
 if TYPE_CHECKING:
     from gencomm_cli.channels.fading import Kind
-    from gencomm_cli.methods.textguided import DecodeOptions
+    from gencomm_cli.methods.base import DecodeOptions
     from gencomm_cli.pipeline import EncodeOptions
 
 PROMPT_BYTES = 4096
@@ -149,7 +149,7 @@ def decode_options(
     parameterization: Literal["u", "paper"] | None,
 ) -> DecodeOptions:
     """The sampler's options; imports torch."""
-    from gencomm_cli.methods.textguided import DecodeOptions
+    from gencomm_cli.methods.base import DecodeOptions
 
     return DecodeOptions(
         steps=steps,

@@ -11,14 +11,14 @@ from gencomm_cli.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from gencomm_cli.methods.textguided import TextGuided
+    from gencomm_cli.methods.base import Method
     from gencomm_cli.presets import Preset
 
 METHODS = {"textguided": "gencomm_cli.methods.textguided:TextGuided"}
 """Where each method's class lives; nothing is imported before it is asked for."""
 
 
-def load_method(preset: Preset, device: torch.device) -> TextGuided:
+def load_method(preset: Preset, device: torch.device) -> Method:
     """The preset's method with its weights verified and loaded.
 
     Raises:
@@ -32,5 +32,5 @@ def load_method(preset: Preset, device: torch.device) -> TextGuided:
         method_class = getattr(import_module(module), name)
     finally:
         gc.enable()
-    method: TextGuided = method_class.load(preset, device)
+    method: Method = method_class.load(preset, device)
     return method

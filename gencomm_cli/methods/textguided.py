@@ -13,76 +13,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers.models import AutoencoderKL, UNet2DConditionModel
-from numpy.typing import NDArray
 from torch import Tensor
 from transformers import CLIPTextModel
 
 from gencomm_cli.channels.equalisers import mmse, reliability
 from gencomm_cli.diffusion.components import build, build_tokenizer
 from gencomm_cli.diffusion.control import LatentControlNet, controlled, csi_features
-from gencomm_cli.diffusion.schedule import Spacing, StartTable, sampling_steps, scaled_linear
+from gencomm_cli.diffusion.schedule import StartTable, sampling_steps, scaled_linear
 from gencomm_cli.diffusion.text import TextEncoder
 from gencomm_cli.diffusion.vae import Domain, LatentCodec
-from gencomm_cli.diffusion.warm_start import Parameterization, sample
+from gencomm_cli.diffusion.warm_start import sample
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.jscc.rate_adaptive import RateAdaptiveJSCC
+from gencomm_cli.methods.base import Decoded, DecodeOptions, Image, Received, Request, Transmission
 from gencomm_cli.presets import Preset, verify
 from gencomm_cli.seeds import torch_normal
 
-Image = NDArray[np.uint8]
-
 SNR_RANGE = (-10.0, 30.0)
 """What networks are told of the SNR, in dB; they were trained on −5 … 20."""
-
-
-@dataclass(frozen=True)
-class DecodeOptions:
-    """How to refine; None takes the preset's setting.
-
-    Attributes:
-        steps: N, steps of the sampler. guidance_scale: ω; 1 is the conditional prediction alone.
-        start_step: N_s, 1 … 1000. spacing: of the steps. parameterization: what the control module was trained to predict.
-        coarse: only D(z_c), no diffusion. samples: how many refined images from different starting noise.
-    """
-
-    steps: int | None = None
-    guidance_scale: float | None = None
-    start_step: int | None = None
-    spacing: Spacing | None = None
-    parameterization: Parameterization | None = None
-    coarse: bool = False
-    samples: int = 1
-
-
-@dataclass(frozen=True)
-class Received:
-    """All that a receiver knows.
-
-    Attributes:
-        symbols: complex64 [k], as received. gain: complex64 [k] or [1], or None (AWGN, or unknown to the receiver).
-        n0: noise power per complex symbol. image_size: (H, W) of the original. prompt: as decoded, None where there is none.
-    """
-
-    symbols: NDArray[np.complex64]
-    gain: NDArray[np.complex64] | None
-    n0: float
-    image_size: tuple[int, int]
-    prompt: str | None
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """The coarse image uint8 [H, W, 3] and the refined ones (none with ``coarse``), from the same received symbols."""
-
-    coarse: Image
-    refined: tuple[Image, ...]
 
 
 def to_tensor(image: Image, multiple: int, device: torch.device) -> Tensor:
@@ -107,6 +61,7 @@ class TextGuided:
 
     method = "textguided"
     default_cbr = 0.0033
+    exact_rate = True
 
     def __init__(
         self, preset: Preset, codec: LatentCodec, unet: UNet2DConditionModel, text: TextEncoder, control: LatentControlNet,
@@ -155,23 +110,23 @@ class TextGuided:
         return max(1, min(k, self.jscc.config.code_channels * (height // factor) * (width // factor) // 2))
 
     @torch.no_grad()
-    def encode(self, image: Image, k: int, *, snr_db: float | None) -> NDArray[np.complex64]:
-        """x_c = f_θ(E(s)) (eq. 2): ``k`` complex symbols with E|x|² = 1.
+    def encode(self, image: Image, request: Request) -> Transmission:
+        """x_c = f_θ(E(s)) (eq. 2): as many complex symbols as are asked for, with E|x|² = 1.
 
         Args:
-            image: uint8 [H, W, 3]. snr_db: what the transmitter knows of the channel, or None.
+            image: uint8 [H, W, 3].
 
         Raises:
             RateError: more symbols than the code of this image has.
         """
         x = to_tensor(image, self.multiple, self.device)
         field = self.codec.encode(x) if self.domain == "latent" else x
-        told = torch.tensor([math.nan if snr_db is None else min(max(snr_db, SNR_RANGE[0]), SNR_RANGE[1])], device=self.device)
+        told = math.nan if request.snr_db is None else min(max(request.snr_db, SNR_RANGE[0]), SNR_RANGE[1])
         try:
-            symbols = self.jscc.encode(field, k, told)
+            symbols = self.jscc.encode(field, request.symbols, torch.tensor([told], device=self.device))
         except ValueError as error:
             raise RateError(f"--cbr: {error}; ask for less") from None
-        return cast(NDArray[np.complex64], symbols[0].cpu().numpy().astype(np.complex64))
+        return Transmission(symbols[0].cpu().numpy().astype(np.complex64))
 
     @torch.no_grad()
     def decode(

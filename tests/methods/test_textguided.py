@@ -14,23 +14,24 @@ from gencomm_cli import presets
 from gencomm_cli.diffusion.control import CSI_WIDTH, LatentControlNet, controlled
 from gencomm_cli.errors import InputError, ModelMismatch, RateError
 from gencomm_cli.methods import load_method
-from gencomm_cli.methods.textguided import DecodeOptions, Received, TextGuided
+from gencomm_cli.methods.base import DecodeOptions, Method, Received, Request
+from gencomm_cli.methods.textguided import TextGuided
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def method(make_preset: Callable[..., Path]) -> TextGuided:
-    return load_method(presets.load_config(make_preset()), CPU)
+    return TextGuided.load(presets.load_config(make_preset()), CPU)
 
 
 def photograph(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def received(method: TextGuided, image: np.ndarray, **changes: object) -> Received:
+def received(method: Method, image: np.ndarray, **changes: object) -> Received:
     k = method.symbol_budget(0.02, image.shape[:2])
-    sent = method.encode(image, k, snr_db=None)
+    sent = method.encode(image, Request(k)).symbols
     base = Received(sent, None, 0.1, image.shape[:2], "a red house")
     return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
 
@@ -59,7 +60,7 @@ def test_encoder_has_unit_power_and_the_rate_asked_for(method: TextGuided) -> No
     for cbr in (0.0013, 0.0033, 0.0208):
         k = method.symbol_budget(cbr, (96, 128))
         assert abs(k - cbr * 3 * 96 * 128) <= 0.5
-        sent = method.encode(image, k, snr_db=3.0)
+        sent = method.encode(image, Request(k, 3.0)).symbols
         assert sent.dtype == np.complex64
         assert sent.shape == (k,)
         assert np.mean(np.abs(sent) ** 2) == pytest.approx(1, abs=1e-4)
@@ -69,7 +70,7 @@ def test_budget_stays_in_range_and_too_many_symbols_are_refused(method: TextGuid
     assert method.symbol_budget(1e-9, (64, 64)) == round(0.001 * 3 * 64 * 64)
     assert method.symbol_budget(1e-9, (1, 1)) == 1
     with pytest.raises(RateError):
-        method.encode(photograph(16, 16), 10_000, snr_db=None)
+        method.encode(photograph(16, 16), Request(10_000))
 
 
 def test_same_inputs_same_bytes_and_every_input_matters(method: TextGuided) -> None:

@@ -22,6 +22,7 @@ from gencomm_cli.diffusion.vae import LatentCodec, kl_divergence
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.methods import load_method
+from gencomm_cli.methods.base import Request
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.training.air import Air, draw, draw_cbr, send
 from gencomm_cli.training.data import Photographs, is_validation, load
@@ -208,7 +209,7 @@ def test_from_photographs_to_a_preset_and_on_from_there(
         shop.save(stage)
     preset = presets.find("textguided", str(shop.export(tmp_path / "models")))
     method = load_method(preset, CPU)
-    assert method.encode(np.zeros((20, 30, 3), np.uint8), 12, snr_db=None).shape == (12,)
+    assert method.encode(np.zeros((20, 30, 3), np.uint8), Request(12)).symbols.shape == (12,)
     again = Workshop(tiny_recipe, data, out, judges, CPU)
     assert all(again.restore(stage) for stage in STAGES)
     again.start_from(preset)

@@ -1,0 +1,150 @@
+"""What every method takes and gives: plain data, no torch. A method is any class with these members."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gencomm_cli.rates import ImageSize
+from gencomm_cli.symbols import ClassicalFormat, Symbols
+
+Image = NDArray[np.uint8]
+Fading = Literal["awgn", "rayleigh", "block", "unknown"]
+Spacing = Literal["uniform", "quadratic"]
+Parameterization = Literal["u", "paper"]
+
+
+def no_symbols() -> Symbols:
+    """An empty vector of symbols."""
+    return np.empty(0, np.complex64)
+
+
+@dataclass(frozen=True)
+class ClassicalOptions:
+    """How ``separate`` is to send; other methods do not read it.
+
+    Attributes:
+        codec: ``avif``, ``jpeg2000``, ``webp``, ``hevc``, ``bpg`` or ``vtm``.
+        modulation, code_rate: ``auto`` takes the fastest mode that is measured to hold at the SNR the transmitter is told;
+            else ``bpsk``, ``qpsk``, ``16qam``, ``64qam`` and ``1/2``, ``2/3``, ….
+        fec: ``ldpc`` (pyldpc) or ``5g`` (Sionna).
+        capacity: an ideal code at the channel's capacity instead.
+    """
+
+    codec: str = "avif"
+    modulation: str = "auto"
+    code_rate: str = "auto"
+    fec: str = "ldpc"
+    capacity: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a transmitter is asked for.
+
+    Attributes:
+        symbols: complex symbols for the image and its side information.
+        snr_db, fading: what it is told of the channel; None and ``unknown`` for nothing.
+    """
+
+    symbols: int
+    snr_db: float | None = None
+    fading: Fading = "unknown"
+    classical: ClassicalOptions = field(default_factory=ClassicalOptions)
+
+
+@dataclass(frozen=True)
+class Transmission:
+    """What a transmitter sends: image and side symbols, complex64 vectors of unit power, and how bits were coded, if bits were.
+
+    ``ideal_bits`` (uint8 [bytes]) is what an ideal code at capacity would carry: a bound, not a scheme.
+    """
+
+    symbols: Symbols
+    side_symbols: Symbols = field(default_factory=no_symbols)
+    classical: ClassicalFormat | None = None
+    ideal_bits: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class Received:
+    """All that a receiver knows.
+
+    Attributes:
+        symbols: complex64 [k], as received. gain: complex64 [k] or [1], or None (AWGN, or unknown to the receiver).
+        n0: noise power per complex symbol. image_size: (H, W) of the original. prompt: as decoded, None where there is none.
+        side_symbols, side_gain: likewise. classical, ideal_bits: as in :class:`Transmission`.
+        fading: the channel's kind, which an ideal code needs.
+    """
+
+    symbols: Symbols
+    gain: Symbols | None
+    n0: float
+    image_size: ImageSize
+    prompt: str | None = None
+    side_symbols: Symbols = field(default_factory=no_symbols)
+    side_gain: Symbols | None = None
+    classical: ClassicalFormat | None = None
+    ideal_bits: NDArray[np.uint8] | None = None
+    fading: Fading = "unknown"
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """How to refine; None takes the preset's setting.
+
+    Attributes:
+        steps: N, steps of the sampler. guidance_scale: ω; 1 is the conditional prediction alone.
+        start_step: N_s, 1 … 1000. spacing: of the steps. parameterization: what the control module was trained to predict.
+        coarse: only D(z_c), no diffusion. samples: how many refined images from different starting noise.
+    """
+
+    steps: int | None = None
+    guidance_scale: float | None = None
+    start_step: int | None = None
+    spacing: Spacing | None = None
+    parameterization: Parameterization | None = None
+    coarse: bool = False
+    samples: int = 1
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The coarse image uint8 [H, W, 3] and the refined ones (none with ``coarse``), from the same received symbols.
+
+    ``outage``: the image was lost, and a grey one stands for it.
+    """
+
+    coarse: Image
+    refined: tuple[Image, ...] = ()
+    outage: bool = False
+
+
+class Method(Protocol):
+    """One preset, ready to encode and decode.
+
+    ``default_cbr`` is used where none is asked for; ``exact_rate`` says that a request within the preset's range is met to the
+    symbol (else it is an upper bound).
+    """
+
+    method: str
+    default_cbr: float
+    exact_rate: bool
+
+    def symbol_budget(self, cbr: float, image_size: ImageSize) -> int:
+        """Symbols nearest to ``cbr`` · 3HW that can be sent for an image of that size; at least 1."""
+        ...
+
+    def encode(self, image: Image, request: Request) -> Transmission:
+        """Image uint8 [H, W, 3] to symbols. Raises RateError where ``request.symbols`` cannot be met."""
+        ...
+
+    def decode(
+        self, received: Received, options: DecodeOptions, *, seed: int, progress: Callable[[int, int], None] | None = None
+    ) -> Decoded:
+        """Received symbols to images; ``progress`` is called with (steps done, steps in all)."""
+        ...
