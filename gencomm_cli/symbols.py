@@ -75,7 +75,7 @@ class ClassicalFormat:
         codec: of the image. payload_bytes: of its file as sent, less what ``container`` says was left out.
         container: ``kept``, or ``stripped`` where bytes that the receiver can put back were not sent.
         scale: the image was coded at 1/scale of its size along each side.
-        modulation, code_rate, fec: as in ``ClassicalOptions``, none ``auto``; the first two are ``ideal`` where fec is ``capacity``.
+        modulation, code_rate, fec: as in ``ClassicalOptions``, none ``auto``; both are ``ideal`` where fec is ``capacity``.
         code: name of the mother code, "" where there is none. crc_bits: of the check over the payload.
     """
 
