@@ -16,7 +16,6 @@ import itertools
 from collections.abc import Callable
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 Parameterization = Literal["u", "paper"]
@@ -61,7 +60,6 @@ def ddim_step(z_t: Tensor, z_0: Tensor, a: Tensor, a_next: Tensor) -> Tensor:
     return keep * z_t + (a_next.sqrt() - a.sqrt() * keep) * z_0
 
 
-@torch.no_grad()
 def sample(
     z_c: Tensor,
     noise: Tensor,
@@ -74,11 +72,11 @@ def sample(
     parameterization: Parameterization = "u",
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Algorithm 1: from the coarse latent to z̃_0, deterministic but for the starting ``noise``.
+    """Algorithm 1: from the coarse latent to z̃_0, deterministic but for the starting ``noise``; differentiable (stage 2 is).
 
     Args:
         z_c, noise: [B, C, H, W].
-        steps: N_s = t_0 > … > t_N; 0 at the end gives z̃_0, a shorter grid the state at its last step.
+        steps: N_s = t_0 > … > t_N = 0.
         conditional: predicts u (or ε, with ``paper``) from z_t, told of z_c and the prompt.
         unconditional: the frozen network's prediction of u; called only where ``guidance`` ≠ 1.
         guidance: ω; 1 is the conditional prediction alone.

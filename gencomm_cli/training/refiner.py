@@ -16,7 +16,7 @@ from gencomm_cli.diffusion.control import LatentControlNet, controlled, csi_feat
 from gencomm_cli.diffusion.schedule import StartTable, sampling_steps, scaled_linear
 from gencomm_cli.diffusion.text import TextEncoder
 from gencomm_cli.diffusion.vae import Domain, LatentCodec
-from gencomm_cli.diffusion.warm_start import Parameterization, clean_from_u, diffuse, sample
+from gencomm_cli.diffusion.warm_start import Parameterization, diffuse, sample
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.rate_adaptive import RateAdaptiveJSCC
 from gencomm_cli.metrics.lpips import LPIPS
@@ -28,7 +28,7 @@ from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.loop import Schedule, autocast, fit
 
 STEPS = 5
-"""Steps of the sampler whose own grid stage 2 trains on."""
+"""Steps of the sampler that stage 2 trains through."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ def train_refiner(
 ) -> None:
     """Trains control module and JSCC (and the VAE's decoder, if asked) in place; UNet, encoder and text encoder stay frozen.
 
-    Stage 1 draws t uniformly in 1 … N_s. Stage 2 walks the sampler's own grid without gradient to a random step and takes the
-    losses there, so that the network learns on the states it will meet; the target is then the u that leads from the state
-    reached to z_0, and its error counts as that of ẑ_0 where the state has little noise left (else it would drown the rest).
+    Stage 1 draws t uniformly in 1 … N_s. Stage 2 runs the whole sampler, ``STEPS`` steps or fewer, and takes the losses on what it
+    ends in, with the gradient through all of its steps: one prediction at a random t would teach neither the states that the
+    sampler meets nor, through the little that the last step changes, the encoder. Its diffusion term is the error of z̃_0.
     """
     alpha_bar = scaled_linear().float().to(device)
     generator = np.random.default_rng(recipe.seed)
@@ -123,28 +123,22 @@ def train_refiner(
 
             noise = torch.randn_like(clean)
             if refining:
-                grid = sampling_steps(start, STEPS)
-                stop = STEPS - 1 if generator.random() < 0.4 else int(generator.integers(STEPS))
-                z = sample(coarse, noise, grid[: stop + 1], alpha_bar, lambda z, t: predict(z, torch.full_like(starts, t)))
-                t = torch.full_like(starts, grid[stop])
-                a = alpha_bar[t].view(-1, 1, 1, 1)
-                target = (z - a.sqrt() * clean) / (1 - a).sqrt()
+                count = STEPS if generator.random() < 0.6 else int(generator.integers(1, STEPS))
+                steps = sampling_steps(start, count)
+                z = sample(coarse, noise, steps, alpha_bar, lambda z, t: predict(z, torch.full_like(starts, t)))
+                diffusion = (z - clean).square().mean()
             else:
                 t = torch.from_numpy(generator.integers(1, start + 1, recipe.batch)).to(device)
-                a = alpha_bar[t].view(-1, 1, 1, 1)
                 z, target = diffuse(clean, coarse, noise, t, starts, alpha_bar)
                 if recipe.parameterization == "paper":
                     target = noise
-            predicted = predict(z, t)
-            diffusion = (predicted - target).square().mean()
-            if refining:
-                diffusion = diffusion * ((1 - a) / a).clamp(max=1).mean()
+                diffusion = (predict(z, t) - target).square().mean()
             latent = (coarse - clean).square().mean()
             total = recipe.diffusion * diffusion + recipe.latent * latent
             figures = {"diffusion": float(diffusion.detach()), "latent": float(latent.detach())}
             if refining:
                 quarter = max(1, recipe.batch // 4)
-                fields = [clean_from_u(z, predicted, a), coarse[:quarter]] + ([clean[-quarter:]] if recipe.decoder else [])
+                fields = [z, coarse[:quarter]] + ([clean[-quarter:]] if recipe.decoder else [])
                 pictures = codec.decode(torch.cat(fields)).float().split([len(field) for field in fields])
                 seen = [pictures[0], *pictures[2:]]
                 wanted = [image, image[-quarter:]][: len(seen)]

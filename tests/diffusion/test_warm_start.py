@@ -73,6 +73,17 @@ def test_a_shorter_grid_ends_in_the_state_of_its_last_step() -> None:
         assert torch.allclose(sample(z_c, noise, grid[: stop + 1], ALPHA_BAR, oracle), expected)
 
 
+def test_the_gradient_reaches_through_every_step() -> None:
+    """DDIM is linear in the predictions: z̃_0 = z_Ns/√ᾱ_Ns − Σ_i û_i (σ_i/√ᾱ_i − σ_{i+1}/√ᾱ_{i+1}), whatever they are."""
+    z_0, z_c, noise = fields()
+    grid = sampling_steps(START, 5)
+    shifts = torch.zeros(5, dtype=z_0.dtype, requires_grad=True)
+    out = sample(z_c, noise, grid, ALPHA_BAR, lambda z, t: torch.ones_like(z) * shifts[grid.index(t)])
+    (gradient,) = torch.autograd.grad(out[0, 0, 0, 0], shifts)
+    ratio = ((1 - ALPHA_BAR) / ALPHA_BAR).sqrt()[torch.tensor(grid)]
+    assert torch.allclose(gradient, ratio[1:] - ratio[:-1], atol=1e-9)
+
+
 def test_many_steps_sample_an_analytic_gaussian() -> None:
     """z_0 ~ N(m, s²) with z_c = m known exactly: E[u | z_t] is affine, so the sampler's law is known and tends to the true one."""
     mean, deviation = 0.7, 0.5

@@ -31,7 +31,7 @@ from gencomm_cli.training.latent_space import DecoderRecipe, VAERecipe, train_de
 from gencomm_cli.training.latents import WINDOW, Latents, compute, window
 from gencomm_cli.training.loop import Schedule, fit
 from gencomm_cli.training.prior import PriorRecipe, train_prior, train_tokenizer
-from gencomm_cli.training.refiner import RefinerRecipe, train_refiner
+from gencomm_cli.training.refiner import RefinerRecipe, fold_pattern, train_refiner
 from gencomm_cli.training.textguided import STAGES, Workshop, load_recipe, recipe_from, train
 from tests.methods.conftest import TEXT, UNET, VAE
 
@@ -95,6 +95,19 @@ def test_latent_crops_line_up_with_their_pixels(photographs: Photographs, latent
             for top in range(57)
             for left in range(57)
         )
+
+
+def test_fold_pattern_is_the_power_of_a_net_and_of_nothing_else() -> None:
+    generator = torch.Generator().manual_seed(0)
+    net = torch.randn(1, 3, 4, 4, generator=generator)
+    net -= net.mean((2, 3), keepdim=True)
+    ramp = torch.linspace(-1, 1, 64).view(1, 1, 64, 1)
+    error = 0.1 * net.repeat(2, 1, 16, 16)
+    assert float(fold_pattern(error, 4)) == pytest.approx(0.01 * float(net.square().mean()), rel=1e-5)
+    assert float(fold_pattern(error + 0.3, 4)) == pytest.approx(0.01 * float(net.square().mean()), rel=1e-4)
+    assert float(fold_pattern(error, 1)) == 0
+    smooth = fold_pattern(ramp.expand(1, 3, 64, 64), 4)  # what a slope looks like within a fold: 1.5 pixels' rise at most
+    assert float(smooth) < float((2 / 63 * 1.5) ** 2)
 
 
 def test_kl_against_torch() -> None:
