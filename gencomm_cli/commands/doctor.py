@@ -8,10 +8,6 @@ from gencomm_cli.commands import flags
 
 REQUIRED = ("torch", "diffusers", "transformers", "safetensors", "numpy", "pillow", "pyldpc", "constriction", "typer", "rich")
 EXTRAS = {"test": ("pytest", "scipy"), "dev": ("ruff", "mypy", "brotli", "zstandard")}
-METRIC_FILES = {
-    "lpips-alex": ("alex_features.npz", "lin_v0.1_alex.npz"),
-    "lpips-squeeze": ("squeeze_features.npz", "lin_v0.1_squeeze.npz"),
-}
 
 
 def doctor(json: flags.Json = False) -> None:
@@ -23,6 +19,7 @@ def doctor(json: flags.Json = False) -> None:
     from gencomm_cli import console, presets
     from gencomm_cli.errors import InputError
     from gencomm_cli.metrics import weights
+    from gencomm_cli.metrics.fetch import SOURCES
 
     def installed(name: str) -> str | None:
         try:
@@ -35,9 +32,7 @@ def doctor(json: flags.Json = False) -> None:
     except InputError as error:
         console.say(str(error))
         folder = None
-    complete = {
-        name: folder is not None and all((folder / file).is_file() for file in files) for name, files in METRIC_FILES.items()
-    }
+    complete = {name: folder is not None and all((folder / file).is_file() for file in files) for name, files in SOURCES.items()}
     found: dict[str, Any] = {
         "gencomm": gencomm_cli.__version__,
         "python": platform.python_version(),
@@ -58,7 +53,7 @@ def doctor(json: flags.Json = False) -> None:
         console.out(f"extra {extra:10}{'complete' if not missing else 'without ' + ', '.join(missing)}")
     console.out(f"devices         {', '.join(found['devices'])}")
     console.out(f"presets         {', '.join(found['presets']) or 'none'}")
-    for name in METRIC_FILES:
+    for name in SOURCES:
         state = f"in {folder}" if found["metric_weights"][name] else f"not here: `gencomm models get {name}` fetches it"
         console.out(f"{name:16}{state}")
 

@@ -16,6 +16,8 @@ models = typer.Typer(help="Presets (weights of the methods) and weights of the m
 
 PresetName = Annotated[str, typer.Argument(metavar="PRESET", help="METHOD/NAME as `gencomm models list` prints it, or a folder.")]
 
+MetricName = Literal["lpips-alex", "lpips-squeeze", "lpips-vgg", "dists", "inception", "niqe"]
+
 
 @models.command("list")
 def list_presets(json: flags.Json = False) -> None:
@@ -61,7 +63,7 @@ def verify(
 
 @models.command()
 def get(
-    name: Annotated[Literal["lpips-alex", "lpips-squeeze"], typer.Argument(metavar="NAME", help="lpips-alex or lpips-squeeze.")],
+    name: Annotated[MetricName, typer.Argument(metavar="NAME", help="inception is for FID and KID; the rest are metrics' names.")],
     metric_weights: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where to put them; $GENCOMM_METRIC_WEIGHTS or ~/.cache/gencomm/metrics.")
     ] = None,
@@ -71,7 +73,7 @@ def get(
     from gencomm_cli import console
     from gencomm_cli.metrics.fetch import fetch
 
-    written = [str(path) for path in fetch(name.removeprefix("lpips-"), metric_weights, console.say)]
+    written = [str(path) for path in fetch(name, metric_weights, console.say)]
     if json:
         console.print_json({"outputs": written})
     else:

@@ -1,4 +1,4 @@
-"""LPIPS v0.1 (Zhang et al., 2018) with AlexNet or SqueezeNet 1.1 features, in plain torch.
+"""LPIPS v0.1 (Zhang et al., 2018) with AlexNet, SqueezeNet 1.1 or VGG16 features, in plain torch.
 
 The backbones carry torchvision's state-dict keys, so published weights load unchanged; torchvision itself is not needed.
 """
@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Backbone = Literal["alex", "squeeze"]
+from gencomm_cli.metrics import vgg
+
+Backbone = Literal["alex", "squeeze", "vgg"]
 
 MIN_SIDE = 32
 """Shorter images have no features after AlexNet's third pooling."""
@@ -55,11 +57,18 @@ def _squeezenet() -> tuple[nn.Sequential, tuple[int, ...], tuple[int, ...]]:
     return layers, (1, 4, 7, 9, 10, 11, 12), (64, 128, 256, 384, 384, 512, 512)
 
 
+def _vgg() -> tuple[nn.Sequential, tuple[int, ...], tuple[int, ...]]:
+    return vgg.vgg16(), vgg.TAPS, vgg.WIDTHS
+
+
+_BACKBONES = {"alex": _alexnet, "squeeze": _squeezenet, "vgg": _vgg}
+
+
 class LPIPS(nn.Module):
     """Learned perceptual distance between images.
 
     Args:
-        backbone: ``"alex"`` or ``"squeeze"``.
+        backbone: ``"alex"``, ``"squeeze"`` or ``"vgg"``.
 
     The module starts with random weights; :func:`gencomm_cli.metrics.weights.load_lpips` fills them in.
     """
@@ -69,7 +78,7 @@ class LPIPS(nn.Module):
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
-        self.features, self.taps, widths = _alexnet() if backbone == "alex" else _squeezenet()
+        self.features, self.taps, widths = _BACKBONES[backbone]()
         self.heads = nn.ParameterList([nn.Parameter(torch.full((1, width, 1, 1), 1.0 / width)) for width in widths])
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1), persistent=False)

@@ -35,6 +35,14 @@ def known_hashes() -> dict[str, dict[str, str]]:
     return found
 
 
+def record(path: Path) -> Path:
+    """Where `gencomm models get` notes the hashes of the arrays in ``path``, once the whole published file's hash was right.
+
+    Only files that ``hashes.json`` does not list have one: of those, publishers give the hash of the whole file alone.
+    """
+    return path.with_suffix(".json")
+
+
 def array_hash(array: np.ndarray) -> str:
     """SHA-256 of the array's values as little-endian float32, in C order."""
     return hashlib.sha256(np.ascontiguousarray(array, dtype="<f4").tobytes()).hexdigest()
@@ -46,11 +54,11 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises:
         InputError: the file is missing or an array is not the published one.
     """
-    expected = known_hashes()[path.name]
     try:
+        expected = known_hashes().get(path.name) or dict(json.loads(record(path).read_text()))
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in expected}
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise InputError(f"{path}: not readable as metric weights ({error}); `gencomm models get` fetches them") from None
     for name, array in arrays.items():
         if array_hash(array) != expected[name]:
@@ -58,18 +66,55 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def load_lpips(backbone: str, where: Path):  # type: ignore[no-untyped-def]
-    """An :class:`~gencomm_cli.metrics.lpips.LPIPS` with the published weights from folder ``where``, frozen."""
+def _filled(model, path: Path, state):  # type: ignore[no-untyped-def]
+    """``model`` with ``state``, arrays by key, from ``path``; frozen."""
     import torch
 
+    # Counters of training steps, which no metric reads, are not among the arrays.
+    counters = {name: value for name, value in model.state_dict().items() if name.endswith("num_batches_tracked")}
+    try:
+        model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()} | counters)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: does not fit the network ({reason}); `gencomm models get` fetches what does") from None
+    return model.eval().requires_grad_(False)
+
+
+def load_lpips(backbone: str, where: Path):  # type: ignore[no-untyped-def]
+    """An :class:`~gencomm_cli.metrics.lpips.LPIPS` with the published weights from folder ``where``, frozen.
+
+    Args:
+        backbone: ``alex``, ``squeeze`` or ``vgg``.
+    """
     from gencomm_cli.metrics.lpips import LPIPS
 
-    if backbone not in ("alex", "squeeze"):
+    if backbone not in ("alex", "squeeze", "vgg"):
         raise ValueError(f"no LPIPS backbone {backbone!r}")
-    model = LPIPS(backbone)  # type: ignore[arg-type]
-    features = load_arrays(where / f"{backbone}_features.npz")
+    path = where / f"{backbone}_features.npz"
     heads = load_arrays(where / f"lin_v0.1_{backbone}.npz")
-    state = {name: torch.from_numpy(array) for name, array in features.items()}
-    state |= {f"heads.{name.split('.')[0][3:]}": torch.from_numpy(array) for name, array in heads.items()}
-    model.load_state_dict(state)
-    return model.eval().requires_grad_(False)
+    state = load_arrays(path) | {f"heads.{name.split('.')[0][3:]}": array for name, array in heads.items()}
+    return _filled(LPIPS(backbone), path, state)  # type: ignore[arg-type]
+
+
+def load_dists(where: Path):  # type: ignore[no-untyped-def]
+    """A :class:`~gencomm_cli.metrics.dists.DISTS` with the published weights from folder ``where``, frozen."""
+    from gencomm_cli.metrics.dists import DISTS
+
+    path = where / "vgg_features.npz"
+    return _filled(DISTS(), path, load_arrays(path) | load_arrays(where / "dists.npz"))
+
+
+def load_inception(where: Path):  # type: ignore[no-untyped-def]
+    """An :class:`~gencomm_cli.metrics.inception.Inception` with the published weights from folder ``where``, frozen."""
+    from gencomm_cli.metrics.inception import Inception
+
+    path = where / "inception.npz"
+    return _filled(Inception(), path, load_arrays(path))
+
+
+def load_niqe(where: Path):  # type: ignore[no-untyped-def]
+    """Mean [36] and covariance [36, 36] of pristine images from folder ``where``, float64 tensors, for NIQE."""
+    import torch
+
+    arrays = load_arrays(where / "niqe.npz")
+    return torch.from_numpy(arrays["mu_pris_param"]).double().flatten(), torch.from_numpy(arrays["cov_pris_param"]).double()

@@ -130,6 +130,20 @@ def test_torchmetrics_agrees_inside_its_padding(size: tuple[int, int]) -> None:
     torch.testing.assert_close(psnr(first, second).double(), theirs, atol=1e-4, rtol=0)
 
 
+def test_scikit_image_agrees() -> None:
+    """With the paper's Gaussian window; its truncation at 3.5 σ gives the same 11 taps. Its mean leaves the same borders out."""
+    library = pytest.importorskip("skimage.metrics", reason="scikit-image is not installed")
+    first, second = _pair(57, 83)
+    found = ssim(first, second)
+    assert found is not None
+    for index in range(2):
+        a, b = first[index].numpy(), second[index].numpy()
+        options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+        theirs = library.structural_similarity(a, b, channel_axis=0, data_range=1.0, **options)
+        assert found[index].item() == pytest.approx(theirs, abs=1e-4)
+        assert psnr(first, second)[index].item() == pytest.approx(library.peak_signal_noise_ratio(a, b, data_range=1.0), abs=1e-4)
+
+
 def test_pytorch_msssim_agrees() -> None:
     """Sides that stay even through four halvings: elsewhere it pads odd sides with zeros."""
     library = pytest.importorskip("pytorch_msssim", reason="pytorch_msssim is not installed")
