@@ -11,6 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 import gencomm_cli
+from gencomm_cli.commands.bench import bench
 from gencomm_cli.commands.channel import channel
 from gencomm_cli.commands.decode import decode
 from gencomm_cli.commands.doctor import doctor
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 for command in (encode, channel, decode, roundtrip, inspect, train, doctor):
     app.command()(command)
+app.add_typer(bench, name="bench")
 app.add_typer(models, name="models")
 
 

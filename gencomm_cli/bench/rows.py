@@ -16,8 +16,9 @@ class Cell:
 
     Attributes:
         image: file name. image_sha256: of its decoded pixels (uint8 RGB, as ``read_image`` gives them) with their shape.
-        method: as on the command line: ``textguided``, ``textguided:coarse``, ``separate:avif``, ``separate:avif:capacity``,
-            ``folder:NAME`` (finished images). preset, weights_sha256: of its weights ("" for a folder).
+        method: as on the command line, less ``@PRESET``: ``textguided``, ``textguided:coarse``, ``separate:avif``,
+            ``separate:avif:capacity``, ``folder:NAME`` (finished images).
+        preset, weights_sha256: name and hash of its weights; of a folder "" and the SHA-256 of the finished image's file.
         channel: ``awgn``, ``rayleigh``, ``block``. snr_db: in dB, may be infinite. csi, snr_type: as on the command line.
         tx_snr_db: what the transmitter is told: a number of dB, ``channel`` (the channel's) or ``unknown``.
         cbr: as asked for; ``cbr_is_total``: prompt and pilots count too.
@@ -104,14 +105,17 @@ class Row:
     def from_json(cls, document: dict[str, Any]) -> Row:
         """The row in a parsed line. Raises ValueError or TypeError where it is none."""
         values = {name: value for name, value in document.items() if name != "id"}
-        cell = {name: float("inf") if value == "inf" else value for name, value in values.pop("cell").items()}
-        values["metrics"] = {name: float("inf") if value == "inf" else value for name, value in values["metrics"].items()}
-        values["signal"] = {name: float("inf") if value == "inf" else value for name, value in values["signal"].items()}
+        cell = _infinite(values.pop("cell"))
+        values |= {name: _infinite(values[name]) for name in ("metrics", "signal")}
         size = values.pop("size")
         row = cls(Cell(**cell), size=None if size is None else (size[0], size[1]), **values)
         if row.cell.id != document.get("id"):
             raise ValueError("the id is not the hash of the cell")
         return row
+
+
+def _infinite(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: float("inf") if value == "inf" else value for name, value in values.items()}
 
 
 def _finite(value: Any) -> Any:

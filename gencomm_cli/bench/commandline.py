@@ -1,0 +1,49 @@
+"""The command line that makes a row's image again, to be run in the bench folder."""
+
+from __future__ import annotations
+
+import math
+import shlex
+
+from gencomm_cli.bench.plan import COARSE, Scheme
+from gencomm_cli.bench.rows import Cell
+from gencomm_cli.bench.store import original
+
+CHANNEL_FLAGS = {"awgn": "--awgn", "rayleigh": "--rayleigh", "block": "--block-rayleigh"}
+
+
+def command(cell: Cell, scheme: Scheme, device: str) -> str:
+    """``gencomm roundtrip …`` with every flag that is not at its default; "" for finished images."""
+    if not scheme.method:
+        return ""
+    flags: list[object] = ["--method", scheme.method]
+    if scheme.preset_argument:
+        flags += ["--preset", scheme.preset_argument]
+    flags += ["--snr", _shortest(cell.snr_db), CHANNEL_FLAGS[cell.channel]]
+    flags += ["--cbr-total" if cell.cbr_is_total else "--cbr", _shortest(cell.cbr)]
+    if cell.tx_snr_db != "channel":
+        flags += ["--tx-snr", _shortest(cell.tx_snr_db)]
+    if cell.prompt_text:
+        flags += ["--prompt", cell.prompt_text]
+    elif cell.prompt != "none":
+        flags += ["--captioner", cell.prompt]
+    for flag, value, default in (
+        ("--snr-type", cell.snr_type, "esn0"),
+        ("--csi", cell.csi, "perfect"),
+        ("--steps", cell.steps, None),
+        ("--guidance-scale", cell.guidance, None),
+        ("--seed", cell.seed + cell.repeat, 0),
+        ("--device", device, "auto"),
+    ):
+        if value != default:
+            flags += [flag, _shortest(value)]
+    if cell.method.endswith(COARSE):
+        flags.append("--coarse")
+    return shlex.join(["gencomm", "roundtrip", original(cell.image), "-o", f"{cell.id}.png", *map(str, flags)])
+
+
+def _shortest(value: object) -> object:
+    """A float that is read back as it was: 10 for 10.0."""
+    if isinstance(value, float) and math.isfinite(value) and value == int(value):
+        return int(value)
+    return value

@@ -1,0 +1,249 @@
+"""What a sweep asks for, and the transmissions that answer it: every cell belongs to one, in an order that loads a model once."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import gencomm_cli
+from gencomm_cli import presets
+from gencomm_cli.bench.photographs import Photograph
+from gencomm_cli.bench.rows import Cell
+from gencomm_cli.channels.fading import Kind
+from gencomm_cli.channels.snr import SnrType
+from gencomm_cli.errors import InputError
+from gencomm_cli.presets import file_hash
+from gencomm_cli.symbols import Csi
+
+COARSE = ":coarse"
+DEFAULT_PRESET = "nano"
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A method as the sweep names it, taken apart.
+
+    Attributes:
+        name: for the cell. method: as METHODS has it; "" for a folder. preset, weights_sha256: for the cell.
+        preset_argument: for --preset. coarse: the image before diffusion. image_codec, capacity: of ``separate``.
+        finished: pattern of finished images' files.
+    """
+
+    name: str
+    method: str
+    preset: str = ""
+    weights_sha256: str = ""
+    preset_argument: str = ""
+    coarse: bool = False
+    image_codec: str = ""
+    capacity: bool = False
+    finished: str = ""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The product of all that a bench is to try; fields as in :class:`~gencomm_cli.bench.rows.Cell`.
+
+    Attributes:
+        methods: as on the command line. points: pairs (SNR in dB, CBR). repeats: sends of each; repeat r has seed + r.
+    """
+
+    methods: tuple[str, ...]
+    points: tuple[tuple[float, float], ...]
+    channels: tuple[Kind, ...] = ("awgn",)
+    prompts: tuple[str, ...] = ("none",)
+    steps: tuple[int | None, ...] = (None,)
+    guidance: tuple[float | None, ...] = (None,)
+    tx_snr_db: tuple[float | str, ...] = ("channel",)
+    cbr_is_total: bool = False
+    csi: Csi = "perfect"
+    snr_type: SnrType = "esn0"
+    outage: Literal["grey", "sc-sic"] = "grey"
+    modulation: str = "auto"
+    code_rate: str = "auto"
+    fec: str = "ldpc"
+    seed: int = 0
+    repeats: int = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """One transmission and the cells that it answers: the refined image's, the coarse one's, or both. Or a ``finished`` image."""
+
+    scheme: Scheme
+    cells: tuple[Cell, ...]
+    finished: Path | None = None
+
+    @property
+    def cell(self) -> Cell:
+        """The cell that says how to send and decode: the refined image's if it is asked for."""
+        return self.cells[0]
+
+
+def numbers(flag: str, text: str) -> tuple[float, ...]:
+    """``1,5,10``, ``1/384,1/96``, ``inf``, and ranges ``-5:1:15`` (start:step:stop, both ends in).
+
+    Raises:
+        InputError: anything else.
+    """
+    found: list[float] = []
+    try:
+        for part in text.split(","):
+            values = [_number(value) for value in part.split(":")]
+            if len(values) == 1:
+                found += values
+                continue
+            start, step, stop = values
+            count = math.floor((stop - start) / step + 1e-9) + 1
+            if not 1 <= count <= 10_000:
+                raise ValueError
+            found += [round(start + index * step, 9) for index in range(count)]
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise InputError(f"{flag}: {text!r} is not a list of numbers; give 1,5,10 or start:step:stop, as in -5:1:15") from None
+    return tuple(dict.fromkeys(found))
+
+
+def _number(text: str) -> float:
+    above, _, below = text.partition("/")
+    value = float(above) / float(below or 1)
+    if math.isnan(value):
+        raise ValueError
+    return value
+
+
+def scheme(text: str) -> Scheme:
+    """A method of the sweep: METHOD[@PRESET][:coarse], separate[:CODEC][:capacity] or folder:DIR.
+
+    Raises:
+        InputError: no such method, codec or preset.
+    """
+    from gencomm_cli.methods import METHODS
+
+    if text.startswith("folder:"):
+        return _folder(text)
+    base, *variants = text.split(":")
+    method, _, preset = base.partition("@")
+    if method not in METHODS:
+        raise InputError(f"--methods: {text!r} is not a method of this version; there is: {', '.join(METHODS)}, folder:DIR")
+    if method == "separate":
+        return _separate(text, preset, variants)
+    if variants not in ([], ["coarse"]):
+        raise InputError(f"--methods: {text!r} is not METHOD, METHOD:coarse, METHOD@PRESET or METHOD@PRESET:coarse")
+    found = presets.find(method, preset or DEFAULT_PRESET)
+    shipped = found.folder.resolve().is_relative_to(presets.models_root().resolve())
+    return Scheme(
+        method + (COARSE if variants else ""),
+        method,
+        found.name,
+        found.weights_sha256,
+        found.folder.name if shipped else str(found.folder.resolve()),
+        coarse=bool(variants),
+    )
+
+
+def _folder(text: str) -> Scheme:
+    pattern = text.removeprefix("folder:")
+    fixed = re.split(r"\{", pattern, maxsplit=1)[0].rstrip("/")
+    label = Path(fixed).name if "/" in pattern[len(fixed) :] or "{" not in pattern else Path(fixed).parent.name
+    if not label:
+        raise InputError(f"--methods: {text!r} is not folder:DIR, where DIR may hold {{snr}}, {{cbr}}, {{channel}} and {{name}}")
+    return Scheme(f"folder:{label}", "", finished=pattern if "{name}" in pattern else f"{pattern}/{{name}}")
+
+
+def _separate(text: str, preset: str, variants: list[str]) -> Scheme:
+    raise InputError(f"--methods: {text!r} is not there yet")
+
+
+def _finished(scheme: Scheme, cell: Cell) -> Path:
+    """The file of a folder's finished image; a suffix that differs is tried as .png.
+
+    Raises:
+        InputError: it is not there.
+    """
+    values = {"name": cell.image, "snr": f"{cell.snr_db:g}", "cbr": f"{cell.cbr:g}", "channel": cell.channel}
+    try:
+        path = Path(scheme.finished.format(**values))
+    except (KeyError, IndexError, ValueError):
+        raise InputError(
+            f"--methods: folder:{scheme.finished} may hold {{snr}}, {{cbr}}, {{channel}} and {{name}}, and no other braces"
+        ) from None
+    for candidate in (path, path.with_suffix(".png")):
+        if candidate.is_file():
+            return candidate
+    raise InputError(f"{path}: there is no such finished image; sweep only over what {scheme.name} has")
+
+
+def _wanted(sweep: Sweep, method: Scheme, photographs: Sequence[Photograph]) -> Iterable[Cell]:
+    """The cells of one method, image by image. What a method does not read is not swept."""
+    coded = method.method == "separate"
+    sampled = bool(method.method) and not coded and not method.coarse
+    prompts = sweep.prompts if method.method and not coded else ("none",)
+    for index, photograph in enumerate(photographs):
+        captions = {"own": photograph.caption, "wrong": photographs[(index + 1) % len(photographs)].caption}
+        for channel, (snr_db, cbr), told, prompt, steps, guidance, repeat in itertools.product(
+            sweep.channels, sweep.points, sweep.tx_snr_db if method.method else ("channel",), prompts,
+            sweep.steps if sampled else (None,), sweep.guidance if sampled else (None,), range(sweep.repeats),
+        ):  # fmt: skip
+            if prompt in captions and not captions[prompt]:
+                raise InputError(f"--prompts {prompt}: {photograph.name} or the next image has no caption; captions.tsv gives them")
+            yield Cell(
+                photograph.name, photograph.sha256, method.name, method.preset, method.weights_sha256, channel, snr_db, cbr,
+                sweep.snr_type, sweep.csi, told, sweep.cbr_is_total, prompt, captions.get(prompt, ""), steps, guidance,
+                sweep.modulation if coded else "auto", sweep.code_rate if coded else "auto", sweep.fec if coded else "ldpc",
+                sweep.outage, sweep.seed, repeat, gencomm_cli.__version__,
+            )  # fmt: skip
+
+
+def jobs(sweep: Sweep, photographs: Sequence[Photograph]) -> list[Job]:
+    """All transmissions of a sweep, one preset after the other. METHOD:coarse is read off METHOD's transmission where there is one.
+
+    Raises:
+        InputError: a method, preset, caption or finished image is not there, or two folders have one name.
+    """
+    schemes = [scheme(text) for text in dict.fromkeys(sweep.methods)]
+    folders = [each.name for each in schemes if each.finished]
+    if len(folders) > len(set(folders)):
+        raise InputError(f"--methods: two folders are called {max(folders, key=folders.count)}; rename one")
+    made: dict[Cell, Job] = {}
+    carriers: dict[Cell, Cell] = {}
+    for each in sorted(schemes, key=lambda each: each.coarse):
+        for cell in _wanted(sweep, each, photographs):
+            if each.finished:
+                path = _finished(each, cell)
+                cell = replace(cell, weights_sha256=file_hash(path))
+                made[cell] = Job(each, (cell,), path)
+                continue
+            sent = (
+                replace(cell, method=each.method, steps=None, guidance=None) if each.coarse or each.method != "separate" else cell
+            )
+            if each.coarse and sent in carriers:
+                carrier = made[carriers[sent]]
+                made[carriers[sent]] = replace(carrier, cells=(*carrier.cells, cell))
+                continue
+            made[cell] = Job(each, (cell,))
+            carriers.setdefault(sent, cell)
+    order = {key: index for index, key in enumerate(dict.fromkeys((each.method, each.preset_argument) for each in schemes))}
+    return sorted(made.values(), key=lambda job: order[job.scheme.method, job.scheme.preset_argument])
+
+
+def pending(jobs: Iterable[Job], done: set[str]) -> list[Job]:
+    """The jobs with the cells that are not done."""
+    left = (replace(job, cells=tuple(cell for cell in job.cells if cell.id not in done)) for job in jobs)
+    return [job for job in left if job.cells]
+
+
+def shard(jobs: Sequence[Job], text: str) -> list[Job]:
+    """Every N-th job from the i-th on, of ``i/N``, i from 1.
+
+    Raises:
+        InputError: not i/N.
+    """
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise InputError(f"--shard: {text!r} is not i/N with i from 1 to N, as in 1/4")
+    return list(jobs[int(match[1]) - 1 :: int(match[2])])

@@ -1,0 +1,150 @@
+"""Runs a sweep: what is done stays, what failed is tried again, and every row is on the disk before the next is waited for."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from gencomm_cli import console
+from gencomm_cli.bench.photographs import gather
+from gencomm_cli.bench.plan import Job, Sweep, jobs, pending, shard
+from gencomm_cli.bench.rows import Row
+from gencomm_cli.bench.store import opened
+from gencomm_cli.bench.worker import Worker, Workplace
+from gencomm_cli.errors import GencommError
+
+SECONDS_BETWEEN_LINES = 20.0
+
+
+def run(
+    sweep: Sweep, images: Sequence[Path], place: Workplace, *, prepare: str = "none", part: str = "1/1", processes: int = 1
+) -> list[Row]:
+    """Makes the rows of a sweep that are not there yet, and returns all of them in the sweep's order.
+
+    Args:
+        images: files or folders. prepare: as :func:`~gencomm_cli.bench.photographs.prepare` has it. part: the shard, ``i/N``.
+
+    Raises:
+        InputError: the sweep asks for what is not there, or another process writes to the folder.
+    """
+    with opened(place.folder) as store:
+        wanted = shard(jobs(sweep, gather(images, prepare, place.folder)), part)
+        cells = [cell for job in wanted for cell in job.cells]
+        ids = {cell.id for cell in cells}
+        store.keep(lambda row: row.cell.id not in ids or _is_done(row, place.metrics))
+        left = pending(wanted, set(store.rows))
+        with _progress(len(cells), sum(len(job.cells) for job in left)) as advance:
+            for rows in _made(left, place, processes):
+                store.add(rows)
+                advance(rows)
+        return [store.rows[cell.id] for cell in cells]
+
+
+def _is_done(row: Row, metrics: Sequence[str]) -> bool:
+    return row.status == "infeasible" or (row.status != "error" and set(metrics) <= set(row.metrics))
+
+
+def _made(left: Sequence[Job], place: Workplace, processes: int) -> Iterator[list[Row]]:
+    """The rows of each job, as they come."""
+    if processes == 1 or len(left) < 2:
+        worker = Worker(place)
+        yield from map(worker.rows, left)
+        return
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(processes, len(left)), context, _start, (place, threads))
+    try:
+        for future in as_completed([pool.submit(_work, job) for job in left]):
+            yield future.result()
+    except BrokenProcessPool:
+        raise GencommError(
+            "--jobs: a process died, perhaps for want of memory; its rows so far are kept: run the same command with fewer --jobs"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_worker: Worker
+
+
+def _start(place: Workplace, threads: int) -> None:
+    """Makes a spawned process ready: its worker, its threads, and an end with its parent, even a killed one."""
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's business
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    import torch
+
+    torch.set_num_threads(threads)
+    _worker = Worker(place)
+
+
+def _work(job: Job) -> list[Row]:
+    return _worker.rows(job)
+
+
+@contextlib.contextmanager
+def _progress(total: int, left: int) -> Iterator[Callable[[Sequence[Row]], None]]:
+    """Rows done, rows left and time left on stderr: a bar on a terminal, else a line now and then."""
+    done, failed, started = total - left, 0, time.monotonic()
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task("rows", total=total, completed=done)
+
+            def draw(rows: Sequence[Row]) -> None:
+                nonlocal failed
+                failed += sum(row.status == "error" for row in rows)
+                bar.update(task, advance=len(rows), description=f"rows, {failed} failed" if failed else "rows")
+
+            yield draw
+        return
+    console.say(f"bench: {done} rows done, {left} left")
+    spoken = started
+
+    def line(rows: Sequence[Row]) -> None:
+        nonlocal done, failed, spoken
+        done += len(rows)
+        failed += sum(row.status == "error" for row in rows)
+        now = time.monotonic()
+        if now - spoken > SECONDS_BETWEEN_LINES:
+            spoken = now
+            seconds = (now - started) / (done - total + left) * (total - done)
+            console.say(f"bench: {done} rows done, {total - done} left, {failed} failed, {_clock(seconds)} to go")
+
+    yield line
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+
+
+def counts(rows: Sequence[Row]) -> dict[str, int]:
+    """Rows by status, all four."""
+    found = Counter(row.status for row in rows)
+    return {status: found[status] for status in ("ok", "outage", "infeasible", "error")}  # type: ignore[index]

@@ -1,0 +1,147 @@
+"""Turns jobs into rows, one process at a time: keeps one model and one image, and lets no failure out."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from gencomm_cli import pipeline
+from gencomm_cli.bench.commandline import command
+from gencomm_cli.bench.plan import COARSE, Job, Scheme
+from gencomm_cli.bench.rows import Cell, Row
+from gencomm_cli.bench.store import IMAGES, original
+from gencomm_cli.bench.transmission import figures, transmit
+from gencomm_cli.errors import GencommError, InputError, RateError
+from gencomm_cli.images import Pixels, encoded, read_image
+from gencomm_cli.outputs import write_files
+
+LOST = {"psnr": 0.0, "ssim": 0.0, "lpips_alex": 1.0, "lpips_vgg": 1.0, "lpips_squeeze": 1.0}
+"""What SC-SIC (paper 004) gives an image that was lost; metrics that it does not use have no value."""
+
+Save = Literal["none", "first", "all"]
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where and how rows are made.
+
+    Attributes:
+        folder: of the bench. device: as torch names it. metrics: their names. weights: folder of metric weights, if there is one.
+        save: which received images to keep: none, those of the first repeat, or all.
+    """
+
+    folder: Path
+    device: str
+    metrics: tuple[str, ...]
+    weights: Path | None = None
+    save: Save = "all"
+
+
+class Worker:
+    """Makes rows; holds the last model and the last image that it used."""
+
+    def __init__(self, place: Workplace) -> None:
+        self.place = place
+        self._codec: tuple[tuple[str, str], pipeline.Codec] | None = None
+        self._photograph: tuple[str, Pixels] | None = None
+
+    def codec(self, scheme: Scheme) -> pipeline.Codec:
+        """The scheme's method with its weights, loaded unless it is the one that was used last."""
+        key = (scheme.method, scheme.preset_argument)
+        if self._codec is None or self._codec[0] != key:
+            self._codec = None  # the old model's memory is free before the next one is loaded
+            self._codec = key, pipeline.load_codec(*key, self.place.device)
+        return self._codec[1]
+
+    def photograph(self, name: str) -> Pixels:
+        """The prepared image of that name, [H, W, 3]."""
+        if self._photograph is None or self._photograph[0] != name:
+            self._photograph = name, read_image(self.place.folder / original(name))
+        return self._photograph[1]
+
+    def rows(self, job: Job) -> list[Row]:
+        """A row for each cell of the job; a failure is one too."""
+        reset_peak(self.place.device)
+        try:
+            return self._rows(job)
+        except RateError as error:
+            return [self._without_result(cell, job, "infeasible", str(error)) for cell in job.cells]
+        except GencommError as error:
+            return [self._without_result(cell, job, "error", str(error)) for cell in job.cells]
+        except Exception as error:
+            return [self._without_result(cell, job, "error", f"{type(error).__name__}: {error}") for cell in job.cells]
+
+    def _without_result(self, cell: Cell, job: Job, status: Literal["infeasible", "error"], line: str) -> Row:
+        return Row(cell, status, " ".join(line.split()), command=command(cell, job.scheme, self.place.device))
+
+    def _rows(self, job: Job) -> list[Row]:
+        pixels = self.photograph(job.cell.image)
+        if job.finished is not None:
+            image = read_image(job.finished)
+            if image.shape != pixels.shape:
+                sizes = [f"{each.shape[1]}x{each.shape[0]}" for each in (image, pixels)]
+                raise InputError(f"{job.finished}: is {sizes[0]} where the image sent is {sizes[1]}; give images of that size")
+            return [self._row(job, job.cell, pixels, image, False, {"cbr": {"requested": job.cell.cbr}}, {})]
+        trip = transmit(pixels, self.codec(job.scheme), job.cell, job.scheme)
+        known, rows = figures(trip), []
+        for cell in job.cells:
+            coarse = cell.method.endswith(COARSE)
+            image = trip.reception.coarse if coarse or not trip.reception.refined else trip.reception.refined[0]
+            seconds = dict(trip.seconds)
+            if coarse and not job.scheme.coarse:
+                del seconds["decode"]  # it was the refined image's
+            rows.append(self._row(job, cell, pixels, image, trip.reception.outage, known, seconds))
+        return rows
+
+    def _row(
+        self, job: Job, cell: Cell, pixels: Pixels, image: Pixels, outage: bool, known: dict[str, Any], seconds: dict[str, float]
+    ) -> Row:
+        from gencomm_cli.metrics.report import measure
+
+        started = time.perf_counter()
+        if outage and cell.outage == "sc-sic":
+            metrics: dict[str, float | None] = {name: LOST.get(name) for name in self.place.metrics}
+        else:
+            metrics = measure(pixels, image, self.place.weights, self.place.metrics)
+        seconds = seconds | {"metrics": time.perf_counter() - started}
+        output = ""
+        if self.place.save == "all" or (self.place.save == "first" and cell.repeat == 0):
+            output = f"{IMAGES}/{cell.id}.png"
+            write_files({self.place.folder / output: encoded(image)})
+        return Row(
+            cell,
+            "outage" if outage else "ok",
+            size=(pixels.shape[0], pixels.shape[1]),
+            metrics=metrics,
+            seconds={name: round(value, 4) for name, value in seconds.items()},
+            peak_mib=peak_mib(self.place.device),
+            command=command(cell, job.scheme, self.place.device),
+            output=output,
+            **known,
+        )
+
+
+def reset_peak(device: str) -> None:
+    """Begins to measure the peak anew, where that is possible: on a CUDA device."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_mib(device: str) -> float:
+    """Peak memory in MiB: allocated on a CUDA device since :func:`reset_peak`, else resident in this process since it began."""
+    if device.startswith("cuda"):
+        import torch
+
+        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
+
+
+Make = Callable[[Job], list[Row]]

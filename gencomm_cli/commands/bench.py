@@ -1,0 +1,210 @@
+"""``gencomm bench``: sweeps, their joining, and what is made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from gencomm_cli.commands import flags
+
+
+class RunUnlessNamed(TyperGroup):
+    """``bench IMAGES…`` means ``bench run IMAGES…``."""
+
+    def parse_args(self, ctx, args):  # type: ignore[no-untyped-def]
+        """Puts ``run`` first where no command is."""
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+bench = typer.Typer(
+    cls=RunUnlessNamed, rich_markup_mode=None, help="Sweeps over methods, channels, SNR and CBR. `bench IMAGES…` means `bench run`."
+)
+
+Images = Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Images, or folders of them with captions.tsv.")]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for rows.jsonl, originals/ and images/.")]
+Methods = Annotated[
+    str,
+    typer.Option(
+        metavar="LIST",
+        help="METHOD, METHOD@PRESET, METHOD:coarse (before diffusion), separate:CODEC[:capacity], folder:DIR (finished images "
+        "of the same names; DIR may hold {snr}, {cbr}, {channel}, {name}).",
+    ),
+]
+Numbers = Annotated[str | None, typer.Option(metavar="LIST", help="1,5,10 or start:step:stop, as in -5:1:15.")]
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """``a,b`` as words."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+@bench.command()
+def run(
+    images: Images,
+    out: Out,
+    methods: Methods = "textguided,textguided:coarse",
+    channels: Annotated[str | None, typer.Option(metavar="LIST", help="Of awgn, rayleigh, block. Default awgn.")] = None,
+    snr: Annotated[
+        str | None, typer.Option(metavar="LIST", help="In dB: 1,5,10 or -5:1:15 (both ends in). Default 1,5,10.")
+    ] = None,
+    cbr: Annotated[str | None, typer.Option(metavar="LIST", help="As --cbr of encode; 1/384 is one too. Default 0.0033.")] = None,
+    total: Annotated[bool, typer.Option("--total", help="--cbr bounds the prompt too.")] = False,
+    steps: Annotated[str | None, typer.Option(metavar="LIST", help="Of the sampler; the preset's if not given.")] = None,
+    guidance: Annotated[str | None, typer.Option(metavar="LIST", help="Guidance scales; the preset's if not given.")] = None,
+    prompts: Annotated[
+        str,
+        typer.Option(metavar="LIST", help="Of none, own (captions.tsv), wrong (the next image's), builtin, hf:..., openai:..."),
+    ] = "none",
+    repeats: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Sends of each; repeat r has seed + r. Default 1.")
+    ] = None,
+    seed: flags.Seed = 0,
+    tx_snr: Annotated[
+        str, typer.Option(metavar="LIST", help="What the transmitter is told: numbers, channel (the channel's SNR), unknown.")
+    ] = "channel",
+    csi: flags.CsiFlag = "perfect",
+    snr_type: Annotated[flags.SnrType | None, typer.Option(help="As for channel; default esn0.")] = None,
+    modulation: Annotated[str, typer.Option(metavar="NAME", help="Of separate: auto, bpsk, qpsk, 16qam, 64qam.")] = "auto",
+    code_rate: Annotated[str, typer.Option(metavar="RATE", help="Of separate: auto, 1/2, 2/3, ...")] = "auto",
+    fec: Annotated[str, typer.Option(metavar="NAME", help="Of separate: ldpc or 5g.")] = "ldpc",
+    outage: Annotated[
+        Literal["grey", "sc-sic"] | None,
+        typer.Option(help="A lost image counts as grey (default), or as PSNR 0, SSIM 0, LPIPS 1, FID 500."),
+    ] = None,
+    protocol: Annotated[
+        Literal["000", "001", "002", "003", "004"] | None,
+        typer.Option(help="A paper's images, sends, points and scores; flags that are given go before it."),
+    ] = None,
+    prepare: Annotated[
+        str | None, typer.Option(metavar="none|crop:N|fit:N|stretch:N", help="What is done to each image first. Default none.")
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="LIST", help="Names as in the JSON of roundtrip; all if not given.")
+    ] = None,
+    metric_weights: flags.MetricWeights = None,
+    save_images: Annotated[
+        Literal["none", "first", "all"], typer.Option(help="Received images to keep; first: of repeat 0.")
+    ] = "all",
+    device: flags.Device = "auto",
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, max=256, help="Processes, each with its own model.")] = 1,
+    shard: Annotated[str, typer.Option(metavar="i/N", help="Only the i-th of N parts; `bench merge` joins them.")] = "1/1",
+    json: flags.Json = False,
+) -> None:
+    """Send images by every method over every channel, one row a transmission.
+
+    \b
+    gencomm bench photos --out results --methods textguided,textguided:coarse --snr 1,5,10
+    gencomm bench kodak --out paper --protocol 001 --methods textguided --shard 1/4
+
+    Running the same command again goes on where it stopped, however it stopped: a row is in DIR/rows.jsonl whole or not at all, and
+    its results do not depend on interruptions. A failed cell is a row with its error, the run goes on and ends with status 1; the
+    next run tries it again. A rate that cannot be met is a row too, `infeasible`, and no failure.
+    """
+    from gencomm_cli import console
+    from gencomm_cli.bench.plan import Sweep, numbers
+    from gencomm_cli.bench.protocols import PROTOCOLS, Protocol
+    from gencomm_cli.errors import GencommError
+
+    paper = PROTOCOLS[protocol] if protocol else Protocol("", "none", (1, 5, 10), (0.0033,), (0.0033,))
+    sweep = Sweep(
+        methods=listed(methods),
+        points=paper.points(numbers("--snr", snr) if snr else None, numbers("--cbr", cbr) if cbr else None),
+        channels=_channels(channels) if channels else paper.channels,
+        prompts=listed(prompts),
+        steps=tuple(map(int, numbers("--steps", steps))) if steps else (None,),
+        guidance=numbers("--guidance", guidance) if guidance else (None,),
+        tx_snr_db=tuple(_told(part) for part in listed(tx_snr)),
+        cbr_is_total=total,
+        csi=csi,
+        snr_type=snr_type or paper.snr_type,
+        outage=outage or paper.outage,
+        modulation=modulation,
+        code_rate=code_rate,
+        fec=fec,
+        seed=seed,
+        repeats=repeats or paper.repeats,
+    )
+    from gencomm_cli.bench import run as bench_run
+    from gencomm_cli.bench.worker import Workplace
+
+    place = Workplace(out, _device(device), _metrics(metrics), _weights(metric_weights), save_images)
+    rows = bench_run.run(sweep, images, place, prepare=prepare or paper.prepare, part=shard, processes=jobs)
+    counts = bench_run.counts(rows)
+    if json:
+        console.print_json({"output": str(out), "rows": counts})
+    else:
+        console.out(f"{out / 'rows.jsonl'}: " + ", ".join(f"{count} {status}" for status, count in counts.items() if count))
+    if counts["error"]:
+        first = next(row.error for row in rows if row.status == "error")
+        raise GencommError(
+            f"bench: {counts['error']} of {len(rows)} rows failed (the first: {first}); the same command tries them again"
+        )
+
+
+@bench.command()
+def merge(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Bench folders, shards of one sweep or of several.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for all their rows and images.")],
+) -> None:
+    """Join bench folders; two different results of one cell are refused."""
+    from gencomm_cli import console
+    from gencomm_cli.bench.store import merge
+
+    console.out(f"{output / 'rows.jsonl'}: {merge(folders, output)} rows")
+
+
+@bench.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `bench run` filled.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="OUT", help="Folder for the report; DIR if not given.")
+    ] = None,
+) -> None:
+    """Make report.html, plots and tables of a bench folder."""
+    from gencomm_cli import console
+    from gencomm_cli.bench.report import write_report
+
+    console.out(str(write_report(folder, output)))
+
+
+def _channels(text: str):  # type: ignore[no-untyped-def]
+    from gencomm_cli.errors import InputError
+
+    found = listed(text)
+    if not found or not set(found) <= {"awgn", "rayleigh", "block"}:
+        raise InputError(f"--channels: {text!r} is not a list of awgn, rayleigh and block")
+    return found
+
+
+def _told(text: str) -> float | str:
+    from gencomm_cli.bench.plan import numbers
+
+    return text if text in ("channel", "unknown") else numbers("--tx-snr", text)[0]
+
+
+def _device(name: str) -> str:
+    from gencomm_cli.pipeline import pick_device
+
+    return str(pick_device(name))
+
+
+def _metrics(text: str | None) -> tuple[str, ...]:
+    from gencomm_cli.errors import InputError
+    from gencomm_cli.metrics.report import NAMES
+
+    found = NAMES if text is None else listed(text)
+    unknown = [name for name in found if name not in NAMES]
+    if unknown:
+        raise InputError(f"--metrics: {unknown[0]!r} is no metric; choose from {', '.join(NAMES)}")
+    return tuple(found)
+
+
+def _weights(given: Path | None) -> Path | None:
+    from gencomm_cli.commands.results import metrics_folder
+
+    return metrics_folder(given)
