@@ -22,7 +22,8 @@ from gencomm_cli.channels.fading import draw_noise, transmit
 from gencomm_cli.channels.snr import n0_from_db
 from gencomm_cli.diffusion.schedule import StartTable
 from gencomm_cli.methods.base import DecodeOptions, Received, Request
-from gencomm_cli.methods.textguided import TextGuided, to_tensor
+from gencomm_cli.methods.tensors import to_tensor
+from gencomm_cli.methods.textguided import TextGuided
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.seeds import generator
 from gencomm_cli.training.data import Photographs, load

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from diffusers.models import AutoencoderKL, UNet2DConditionModel
@@ -12,13 +13,20 @@ from torch import nn
 from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from gencomm_cli.diffusion.control import LatentControlNet
+from gencomm_cli.diffusion.text import TextEncoder
+from gencomm_cli.diffusion.vae import LatentCodec
 from gencomm_cli.errors import InputError, ModelMismatch
+from gencomm_cli.jscc.deepjscc import DeepJSCC, DeepJSCCConfig
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
-from gencomm_cli.presets import Component
+from gencomm_cli.presets import Component, Preset, verify
 
 
 def _jscc(**config: Any) -> RateAdaptiveJSCC:
     return RateAdaptiveJSCC(JSCCConfig.from_json(config))
+
+
+def _deepjscc(**config: Any) -> DeepJSCC:
+    return DeepJSCC(DeepJSCCConfig(**config))
 
 
 def _text_model(**config: Any) -> CLIPTextModel:
@@ -31,6 +39,7 @@ BUILDERS = {
     "LatentControlNet": LatentControlNet,
     "CLIPTextModel": _text_model,
     "RateAdaptiveJSCC": _jscc,
+    "DeepJSCC": _deepjscc,
 }
 
 PRETRAINED: dict[str, Any] = {
@@ -82,3 +91,32 @@ def build_tokenizer(component: Component) -> PreTrainedTokenizerBase:
         return PreTrainedTokenizerFast(tokenizer_file=str(component.path), **component.config)
     except (OSError, ValueError) as error:
         raise InputError(f"component {component.name}: no tokeniser there ({str(error).splitlines()[0]})") from None
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What textguided and DiffJSCC are made of, in evaluation mode; the JSCC's class is the preset's choice."""
+
+    codec: LatentCodec
+    unet: UNet2DConditionModel
+    text: TextEncoder
+    control: LatentControlNet
+    jscc: nn.Module
+
+
+def load_networks(preset: Preset, device: torch.device) -> Networks:
+    """Builds a preset's networks.
+
+    Raises:
+        InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
+    """
+    missing = {"vae", "unet", "text_encoder", "tokenizer", "control", "jscc"} - set(preset.components)
+    if missing:
+        raise InputError(f"preset {preset.name}: lacks {', '.join(sorted(missing))}; {preset.method} needs them all")
+    verify(preset)
+    parts = {name: build(component, device) for name, component in preset.components.items() if name != "tokenizer"}
+    text = TextEncoder(build_tokenizer(preset.components["tokenizer"]), cast(CLIPTextModel, parts["text_encoder"]))
+    return Networks(
+        LatentCodec(cast(AutoencoderKL, parts["vae"])).eval(), cast(UNet2DConditionModel, parts["unet"]), text.eval(),
+        cast(LatentControlNet, parts["control"]), parts["jscc"],
+    )  # fmt: skip

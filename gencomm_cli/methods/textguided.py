@@ -17,13 +17,11 @@ from typing import cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from diffusers.models import AutoencoderKL, UNet2DConditionModel
+from diffusers.models import UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextModel
 
 from gencomm_cli.channels.equalisers import mmse, reliability
-from gencomm_cli.diffusion.components import build, build_tokenizer
+from gencomm_cli.diffusion.components import load_networks
 from gencomm_cli.diffusion.control import LatentControlNet, controlled, csi_features
 from gencomm_cli.diffusion.schedule import StartTable, sampling_steps, scaled_linear
 from gencomm_cli.diffusion.text import TextEncoder
@@ -32,23 +30,9 @@ from gencomm_cli.diffusion.warm_start import sample
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.jscc.rate_adaptive import RateAdaptiveJSCC
 from gencomm_cli.methods.base import Decoded, DecodeOptions, Image, Received, Request, Transmission
-from gencomm_cli.presets import Preset, verify
+from gencomm_cli.methods.tensors import SNR_RANGE, to_image, to_tensor, told_snr
+from gencomm_cli.presets import Preset
 from gencomm_cli.seeds import torch_normal
-
-SNR_RANGE = (-10.0, 30.0)
-"""What networks are told of the SNR, in dB; they were trained on −5 … 20."""
-
-
-def to_tensor(image: Image, multiple: int, device: torch.device) -> Tensor:
-    """uint8 [H, W, 3] → [1, 3, H', W'] in [0, 1], edges repeated up to a multiple of ``multiple``."""
-    x = torch.tensor(image, device=device).permute(2, 0, 1)[None].float() / 255
-    return F.pad(x, (0, -image.shape[1] % multiple, 0, -image.shape[0] % multiple), mode="replicate")
-
-
-def to_image(x: Tensor, size: tuple[int, int]) -> Image:
-    """[1, 3, H', W'] → uint8 [H, W, 3], cropped."""
-    out = x[0, :, : size[0], : size[1]].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
-    return cast(Image, out.contiguous().cpu().numpy())
 
 
 class TextGuided:
@@ -84,16 +68,8 @@ class TextGuided:
         Raises:
             InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
         """
-        missing = {"vae", "unet", "text_encoder", "tokenizer", "control", "jscc"} - set(preset.components)
-        if missing:
-            raise InputError(f"preset {preset.name}: lacks {', '.join(sorted(missing))}; textguided needs them all")
-        verify(preset)
-        parts = {name: build(component, device) for name, component in preset.components.items() if name != "tokenizer"}
-        text = TextEncoder(build_tokenizer(preset.components["tokenizer"]), cast(CLIPTextModel, parts["text_encoder"]))
-        return cls(
-            preset, LatentCodec(cast(AutoencoderKL, parts["vae"])).eval(), cast(UNet2DConditionModel, parts["unet"]), text.eval(),
-            cast(LatentControlNet, parts["control"]), cast(RateAdaptiveJSCC, parts["jscc"]), device,
-        )  # fmt: skip
+        parts = load_networks(preset, device)
+        return cls(preset, parts.codec, parts.unet, parts.text, parts.control, cast(RateAdaptiveJSCC, parts.jscc), device)
 
     def _field_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """(H, W) of what the JSCC sends: the padded image, or its latent."""
@@ -149,7 +125,7 @@ class TextGuided:
         h = None if received.gain is None else torch.tensor(received.gain, device=self.device)[None].expand_as(y)
         trust = torch.as_tensor(reliability(h, received.n0), device=self.device).float().expand(y.shape)  # type: ignore[type-var]
         size = self._field_size(received.image_size)
-        snr = self._told(received.n0)
+        snr = told_snr(received.n0, self.device)
         field = self.jscc.decode(mmse(y, h, received.n0), trust, size, snr)  # type: ignore[type-var, arg-type]
         z_c = field if self.domain == "latent" else self.codec.encode(field.clamp(0, 1))
         coarse = to_image(self.codec.decode(z_c), received.image_size)
@@ -157,17 +133,13 @@ class TextGuided:
             return Decoded(coarse, ())
         return Decoded(coarse, self._refine(z_c, trust, received, options, steps, seed, progress))
 
-    def _told(self, n0: float) -> Tensor:
-        snr_db = -10 * math.log10(max(n0, 1e-9))
-        return torch.tensor([min(max(snr_db, SNR_RANGE[0]), SNR_RANGE[1])], device=self.device)
-
     def _refine(
         self, z_c: Tensor, trust: Tensor, received: Received, options: DecodeOptions, steps: int, seed: int,
         progress: Callable[[int, int], None] | None,
     ) -> tuple[Image, ...]:  # fmt: skip
         settings = self.preset.settings
         mean_trust = float(trust.mean().clamp(1e-4, 1 - 1e-9))
-        effective = self._told((1 - mean_trust) / mean_trust)  # the SNR of an AWGN channel with the same mean reliability
+        effective = told_snr((1 - mean_trust) / mean_trust, self.device)  # the AWGN channel with the same mean reliability
         cbr = received.symbols.size / (3 * received.image_size[0] * received.image_size[1])
         start = options.start_step or self.starts(cbr, float(effective))
         grid = sampling_steps(start, steps, options.spacing or settings.get("spacing", "uniform"))

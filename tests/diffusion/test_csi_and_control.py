@@ -1,0 +1,87 @@
+"""DiffJSCC's CSI embedding and control module against the published program's numbers and its released tensor names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers.models.embeddings import TimestepEmbedding
+
+from gencomm_cli.diffusion.control import LatentControlNet
+from gencomm_cli.diffusion.csi import CsiEmbedding
+from gencomm_cli.diffusion.released import control_weights
+
+VECTORS = Path(__file__).parent.parent / "vectors"
+NO_GAIN = torch.ones(4, dtype=torch.complex64)
+
+
+def load(name: str) -> dict[str, torch.Tensor]:
+    with np.load(VECTORS / f"{name}.npz", allow_pickle=False) as archive:
+        return {key: torch.from_numpy(archive[key]) for key in archive.files if key != "meta_json"}
+
+
+@pytest.mark.parametrize(("minimum", "scale"), [(0, 100), (0, 1), (-5, 100), (-5, 1)])
+def test_published_sinusoids(minimum: int, scale: int) -> None:
+    vector = load("diffjscc_snr_embed_a")
+    told = CsiEmbedding(320, scale, minimum, gain=False)(vector["snr_db"], NO_GAIN)
+    torch.testing.assert_close(told, vector[f"sinusoid320_min{minimum}_scale{scale}"], atol=1e-4, rtol=0)
+
+
+def test_published_embedding_through_the_mlp_that_the_control_module_uses() -> None:
+    vector = load("diffjscc_snr_embed_a")
+    mlp = TimestepEmbedding(32, 128)
+    mlp.load_state_dict(
+        {f"linear_{n}.{kind}": vector[f"snr_embed/{2 * n - 2}.{kind}"].float() for n in (1, 2) for kind in ("weight", "bias")}
+    )
+    with torch.no_grad():
+        out = mlp(CsiEmbedding(32, 100.0, 0.0, gain=False)(vector["snr_db"], NO_GAIN))
+    torch.testing.assert_close(out, vector["snr_emb"], atol=1e-4, rtol=0)
+
+
+def test_the_gain_follows_the_sinusoid() -> None:
+    embedding = CsiEmbedding(8, 4.0)
+    told = embedding(torch.tensor([3.0]), torch.tensor([0.6 - 0.8j]))
+    assert told.shape == (1, embedding.size)
+    assert told[0, -2:].tolist() == pytest.approx([0.6, -0.8])
+
+
+TINY: dict[str, Any] = {
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"), "block_out_channels": (32, 64), "layers_per_block": 1,
+    "cross_attention_dim": 16, "attention_head_dim": (2, 4), "use_linear_projection": True, "csi_width": 32,
+}  # fmt: skip
+
+
+def test_published_controls() -> None:
+    vector = load("diffjscc_controlnet_a")
+    released = {key.removeprefix("control/"): value.float() for key, value in vector.items() if key.startswith("control/")}
+    control = LatentControlNet(**TINY).eval()
+    control.load_state_dict(control_weights(released, blocks=1))
+    csi = CsiEmbedding(32, 100.0, 0.0, gain=False)(vector["snr_db"][:, 0], NO_GAIN[:2])
+    with torch.no_grad():
+        down, mid = control(vector["x_t"], vector["t"], vector["context"], vector["hint"], class_labels=csi, return_dict=False)
+    assert len(down) == 4
+    for index, ours in enumerate([*down, mid]):
+        torch.testing.assert_close(ours, vector[f"control_{index}"], atol=1e-4, rtol=0)
+
+
+def test_released_tensors_fit_the_full_size() -> None:
+    """All of the released control module's tensors find their place, and nothing of ours stays empty."""
+    released = json.loads((VECTORS / "diffjscc_controlnet_released_keys.json").read_text())
+    with torch.device("meta"):
+        theirs = {name: torch.empty(shape) for name, shape in released["state_dict"].items()}
+        control = LatentControlNet(
+            block_out_channels=(320, 640, 1280, 1280), cross_attention_dim=1024, attention_head_dim=(5, 10, 20, 20),
+            use_linear_projection=True, csi_width=320,
+        )  # fmt: skip
+    mapped = control_weights(theirs, blocks=2)
+    assert {name: value.shape for name, value in mapped.items()} == {
+        name: value.shape for name, value in control.state_dict().items()
+    }
+    hint_bias = 320  # ours alone, and zero
+    assert sum(parameter.numel() for parameter in control.parameters()) == released["n_params"] + hint_bias
+    with pytest.raises(KeyError, match="decoder"):
+        control_weights({"decoder.weight": torch.empty(1)}, blocks=2)
