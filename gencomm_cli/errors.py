@@ -21,6 +21,12 @@ class PromptLost(GencommError):
     exit_status = 3
 
 
+class ImageLost(GencommError):
+    """The image's bits were lost and ``--strict`` was asked for."""
+
+    exit_status = 3
+
+
 class ModelMismatch(GencommError):
     """File and model do not match."""
 

@@ -17,10 +17,10 @@ import gencomm_cli
 from gencomm_cli import presets, rates
 from gencomm_cli.channels.fading import Kind, draw_gain, draw_noise, transmit
 from gencomm_cli.channels.snr import SnrType, noise_power
-from gencomm_cli.errors import InputError, ModelMismatch, PromptLost
+from gencomm_cli.errors import ImageLost, InputError, ModelMismatch, PromptLost
 from gencomm_cli.methods.base import ClassicalOptions, DecodeOptions, Fading, Method, Received, Request
 from gencomm_cli.seeds import generator
-from gencomm_cli.symbols import SNR_RANGE, ChannelRecord, Csi, Header, Provenance, SymbolFile, Symbols
+from gencomm_cli.symbols import SNR_RANGE, ChannelRecord, ClassicalFormat, Csi, Header, Provenance, SymbolFile, Symbols
 
 if TYPE_CHECKING:
     import torch
@@ -108,7 +108,7 @@ def load_codec(method: str, preset: str, device: str, *, weights_sha256: str | N
         InputError: no such method, preset or device.
         ModelMismatch: the weights are damaged, or not those that made the file.
     """
-    from gencomm_cli.methods import METHODS, load_method
+    from gencomm_cli.methods import CLASSICAL, METHODS, load_method
 
     if method not in METHODS:
         raise InputError(f"--method: {method!r} is not a method of this version; there is: {', '.join(METHODS)}")
@@ -123,7 +123,7 @@ def load_codec(method: str, preset: str, device: str, *, weights_sha256: str | N
         raise InputError(
             f"--domain {domain}: {method}/{found.name} sends the {trained_for}; give a preset trained for {domain} with --preset"
         )
-    return Codec(load_method(found, pick_device(device)), found)
+    return Codec(load_method(found, None if method in CLASSICAL else pick_device(device)), found)
 
 
 def encode(image: Pixels, codec: Codec, options: EncodeOptions, say: Say) -> tuple[SymbolFile, str]:
@@ -160,8 +160,8 @@ def encode(image: Pixels, codec: Codec, options: EncodeOptions, say: Say) -> tup
         cbr=cbr,
         prompt=prompt_format,
         tx_snr_db=options.snr_db,
-        control_bits=rates.CONTROL_BITS,
-        provenance=Provenance(_versions()),
+        control_bits=rates.CONTROL_BITS + (0 if sent.classical is None else rates.CLASSICAL_BITS),
+        provenance=Provenance(_versions(sent.classical)),
         classical=sent.classical,
     )
     return SymbolFile(header, sent.symbols, prompt_symbols, sent.side_symbols, ideal_bits=sent.ideal_bits), prompt
@@ -183,7 +183,8 @@ def pass_channel(file: SymbolFile, *, kind: Kind, snr_db: float, snr_type: SnrTy
         sent: Symbols = getattr(file, name)
         gain = draw_gain(kind, sent.size, generator(seed, "image fading" if kind == "block" else f"{stream} fading"))
         if name == "symbols":
-            n0 = noise_power(snr_db, snr_type, sent, gain)
+            classical = file.header.classical
+            n0 = noise_power(snr_db, snr_type, sent, gain, None if classical is None else 8 * classical.payload_bytes)
         received[name] = transmit(sent, gain, draw_noise(sent.size, generator(seed, f"{stream} noise")), n0).astype(np.complex64)
         if csi == "perfect" and sent.size:
             received[name.replace("symbols", "csi_gain")] = gain
@@ -219,6 +220,7 @@ def decode(
     Raises:
         InputError: the file has not been through a channel.
         PromptLost: the prompt's CRC failed and ``strict`` is set; without it one line says so and the image is decoded alone.
+        ImageLost: the image's bits were lost and ``strict`` is set; without it one line says so and the image is grey.
     """
     check_received(file)
     header = file.header
@@ -243,6 +245,10 @@ def decode(
         file.ideal_bits, header.channel.kind,
     )  # fmt: skip
     decoded = codec.method.decode(received, options, seed=seed, progress=progress)
+    if decoded.outage:
+        if strict:
+            raise ImageLost("image: lost on the channel; without --strict a grey one stands for it")
+        say("image: lost on the channel; a grey one stands for it")
     return Reception(decoded.coarse, tuple(decoded.refined), prompt, prompt_ok, decoded.outage)
 
 
@@ -328,8 +334,12 @@ def _send_prompt(prompt: str, options: EncodeOptions) -> tuple[Symbols, PromptFo
     return transmit_prompt(prompt, snr_db=options.snr_db, fading=options.fading)
 
 
-def _versions() -> dict[str, str]:
+def _versions(classical: ClassicalFormat | None) -> dict[str, str]:
     versions = {"gencomm": gencomm_cli.__version__, "numpy": np.__version__}
     if "torch" in sys.modules:
         versions["torch"] = str(sys.modules["torch"].__version__)
+    if classical is not None:
+        from gencomm_cli.classical.codecs import version_tag
+
+        versions[classical.codec] = version_tag(classical.codec)
     return versions

@@ -17,6 +17,18 @@ _CONTROL_FIELDS = {
 }
 """Bits of what the papers take as known at the receiver; images have at most 2^27 pixels."""
 
+_CLASSICAL_FIELDS = {
+    "payload bytes": 29,
+    "codec": 3,
+    "container": 1,
+    "scale": 3,
+    "modulation": 2,
+    "code rate and code": 4,
+    "kind of code": 2,
+}
+"""Likewise, of what ``separate``'s receiver needs besides."""
+
+CLASSICAL_BITS = sum(_CLASSICAL_FIELDS.values())
 CONTROL_BITS = sum(_CONTROL_FIELDS.values())
 
 

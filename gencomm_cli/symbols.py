@@ -1,7 +1,8 @@
 """The symbol file, the only thing that crosses from one stage to the next: an ``.npz`` without pickles, read with distrust.
 
 Layout: a zip archive of ``.npy`` members. ``meta`` (uint8) is UTF-8 JSON; every other member is a vector of little-endian
-complex64. A field of ``meta`` that this version does not know is refused, not ignored: it may change what the symbols mean.
+complex64, but for ``ideal_bits`` (uint8), the payload of an ideal code, which only ``separate --capacity`` sends. A field of ``meta``
+that this version does not know is refused, not ignored: it may change what the symbols mean.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gencomm_cli.channels.fading import Kind
-from gencomm_cli.channels.snr import SnrType, n0_from_db
+from gencomm_cli.channels.snr import SnrType, noise_power
 from gencomm_cli.errors import InputError
 from gencomm_cli.outputs import write_files
 from gencomm_cli.rates import CBR, ImageSize, samples
@@ -167,7 +168,10 @@ class Header:
 
 @dataclass(frozen=True)
 class SymbolFile:
-    """Header and arrays, complex64 vectors. Gains are those that the receiver knows: [k], [1] or None, in rx only."""
+    """Header and arrays, complex64 vectors. Gains are those that the receiver knows: [k], [1] or None, in rx only.
+
+    ``ideal_bits`` uint8 [bytes] is what an ideal code carries; it is there iff the header's ``classical.fec`` is ``capacity``.
+    """
 
     header: Header
     symbols: Symbols
@@ -179,7 +183,7 @@ class SymbolFile:
     ideal_bits: NDArray[np.uint8] | None = None
 
     def arrays(self) -> dict[str, Symbols]:
-        """The arrays that are there, by their name in the file."""
+        """The arrays of symbols and gains that are there, by their name in the file."""
         return {name: array for name in ARRAYS if (array := getattr(self, name)) is not None}
 
 
@@ -200,6 +204,8 @@ def to_bytes(file: SymbolFile) -> bytes:
     _check(file)
     meta = json.dumps(file.header.to_json(), allow_nan=False).encode()
     members: dict[str, NDArray[Any]] = {"meta": np.frombuffer(meta, np.uint8), **file.arrays()}
+    if file.ideal_bits is not None:
+        members["ideal_bits"] = file.ideal_bits
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, array in members.items():
@@ -245,7 +251,11 @@ def _from_bytes(data: bytes) -> SymbolFile:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = _entries(archive)
             header = Header.from_json(_parse_json(_member(archive, entries["meta"], np.dtype(np.uint8)).tobytes()))
-            arrays = {name: _member(archive, entry, np.dtype("<c8")) for name, entry in entries.items() if name != "meta"}
+            arrays: dict[str, NDArray[Any]] = {
+                name: _member(archive, entry, np.dtype(np.uint8 if name == "ideal_bits" else "<c8"))
+                for name, entry in entries.items()
+                if name != "meta"
+            }
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error, OSError, ValueError) as error:
         raise InputError(f"is not an intact symbol file ({error}); write it again") from None
     file = SymbolFile(header, **arrays)
@@ -258,7 +268,7 @@ def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     entries: dict[str, zipfile.ZipInfo] = {}
     for entry in archive.infolist():
         name = entry.filename.removesuffix(".npy")
-        if name not in ("meta", *ARRAYS) or not entry.filename.endswith(".npy"):
+        if name not in ("meta", "ideal_bits", *ARRAYS) or not entry.filename.endswith(".npy"):
             raise InputError(f"holds {entry.filename[:60]!r}, which no symbol file has")
         if name in entries:
             raise InputError(f"holds {entry.filename} twice")
@@ -324,14 +334,26 @@ def _check(file: SymbolFile) -> None:
         uses = getattr(header.cbr, name) * samples(header.image_size)
         if abs(uses - symbols.size) > 1e-6 * max(1, symbols.size):
             raise InputError(f"meta counts {uses:.6g} {name} symbols (cbr.{name}) and the file holds {symbols.size}")
-        if header.stage == "tx" and symbols.size and abs(mean_power(symbols) - header.power) > 0.01:
+        # Of k points of a constellation the power depends on the bits: by less than 0.62/√k (64-QAM), one standard deviation.
+        off = 0.01 if header.classical is None else 0.01 + 6 * 0.62 / max(symbols.size, 1) ** 0.5
+        if header.stage == "tx" and symbols.size and abs(mean_power(symbols) - header.power) > off:
             raise InputError(f"{name} symbols have mean power {mean_power(symbols):.4g}; the transmitter sends {header.power:g}")
     if not file.symbols.size:
         raise InputError("symbols is empty; an image takes at least one symbol")
     if (header.prompt is None) != (file.prompt_symbols.size == 0):
         raise InputError("meta.prompt and prompt_symbols do not agree on whether there is a prompt")
-    if channel is not None and channel.snr_type == "esn0" and header.n0 is not None:
-        expected_n0 = n0_from_db(channel.snr_db)
+    form, ideal_bits = header.classical, file.ideal_bits
+    if (ideal_bits is None) == (form is not None and form.fec == "capacity"):
+        raise InputError(f"ideal_bits is {'missing' if ideal_bits is None else 'there'}, against meta.classical")
+    if (
+        ideal_bits is not None
+        and form is not None
+        and (ideal_bits.dtype, ideal_bits.size) != (np.dtype(np.uint8), form.payload_bytes)
+    ):
+        raise InputError(f"ideal_bits holds {ideal_bits.dtype} {list(ideal_bits.shape)}; meta counts {form.payload_bytes} bytes")
+    if channel is not None and channel.snr_type != "received" and header.n0 is not None:
+        bits = None if form is None else 8 * form.payload_bytes
+        expected_n0 = noise_power(channel.snr_db, channel.snr_type, file.symbols, None, bits)
         if abs(header.n0 - expected_n0) > 1e-6 * expected_n0:
             raise InputError(f"meta.n0 {header.n0:g} is not the noise power of {channel.snr_db:g} dB")
     known = channel is not None and channel.kind != "awgn" and channel.csi == "perfect"

@@ -58,6 +58,10 @@ def decode(
         raise InputError(f"--reference: {original.shape[1]}x{original.shape[0]}, but {width}x{height} was sent")
     folder = None if original is None else results.metrics_folder(metric_weights)
     header = file.header
+    flags.check_read(
+        header.method, steps=steps, guidance_scale=guidance_scale, start_step=start_step, samples=None if samples == 1 else samples,
+        spacing=spacing, parameterization=parameterization, no_prompt=no_prompt,
+    )  # fmt: skip
     codec = pipeline.load_codec(header.method, preset or header.preset, device, weights_sha256=header.weights_sha256)
     options = flags.decode_options(steps, guidance_scale, start_step, samples, coarse, spacing, parameterization)
     started = perf_counter()
@@ -69,6 +73,7 @@ def decode(
         "cbr": header.to_json()["cbr"],
         "prompt": {"received": reception.prompt, "ok": reception.prompt_ok},
         "seconds": {"decode": perf_counter() - started},
+        **results.bits(header, reception),
     }
     if original is not None:
         extra["metrics"], extra["coarse_metrics"] = results.measured(original, reception, folder)

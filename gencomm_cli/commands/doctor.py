@@ -7,7 +7,13 @@ from typing import Any
 from gencomm_cli.commands import flags
 
 REQUIRED = ("torch", "diffusers", "transformers", "safetensors", "numpy", "pillow", "pyldpc", "constriction", "typer", "rich")
-EXTRAS = {"test": ("pytest", "scipy"), "dev": ("ruff", "mypy", "brotli", "zstandard")}
+EXTRAS = {
+    "heif": ("pillow-heif",),
+    "sionna": ("sionna-no-rt",),
+    "test": ("pytest", "scipy"),
+    "dev": ("ruff", "mypy", "brotli", "zstandard"),
+}
+PROGRAMS = {"bpg": "bpgenc and bpgdec", "vtm": "EncoderApp and DecoderApp"}
 
 
 def doctor(json: flags.Json = False) -> None:
@@ -17,6 +23,7 @@ def doctor(json: flags.Json = False) -> None:
 
     import gencomm_cli
     from gencomm_cli import console, presets
+    from gencomm_cli.classical.codecs import CODECS
     from gencomm_cli.errors import InputError
     from gencomm_cli.metrics import weights
     from gencomm_cli.metrics.fetch import SOURCES
@@ -38,6 +45,7 @@ def doctor(json: flags.Json = False) -> None:
         "python": platform.python_version(),
         "packages": {name: installed(name) for name in REQUIRED},
         "extras": {extra: {name: installed(name) for name in names} for extra, names in EXTRAS.items()},
+        "codecs": {name: codec.version() for name, codec in CODECS.items()},
         "devices": _devices(),
         "presets": [f"{preset.method}/{preset.name}" for preset in presets.available()],
         "metric_weights": {"folder": None if folder is None else str(folder), **complete},
@@ -51,6 +59,9 @@ def doctor(json: flags.Json = False) -> None:
     for extra, versions in found["extras"].items():
         missing = [name for name, number in versions.items() if number is None]
         console.out(f"extra {extra:10}{'complete' if not missing else 'without ' + ', '.join(missing)}")
+    for name, number in found["codecs"].items():
+        lacks = f"{PROGRAMS[name]} are not on the PATH" if name in PROGRAMS else "not here"
+        console.out(f"codec {name:10}{number or lacks}")
     console.out(f"devices         {', '.join(found['devices'])}")
     console.out(f"presets         {', '.join(found['presets']) or 'none'}")
     for name in SOURCES:

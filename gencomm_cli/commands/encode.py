@@ -15,7 +15,7 @@ def encode(
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Symbol file; IMAGE.tx.npz if not given.")
     ] = None,
     method: flags.Method = "textguided",
-    preset: flags.Preset = "nano",
+    preset: flags.Preset = None,
     domain: flags.Domain = None,
     cbr: flags.Cbr = None,
     cbr_total: flags.CbrTotal = None,
@@ -26,6 +26,11 @@ def encode(
     fading: Annotated[flags.Fading, typer.Option(help="Fading that the transmitter is told.")] = "unknown",
     prompt: flags.Prompt = None,
     captioner: flags.Captioner = "none",
+    codec: flags.Codec = None,
+    modulation: flags.Modulation = None,
+    code_rate: flags.CodeRate = None,
+    fec: flags.Fec = None,
+    capacity: flags.Capacity = False,
     device: flags.Device = "auto",
     json: flags.Json = False,
 ) -> None:
@@ -34,10 +39,14 @@ def encode(
     \b
     gencomm encode photo.png                       writes photo.tx.npz
     gencomm encode photo.png --cbr 0.01 --snr 5 --prompt "a red door"
+    gencomm encode photo.png --method separate --codec avif --snr 10 --fading awgn
     """
     from gencomm_cli import console, pipeline, symbols
     from gencomm_cli.images import read_image
+    from gencomm_cli.methods import default_preset
 
+    classical = flags.classical_options(codec, modulation, code_rate, fec, capacity)
+    flags.check_read(method, classical, prompt=prompt, captioner=None if captioner == "none" else captioner, domain=domain)
     target = flags.output(output, image, flags.beside(image, ".tx.npz"))
     options = flags.encode_options(
         cbr=cbr,
@@ -48,10 +57,11 @@ def encode(
         prompt=prompt,
         captioner=captioner,
         device=device,
+        classical=classical,
     )
     pixels = read_image(flags.source(image))
-    codec = pipeline.load_codec(method, preset, device, domain=domain)
-    file, sent_prompt = pipeline.encode(pixels, codec, options, console.say)
+    loaded = pipeline.load_codec(method, preset or default_preset(method), device, domain=domain)
+    file, sent_prompt = pipeline.encode(pixels, loaded, options, console.say)
     flags.write(target, symbols.to_bytes(file))
     if json:
         meta = file.header.to_json()

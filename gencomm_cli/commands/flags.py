@@ -13,26 +13,48 @@ from gencomm_cli.errors import InputError
 
 if TYPE_CHECKING:
     from gencomm_cli.channels.fading import Kind
-    from gencomm_cli.methods.base import DecodeOptions
+    from gencomm_cli.methods.base import ClassicalOptions, DecodeOptions
     from gencomm_cli.pipeline import EncodeOptions
 
 PROMPT_BYTES = 4096
 Csi = Literal["perfect", "none"]
-SnrType = Literal["esn0", "received"]
+SnrType = Literal["esn0", "ebn0", "received"]
 Fading = Literal["awgn", "rayleigh", "block", "unknown"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Seed of everything random here.")]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Where the networks run.")]
-Preset = Annotated[str, typer.Option(metavar="NAME|FOLDER", help="Weights: a shipped preset or a folder (`gencomm models list`).")]
+Preset = Annotated[
+    str | None, typer.Option(metavar="NAME|FOLDER", help="Weights: a shipped preset or a folder (`gencomm models list`).")
+]
 Domain = Annotated[
     Literal["latent", "pixel"] | None,
     typer.Option(metavar="latent|pixel", help="Insist on a preset that sends latents or pixels; not given: either. nano: latent."),
 ]
-Method = Annotated[str, typer.Option(metavar="METHOD", help="Method of sending: textguided.")]
+Method = Annotated[
+    str, typer.Option(metavar="METHOD", help="textguided, or separate: an image codec and a channel code, the classical baseline.")
+]
+Codec = Annotated[
+    str | None, typer.Option(metavar="NAME", help="separate: avif (default), jpeg2000, webp, hevc, bpg or vtm (`gencomm doctor`).")
+]
+Modulation = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="separate: auto (default: the fastest that holds at --snr), bpsk, qpsk, 16qam, 64qam."),
+]
+CodeRate = Annotated[
+    str | None,
+    typer.Option(metavar="R", help="separate: auto (default), 1/16, 1/8, 1/4, 1/2, 2/3, 3/4 or 5/6 message bits a coded bit."),
+]
+Fec = Annotated[str | None, typer.Option(metavar="ldpc|5g", help="separate: channel code, pyldpc's (default) or 5G NR's (Sionna).")]
+Capacity = Annotated[
+    bool, typer.Option("--capacity", help="separate: an ideal code at channel capacity. A bound to compare with, not a scheme.")
+]
 Cbr = Annotated[
     float | None,
-    typer.Option(metavar="RATIO", help="Channel uses for the image over 3*H*W; 0.0013 to 0.0208 with nano. Default 0.0033."),
+    typer.Option(
+        metavar="RATIO",
+        help="Channel uses for the image over 3*H*W. textguided: 0.0013 to 0.0208, default 0.0033; separate: default 1/96.",
+    ),
 ]
 CbrTotal = Annotated[float | None, typer.Option(metavar="RATIO", help="Like --cbr, but the prompt counts too.")]
 CbrStrict = Annotated[bool, typer.Option("--cbr-strict", help="Fail (status 5) instead of taking the nearest rate.")]
@@ -43,7 +65,10 @@ Captioner = Annotated[
 Awgn = Annotated[bool, typer.Option("--awgn", help="No fading (the default).")]
 Rayleigh = Annotated[bool, typer.Option("--rayleigh", help="Rayleigh fading, independent for every symbol.")]
 BlockRayleigh = Annotated[bool, typer.Option("--block-rayleigh", help="Rayleigh fading, one gain for the whole image.")]
-SnrTypeFlag = Annotated[SnrType, typer.Option(help="SNR counts the sent energy (Es/N0), or the energy that arrives after fading.")]
+SnrTypeFlag = Annotated[
+    SnrType,
+    typer.Option(help="SNR counts the energy sent a symbol (Es/N0), a bit (Eb/N0; separate only), or that arrives after fading."),
+]
 CsiFlag = Annotated[Csi, typer.Option(help="Does the receiver know the fading gains?")]
 Steps = Annotated[int | None, typer.Option(metavar="N", min=1, max=1000, help="Steps of the sampler; 5 with nano.")]
 GuidanceScale = Annotated[float | None, typer.Option(metavar="W", help="Classifier-free guidance; the preset's if not given.")]
@@ -57,7 +82,7 @@ Parameterization = Annotated[
     Literal["u", "paper"] | None, typer.Option(help="What the sampler has predicted; the preset's if not given.")
 ]
 NoPrompt = Annotated[bool, typer.Option("--no-prompt", help="Decode as if no prompt had been sent.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Fail (status 3) if the prompt is lost.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Fail (status 3) if the prompt, or the image of separate, is lost.")]
 MetricWeights = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Folder with LPIPS weights (`gencomm models get lpips-alex`); also $GENCOMM_METRIC_WEIGHTS."),
@@ -114,8 +139,10 @@ def encode_options(
     prompt: str | None,
     captioner: str,
     device: str,
+    classical: ClassicalOptions | None = None,
 ) -> EncodeOptions:
     """The transmitter's options, checked before anything heavy is imported."""
+    from gencomm_cli.methods.base import ClassicalOptions
     from gencomm_cli.pipeline import EncodeOptions, check_prompt, check_snr
 
     for flag, value in (("--cbr", cbr), ("--cbr-total", cbr_total)):
@@ -136,7 +163,41 @@ def encode_options(
         prompt=prompt,
         captioner=captioner,
         device=device,
+        classical=classical or ClassicalOptions(),
     )
+
+
+def classical_options(
+    codec: str | None, modulation: str | None, code_rate: str | None, fec: str | None, capacity: bool
+) -> ClassicalOptions | None:
+    """How ``separate`` is to send; None where no flag of it was given."""
+    from gencomm_cli.methods.base import ClassicalOptions
+
+    given = {"codec": codec, "modulation": modulation, "code_rate": code_rate, "fec": fec}
+    if not capacity and not any(given.values()):
+        return None
+    if capacity and (modulation or code_rate or fec):
+        raise InputError("--capacity: excludes --modulation, --code-rate and --fec, as an ideal code has none; drop them")
+    return ClassicalOptions(capacity=capacity, **{name: value for name, value in given.items() if value is not None})
+
+
+def check_read(method: str, classical: ClassicalOptions | None = None, **networks: object) -> None:
+    """Flags that the method would not read: those of ``separate`` for the others, those of ``networks`` for it.
+
+    Raises:
+        InputError: one was given; None and False are none.
+    """
+    from gencomm_cli.methods import CLASSICAL
+
+    if method not in CLASSICAL:
+        if classical is not None:
+            raise InputError(
+                f"--codec, --modulation, --code-rate, --fec, --capacity: {method} sends no bits; use --method separate"
+            )
+        return
+    for name, value in networks.items():
+        if value is not None and value is not False:
+            raise InputError(f"--{name.replace('_', '-')}: {method} has neither prompt nor network, and does not read it; drop it")
 
 
 def decode_options(
@@ -148,7 +209,7 @@ def decode_options(
     spacing: Literal["uniform", "quadratic"] | None,
     parameterization: Literal["u", "paper"] | None,
 ) -> DecodeOptions:
-    """The sampler's options; imports torch."""
+    """The sampler's options."""
     from gencomm_cli.methods.base import DecodeOptions
 
     return DecodeOptions(

@@ -22,6 +22,8 @@ def inspect(
         name: {"size": array.size, "mean_power": symbols.mean_power(array) if array.size else None}
         for name, array in found.arrays().items()
     }
+    if found.ideal_bits is not None:
+        arrays["ideal_bits"] = {"size": found.ideal_bits.size, "mean_power": None}
     if json:
         console.print_json({"output": file, "meta": meta, "arrays": arrays})
         return

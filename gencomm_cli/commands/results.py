@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from gencomm_cli.outputs import check_writable, write_files
 
 if TYPE_CHECKING:
     from gencomm_cli.pipeline import Reception
+    from gencomm_cli.symbols import Header
 
 Metrics = dict[str, float | None]
 
@@ -73,6 +75,11 @@ def measured(reference: images.Pixels, reception: Reception, folder: Path | None
 
     coarse = dict(measure(reference, reception.coarse, folder))
     return (dict(measure(reference, reception.refined[0], folder)) if reception.refined else coarse), coarse
+
+
+def bits(header: Header, reception: Reception) -> dict[str, Any]:
+    """What JSON says of an image that was sent as bits: how it was coded, and whether it was lost; nothing of others."""
+    return {} if header.classical is None else {"classical": asdict(header.classical), "outage": reception.outage}
 
 
 def show(metrics: Metrics, coarse: Metrics) -> None:

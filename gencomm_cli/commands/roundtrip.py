@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gencomm_cli.commands import flags
+
+if TYPE_CHECKING:
+    from gencomm_cli.methods.base import ClassicalOptions
 
 
 def roundtrip(
@@ -21,7 +24,7 @@ def roundtrip(
         Path | None, typer.Option(metavar="FILE", help="Also write original, coarse and refined side by side.")
     ] = None,
     method: flags.Method = "textguided",
-    preset: flags.Preset = "nano",
+    preset: flags.Preset = None,
     domain: flags.Domain = None,
     cbr: flags.Cbr = None,
     cbr_total: flags.CbrTotal = None,
@@ -32,6 +35,11 @@ def roundtrip(
     ] = None,
     prompt: flags.Prompt = None,
     captioner: flags.Captioner = "none",
+    codec: flags.Codec = None,
+    modulation: flags.Modulation = None,
+    code_rate: flags.CodeRate = None,
+    fec: flags.Fec = None,
+    capacity: flags.Capacity = False,
     snr_type: flags.SnrTypeFlag = "esn0",
     awgn: flags.Awgn = False,
     rayleigh: flags.Rayleigh = False,
@@ -56,11 +64,20 @@ def roundtrip(
     \b
     gencomm roundtrip photo.png --snr 10           writes photo.rx.png
     gencomm roundtrip photo.png --snr 1 --rayleigh --prompt "a red door" --compare both.png
+    gencomm roundtrip photo.png --snr 10 --method separate --codec avif --capacity
     """
     from gencomm_cli import console, images, pipeline
     from gencomm_cli.commands import results
+    from gencomm_cli.methods import default_preset
     from gencomm_cli.outputs import check_writable
 
+    classical = flags.classical_options(codec, modulation, code_rate, fec, capacity)
+    flags.check_read(
+        method, classical, prompt=prompt, captioner=None if captioner == "none" else captioner, domain=domain, steps=steps,
+        guidance_scale=guidance_scale, start_step=start_step, samples=None if samples == 1 else samples, spacing=spacing,
+        parameterization=parameterization, no_prompt=no_prompt,
+    )  # fmt: skip
+    told_snr = told(tx_snr, snr_type, pipeline.check_snr("--snr", snr), classical)
     target = flags.output(output, image, flags.beside(image, ".rx.png"))
     paths = results.targets(target, 1 if coarse else samples)
     if compare is not None:
@@ -72,20 +89,21 @@ def roundtrip(
         cbr=cbr,
         cbr_total=cbr_total,
         cbr_strict=cbr_strict,
-        snr_db=told(tx_snr, snr_db),
+        snr_db=told_snr,
         fading="unknown" if tx_snr == "unknown" else kind,
         prompt=prompt,
         captioner=captioner,
         device=device,
+        classical=classical,
     )
     pixels = images.read_image(flags.source(image))
     folder = results.metrics_folder(metric_weights)
-    codec = pipeline.load_codec(method, preset, device, domain=domain)
+    loaded = pipeline.load_codec(method, preset or default_preset(method), device, domain=domain)
     decode_options = flags.decode_options(steps, guidance_scale, start_step, samples, coarse, spacing, parameterization)
     with console.progress("decoding") as progress:
         trip = pipeline.roundtrip(
             pixels,
-            codec,
+            loaded,
             encode_options,
             decode_options,
             kind=kind,
@@ -106,6 +124,7 @@ def roundtrip(
         "cbr": trip.sent.header.to_json()["cbr"],
         "prompt": {"sent": trip.prompt or None, "received": reception.prompt, "ok": reception.prompt_ok},
         "seconds": trip.seconds,
+        **results.bits(trip.sent.header, reception),
     }
     also: dict[Path, bytes] = {}
     if compare is not None:
@@ -115,15 +134,21 @@ def roundtrip(
     results.report(target, paths, reception, extra, json)
 
 
-def told(tx_snr: str | None, snr_db: float) -> float | None:
-    """The SNR in dB that the transmitter is told: the channel's, another, or none.
+def told(tx_snr: str | None, snr_type: str, snr_db: float, classical: ClassicalOptions | None) -> float | None:
+    """The Es/N0 in dB that the transmitter is told: the channel's, another, or none.
 
     Raises:
-        InputError: not a number and not ``unknown``.
+        InputError: not a number and not ``unknown``; or Eb/N0 of a mode that would depend on Es/N0.
     """
     from gencomm_cli.errors import InputError
     from gencomm_cli.pipeline import check_snr
 
+    if tx_snr is None and snr_type == "ebn0":
+        if classical is None or "auto" in (classical.modulation, classical.code_rate):
+            raise InputError(
+                "--snr-type ebn0: the mode sets Es/N0; fix --modulation and --code-rate, or give --tx-snr (Es/N0 in dB)"
+            )
+        return None
     if tx_snr in (None, "unknown"):
         return None if tx_snr else snr_db
     try:

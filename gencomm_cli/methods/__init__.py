@@ -14,12 +14,22 @@ if TYPE_CHECKING:
     from gencomm_cli.methods.base import Method
     from gencomm_cli.presets import Preset
 
-METHODS = {"textguided": "gencomm_cli.methods.textguided:TextGuided"}
+METHODS = {
+    "textguided": "gencomm_cli.methods.textguided:TextGuided",
+    "separate": "gencomm_cli.methods.separate:Separate",
+}
 """Where each method's class lives; nothing is imported before it is asked for."""
+CLASSICAL = frozenset({"separate"})
+"""Methods without networks: they run without torch."""
 
 
-def load_method(preset: Preset, device: torch.device) -> Method:
-    """The preset's method with its weights verified and loaded.
+def default_preset(method: str) -> str:
+    """The preset that a method takes where none is named."""
+    return "classical" if method in CLASSICAL else "nano"
+
+
+def load_method(preset: Preset, device: torch.device | None) -> Method:
+    """The preset's method with its weights verified and loaded; ``device`` is None for a method without networks.
 
     Raises:
         InputError: unknown method or unusable preset. ModelMismatch: damaged weights.

@@ -176,13 +176,14 @@ def is_held_out(name: str) -> bool:
     return zlib.crc32(name.encode()) % 20 == 0
 
 
-RATES = {"r14": (3, 4), "r12": (3, 6), "r34": (3, 12)}  # ones in a column and in a row
+RATES = {"r14": (3, 4), "r12": (3, 6), "r23": (3, 9), "r34": (3, 12), "r56": (3, 18)}  # ones in a column and in a row
+PROMPT_RATES = ("r14", "r12", "r34")
 LENGTHS = (192, 288, 384, 576, 768, 1152, 1536)
 FILLS = (0.4, 0.6, 0.8, 1.0)
 
 
 @cache
-def _simulator() -> Callable[..., int]:
+def simulator() -> Callable[..., int]:
     """Compiles ``losses(checks, llr, iterations)``: how many all-zero codewords with these LLRs [words, n] are lost.
 
     The same flooding sum-product algorithm as pyldpc's, in differences and ratios of probabilities: no tanh, no log.
@@ -240,28 +241,40 @@ def loss_rate(code: Code, fill: float, channel: str, snr_db: float, words: int, 
         y = symbols * (1.0 if gain is None else gain) + noise[0] + 1j * noise[1]
         received = modem.combine(modem.demodulate(y, gain, n0, "qpsk"), sent, repetition).clip(-ldpc.MAX_LLR, ldpc.MAX_LLR)
         word[:message_bits], word[code.k :] = received[:message_bits], received[message_bits:]
-    return _simulator()(code.checks, llr, ldpc.ITERATIONS) / words
+    return simulator()(code.checks, llr, ldpc.ITERATIONS) / words
 
 
 def loss_curve(code: Code, fill: float, channel: str, guess: float, words: int) -> tuple[float, float]:
-    """Median and spread in dB of the normal distribution function fitted (in probits, weighted) to the loss rate."""
+    """Median and spread in dB of the normal distribution function fitted to the loss rate of ``words`` codewords a point."""
     rng = np.random.default_rng(zlib.crc32(f"{code.name} {fill} {channel}".encode()))
-    step = 1.0
-    while loss_rate(code, fill, channel, guess, 100, rng) < 0.5:
-        guess -= step
-    while loss_rate(code, fill, channel, guess, 100, rng) > 0.3:
-        guess += step / 2
+    return fit_curve(lambda snr, count: loss_rate(code, fill, channel, snr, count, rng), guess, words)
+
+
+def fit_curve(
+    rate_at: Callable[[float, int], float], guess: float, words: int, scale: float = 1.0, rare: float = 8
+) -> tuple[float, float]:
+    """Median and spread in dB of the normal distribution function fitted (in probits, weighted) to a loss rate.
+
+    :param rate_at: loss rate at an SNR in dB, measured on so many words.
+    :param guess: SNR in dB to start from. scale: of the steps, in dB; shorter for steeper curves.
+    :param rare: with fewer lost words no higher SNR is looked at.
+    """
+    while rate_at(guess, 100) < 0.5:
+        guess -= scale
+    while rate_at(guess, 100) > 0.3:
+        guess += scale / 2
     normal = NormalDist()
     points = []
-    for snr in (guess - 0.2, guess + 0.2, guess + 0.6, guess + 1.0):
-        rate = loss_rate(code, fill, channel, snr, words, rng)
+    for offset in (-0.2, 0.2, 0.6, 1.0):
+        snr = guess + scale * offset
+        rate = rate_at(snr, words)
         p = min(max(rate, 0.5 / words), 1 - 0.5 / words)
         z = normal.inv_cdf(p)
         points.append((snr, z, np.sqrt(words * normal.pdf(z) ** 2 / (p * (1 - p)))))
-        if rate * words < 8:
+        if rate * words < rare:
             break
-    snr, z, weight = np.array(points).T
-    slope, offset = np.polyfit(snr, z, 1, w=weight)
+    snrs, z, weight = np.array(points).T
+    slope, offset = np.polyfit(snrs, z, 1, w=weight)
     return float(-offset / slope), float(-1 / slope)
 
 
@@ -333,9 +346,9 @@ def best_code(name: str, seeds: int, finalists: int, words: int) -> Code:
 def build_codes(seeds: int, finalists: int, words: int) -> Arrays:
     """The arrays of ``codes.npz``."""
     arrays: Arrays = {}
-    for name in (f"{rate}n{n}" for rate in RATES for n in LENGTHS):
+    for name in (f"{rate}n{n}" for rate in PROMPT_RATES for n in LENGTHS):
         code = best_code(name, seeds, finalists, words)
-        arrays |= {f"{name}_checks": code.checks, f"{name}_parity": np.packbits(code.parity, axis=1)}
+        arrays |= ldpc.arrays(code)
     return arrays
 
 

@@ -10,6 +10,8 @@ import warnings
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,28 @@ MAX_LLR = 20.0
 KNOWN_ZERO_LLR = 30.0
 
 Bits = NDArray[np.uint8]
+
+
+class BlockCode(Protocol):
+    """A systematic block code for messages of at most ``k`` bits."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def k(self) -> int: ...
+
+    def coded_bits(self, message_bits: int) -> int:
+        """Length of the codeword of a message of so many bits."""
+        ...
+
+    def encode(self, messages: Bits) -> Bits:
+        """Messages uint8 [words, bits] to codewords uint8 [words, coded bits]."""
+        ...
+
+    def decode(self, llr: NDArray[np.float64], message_bits: int) -> Bits | None:
+        """LLRs float64 [words, coded bits] to messages uint8 [words, bits]; None where the decoder knows that it failed."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -43,6 +67,10 @@ class Code:
     def n(self) -> int:
         return self.k + self.parity_bits
 
+    def coded_bits(self, message_bits: int) -> int:
+        """Length of a shortened codeword."""
+        return message_bits + self.parity_bits
+
     @cached_property
     def matrix(self) -> NDArray[np.float64]:
         """The parity-check matrix [checks, n], in the type whose products are fastest."""
@@ -55,20 +83,19 @@ class Code:
         parity = messages.astype(np.int64) @ self.parity[: messages.shape[1]] & 1
         return np.concatenate((messages, parity.astype(np.uint8)), axis=1)
 
-    def decode(self, llr: NDArray[np.float64]) -> Bits | None:
+    def decode(self, llr: NDArray[np.float64], message_bits: int) -> Bits | None:
         """Sum-product decoding.
 
         :param llr: log p(bit = 0) / p(bit = 1) of shortened codewords, float64 [words, bits + n - k].
+        :param message_bits: bits of each message.
         :returns: messages uint8 [words, bits]; None if the decoder did not end in codewords.
         """
         import pyldpc
 
-        words, sent = llr.shape
-        message_bits = sent - self.parity_bits
-        full = np.full((words, self.n), KNOWN_ZERO_LLR)
+        full = np.full((len(llr), self.n), KNOWN_ZERO_LLR)
         full[:, :message_bits] = llr[:, :message_bits].clip(-MAX_LLR, MAX_LLR)
         full[:, self.k :] = llr[:, message_bits:].clip(-MAX_LLR, MAX_LLR)
-        decoded = np.empty((words, self.n), np.uint8)
+        decoded = np.empty((len(llr), self.n), np.uint8)
         for word, channel in zip(decoded, full, strict=True):  # one at a time: a batch would go on until its worst word is done
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that it did not converge: the syndrome tells
@@ -81,9 +108,20 @@ class Code:
 @cache
 def load() -> dict[str, Code]:
     """The shipped codes by name: ``r14n192`` has rate 1/4 (about: a few checks are redundant) and length 192."""
-    with as_file(files("gencomm_cli.prompts") / "data" / "codes.npz") as path, np.load(path) as archive:
+    with as_file(files("gencomm_cli.prompts") / "data" / "codes.npz") as path:
+        return read(path)
+
+
+def read(path: Path) -> dict[str, Code]:
+    """The codes in a file that :func:`arrays` describes, by name."""
+    with np.load(path) as archive:
         names = [key.removesuffix("_checks") for key in archive.files if key.endswith("_checks")]
         return {name: _code(name, archive[f"{name}_checks"], archive[f"{name}_parity"]) for name in names}
+
+
+def arrays(code: Code) -> dict[str, NDArray[np.uint16] | Bits]:
+    """A code as it is shipped: the columns of each check, and the parity part of the generator with 8 bits a byte."""
+    return {f"{code.name}_checks": code.checks, f"{code.name}_parity": np.packbits(code.parity, axis=1)}
 
 
 def _code(name: str, checks: NDArray[np.uint16], packed: Bits) -> Code:

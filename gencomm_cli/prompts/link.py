@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gencomm_cli.errors import InputError
-from gencomm_cli.prompts import crc, ldpc, modem, modes, range_coder, text_model
+from gencomm_cli.prompts import crc, ldpc, modes, range_coder, text_model
 from gencomm_cli.prompts.modes import Fading, Mode
 
 MAX_PAYLOAD_BITS = 1 << 19  # 4 KiB of any text take less: no step of the coder costs more than 24 bits
@@ -37,7 +37,7 @@ class PromptFormat:
             raise InputError(f"prompt format: payload_bits is {self.payload_bits!r}, not a number from 0 to {MAX_PAYLOAD_BITS}")
         for field, allowed in (
             ("code", tuple(ldpc.load())),
-            ("modulation", tuple(modem.BITS_PER_SYMBOL)),
+            ("modulation", modes.MODULATIONS),
             ("repetition", modes.REPETITIONS),
             ("text_model", (text_model.VERSION,)),
             ("crc_bits", (crc.BITS,)),
@@ -72,11 +72,8 @@ def transmit_prompt(text: str, *, snr_db: float | None, fading: Fading) -> tuple
     payload = range_coder.encode(text)
     message = np.concatenate((payload, _checksum(payload)))
     mode = modes.choose(len(message), snr_db, fading)
-    words, each = mode.split(len(message))
-    messages = np.append(message, np.zeros(words * each - len(message), np.uint8)).reshape(words, each)
-    bits = modem.spread(mode.code.encode(messages).reshape(-1), mode.repetition)
     fmt = PromptFormat(len(payload), mode.code.name, mode.modulation, mode.repetition, text_model.VERSION, crc.BITS)
-    return modem.modulate(bits, mode.modulation), fmt
+    return mode.transmit(message), fmt
 
 
 def symbols_needed(text: str, *, snr_db: float | None, fading: Fading) -> int:
@@ -101,13 +98,9 @@ def receive_prompt(
         raise InputError(f"prompt symbols: there are {symbols.size}, and the header's prompt format has {mode.symbols(bits)}")
     if gain is not None and gain.shape not in ((1,), symbols.shape):
         raise InputError(f"prompt gains: there are {gain.size}, where {symbols.size} or 1 would be right")
-    words, _ = mode.split(bits)
-    llr = modem.demodulate(symbols, gain, max(n0, 1e-9), mode.modulation)  # without noise: LLRs are limited anyway
-    llr = modem.combine(llr, mode.coded_bits(bits), mode.repetition)
-    messages = mode.code.decode(llr.reshape(words, -1))
-    if messages is None:
+    message = mode.receive(symbols, gain, n0, bits)
+    if message is None:
         return None
-    message = messages.reshape(-1)[:bits]
     payload = message[: fmt.payload_bits]
     if not np.array_equal(message[fmt.payload_bits :], _checksum(payload)):
         return None

@@ -1,40 +1,57 @@
-"""BPSK and Gray-mapped QPSK at unit power, exact soft demodulation, repetition and interleaving.
+"""BPSK and Gray-mapped square QAM at unit power, exact soft demodulation, repetition and interleaving.
 
-LLRs are log p(bit = 0 | y) / p(bit = 1 | y) for y = h x + n with n ~ CN(0, N0). With BPSK, x = 1 - 2b, |y - h x|^2 differs
-between the two bits by 4 Re(h* y); with QPSK, x = ((1 - 2b0) + j (1 - 2b1)) / sqrt(2), the two bits are independent:
-
-    BPSK: 4 Re(h* y) / N0        QPSK: 2 sqrt(2) Re(h* y) / N0  and  2 sqrt(2) Im(h* y) / N0
+Bits map to levels as in 3GPP TS 38.211, section 5.1: the even bits of a symbol choose its real part, the odd ones its imaginary
+part. LLRs are log p(bit = 0 | y) / p(bit = 1 | y) for y = h x + n with n ~ CN(0, N0). As the axes are independent, an axis with
+levels a has log p(a | y) = (2 Re(h* y) a - |h|^2 a^2) / N0 + constant (likewise with Im), and the LLR of a bit is the log-sum-exp
+over the levels where it is 0 less that over the levels where it is 1.
 """
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
-BITS_PER_SYMBOL = {"bpsk": 1, "qpsk": 2}
+BITS_PER_SYMBOL = {"bpsk": 1, "qpsk": 2, "16qam": 4, "64qam": 6}
 
 Bits = NDArray[np.uint8]
 Symbols = NDArray[np.complexfloating]
 Floats = NDArray[np.float64]
 
 
+@cache
+def _axis(modulation: str) -> tuple[int, Bits, Floats]:
+    """Axes (1 or 2), and of each one the labels uint8 [levels, bits] and levels float64 [levels]; a symbol has power 1."""
+    axes = 1 if modulation == "bpsk" else 2
+    width = BITS_PER_SYMBOL[modulation] // axes
+    labels = (np.arange(2**width)[:, None] >> np.arange(width)[::-1] & 1).astype(np.uint8)
+    levels = 1.0 - 2.0 * labels[:, -1]
+    for place, bit in enumerate(labels.T[-2::-1], 1):
+        levels = (1.0 - 2.0 * bit) * (2.0**place - levels)
+    return axes, labels, levels / np.sqrt(axes * np.mean(levels**2))
+
+
 def modulate(bits: Bits, modulation: str) -> NDArray[np.complex64]:
-    """Bits uint8 [n] to complex64 symbols [ceil(n / bits a symbol)], each of power 1; a zero fills up the last one."""
-    if modulation == "bpsk":
-        symbols = 1.0 - 2.0 * bits
-    else:
-        pairs = 1.0 - 2.0 * np.append(bits, np.zeros(len(bits) % 2, np.uint8)).reshape(-1, 2)
-        symbols = (pairs[:, 0] + 1j * pairs[:, 1]) / np.sqrt(2)
-    return np.asarray(symbols, np.complex64)
+    """Bits uint8 [n] to complex64 symbols [ceil(n / bits a symbol)], of mean power 1; zeros fill up the last one."""
+    axes, labels, levels = _axis(modulation)
+    width = labels.shape[1]
+    groups = np.append(bits, np.zeros(-len(bits) % (width * axes), np.uint8)).reshape(-1, width, axes)
+    parts = levels[np.tensordot(groups, 1 << np.arange(width)[::-1], (1, 0))]
+    return np.asarray(parts[:, 0] if axes == 1 else parts[:, 0] + 1j * parts[:, 1], np.complex64)
 
 
 def demodulate(symbols: Symbols, gain: Symbols | None, n0: float, modulation: str) -> Floats:
     """LLRs float64 [s * bits a symbol] of received symbols [s] with gains [s] or [1] (None: 1) and noise power n0 a symbol."""
-    y = symbols.astype(np.complex128)
-    matched = (y if gain is None else np.conj(gain.astype(np.complex128)) * y) / n0
-    if modulation == "bpsk":
-        return np.asarray(4.0 * matched.real, np.float64)
-    return np.asarray(np.sqrt(8.0) * np.stack((matched.real, matched.imag), axis=-1).reshape(-1), np.float64)
+    axes, labels, levels = _axis(modulation)
+    h = np.ones(1, np.complex128) if gain is None else gain.astype(np.complex128)
+    matched = np.conj(h) * symbols.astype(np.complex128)
+    parts = np.stack((matched.real, matched.imag), axis=1)[:, :axes, None]
+    exponents = (2.0 * parts * levels - (np.abs(h) ** 2)[:, None, None] * levels**2) / n0
+    llr = [
+        np.logaddexp.reduce(exponents[..., bit == 0], -1) - np.logaddexp.reduce(exponents[..., bit == 1], -1) for bit in labels.T
+    ]
+    return np.stack(llr, axis=1).reshape(-1)
 
 
 def interleaver(n: int, copy: int) -> NDArray[np.int64]:

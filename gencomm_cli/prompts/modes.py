@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gencomm_cli.prompts import ldpc
-from gencomm_cli.prompts.modem import BITS_PER_SYMBOL
+from gencomm_cli.prompts.coded_modulation import CodedModulation
 
 Fading = Literal["awgn", "rayleigh", "block", "unknown"]
 
 DESIGN_LOSS = 0.003
+MODULATIONS = ("bpsk", "qpsk")
 REPETITIONS = (1, 2, 4)
 CHANNELS = ("awgn", "rayleigh1", "rayleigh2", "rayleigh4")
 # With one fade for the whole prompt no mode is safe. A threshold this far below the mean SNR makes the outage
@@ -33,26 +34,10 @@ BLOCK_MARGIN_DB = 5.0
 
 
 @dataclass(frozen=True)
-class Mode:
-    """A mother code, a modulation and how often each bit is sent."""
+class Mode(CodedModulation):
+    """A coded modulation whose losses were measured."""
 
     code: ldpc.Code
-    modulation: str
-    repetition: int
-
-    def split(self, bits: int) -> tuple[int, int]:
-        """Codewords for a message of ``bits``, and message bits in each (the last one is filled up with zeros)."""
-        words = max(1, math.ceil(bits / self.code.k))
-        return words, math.ceil(bits / words)
-
-    def coded_bits(self, bits: int) -> int:
-        """Bits of all codewords of a message, one copy."""
-        words, each = self.split(bits)
-        return words * (each + self.code.parity_bits)
-
-    def symbols(self, bits: int) -> int:
-        """Complex symbols that a message of ``bits`` takes."""
-        return math.ceil(self.coded_bits(bits) * self.repetition / BITS_PER_SYMBOL[self.modulation])
 
     def loss_curve(self, bits: int, fading: Fading) -> tuple[float, float]:
         """Median and spread in dB (Es/N0) of one codeword's loss probability; fading as in ``awgn`` or ``rayleigh``."""
@@ -92,7 +77,7 @@ def load() -> Thresholds:
 def every() -> Iterator[Mode]:
     """All modes."""
     for code in ldpc.load().values():
-        for modulation in BITS_PER_SYMBOL:
+        for modulation in MODULATIONS:
             for repetition in REPETITIONS:
                 yield Mode(code, modulation, repetition)
 
