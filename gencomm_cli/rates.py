@@ -21,7 +21,7 @@ _CLASSICAL_FIELDS = {
     "payload bytes": 29,
     "codec": 3,
     "container": 1,
-    "scale": 3,
+    "scale": 4,
     "modulation": 2,
     "code rate and code": 4,
     "kind of code": 2,

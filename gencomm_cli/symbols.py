@@ -1,8 +1,8 @@
 """The symbol file, the only thing that crosses from one stage to the next: an ``.npz`` without pickles, read with distrust.
 
 Layout: a zip archive of ``.npy`` members. ``meta`` (uint8) is UTF-8 JSON; every other member is a vector of little-endian
-complex64, but for ``ideal_bits`` (uint8), the payload of an ideal code, which only ``separate --capacity`` sends. A field of ``meta``
-that this version does not know is refused, not ignored: it may change what the symbols mean.
+complex64, but for ``ideal_bits`` (uint8), the payload of an ideal code, which only ``separate --capacity`` sends. A field of
+``meta`` that this version does not know is refused, not ignored: it may change what the symbols mean.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def main() -> None:
     codes.add_argument("--words", type=int, default=300)
     curves = commands.add_parser("modes", help="measure every mode")
     curves.add_argument("--words", type=int, default=1000)
-    curves.add_argument("--five-g-words", type=int, default=250, help="0: no 5G codes, which need Sionna")
+    curves.add_argument("--five-g-words", type=int, default=120, help="0: no 5G codes, which need Sionna")
     commands.add_parser("card", help="print the card's table")
     arguments = parser.parse_args()
     codes_file, table_file = arguments.folder / "codes.npz", arguments.folder / "modes.json"

@@ -18,7 +18,7 @@ from gencomm_cli.classical.containers import Avif, Bpg, Container, Hevc, Jpeg200
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.images import Pixels
 
-SCALES = (1, 2, 4, 8, 16, 32, 64)
+SCALES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 
 class ImageCodec(Protocol):
@@ -181,7 +181,7 @@ def coded_size(width: int, height: int, scale: int) -> tuple[int, int]:
 def fit(codec: ImageCodec, image: Pixels, budget: int) -> Coded:
     """The picture [H, W, 3] coded as well as ``budget`` bytes allow.
 
-    The best quality that fits is searched at full size, then at half of it and so on, for as long as the squared error falls.
+    The best quality that fits is searched at full size, then at ever smaller ones, for as long as the squared error falls.
 
     Raises:
         RateError: not even the smallest picture of the worst quality fits.

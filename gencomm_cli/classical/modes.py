@@ -27,6 +27,8 @@ from gencomm_cli.prompts.modes import BLOCK_MARGIN_DB
 
 IMAGE_LOSS = 0.01
 """Above this probability of losing an image a mode is not chosen."""
+TAIL = 0.5
+"""Spreads that are added to every threshold: 10,000 words at each of several modes lost 2 to 5 times what the fit's tail says."""
 CHANNELS: tuple[Literal["awgn", "rayleigh"], ...] = ("awgn", "rayleigh")
 MOTHERS = {"1/4": "r14", "1/2": "r12", "2/3": "r23", "3/4": "r34", "5/6": "r56"}
 RATES = {"1/16": ("1/4", 4), "1/8": ("1/4", 2)} | {rate: (rate, 1) for rate in MOTHERS}
@@ -126,7 +128,8 @@ class Modes:
         """
         median, spread = self.loss_curve(mode, bits, "rayleigh" if fading in ("rayleigh", "unknown") else "awgn")
         words, _ = mode.link.split(bits)
-        return median - spread * NormalDist().inv_cdf(IMAGE_LOSS / words) + (BLOCK_MARGIN_DB if fading == "block" else 0.0)
+        margin = TAIL * spread + (BLOCK_MARGIN_DB if fading == "block" else 0.0)
+        return median - spread * NormalDist().inv_cdf(IMAGE_LOSS / words) + margin
 
     def choose(self, symbols: int, snr_db: float | None, fading: Fading, options: ClassicalOptions) -> Mode:
         """The mode that carries most in so many symbols among those that hold at the SNR that the transmitter is told.
