@@ -30,6 +30,10 @@ def command(cell: Cell, scheme: Scheme, device: str) -> str:
     for flag, value, default in (
         ("--snr-type", cell.snr_type, "esn0"),
         ("--csi", cell.csi, "perfect"),
+        ("--codec", scheme.image_codec, ""),
+        ("--modulation", cell.modulation, "auto"),
+        ("--code-rate", cell.code_rate, "auto"),
+        ("--fec", cell.fec, "ldpc"),
         ("--steps", cell.steps, None),
         ("--guidance-scale", cell.guidance, None),
         ("--seed", cell.seed + cell.repeat, 0),
@@ -37,6 +41,8 @@ def command(cell: Cell, scheme: Scheme, device: str) -> str:
     ):
         if value != default:
             flags += [flag, _shortest(value)]
+    if scheme.capacity:
+        flags.append("--capacity")
     if cell.method.endswith(COARSE):
         flags.append("--coarse")
     return shlex.join(["gencomm", "roundtrip", original(cell.image), "-o", f"{cell.id}.png", *map(str, flags)])

@@ -35,9 +35,11 @@ def find(images: Sequence[Path]) -> list[tuple[Path, str]]:
     """
     files: list[Path] = []
     for path in images:
-        if not path.is_dir():
+        if path.is_file():
             files.append(path)
             continue
+        if not path.exists():
+            raise InputError(f"{path}: no such file; name images, or folders of them")
         found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         if not found:
             raise InputError(f"{path}: holds no images; name a folder with {', '.join(sorted(SUFFIXES))} files")

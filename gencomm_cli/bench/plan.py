@@ -17,11 +17,11 @@ from gencomm_cli.bench.rows import Cell
 from gencomm_cli.channels.fading import Kind
 from gencomm_cli.channels.snr import SnrType
 from gencomm_cli.errors import InputError
+from gencomm_cli.pipeline import check_snr
 from gencomm_cli.presets import file_hash
 from gencomm_cli.symbols import Csi
 
 COARSE = ":coarse"
-DEFAULT_PRESET = "nano"
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Scheme:
 
     Attributes:
         name: for the cell. method: as METHODS has it; "" for a folder. preset, weights_sha256: for the cell.
-        preset_argument: for --preset. coarse: the image before diffusion. image_codec, capacity: of ``separate``.
-        finished: pattern of finished images' files.
+        preset_argument: for --preset. coarse: the image before diffusion. image_codec, capacity: of ``separate``, as the command
+            line has them. finished: pattern of finished images' files.
     """
 
     name: str
@@ -69,6 +69,39 @@ class Sweep:
     fec: str = "ldpc"
     seed: int = 0
     repeats: int = 1
+
+    def __post_init__(self) -> None:
+        """Raises InputError where a value is out of its range."""
+        for snr_db, cbr in self.points:
+            check_snr("--snr", snr_db)
+            if not 0 < cbr < 1e6:
+                raise InputError(f"--cbr: {cbr:g} is not a ratio above 0; 0.0033 is usual")
+        if self.snr_type == "ebn0" and (
+            any(not text.startswith("separate") or text.endswith(":capacity") for text in self.methods)
+            or ("channel" in self.tx_snr_db and "auto" in (self.modulation, self.code_rate))
+        ):
+            raise InputError("--snr-type ebn0: is for separate alone, with --modulation and --code-rate fixed, or with --tx-snr")
+        for told in self.tx_snr_db:
+            if not isinstance(told, str):
+                check_snr("--tx-snr", told)
+        for steps in self.steps:
+            if steps is not None and not 1 <= steps <= 1000:
+                raise InputError(f"--steps {steps}: out of range; 1 to 1000")
+        for prompt in self.prompts:
+            if prompt not in ("none", "own", "wrong", "builtin") and not prompt.startswith(("hf:", "openai:")):
+                raise InputError(f"--prompts: {prompt!r} is not none, own, wrong, builtin, hf:FOLDER_OR_ID or openai:MODEL")
+
+    def schemes(self) -> list[Scheme]:
+        """The methods, taken apart.
+
+        Raises:
+            InputError: one is not there, or two folders have one name.
+        """
+        found = [scheme(text) for text in dict.fromkeys(self.methods)]
+        folders = [each.name for each in found if each.finished]
+        if len(folders) > len(set(folders)):
+            raise InputError(f"--methods: two folders are called {max(folders, key=folders.count)}; rename one")
+        return found
 
 
 @dataclass(frozen=True)
@@ -122,7 +155,7 @@ def scheme(text: str) -> Scheme:
     Raises:
         InputError: no such method, codec or preset.
     """
-    from gencomm_cli.methods import METHODS
+    from gencomm_cli.methods import METHODS, default_preset
 
     if text.startswith("folder:"):
         return _folder(text)
@@ -130,33 +163,37 @@ def scheme(text: str) -> Scheme:
     method, _, preset = base.partition("@")
     if method not in METHODS:
         raise InputError(f"--methods: {text!r} is not a method of this version; there is: {', '.join(METHODS)}, folder:DIR")
+    found = presets.find(method, preset or default_preset(method))
+    shipped = found.folder.resolve().is_relative_to(presets.models_root().resolve())
+    argument = found.folder.name if shipped else str(found.folder.resolve())
     if method == "separate":
-        return _separate(text, preset, variants)
+        return _separate(text, found, argument, variants)
     if variants not in ([], ["coarse"]):
         raise InputError(f"--methods: {text!r} is not METHOD, METHOD:coarse, METHOD@PRESET or METHOD@PRESET:coarse")
-    found = presets.find(method, preset or DEFAULT_PRESET)
-    shipped = found.folder.resolve().is_relative_to(presets.models_root().resolve())
-    return Scheme(
-        method + (COARSE if variants else ""),
-        method,
-        found.name,
-        found.weights_sha256,
-        found.folder.name if shipped else str(found.folder.resolve()),
-        coarse=bool(variants),
-    )
+    name = method + (COARSE if variants else "")
+    return Scheme(name, method, found.name, found.weights_sha256, argument, coarse=bool(variants))
 
 
 def _folder(text: str) -> Scheme:
     pattern = text.removeprefix("folder:")
-    fixed = re.split(r"\{", pattern, maxsplit=1)[0].rstrip("/")
-    label = Path(fixed).name if "/" in pattern[len(fixed) :] or "{" not in pattern else Path(fixed).parent.name
+    label = Path(*itertools.takewhile(lambda part: "{" not in part, Path(pattern).parts)).name
     if not label:
         raise InputError(f"--methods: {text!r} is not folder:DIR, where DIR may hold {{snr}}, {{cbr}}, {{channel}} and {{name}}")
     return Scheme(f"folder:{label}", "", finished=pattern if "{name}" in pattern else f"{pattern}/{{name}}")
 
 
-def _separate(text: str, preset: str, variants: list[str]) -> Scheme:
-    raise InputError(f"--methods: {text!r} is not there yet")
+def _separate(text: str, preset: presets.Preset, argument: str, variants: list[str]) -> Scheme:
+    """``separate[:CODEC][:capacity]``; the codec's version counts as weights do."""
+    from gencomm_cli.classical import codecs
+
+    capacity = variants[-1:] == ["capacity"]
+    codec = variants[: len(variants) - capacity] or ["avif"]
+    if len(codec) > 1:
+        raise InputError(f"--methods: {text!r} is not separate, separate:CODEC or separate:CODEC:capacity")
+    codecs.find(codec[0])
+    weights = presets.combined_hash([preset.weights_sha256, codecs.version_tag(codec[0])])
+    name = f"separate:{codec[0]}{':capacity' if capacity else ''}"
+    return Scheme(name, "separate", preset.name, weights, argument, image_codec=codec[0], capacity=capacity)
 
 
 def _finished(scheme: Scheme, cell: Cell) -> Path:
@@ -183,6 +220,7 @@ def _wanted(sweep: Sweep, method: Scheme, photographs: Sequence[Photograph]) -> 
     coded = method.method == "separate"
     sampled = bool(method.method) and not coded and not method.coarse
     prompts = sweep.prompts if method.method and not coded else ("none",)
+    moded = coded and not method.capacity
     for index, photograph in enumerate(photographs):
         captions = {"own": photograph.caption, "wrong": photographs[(index + 1) % len(photographs)].caption}
         for channel, (snr_db, cbr), told, prompt, steps, guidance, repeat in itertools.product(
@@ -194,7 +232,7 @@ def _wanted(sweep: Sweep, method: Scheme, photographs: Sequence[Photograph]) -> 
             yield Cell(
                 photograph.name, photograph.sha256, method.name, method.preset, method.weights_sha256, channel, snr_db, cbr,
                 sweep.snr_type, sweep.csi, told, sweep.cbr_is_total, prompt, captions.get(prompt, ""), steps, guidance,
-                sweep.modulation if coded else "auto", sweep.code_rate if coded else "auto", sweep.fec if coded else "ldpc",
+                sweep.modulation if moded else "auto", sweep.code_rate if moded else "auto", sweep.fec if moded else "ldpc",
                 sweep.outage, sweep.seed, repeat, gencomm_cli.__version__,
             )  # fmt: skip
 
@@ -203,19 +241,16 @@ def jobs(sweep: Sweep, photographs: Sequence[Photograph]) -> list[Job]:
     """All transmissions of a sweep, one preset after the other. METHOD:coarse is read off METHOD's transmission where there is one.
 
     Raises:
-        InputError: a method, preset, caption or finished image is not there, or two folders have one name.
+        InputError: a method, preset, caption or finished image is not there.
     """
-    schemes = [scheme(text) for text in dict.fromkeys(sweep.methods)]
-    folders = [each.name for each in schemes if each.finished]
-    if len(folders) > len(set(folders)):
-        raise InputError(f"--methods: two folders are called {max(folders, key=folders.count)}; rename one")
+    schemes = sweep.schemes()
     made: dict[Cell, Job] = {}
     carriers: dict[Cell, Cell] = {}
     for each in sorted(schemes, key=lambda each: each.coarse):
         for cell in _wanted(sweep, each, photographs):
             if each.finished:
                 path = _finished(each, cell)
-                cell = replace(cell, weights_sha256=file_hash(path))
+                cell = replace(cell, prompt_text=file_hash(path))
                 made[cell] = Job(each, (cell,), path)
                 continue
             sent = (
@@ -237,13 +272,14 @@ def pending(jobs: Iterable[Job], done: set[str]) -> list[Job]:
     return [job for job in left if job.cells]
 
 
-def shard(jobs: Sequence[Job], text: str) -> list[Job]:
-    """Every N-th job from the i-th on, of ``i/N``, i from 1.
-
-    Raises:
-        InputError: not i/N.
-    """
+def parts(text: str) -> tuple[int, int]:
+    """``i/N``, with i from 1 to N. Raises InputError where it is none."""
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise InputError(f"--shard: {text!r} is not i/N with i from 1 to N, as in 1/4")
-    return list(jobs[int(match[1]) - 1 :: int(match[2])])
+    return int(match[1]), int(match[2])
+
+
+def shard(jobs: Sequence[Job], part: tuple[int, int]) -> list[Job]:
+    """Every N-th job from the i-th on, of (i, N)."""
+    return list(jobs[part[0] - 1 :: part[1]])

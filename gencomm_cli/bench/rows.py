@@ -18,12 +18,12 @@ class Cell:
         image: file name. image_sha256: of its decoded pixels (uint8 RGB, as ``read_image`` gives them) with their shape.
         method: as on the command line, less ``@PRESET``: ``textguided``, ``textguided:coarse``, ``separate:avif``,
             ``separate:avif:capacity``, ``folder:NAME`` (finished images).
-        preset, weights_sha256: name and hash of its weights; of a folder "" and the SHA-256 of the finished image's file.
+        preset, weights_sha256: name and hash of its weights ("" for a folder); of ``separate`` with the image codec's version.
         channel: ``awgn``, ``rayleigh``, ``block``. snr_db: in dB, may be infinite. csi, snr_type: as on the command line.
         tx_snr_db: what the transmitter is told: a number of dB, ``channel`` (the channel's) or ``unknown``.
         cbr: as asked for; ``cbr_is_total``: prompt and pilots count too.
         prompt: ``none``, ``own`` (captions.tsv), ``wrong`` (the next image's), ``builtin``, ``hf:…``, ``openai:…``.
-        prompt_text: the text itself for own and wrong, else "".
+        prompt_text: the text itself for own and wrong, else ""; for a folder, what stands in for it: SHA-256 of the finished file.
         steps, guidance: of the sampler; None takes the preset's. outage: how a lost image is scored: ``grey`` or ``sc-sic``.
         modulation, code_rate, fec: of ``separate``; "auto", "auto", "ldpc" for the rest.
         seed, repeat: repeat r is sent with seed + r. version: of gencomm.

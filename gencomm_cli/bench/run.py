@@ -16,33 +16,46 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from gencomm_cli import console
-from gencomm_cli.bench.photographs import gather
+from gencomm_cli.bench.photographs import find, gather
 from gencomm_cli.bench.plan import Job, Sweep, jobs, pending, shard
 from gencomm_cli.bench.rows import Row
 from gencomm_cli.bench.store import opened
 from gencomm_cli.bench.worker import Worker, Workplace
 from gencomm_cli.errors import GencommError
+from gencomm_cli.metrics.report import WITH_WEIGHTS
 
 SECONDS_BETWEEN_LINES = 20.0
 
 
 def run(
-    sweep: Sweep, images: Sequence[Path], place: Workplace, *, prepare: str = "none", part: str = "1/1", processes: int = 1
+    sweep: Sweep,
+    images: Sequence[Path],
+    place: Workplace,
+    *,
+    prepare: str = "none",
+    part: tuple[int, int] = (1, 1),
+    processes: int = 1,
 ) -> list[Row]:
     """Makes the rows of a sweep that are not there yet, and returns all of them in the sweep's order.
 
     Args:
-        images: files or folders. prepare: as :func:`~gencomm_cli.bench.photographs.prepare` has it. part: the shard, ``i/N``.
+        images: files or folders. prepare: as :func:`~gencomm_cli.bench.photographs.prepare` has it. part: the shard, (i, N).
 
     Raises:
         InputError: the sweep asks for what is not there, or another process writes to the folder.
     """
+    find(images)
+    sweep.schemes()  # what is not there is said before the folder is made
     with opened(place.folder) as store:
         wanted = shard(jobs(sweep, gather(images, prepare, place.folder)), part)
         cells = [cell for job in wanted for cell in job.cells]
         ids = {cell.id for cell in cells}
-        store.keep(lambda row: row.cell.id not in ids or _is_done(row, place.metrics))
+        store.keep(lambda row: row.status != "error" and (row.cell.id not in ids or _is_done(row, place.metrics)))
         left = pending(wanted, set(store.rows))
+        if place.weights is None and (without := [name for name in place.metrics if name in WITH_WEIGHTS]):
+            console.say(
+                f"metrics: {', '.join(without)} will be null, as no weights are here; `gencomm models get` fetches them once"
+            )
         with _progress(len(cells), sum(len(job.cells) for job in left)) as advance:
             for rows in _made(left, place, processes):
                 store.add(rows)
@@ -51,7 +64,7 @@ def run(
 
 
 def _is_done(row: Row, metrics: Sequence[str]) -> bool:
-    return row.status == "infeasible" or (row.status != "error" and set(metrics) <= set(row.metrics))
+    return row.status == "infeasible" or set(metrics) <= set(row.metrics)
 
 
 def _made(left: Sequence[Job], place: Workplace, processes: int) -> Iterator[list[Row]]:
@@ -91,7 +104,7 @@ def _start(place: Workplace, threads: int) -> None:
     threading.Thread(target=follow, daemon=True).start()
     import torch
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(min(threads, torch.get_num_threads()))
     _worker = Worker(place)
 
 

@@ -11,8 +11,8 @@ from gencomm_cli import pipeline
 from gencomm_cli.bench.plan import Scheme
 from gencomm_cli.bench.rows import Cell
 from gencomm_cli.images import Pixels
-from gencomm_cli.methods.base import DecodeOptions, Fading
-from gencomm_cli.symbols import SymbolFile
+from gencomm_cli.methods.base import ClassicalOptions, DecodeOptions, Fading
+from gencomm_cli.symbols import Header, SymbolFile
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,13 @@ class Transmission:
     seconds: dict[str, float]
 
 
-def encode_options(cell: Cell) -> pipeline.EncodeOptions:
-    """What the cell asks of the transmitter."""
-    told = {"channel": cell.snr_db, "unknown": None}.get(str(cell.tx_snr_db), cell.tx_snr_db)
+def encode_options(cell: Cell, scheme: Scheme) -> pipeline.EncodeOptions:
+    """What the cell asks of the transmitter. It cannot be told an Eb/N0, which its own mode makes an Es/N0."""
+    of_channel = None if cell.snr_type == "ebn0" else cell.snr_db
+    told = {"channel": of_channel, "unknown": None}.get(str(cell.tx_snr_db), cell.tx_snr_db)
+    classical = ClassicalOptions(
+        scheme.image_codec or ClassicalOptions.codec, cell.modulation, cell.code_rate, cell.fec, scheme.capacity
+    )
     fading: Fading = "unknown" if cell.tx_snr_db == "unknown" else cell.channel  # type: ignore[assignment]
     return pipeline.EncodeOptions(
         cbr=cell.cbr,
@@ -36,6 +40,7 @@ def encode_options(cell: Cell) -> pipeline.EncodeOptions:
         fading=fading,
         prompt=cell.prompt_text or None,
         captioner="none" if cell.prompt_text else cell.prompt,
+        classical=classical,
     )
 
 
@@ -47,7 +52,7 @@ def transmit(pixels: Pixels, codec: pipeline.Codec, cell: Cell, scheme: Scheme) 
     """
     seed, say = cell.seed + cell.repeat, _silent
     clock = [time.perf_counter()]
-    sent, _ = pipeline.encode(pixels, codec, encode_options(cell), say)
+    sent, _ = pipeline.encode(pixels, codec, encode_options(cell, scheme), say)
     clock.append(time.perf_counter())
     received = pipeline.pass_channel(
         sent, kind=cell.channel, snr_db=cell.snr_db, snr_type=cell.snr_type, csi=cell.csi, seed=seed  # type: ignore[arg-type]
@@ -60,7 +65,7 @@ def transmit(pixels: Pixels, codec: pipeline.Codec, cell: Cell, scheme: Scheme) 
     return Transmission(sent, received, reception, {name: end - start for name, start, end in stages})
 
 
-def figures(trip: Transmission) -> dict[str, Any]:
+def figures(trip: Transmission, cell: Cell) -> dict[str, Any]:
     """The fields of a row that the symbols determine: cbr, symbols, bits, prompt_ok, classical, signal."""
     from gencomm_cli.metrics.signal import evm_percent, received_snr_db
 
@@ -75,12 +80,21 @@ def figures(trip: Transmission) -> dict[str, Any]:
             "prompt": None if header.prompt is None else header.prompt.payload_bits,
         },
         "prompt_ok": trip.reception.prompt_ok,
-        "classical": None if header.classical is None else asdict(header.classical),
+        "classical": None if header.classical is None else _classical(header, cell),
         "signal": {
             "received_snr_db": received_snr_db(sent.symbols, received.csi_gain, received.header.n0) if known else None,
             "evm_percent": evm_percent(sent.symbols, received.symbols, received.csi_gain),
         },
     }
+
+
+def _classical(header: Header, cell: Cell) -> dict[str, Any]:
+    from gencomm_cli.classical.codecs import CODECS
+
+    assert header.classical is not None
+    used = header.cbr.total if cell.cbr_is_total else header.cbr.image + header.cbr.side
+    tool = CODECS[header.classical.codec].version()
+    return asdict(header.classical) | {"tool": tool, "budget_met": used <= cell.cbr * (1 + 1e-9)}
 
 
 _silent: Callable[[str], None] = lambda line: None  # noqa: E731

@@ -88,7 +88,7 @@ class Worker:
                 raise InputError(f"{job.finished}: is {sizes[0]} where the image sent is {sizes[1]}; give images of that size")
             return [self._row(job, job.cell, pixels, image, False, {"cbr": {"requested": job.cell.cbr}}, {})]
         trip = transmit(pixels, self.codec(job.scheme), job.cell, job.scheme)
-        known, rows = figures(trip), []
+        known, rows = figures(trip, job.cell), []
         for cell in job.cells:
             coarse = cell.method.endswith(COARSE)
             image = trip.reception.coarse if coarse or not trip.reception.refined else trip.reception.refined[0]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from typer.core import TyperGroup
 
 from gencomm_cli.commands import flags
+
+if TYPE_CHECKING:
+    from gencomm_cli.bench.worker import Workplace
 
 
 class RunUnlessNamed(TyperGroup):
@@ -35,7 +39,11 @@ Methods = Annotated[
         "of the same names; DIR may hold {snr}, {cbr}, {channel}, {name}).",
     ),
 ]
-Numbers = Annotated[str | None, typer.Option(metavar="LIST", help="1,5,10 or start:step:stop, as in -5:1:15.")]
+Snr = Annotated[str | None, typer.Option(metavar="LIST", help="In dB: 1,5,10 or -5:1:15 (both ends in). Default 1,5,10.")]
+Cbrs = Annotated[str | None, typer.Option(metavar="LIST", help="As --cbr of encode; 1/384 is one too. Default 0.0033.")]
+Channels = Annotated[str | None, typer.Option(metavar="LIST", help="Of awgn, rayleigh, block. Default awgn.")]
+CodeRate = Literal["auto", "1/16", "1/8", "1/4", "1/2", "2/3", "3/4", "5/6"]
+Fid = Annotated[bool, typer.Option("--fid", help="Also FID and KID of each setting's images, in DIR/sets.jsonl.")]
 
 
 def listed(text: str) -> tuple[str, ...]:
@@ -69,9 +77,11 @@ def run(
     ] = "channel",
     csi: flags.CsiFlag = "perfect",
     snr_type: Annotated[flags.SnrType | None, typer.Option(help="As for channel; default esn0.")] = None,
-    modulation: Annotated[str, typer.Option(metavar="NAME", help="Of separate: auto, bpsk, qpsk, 16qam, 64qam.")] = "auto",
-    code_rate: Annotated[str, typer.Option(metavar="RATE", help="Of separate: auto, 1/2, 2/3, ...")] = "auto",
-    fec: Annotated[str, typer.Option(metavar="NAME", help="Of separate: ldpc or 5g.")] = "ldpc",
+    modulation: Annotated[
+        Literal["auto", "bpsk", "qpsk", "16qam", "64qam"], typer.Option(help="separate: as for encode.")
+    ] = "auto",
+    code_rate: Annotated[CodeRate, typer.Option(help="separate: as for encode.")] = "auto",
+    fec: Annotated[Literal["ldpc", "5g"], typer.Option(help="separate: channel code.")] = "ldpc",
     outage: Annotated[
         Literal["grey", "sc-sic"] | None,
         typer.Option(help="A lost image counts as grey (default), or as PSNR 0, SSIM 0, LPIPS 1, FID 500."),
@@ -90,6 +100,11 @@ def run(
     save_images: Annotated[
         Literal["none", "first", "all"], typer.Option(help="Received images to keep; first: of repeat 0.")
     ] = "all",
+    fid: Fid = False,
+    fid_patches: Annotated[
+        bool | None,
+        typer.Option("--fid-patches/--fid-whole", help="FID over half-overlapping 256x256 patches, or whole images (default)."),
+    ] = None,
     device: flags.Device = "auto",
     jobs: Annotated[int, typer.Option(metavar="N", min=1, max=256, help="Processes, each with its own model.")] = 1,
     shard: Annotated[str, typer.Option(metavar="i/N", help="Only the i-th of N parts; `bench merge` joins them.")] = "1/1",
@@ -106,10 +121,11 @@ def run(
     next run tries it again. A rate that cannot be met is a row too, `infeasible`, and no failure.
     """
     from gencomm_cli import console
-    from gencomm_cli.bench.plan import Sweep, numbers
+    from gencomm_cli.bench.plan import Sweep, numbers, parts
     from gencomm_cli.bench.protocols import PROTOCOLS, Protocol
-    from gencomm_cli.errors import GencommError
+    from gencomm_cli.errors import GencommError, InputError
 
+    part = parts(shard)
     paper = PROTOCOLS[protocol] if protocol else Protocol("", "none", (1, 5, 10), (0.0033,), (0.0033,))
     sweep = Sweep(
         methods=listed(methods),
@@ -133,7 +149,12 @@ def run(
     from gencomm_cli.bench.worker import Workplace
 
     place = Workplace(out, _device(device), _metrics(metrics), _weights(metric_weights), save_images)
-    rows = bench_run.run(sweep, images, place, prepare=prepare or paper.prepare, part=shard, processes=jobs)
+    if fid and (save_images != "all" or part != (1, 1)):
+        raise InputError("--fid: needs all received images; leave out --save-images, and give --fid to `bench merge` after --shard")
+    measure_sets = _measure_sets(place, paper.fid_patches if fid_patches is None else fid_patches) if fid else None
+    rows = bench_run.run(sweep, images, place, prepare=prepare or paper.prepare, part=part, processes=jobs)
+    if measure_sets:
+        measure_sets()
     counts = bench_run.counts(rows)
     if json:
         console.print_json({"output": str(out), "rows": counts})
@@ -150,12 +171,66 @@ def run(
 def merge(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Bench folders, shards of one sweep or of several.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for all their rows and images.")],
+    fid: Fid = False,
+    fid_patches: Annotated[bool, typer.Option("--fid-patches", help="FID over half-overlapping 256x256 patches.")] = False,
+    metric_weights: flags.MetricWeights = None,
+    device: flags.Device = "auto",
 ) -> None:
     """Join bench folders; two different results of one cell are refused."""
     from gencomm_cli import console
     from gencomm_cli.bench.store import merge
 
+    measure_sets = None
+    if fid:
+        from gencomm_cli.bench.worker import Workplace
+
+        measure_sets = _measure_sets(Workplace(output, _device(device), (), _weights(metric_weights)), fid_patches)
     console.out(f"{output / 'rows.jsonl'}: {merge(folders, output)} rows")
+    if measure_sets:
+        measure_sets()
+
+
+@bench.command()
+def predictability(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Image to send again and again.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for predictability.json and predictability.md.")],
+    methods: Methods = "textguided,textguided:coarse",
+    channels: Channels = None,
+    snr: Annotated[str, typer.Option(metavar="LIST", help="In dB: 1,5,10 or -5:1:15 (both ends in).")] = "1,5,10,15,20",
+    cbr: Annotated[str, typer.Option(metavar="LIST", help="As --cbr of encode; 1/384 is one too.")] = "0.0033",
+    prompt: flags.Prompt = None,
+    steps: flags.Steps = None,
+    sends: Annotated[int, typer.Option(metavar="N", min=3, help="Sends of the image, each with its own seed.")] = 25,
+    seed: flags.Seed = 0,
+    lpips: Annotated[Literal["alex", "squeeze", "vgg"], typer.Option(help="Backbone of LPIPS.")] = "alex",
+    metric_weights: flags.MetricWeights = None,
+    device: flags.Device = "auto",
+    json: flags.Json = False,
+) -> None:
+    """Mean and deviation of LPIPS between several sends of one image: how much is made up anew each time."""
+    from gencomm_cli import console
+    from gencomm_cli.bench.plan import Sweep, numbers
+
+    points = tuple((x, y) for y in numbers("--cbr", cbr) for x in numbers("--snr", snr))
+    sweep = Sweep(
+        listed(methods),
+        points,
+        _channels(channels or "awgn"),
+        prompts=("none",) if prompt is None else ("own",),
+        steps=(steps,),
+        seed=seed,
+        repeats=sends,
+    )
+    from gencomm_cli.bench import predictability as study
+    from gencomm_cli.bench.worker import Workplace
+
+    place = Workplace(out, _device(device), (), _weights(metric_weights), "none")
+    found = study.predictability(image, prompt or "", sweep, place, lpips, console.say)
+    document = study.write(found, image, lpips, out)
+    if json:
+        console.print_json(document)
+    else:
+        console.out(study.table(found))
 
 
 @bench.command()
@@ -204,7 +279,16 @@ def _metrics(text: str | None) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _weights(given: Path | None) -> Path | None:
-    from gencomm_cli.commands.results import metrics_folder
+def _measure_sets(place: Workplace, by_patch: bool) -> Callable[[], None]:
+    """What measures FID and KID, with its weights already loaded: if they are missing, that is said before the sweep."""
+    from gencomm_cli import console
+    from gencomm_cli.bench.sets import load_model, write_sets
 
-    return metrics_folder(given)
+    model = load_model(place.weights, place.device)
+    return lambda: write_sets(place.folder, model, by_patch, console.say)
+
+
+def _weights(given: Path | None) -> Path | None:
+    from gencomm_cli.metrics.weights import folder
+
+    return folder(given)

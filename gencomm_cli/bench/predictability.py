@@ -1,0 +1,138 @@
+"""How much the receiver makes up: LPIPS between several sends of one image (paper 004, table 2).
+
+Each send has its own seed, hence its own channel and sampler noise. μ and σ are the mean and the standard deviation of LPIPS over
+all pairs of received images: 300 pairs of 25 sends.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gencomm_cli.bench.photographs import Photograph, pixel_hash
+from gencomm_cli.bench.plan import COARSE, Sweep, jobs
+from gencomm_cli.bench.rows import Cell
+from gencomm_cli.bench.transmission import transmit
+from gencomm_cli.bench.worker import Worker, Workplace
+from gencomm_cli.errors import InputError, RateError
+from gencomm_cli.images import Pixels, read_image
+from gencomm_cli.metrics import weights
+from gencomm_cli.metrics.lpips import LPIPS, MIN_SIDE
+from gencomm_cli.outputs import write_files
+
+NAME = "predictability"
+
+
+@dataclass(frozen=True)
+class Predictability:
+    """One setting: ``mean`` and ``deviation`` of pairwise LPIPS over ``sends``, ``lost`` of which were outages (grey images).
+
+    Mean and deviation are None where the rate cannot be met.
+    """
+
+    method: str
+    preset: str
+    channel: str
+    snr_db: float
+    cbr: float
+    sends: int
+    lost: int
+    mean: float | None
+    deviation: float | None
+
+
+def pairwise(images: Sequence[Pixels], model: LPIPS) -> tuple[float, float]:
+    """Mean and sample standard deviation of LPIPS over all pairs of images [H, W, 3], at least three of them.
+
+    LPIPS is a squared Euclidean distance between features that are scaled by the roots of its heads: each image is embedded once.
+    """
+    with torch.inference_mode():
+        vectors = [_scaled(model, torch.tensor(image).permute(2, 0, 1)[None].float() / 255) for image in images]
+        distances = torch.pdist(torch.stack(vectors)).square().double().numpy()
+    return float(np.mean(distances)), float(np.std(distances, ddof=1))
+
+
+def _scaled(model: LPIPS, image: torch.Tensor) -> torch.Tensor:
+    layers = zip(model.embed(image), model.heads, strict=True)
+    return torch.cat([(features * (head / features[0, 0].numel()).sqrt()).flatten() for features, head in layers])
+
+
+def load_model(backbone: str, folder: Path | None) -> LPIPS:
+    """LPIPS with the published weights.
+
+    Raises:
+        InputError: they are not in ``folder``.
+    """
+    if folder is None or not (folder / f"{backbone}_features.npz").exists():
+        raise InputError(f"--lpips {backbone}: its weights are not here; `gencomm models get lpips-{backbone}` fetches them once")
+    model: LPIPS = weights.load_lpips(backbone, folder)
+    return model
+
+
+def predictability(
+    image: Path, prompt: str, sweep: Sweep, place: Workplace, backbone: str, say: Callable[[str], None]
+) -> tuple[Predictability, ...]:
+    """Sends an image ``sweep.repeats`` times at each setting of the sweep; ``prompt`` is its caption, for the prompt ``own``.
+
+    Raises:
+        InputError: as the sweep does; an image below 32 pixels, fewer than three sends, or LPIPS has no weights.
+    """
+    if sweep.repeats < 3:
+        raise InputError(f"--sends {sweep.repeats}: too few for a deviation over pairs; 3 or more, 25 in paper 004")
+    pixels = read_image(image)
+    if min(pixels.shape[:2]) < MIN_SIDE:
+        raise InputError(f"{image}: {pixels.shape[1]}x{pixels.shape[0]} is too small for LPIPS; {MIN_SIDE} pixels a side at least")
+    model, worker = load_model(backbone, place.weights), Worker(place)
+    received: dict[Cell, list[Pixels]] = {}
+    lost: dict[Cell, int] = {}
+    planned = jobs(sweep, [Photograph(image.name, prompt, pixel_hash(pixels))])
+    for index, job in enumerate(planned):
+        settings = {replace(cell, repeat=0): cell.method.endswith(COARSE) for cell in job.cells}
+        try:
+            reception = transmit(pixels, worker.codec(job.scheme), job.cell, job.scheme).reception
+        except RateError:
+            received |= {setting: [] for setting in settings}
+            continue
+        for setting, coarse in settings.items():
+            received.setdefault(setting, []).append(reception.coarse if coarse or not reception.refined else reception.refined[0])
+            lost[setting] = lost.get(setting, 0) + reception.outage
+        if (index + 1) % sweep.repeats == 0:
+            say(f"predictability: {index + 1} of {len(planned)} sends")
+    return tuple(
+        Predictability(
+            cell.method, cell.preset, cell.channel, cell.snr_db, cell.cbr, len(images), lost.get(cell, 0),
+            *(pairwise(images, model) if images else (None, None)),
+        )
+        for cell, images in received.items()
+    )  # fmt: skip
+
+
+def table(found: Sequence[Predictability]) -> str:
+    """Markdown: a line a channel, CBR and SNR, a column a method."""
+    methods = list(dict.fromkeys(each.method if each.preset in ("", "nano") else f"{each.method}@{each.preset}" for each in found))
+    lines: dict[tuple[str, float, float], dict[str, str]] = {}
+    for each in found:
+        method = each.method if each.preset in ("", "nano") else f"{each.method}@{each.preset}"
+        text = "infeasible" if each.mean is None else f"{each.mean:.3f} ± {each.deviation:.3f}"
+        text += f" ({each.lost} lost)" if each.lost else ""
+        lines.setdefault((each.channel, each.cbr, each.snr_db), {})[method] = text
+    rows = [["channel", "CBR", "SNR (dB)", *methods], ["---", "---:", "---:", *["---:"] * len(methods)]]
+    for (channel, cbr, snr_db), cells in lines.items():
+        rows.append([channel, f"{cbr:.4g}", f"{snr_db:g}", *(cells.get(method, "–") for method in methods)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def write(found: Sequence[Predictability], image: Path, backbone: str, folder: Path) -> dict[str, object]:
+    """Writes ``predictability.json`` and ``predictability.md`` into the folder, and returns what the first one holds."""
+    settings = [{name: "inf" if value == float("inf") else value for name, value in asdict(each).items()} for each in found]
+    document: dict[str, object] = {"image": image.name, "metric": f"lpips_{backbone}", "settings": settings}
+    folder.mkdir(parents=True, exist_ok=True)
+    text = f"LPIPS ({backbone}) between sends of {image.name}, mean ± standard deviation over all pairs\n\n{table(found)}\n"
+    files = {f"{NAME}.json": json.dumps(document, indent=1, allow_nan=False) + "\n", f"{NAME}.md": text}
+    write_files({folder / name: content.encode() for name, content in files.items()})
+    return document
