@@ -94,29 +94,43 @@ def build_tokenizer(component: Component) -> PreTrainedTokenizerBase:
 
 
 @dataclass(frozen=True)
-class Networks:
-    """What textguided and DiffJSCC are made of, in evaluation mode; the JSCC's class is the preset's choice."""
+class Backbone:
+    """The pretrained half of textguided and DiffJSCC, in evaluation mode."""
 
     codec: LatentCodec
     unet: UNet2DConditionModel
     text: TextEncoder
+
+
+@dataclass(frozen=True)
+class Networks(Backbone):
+    """All of textguided or DiffJSCC; the JSCC's class is the preset's choice."""
+
     control: LatentControlNet
     jscc: nn.Module
 
 
-def load_networks(preset: Preset, device: torch.device) -> Networks:
-    """Builds a preset's networks.
+def _require(preset: Preset, *names: str) -> None:
+    if missing := set(names) - set(preset.components):
+        raise InputError(f"preset {preset.name}: lacks {', '.join(sorted(missing))}; {preset.method} needs them all")
+
+
+def load_backbone(preset: Preset, device: torch.device) -> Backbone:
+    """Builds a preset's VAE, UNet and text encoder.
 
     Raises:
         InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
     """
-    missing = {"vae", "unet", "text_encoder", "tokenizer", "control", "jscc"} - set(preset.components)
-    if missing:
-        raise InputError(f"preset {preset.name}: lacks {', '.join(sorted(missing))}; {preset.method} needs them all")
+    _require(preset, "vae", "unet", "text_encoder", "tokenizer")
     verify(preset)
-    parts = {name: build(component, device) for name, component in preset.components.items() if name != "tokenizer"}
-    text = TextEncoder(build_tokenizer(preset.components["tokenizer"]), cast(CLIPTextModel, parts["text_encoder"]))
-    return Networks(
-        LatentCodec(cast(AutoencoderKL, parts["vae"])).eval(), cast(UNet2DConditionModel, parts["unet"]), text.eval(),
-        cast(LatentControlNet, parts["control"]), parts["jscc"],
-    )  # fmt: skip
+    vae, unet, text = (build(preset.components[name], device) for name in ("vae", "unet", "text_encoder"))
+    words = TextEncoder(build_tokenizer(preset.components["tokenizer"]), cast(CLIPTextModel, text))
+    return Backbone(LatentCodec(cast(AutoencoderKL, vae)).eval(), cast(UNet2DConditionModel, unet), words.eval())
+
+
+def load_networks(preset: Preset, device: torch.device) -> Networks:
+    """Builds all of a preset's networks. Raises what :func:`load_backbone` does."""
+    _require(preset, "vae", "unet", "text_encoder", "tokenizer", "control", "jscc")
+    backbone = load_backbone(preset, device)
+    control, jscc = (build(preset.components[name], device) for name in ("control", "jscc"))
+    return Networks(backbone.codec, backbone.unet, backbone.text, cast(LatentControlNet, control), jscc)

@@ -38,9 +38,9 @@ class LatentControlNet(ControlNetModel):
         nn.init.zeros_(self.controlnet_cond_embedding.bias)  # type: ignore[arg-type]
 
     @classmethod
-    def over(cls, unet: UNet2DConditionModel) -> LatentControlNet:
+    def over(cls, unet: UNet2DConditionModel, csi_width: int = CSI_WIDTH) -> LatentControlNet:
         """A control module for ``unet``, started from a copy of the UNet's own encoder."""
-        control = cls(**control_arguments(unet))
+        control = cls(csi_width=csi_width, **control_arguments(unet))
         for part in ("conv_in", "time_proj", "time_embedding", "down_blocks", "mid_block"):
             getattr(control, part).load_state_dict(getattr(unet, part).state_dict())
         return control

@@ -7,11 +7,22 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from gencomm_cli.channels.equalisers import zero_forcing
 from gencomm_cli.diffusion.vae import Domain, LatentCodec
 from gencomm_cli.jscc.rate_adaptive import RateAdaptiveJSCC
 
 EFFECTIVE_SNR = (-15.0, 30.0)
 """γ|h|² in dB as the encoder is told it: beyond, nothing would change."""
+
+
+LOUDEST = 1e3
+"""Zero-forced symbols are limited to it: in a deep fade the amplified noise carries nothing, and must not overflow."""
+
+
+def equalise(received: Tensor, gain: Tensor | None) -> Tensor:
+    """ỹ = h*/|h|² · ŷ (eq. 4): complex [B, k], for h of a shape that broadcasts, or None for h = 1."""
+    forced = torch.view_as_real(zero_forcing(received, gain))  # type: ignore[type-var]
+    return torch.view_as_complex(forced.clamp(-LOUDEST, LOUDEST))
 
 
 class ImageCode(Protocol):
@@ -66,8 +77,3 @@ class RateAdaptiveImageCode(nn.Module):
 def image_code(jscc: nn.Module, codec: LatentCodec, domain: Domain) -> ImageCode:
     """The preset's JSCC as an :class:`ImageCode`: the published codec is one itself, on pixels and at its own rate."""
     return RateAdaptiveImageCode(jscc, codec, domain) if isinstance(jscc, RateAdaptiveJSCC) else jscc  # type: ignore[return-value]
-
-
-def unknown_gain(batch: int, device: torch.device) -> Tensor:
-    """h = 1 [batch], what an encoder assumes that is not told."""
-    return torch.ones(batch, dtype=torch.complex64, device=device)

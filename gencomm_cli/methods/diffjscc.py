@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gencomm_cli.channels.equalisers import reliability, zero_forcing
+from gencomm_cli.channels.equalisers import reliability
 from gencomm_cli.diffusion.colour import colour_fix
 from gencomm_cli.diffusion.components import Networks, load_networks
 from gencomm_cli.diffusion.control import controlled
@@ -30,7 +30,7 @@ from gencomm_cli.diffusion.schedule import scaled_linear
 from gencomm_cli.diffusion.spaced import Guidance, GuidanceForm, sample, spaced_steps
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.jscc.deepjscc import DeepJSCC
-from gencomm_cli.jscc.image_code import image_code
+from gencomm_cli.jscc.image_code import equalise, image_code
 from gencomm_cli.methods.base import Decoded, DecodeOptions, Image, Received, Request, Transmission
 from gencomm_cli.methods.tensors import SNR_RANGE, to_image, to_tensor, told_snr
 from gencomm_cli.presets import Preset
@@ -39,9 +39,6 @@ from gencomm_cli.seeds import torch_normal
 
 Condition = Literal["spatial", "csi", "text"]
 CONDITIONS: tuple[Condition, ...] = ("spatial", "csi", "text")
-
-LOUDEST = 1e3
-"""Zero-forced symbols are limited to it: in a deep fade the amplified noise carries nothing, and must not overflow."""
 
 
 @dataclass(frozen=True)
@@ -179,10 +176,9 @@ class DiffJSCC:
         y = torch.tensor(received.symbols, device=self.device)[None]
         h = None if received.gain is None else torch.tensor(received.gain, device=self.device)[None].expand_as(y)
         trust = torch.as_tensor(reliability(h, received.n0), device=self.device).float().expand(y.shape)  # type: ignore[type-var]
-        equalised = torch.view_as_real(zero_forcing(y, h)).clamp(-LOUDEST, LOUDEST)  # type: ignore[type-var]  # eq. 4
         gamma, gain = self._channel(received, trust)
         size = self._padded(received.image_size)
-        x_hat = self.code.decode(torch.view_as_complex(equalised), trust, size, gamma, gain)  # eq. 5
+        x_hat = self.code.decode(equalise(y, h), trust, size, gamma, gain)  # eqs. 4, 5
         x_hat = x_hat.clamp(0, 1).mul(255).round().div(255)  # the conditions come from the picture that is shown
         coarse = to_image(x_hat, received.image_size)
         if options.coarse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,11 +29,17 @@ class Air:
     kind: Tensor
 
 
-def draw(batch: int, generator: np.random.Generator, device: torch.device) -> Air:
-    """SNR uniform in −5 … 20 dB; half AWGN, 35 % Rayleigh, 15 % block; the transmitter knows the SNR 60 % of the time."""
-    snr = generator.uniform(-5, 20, batch).astype(np.float32)
+def draw(
+    batch: int,
+    generator: np.random.Generator,
+    device: torch.device,
+    snr_db: tuple[float, float] = (-5.0, 20.0),
+    shares: Sequence[float] = (0.5, 0.35, 0.15),
+) -> Air:
+    """SNR uniform in ``snr_db``; ``shares`` of the three kinds; the transmitter knows the channel 60 % of the time."""
+    snr = generator.uniform(*snr_db, batch).astype(np.float32)
     told = np.where(generator.random(batch) < 0.6, snr, np.nan).astype(np.float32)
-    kind = generator.choice(3, batch, p=(0.5, 0.35, 0.15))
+    kind = generator.choice(3, batch, p=shares)
     return Air(*(torch.from_numpy(array).to(device) for array in (snr, told, kind)))
 
 
@@ -43,13 +50,21 @@ def draw_cbr(generator: np.random.Generator) -> float:
     return float(np.exp(generator.uniform(np.log(RATES[0]), np.log(RATES[1]))))
 
 
-def send(symbols: Tensor, air: Air) -> tuple[Tensor, Tensor, Tensor]:
-    """Passes unit-power symbols [B, k] through the channel: MMSE estimates, reliabilities [B, k], and the block gain h [B]."""
-    gain = torch.randn_like(symbols)
-    gain = torch.where(air.kind[:, None] == 2, gain[:, :1], gain)
-    gain = torch.where(air.kind[:, None] == 0, torch.ones_like(gain), gain)
+def block_gains(air: Air) -> Tensor:
+    """h of each sample, complex [B]: CN(0, 1) where fading is slow, else 1."""
+    gain = torch.randn(len(air.kind), dtype=torch.complex64, device=air.kind.device)
+    return torch.where(air.kind == 2, gain, torch.ones_like(gain))
+
+
+def through(symbols: Tensor, air: Air, block: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Passes unit-power symbols [B, k] through the channel: as received, their gains [B, k], and N0 [B, 1]."""
+    gain = torch.where(air.kind[:, None] == 1, torch.randn_like(symbols), block[:, None])
     n0 = (10 ** (-air.snr_db / 10))[:, None]
-    received = transmit(symbols, gain, torch.randn_like(symbols), n0)  # type: ignore[type-var]
-    trust = reliability(gain, n0)  # type: ignore[type-var]
-    block = torch.where(air.kind == 2, gain[:, 0], torch.ones_like(gain[:, 0]))
-    return mmse(received, gain, n0), trust, block  # type: ignore[type-var, return-value]
+    return transmit(symbols, gain, torch.randn_like(symbols), n0), gain, n0  # type: ignore[type-var, return-value]
+
+
+def send(symbols: Tensor, air: Air) -> tuple[Tensor, Tensor, Tensor]:
+    """The channel and its equaliser: MMSE estimates, reliabilities [B, k], and the block gain h [B]."""
+    block = block_gains(air)
+    received, gain, n0 = through(symbols, air, block)
+    return mmse(received, gain, n0), reliability(gain, n0), block  # type: ignore[type-var, return-value]

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import time
-from collections.abc import Callable, Sequence
-from importlib.resources import files
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any
 
 import torch
 from diffusers.models import AutoencoderKL, UNet2DConditionModel
-from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
@@ -29,11 +25,10 @@ from gencomm_cli.training.data import load
 from gencomm_cli.training.jscc import JSCCRecipe, train_jscc
 from gencomm_cli.training.latent_space import DecoderRecipe, VAERecipe, frozen, train_decoder, train_vae
 from gencomm_cli.training.latents import Latents, compute
-from gencomm_cli.training.loop import Schedule
 from gencomm_cli.training.prior import SPECIAL_TOKENS, PriorRecipe, train_prior, train_tokenizer
 from gencomm_cli.training.refiner import RefinerRecipe, train_refiner
+from gencomm_cli.training.workshop import StagedWorkshop, load_config, open_folder, recipe_from, store
 
-Recipe = TypeVar("Recipe")
 NETWORKS = {
     "vae": ("vae",),
     "prior": ("unet", "text_encoder"),
@@ -47,36 +42,13 @@ NETWORKS = {
 STAGES = tuple(NETWORKS)
 
 
-def recipe_from(kind: type[Recipe], values: dict[str, Any], max_minutes: float | None = None) -> Recipe:
-    """A frozen recipe from JSON values; unknown keys are refused."""
-    hints = get_type_hints(kind)
-    unknown = set(values) - {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    if unknown:
-        raise InputError(f"--config: unknown key {', '.join(sorted(unknown))} in a {kind.__name__}")
-    built = {
-        key: recipe_from(hints[key], value) if dataclasses.is_dataclass(hints[key]) else value for key, value in values.items()
-    }
-    recipe = kind(**built)
-    if max_minutes is not None and isinstance(getattr(recipe, "schedule", None), Schedule):
-        recipe = dataclasses.replace(recipe, schedule=dataclasses.replace(recipe.schedule, max_minutes=max_minutes))  # type: ignore[type-var, attr-defined]
-    return recipe
-
-
 def load_recipe(path: Path | None) -> dict[str, Any]:
     """The configuration file, or the shipped nano recipe.
 
     Raises:
         InputError: not a recipe.
     """
-    text = path.read_text("utf-8") if path else files(__package__).joinpath("configs/textguided-nano.json").read_text("utf-8")
-    try:
-        config = json.loads(text)
-        missing = {"vae", "prior", "jscc", "decoder", "control", "refine", "settings"} - set(config)
-    except (ValueError, TypeError):
-        raise InputError(f"{path}: not JSON; see gencomm_cli/training/configs for an example") from None
-    if missing:
-        raise InputError(f"{path}: lacks {', '.join(sorted(missing))}; see gencomm_cli/training/configs for an example")
-    return config  # type: ignore[no-any-return]
+    return load_config(path, "textguided-nano.json", {"vae", "prior", "jscc", "decoder", "control", "refine", "settings"})
 
 
 def load_judges(metric_weights: Path | None, device: torch.device) -> list[LPIPS]:
@@ -91,8 +63,10 @@ def load_judges(metric_weights: Path | None, device: torch.device) -> list[LPIPS
     return [load_lpips(backbone, where).to(device) for backbone in ("alex", "squeeze")]
 
 
-class Workshop:
+class Workshop(StagedWorkshop):
     """The networks of one run, built from the recipe, trained stage by stage; finished stages are loaded from ``out``."""
+
+    networks = NETWORKS
 
     def __init__(self, config: dict[str, Any], data: Path, out: Path, judges: list[LPIPS], device: torch.device) -> None:
         self.config, self.out, self.judges, self.device = config, out, judges, device
@@ -142,27 +116,14 @@ class Workshop:
             raise InputError(f"--start {preset.name}: its tokeniser differs from the one in {self.out}; name a new --out")
         self.started = True
 
-    def save(self, stage: str) -> None:
-        """Keeps a finished stage's averaged weights as ``<stage>.<network>.safetensors`` in float32."""
-        for name in NETWORKS[stage]:
-            module = self.module(name)
-            tensors = {key: value.detach().float().cpu().contiguous() for key, value in module.state_dict().items()}
-            metadata = {"scaling_factor": str(self.autoencoder.config.scaling_factor)} if name == "vae" else {}
-            save_file(tensors, self.out / f"{stage}.{name}.safetensors", metadata)
+    def notes(self, name: str) -> dict[str, str]:
+        """The VAE's scaling factor, which is no tensor."""
+        return {"scaling_factor": str(self.autoencoder.config.scaling_factor)} if name == "vae" else {}
 
-    def restore(self, stage: str) -> bool:
-        """Loads a finished stage; false where it is not finished."""
-        from safetensors import safe_open
-
-        paths = {name: self.out / f"{stage}.{name}.safetensors" for name in NETWORKS[stage]}
-        if not all(path.exists() for path in paths.values()):
-            return False
-        for name, path in paths.items():
-            with safe_open(path, "pt") as opened:
-                self.module(name).load_state_dict({key: opened.get_tensor(key) for key in opened.keys()})  # noqa: SIM118
-                if name == "vae":
-                    self.autoencoder.register_to_config(scaling_factor=float(opened.metadata()["scaling_factor"]))
-        return True
+    def heed(self, name: str, notes: Mapping[str, str]) -> None:
+        """Takes up the VAE's scaling factor."""
+        if name == "vae":
+            self.autoencoder.register_to_config(scaling_factor=float(notes["scaling_factor"]))
 
     def codec(self) -> LatentCodec:
         """The trained VAE, frozen."""
@@ -227,8 +188,7 @@ class Workshop:
         for component, class_name, where, module, arguments in entries:
             path = where / ("tokenizer.json" if module is None else f"{component}.safetensors")
             if module is not None:
-                save_file({key: value.detach().half().cpu().contiguous() for key, value in module.state_dict().items()}, path)
-                path.chmod(0o644)  # safetensors writes 0600, which a wheel would keep
+                store(module, path)
             components[component] = {
                 "class": class_name, "file": str(path.relative_to(models)), "sha256": file_hash(path), "config": arguments,
             }  # fmt: skip
@@ -264,25 +224,14 @@ def train(
         InputError: unusable recipe, data or folder.
     """
     config = load_recipe(config_path)
-    if not resume and out.exists() and any(out.iterdir()):
-        raise InputError(f"--out {out}: not empty; pass --resume to continue the run in it, or name a new folder")
-    out.mkdir(parents=True, exist_ok=True)
+    open_folder(out, resume)
     if start is not None and not (out / "tokenizer.json").exists():
         words = find("textguided", start).components["tokenizer"].path
         if words is not None:
             (out / "tokenizer.json").write_bytes(words.read_bytes())
     workshop = Workshop(config, data, out, load_judges(metric_weights, torch.device(device)), torch.device(device))
-    if unknown := set(stages) - set(STAGES):
-        raise InputError(f"--stages: there is no {', '.join(sorted(unknown))}; there is: {', '.join(STAGES)}")
     if start is not None:
         workshop.start_from(find("textguided", start))
-    finished = [stage for stage in STAGES if workshop.restore(stage)]
     planned = {stage: (config[stage].get("recipe") or config[stage])["schedule"].get("max_minutes", 60) for stage in STAGES}
-    left = [stage for stage in STAGES if stage in stages and stage not in finished]
-    for stage in left:
-        share = max_minutes * planned[stage] / sum(planned[name] for name in left) if max_minutes else None
-        started = time.monotonic()
-        workshop.run(stage, share, report)
-        workshop.save(stage)
-        report(f"{stage}: finished in {(time.monotonic() - started) / 60:.1f} minutes")
+    workshop.work(stages, planned, max_minutes, report)
     return workshop.export(out / "models")

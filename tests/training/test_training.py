@@ -32,7 +32,8 @@ from gencomm_cli.training.latents import WINDOW, Latents, compute, window
 from gencomm_cli.training.loop import Schedule, fit
 from gencomm_cli.training.prior import PriorRecipe, train_prior, train_tokenizer
 from gencomm_cli.training.refiner import RefinerRecipe, fold_pattern, train_refiner
-from gencomm_cli.training.textguided import STAGES, Workshop, load_recipe, recipe_from, train
+from gencomm_cli.training.textguided import STAGES, Workshop, load_recipe, train
+from gencomm_cli.training.workshop import recipe_from
 from tests.methods.conftest import TEXT, UNET, VAE
 
 CPU = torch.device("cpu")

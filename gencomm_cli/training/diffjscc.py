@@ -1,0 +1,356 @@
+"""DiffJSCC's recipes (paper 001, section III-A): the JSCC alone, the control module alone, and the baseline DeepJSCC-adv."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from diffusers.models import UNet2DConditionModel
+from torch import Tensor, nn
+
+from gencomm_cli import presets
+from gencomm_cli.channels.equalisers import reliability
+from gencomm_cli.diffusion.components import BUILDERS, Backbone, build, load_backbone
+from gencomm_cli.diffusion.control import CSI_WIDTH, FEATURES, LatentControlNet, control_arguments, controlled
+from gencomm_cli.diffusion.csi import CsiEmbedding
+from gencomm_cli.diffusion.schedule import scaled_linear
+from gencomm_cli.diffusion.vae import Domain
+from gencomm_cli.errors import InputError
+from gencomm_cli.jscc.image_code import ImageCode, equalise, image_code
+from gencomm_cli.jscc.rate_adaptive import RateAdaptiveJSCC, sinusoid
+from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, file_hash, find, models_root
+from gencomm_cli.prompts import retrieval
+from gencomm_cli.training.air import Air, block_gains, draw, draw_cbr, through
+from gencomm_cli.training.data import Photographs, load, to_tensor
+from gencomm_cli.training.jscc import token_statistics
+from gencomm_cli.training.latent_space import frozen
+from gencomm_cli.training.latents import Latents, compute
+from gencomm_cli.training.loop import Schedule, autocast, fit
+from gencomm_cli.training.patchgan import PatchGAN, adversarial_losses
+from gencomm_cli.training.workshop import StagedWorkshop, load_config, open_folder, recipe_from, store
+
+NETWORKS = {"jscc": ("jscc",), "control": ("control",), "adversarial": ("adversary",)}
+"""What each stage trains, in the order of the stages."""
+
+STAGES = ("jscc", "control")
+"""Without being asked for more; ``adversarial`` makes a baseline of the trained JSCC."""
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class CodecRecipe:
+    """E‖x − x̂‖² (eq. 6) [+ α · PatchGAN loss: DeepJSCC-adv] on random crops.
+
+    Attributes:
+        crop: side in pixels. snr_db: γ is uniform in it.
+        shares: of AWGN, of fading symbol by symbol, of slow fading.
+        adversarial: α; 0 is the JSCC itself.
+    """
+
+    schedule: Schedule
+    batch: int = 8
+    crop: int = 128
+    snr_db: tuple[float, float] = (-5.0, 20.0)
+    shares: tuple[float, float, float] = (0.5, 0.2, 0.3)
+    adversarial: float = 0.0
+    seed: int = 2
+
+
+@dataclass(frozen=True)
+class ControlRecipe:
+    """E‖ε − ε_θ(z_t, c̄, t)‖² (eq. 15) over t = 1 … T; the JSCC is frozen.
+
+    Attributes:
+        crop: side in latent positions. snr_db, shares: as in :class:`CodecRecipe`.
+        captions: ``coarse`` captions x̂ with the built-in captioner, as the receiver does; ``given`` takes the photographs' own.
+        drop: each condition is left out for this share of the samples, each on its own, so that it can be switched off.
+    """
+
+    schedule: Schedule
+    batch: int = 8
+    crop: int = 16
+    snr_db: tuple[float, float] = (-5.0, 20.0)
+    shares: tuple[float, float, float] = (0.5, 0.2, 0.3)
+    captions: Literal["coarse", "given"] = "coarse"
+    drop: float = 0.1
+    seed: int = 3
+
+
+def coarse_images(code: ImageCode, image: Tensor, air: Air, cbr: float) -> tuple[Tensor, Tensor, Tensor]:
+    """x̂ of images [B, 3, H, W] through the air (eqs. 3–5), γ in dB [B] and h [B] as the receiver is told them."""
+    size = (image.shape[2], image.shape[3])
+    block = block_gains(air)
+    known = torch.where(air.told.isnan(), torch.ones_like(block), block)
+    symbols = code.encode(image, code.symbols(round(cbr * image[0].numel()), size), air.told, known)
+    received, gain, n0 = through(symbols, air, block)
+    trust = reliability(gain, n0)  # type: ignore[type-var]
+    mean = trust.mean(1).clamp(1e-4, 1 - 1e-9)
+    gamma = torch.where(air.kind == 1, 10 * torch.log10(mean / (1 - mean)), air.snr_db)
+    return code.decode(equalise(received, gain), trust, size, gamma, block).float(), gamma, block
+
+
+def train_codec(
+    stage: str,
+    jscc: nn.Module,
+    code: ImageCode,
+    photographs: Photographs,
+    recipe: CodecRecipe,
+    out: Path,
+    device: torch.device,
+    report: Report = print,
+) -> None:
+    """Trains ``jscc``, which ``code`` sends images with, in place; its SNR unknown to the encoder 40 % of the time."""
+    generator = np.random.default_rng(recipe.seed)
+    torch.manual_seed(recipe.seed)
+    modules: dict[str, nn.Module] = {"jscc": jscc.to(device).requires_grad_(True).train()}
+    critic = PatchGAN().to(device) if recipe.adversarial else None
+    if critic is not None:
+        modules["critic"] = critic
+
+    def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
+        image = to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device)
+        air, cbr = draw(recipe.batch, generator, device, recipe.snr_db, recipe.shares), draw_cbr(generator)
+        with autocast(device):
+            x_hat = coarse_images(code, image, air, cbr)[0]
+            mse = (x_hat - image).square().mean()
+            total, figures = mse, {"psnr": float(-10 * mse.detach().log10())}
+            if critic is not None:
+                fooling, telling = adversarial_losses(critic, image, x_hat)
+                total = total + recipe.adversarial * fooling + telling
+                figures |= {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
+        return total, figures
+
+    fit(modules, loss, recipe.schedule, out, stage, report=report)
+    frozen(jscc)
+
+
+class CoarseCaptioner:
+    """The built-in captioner for many pictures: its tables are loaded once."""
+
+    def __init__(self) -> None:
+        self.tables = retrieval.load(models_root() / "shared" / "captioner")
+        self.places = self.tables.locate(self.tables.captions)
+
+    def __call__(self, images: Tensor) -> list[str]:
+        """One caption for each of the images [B, 3, H, W]."""
+        pictures = images.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        found = np.stack([retrieval.features(picture) for picture in pictures])
+        return [self.tables.captions[best] for best in (self.tables.expect(found) @ self.places.T).argmax(1)]
+
+
+def train_control(
+    control: LatentControlNet,
+    backbone: Backbone,
+    code: ImageCode,
+    csi: CsiEmbedding,
+    latents: Latents,
+    recipe: ControlRecipe,
+    out: Path,
+    device: torch.device,
+    report: Report = print,
+) -> None:
+    """Trains the control module in place; every other network is frozen."""
+    alpha_bar = scaled_linear().float().to(device)
+    generator = np.random.default_rng(recipe.seed)
+    torch.manual_seed(recipe.seed)
+    control.to(device, memory_format=torch.channels_last).requires_grad_(True).train()  # type: ignore[call-overload]
+    captioner = CoarseCaptioner() if recipe.captions == "coarse" else None
+
+    def kept(tensor: Tensor) -> Tensor:
+        """The condition [B, …], zero where it is left out."""
+        keep = torch.from_numpy(generator.random(recipe.batch) >= recipe.drop).to(device)
+        return tensor * keep.view(-1, *[1] * (tensor.ndim - 1))
+
+    def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
+        clean, pixels, given = latents.crops(recipe.batch, recipe.crop, generator)
+        z_0, image = clean.to(device), to_tensor(pixels, device)
+        air, cbr = draw(recipe.batch, generator, device, recipe.snr_db, recipe.shares), draw_cbr(generator)
+        t = torch.from_numpy(generator.integers(1, len(alpha_bar), recipe.batch)).to(device)
+        a, noise = alpha_bar[t].view(-1, 1, 1, 1), torch.randn_like(z_0)
+        with autocast(device):
+            with torch.no_grad():
+                x_hat, gamma, h = coarse_images(code, image, air, cbr)
+                x_hat = x_hat.clamp(0, 1)
+                f_v = kept(backbone.codec.encode(x_hat).float())
+                captions = given if captioner is None else captioner(x_hat)
+                f_t = backbone.text(["" if generator.random() < recipe.drop else words for words in captions])
+            predicted = controlled(
+                backbone.unet, control, a.sqrt() * z_0 + (1 - a).sqrt() * noise, t, f_t, f_v, kept(csi(gamma, h))
+            )
+        error = (predicted.float() - noise).square().mean((1, 2, 3))
+        early = t < 300
+        return error.mean(), {"early": float(error[early].mean().detach()) if early.any() else 0.0}
+
+    fit({"control": control}, loss, recipe.schedule, out, "control", report=report)
+    frozen(control)
+
+
+def start_control(unet: UNet2DConditionModel, csi: CsiEmbedding, trained: nn.Module | None) -> LatentControlNet:
+    """A control module for ``unet``, started from a trained one, or from the UNet's encoder.
+
+    textguided's is told its starting step, which here is always T: that part of its first CSI layer becomes bias.
+
+    Raises:
+        InputError: the trained one is told the channel in another way.
+    """
+    control = LatentControlNet.over(unet, csi.size)
+    if trained is None:
+        return control
+    state, first = trained.state_dict(), "class_embedding.linear_1"
+    if state[f"{first}.weight"].shape[1] == CSI_WIDTH:
+        snr, start, gain = state[f"{first}.weight"].split([FEATURES, FEATURES, 2], 1)
+        state[f"{first}.weight"] = torch.cat([snr, gain], 1)
+        state[f"{first}.bias"] = state[f"{first}.bias"] + start @ sinusoid(torch.tensor([1000.0]), FEATURES)[0]
+    if state[f"{first}.weight"].shape[1] != csi.size:
+        raise InputError(f"--start: its control module takes {state[f'{first}.weight'].shape[1]} numbers of CSI, not {csi.size}")
+    control.load_state_dict(state)
+    return control
+
+
+class Workshop(StagedWorkshop):
+    """The networks of one run: VAE, UNet and text encoder of the preset ``base``, and what is trained over them.
+
+    JSCC and control module start from ``base``'s, where it has such of the same sizes.
+    """
+
+    networks = NETWORKS
+
+    def __init__(self, config: dict[str, Any], base: Preset, data: Path, out: Path, device: torch.device) -> None:
+        self.config, self.base, self.out, self.device = config, base, out, device
+        torch.manual_seed(0)
+        self.photographs = load(data, out / "cache", validation=False)
+        self.backbone = load_backbone(base, device)
+        self.domain: Domain = config["settings"].get("domain", "latent")
+        self.csi = CsiEmbedding(**config["settings"].get("csi", {}))
+        trained = base.components.get("control")
+        self.control = start_control(self.backbone.unet, self.csi, None if trained is None else build(trained, torch.device("cpu")))
+        self.jscc = self._jscc()
+        self._adversary: nn.Module | None = None
+
+    def _jscc(self) -> nn.Module:
+        """The JSCC of the recipe: the base's weights if it is the same, else (rate-adaptive) the linear optimum."""
+        class_name, sizes = self.config["jscc"]["class"], self.config["jscc"]["model"]
+        jscc: nn.Module = BUILDERS[class_name](**sizes)  # type: ignore[operator]
+        found = self.base.components.get("jscc")
+        if found is not None and (found.class_name, dict(found.config)) == (class_name, sizes):
+            jscc.load_state_dict(build(found, torch.device("cpu")).state_dict())
+        elif isinstance(jscc, RateAdaptiveJSCC):
+            pixels = self.photographs.crops(256, 128, np.random.default_rng(0))[0]
+            fields = to_tensor(pixels, self.device)
+            if self.domain == "latent":
+                with torch.no_grad():
+                    fields = torch.cat([self.backbone.codec.encode(part) for part in fields.split(16)])
+            jscc.start_linear(*token_statistics(fields.contiguous().cpu(), jscc.config.factor))
+        return jscc
+
+    def module(self, name: str) -> nn.Module:
+        """``jscc``, ``control``, or ``adversary``: the JSCC that is trained against a critic, a copy of the trained one."""
+        if name == "adversary":
+            if self._adversary is None:
+                self._adversary = copy.deepcopy(self.jscc)
+            return self._adversary
+        return self.control if name == "control" else self.jscc
+
+    def run(self, stage: str, max_minutes: float | None, report: Report) -> None:
+        """Trains one stage, whose predecessors are finished."""
+        codec, run = self.backbone.codec, (self.out, self.device, report)
+        if stage == "control":
+            recipe = recipe_from(ControlRecipe, self.config[stage], max_minutes)
+            code = image_code(frozen(self.jscc.to(self.device)), codec, self.domain)
+            latents = compute(codec, self.photographs, self.out / "latents.npy", self.device, report)
+            train_control(self.control, self.backbone, code, self.csi, latents, recipe, *run)
+            return
+        jscc = self.module(NETWORKS[stage][0])
+        values = self.config["jscc"]["recipe"] if stage == "jscc" else self.config[stage]
+        codec_recipe = recipe_from(CodecRecipe, values, max_minutes)
+        train_codec(stage, jscc, image_code(jscc, codec, self.domain), self.photographs, codec_recipe, *run)
+
+    def export(self, models: Path) -> Path:
+        """Writes ``models/diffjscc/<name>``, ``<name>-adv`` if it was trained, and what they share with the base."""
+        components = {
+            part: self._shared(self.base.components[part], models) for part in ("vae", "unet", "text_encoder", "tokenizer")
+        }
+        control = control_arguments(self.backbone.unet) | {"csi_width": self.csi.size}
+        name, code = self.config["name"], self.config["jscc"]
+        codes = {name: self.jscc} if self._adversary is None else {name: self.jscc, f"{name}-adv": self._adversary}
+        for preset, jscc in codes.items():
+            own = models / "diffjscc" / preset
+            own.mkdir(parents=True, exist_ok=True)
+            for part, class_name, module, arguments in (
+                ("control", "LatentControlNet", self.control, control), ("jscc", code["class"], jscc, code["model"])
+            ):  # fmt: skip
+                path = own / f"{part}.safetensors"
+                store(module, path)
+                components[part] = {
+                    "class": class_name, "file": str(path.relative_to(models)), "sha256": file_hash(path), "config": arguments
+                }  # fmt: skip
+            document = {
+                "format": FORMAT, "version": VERSION, "method": "diffjscc", "name": preset,
+                "components": components, "settings": self.config["settings"],
+            }  # fmt: skip
+            (own / "config.json").write_text(json.dumps(document, indent=1) + "\n")
+        return models / "diffjscc" / name
+
+    def _shared(self, component: Component, models: Path) -> dict[str, Any]:
+        """A component of the base as the new preset names it; its file lies at the same place inside ``models``."""
+        if component.path is None:
+            entry = {"class": component.class_name, "pretrained": component.pretrained, "subfolder": component.subfolder}
+            return entry | {"sha256": component.sha256, "config": dict(component.config)}
+        relative = Path("shared") / self.base.name / component.path.name
+        (models / relative).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(component.path, models / relative)
+        return {
+            "class": component.class_name, "file": str(relative), "sha256": component.sha256, "config": dict(component.config)
+        }  # fmt: skip
+
+
+def find_base(name: str) -> Preset:
+    """The preset to build on: a folder's, else diffjscc's or textguided's of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if (Path(name) / "config.json").is_file():
+        return presets.load_config(Path(name))
+    try:
+        return find("diffjscc", name)
+    except InputError:
+        return find("textguided", name)
+
+
+def train(
+    config_path: Path | None,
+    data: Path,
+    out: Path,
+    max_minutes: float | None,
+    resume: bool,
+    device: str,
+    report: Report = print,
+    stages: Sequence[str] = STAGES,
+    start: str | None = None,
+) -> Path:
+    """Trains every stage that is not finished in ``out`` and writes the preset to ``out/models``.
+
+    Args:
+        config_path: the recipe; None for nano's.
+        start: preset (name or folder) that brings VAE, UNet, text encoder and starting weights; None for the recipe's.
+        max_minutes: for all that is left, shared out between the stages as the recipe's own limits are.
+        resume: continue a run found in ``out``; without it, a non-empty ``out`` is refused.
+
+    Raises:
+        InputError: unusable recipe, data or folder.
+    """
+    config = load_config(config_path, "diffjscc-nano.json", {"name", "start", "jscc", "control", "adversarial", "settings"})
+    open_folder(out, resume)
+    workshop = Workshop(config, find_base(start or config["start"]), data, out, torch.device(device))
+    planned = {stage: (config[stage].get("recipe") or config[stage])["schedule"].get("max_minutes", 60) for stage in NETWORKS}
+    workshop.work(stages, planned, max_minutes, report)
+    return workshop.export(out / "models")

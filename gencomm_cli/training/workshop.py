@@ -1,0 +1,132 @@
+"""What recipes of several stages share: their configuration, stages that are kept and restored, time shared out between them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from gencomm_cli.errors import InputError
+from gencomm_cli.training.loop import Schedule
+
+Recipe = TypeVar("Recipe")
+
+
+def recipe_from(kind: type[Recipe], values: dict[str, Any], max_minutes: float | None = None) -> Recipe:
+    """A frozen recipe from JSON values; unknown keys are refused."""
+    hints = get_type_hints(kind)
+    unknown = set(values) - {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if unknown:
+        raise InputError(f"--config: unknown key {', '.join(sorted(unknown))} in a {kind.__name__}")
+    built = {
+        key: recipe_from(hints[key], value) if dataclasses.is_dataclass(hints[key]) else value for key, value in values.items()
+    }
+    recipe = kind(**built)
+    if max_minutes is not None and isinstance(getattr(recipe, "schedule", None), Schedule):
+        recipe = dataclasses.replace(recipe, schedule=dataclasses.replace(recipe.schedule, max_minutes=max_minutes))  # type: ignore[type-var, attr-defined]
+    return recipe
+
+
+def load_config(path: Path | None, shipped: str, needed: Collection[str]) -> dict[str, Any]:
+    """A configuration file, or the shipped one of that name.
+
+    Raises:
+        InputError: it is not one, or lacks what is ``needed``.
+    """
+    text = path.read_text("utf-8") if path else files(__package__).joinpath(f"configs/{shipped}").read_text("utf-8")
+    try:
+        config = json.loads(text)
+        missing = set(needed) - set(config)
+    except (ValueError, TypeError):
+        raise InputError(f"{path}: not JSON; see gencomm_cli/training/configs for an example") from None
+    if missing:
+        raise InputError(f"{path}: lacks {', '.join(sorted(missing))}; see gencomm_cli/training/configs for an example")
+    return config  # type: ignore[no-any-return]
+
+
+def open_folder(out: Path, resume: bool) -> None:
+    """Makes the folder of a run. Raises InputError where it holds a run that is not to be resumed."""
+    if not resume and out.exists() and any(out.iterdir()):
+        raise InputError(f"--out {out}: not empty; pass --resume to continue the run in it, or name a new folder")
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def store(module: nn.Module, path: Path) -> None:
+    """A network's weights in half precision, as presets hold them."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+    save_file({key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}, path)
+    path.chmod(0o644)  # safetensors writes 0600, which a wheel would keep
+
+
+class StagedWorkshop:
+    """The networks of one run, trained stage by stage; finished stages are loaded from ``out``.
+
+    A subclass says which networks each stage trains (``networks``, in the order of the stages), gives a network by name
+    (``module``) and trains a stage (``run``).
+    """
+
+    networks: Mapping[str, tuple[str, ...]]
+    out: Path
+
+    def module(self, name: str) -> nn.Module:
+        """A network by the name it has in a preset."""
+        raise NotImplementedError
+
+    def run(self, stage: str, max_minutes: float | None, report: Callable[[str], None]) -> None:
+        """Trains one stage, whose predecessors are finished."""
+        raise NotImplementedError
+
+    def notes(self, name: str) -> dict[str, str]:
+        """What is kept beside a network's weights."""
+        return {}
+
+    def heed(self, name: str, notes: Mapping[str, str]) -> None:
+        """Takes up what was kept beside a network's weights."""
+
+    def save(self, stage: str) -> None:
+        """Keeps a finished stage's averaged weights as ``<stage>.<network>.safetensors`` in float32."""
+        for name in self.networks[stage]:
+            state = self.module(name).state_dict()
+            tensors = {key: value.detach().float().cpu().contiguous() for key, value in state.items()}
+            save_file(tensors, self.out / f"{stage}.{name}.safetensors", self.notes(name))
+
+    def restore(self, stage: str) -> bool:
+        """Loads a finished stage; false where it is not finished."""
+        paths = {name: self.out / f"{stage}.{name}.safetensors" for name in self.networks[stage]}
+        if not all(path.exists() for path in paths.values()):
+            return False
+        for name, path in paths.items():
+            with safe_open(path, "pt") as opened:
+                self.module(name).load_state_dict({key: opened.get_tensor(key) for key in opened.keys()})  # noqa: SIM118
+                self.heed(name, opened.metadata() or {})
+        return True
+
+    def work(
+        self, stages: Sequence[str], planned: Mapping[str, float], max_minutes: float | None, report: Callable[[str], None]
+    ) -> None:
+        """Restores every finished stage, and trains those of ``stages`` that are not.
+
+        Args:
+            planned: minutes of each stage, in whose proportion ``max_minutes`` are shared out.
+
+        Raises:
+            InputError: there is no such stage.
+        """
+        if unknown := set(stages) - set(self.networks):
+            raise InputError(f"--stages: there is no {', '.join(sorted(unknown))}; there is: {', '.join(self.networks)}")
+        finished = [stage for stage in self.networks if self.restore(stage)]
+        left = [stage for stage in self.networks if stage in stages and stage not in finished]
+        for stage in left:
+            share = max_minutes * planned[stage] / sum(planned[name] for name in left) if max_minutes else None
+            started = time.monotonic()
+            self.run(stage, share, report)
+            self.save(stage)
+            report(f"{stage}: finished in {(time.monotonic() - started) / 60:.1f} minutes")
