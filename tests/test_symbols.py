@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gencomm_cli import pipeline, rates, symbols
 from gencomm_cli.errors import InputError
 from gencomm_cli.prompts.link import PromptFormat
-from gencomm_cli.symbols import ChannelRecord, Header, Provenance, SymbolFile
+from gencomm_cli.symbols import ChannelRecord, ClassicalFormat, Header, Provenance, SymbolFile
 
 FORMAT = PromptFormat(payload_bits=90, code="r12n384", modulation="qpsk", repetition=1, text_model="gencomm-text-1", crc_bits=24)
 Members = dict[str, NDArray[Any]]
@@ -369,3 +369,65 @@ def test_a_block_gain_is_one_for_the_whole_transmission() -> None:
     assert file.csi_gain is not None
     assert file.prompt_csi_gain is not None
     assert file.csi_gain[0] == file.prompt_csi_gain[0]
+
+
+IDEAL = ClassicalFormat("avif", 30, "stripped", 1, "ideal", "ideal", "capacity", "", 0)
+
+
+def ideal(classical: ClassicalFormat | None = IDEAL, bits: NDArray[Any] | None = None) -> SymbolFile:
+    """A file of an ideal code, with 30 bytes if none are given."""
+    file = sent()
+    header = replace(file.header, method="separate", preset="classical", classical=classical)
+    return replace(file, header=header, ideal_bits=np.arange(30, dtype=np.uint8) if bits is None else bits)
+
+
+def test_ideal_bits_come_back_through_the_channel() -> None:
+    passed = pipeline.pass_channel(ideal(), kind="awgn", snr_db=3.0, snr_type="esn0", csi="perfect", seed=0)
+    for file in (ideal(), passed):
+        back = symbols.read(io.BytesIO(symbols.to_bytes(file)))
+        assert back.header == file.header
+        np.testing.assert_array_equal(back.ideal_bits, np.arange(30))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("file", "match"),
+    [
+        (ideal(bits=np.zeros(29, np.uint8)), "meta counts 30"),
+        (ideal(bits=np.zeros((5, 6), np.uint8)), "meta counts 30"),
+        (ideal(bits=np.zeros(30, np.int64)), "meta counts 30"),
+        (ideal(classical=None), "ideal_bits is there"),
+        (ideal(classical=replace(IDEAL, fec="ldpc")), "ideal_bits is there"),
+        (replace(ideal(), ideal_bits=None), "ideal_bits is missing"),
+    ],
+)
+def test_ideal_bits_go_with_an_ideal_code_alone(file: SymbolFile, match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        symbols.to_bytes(file)
+    arrays = members(file) | ({} if file.ideal_bits is None else {"ideal_bits": file.ideal_bits})
+    with pytest.raises(InputError, match="ideal_bits"):
+        symbols.read(io.BytesIO(packed(arrays)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"payload_bytes": 2**40}, "payload_bytes"), ({"payload_bytes": -1}, "payload_bytes"), ({"payload_bytes": 3.5}, "payload_bytes"),
+        ({"scale": 0}, "scale"), ({"scale": 65}, "scale"), ({"container": "none"}, "container"), ({"codec": "a/../b"}, "codec"),
+        ({"code_rate": "1/200"}, "code_rate"), ({"code": 5}, "code"), ({"crc_bits": True}, "crc_bits"), ({"more": 1}, "more"),
+    ],
+)  # fmt: skip
+def test_classical_fields_that_are_not_right_are_refused(changes: dict[str, Any], match: str) -> None:
+    meta = ideal().header.to_json()
+    meta["classical"] |= changes
+    with pytest.raises(InputError, match=match):
+        Header.from_json(meta)
+    del meta["classical"]["codec"]
+    with pytest.raises(InputError, match="classical"):
+        Header.from_json(meta)
+
+
+def test_energy_per_bit_needs_bits_and_counts_them() -> None:
+    with pytest.raises(InputError, match="no bits"):
+        received(snr_type="ebn0")
+    passed = pipeline.pass_channel(ideal(), kind="awgn", snr_db=10.0, snr_type="ebn0", csi="perfect", seed=0)
+    assert passed.header.n0 == pytest.approx(100 / (8 * 30) / 10)

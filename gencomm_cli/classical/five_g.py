@@ -75,7 +75,7 @@ class FiveG:
 @cache
 def _coders(k: int, n: int) -> tuple[Any, Any]:
     try:
-        from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
+        from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
         raise InputError("--fec 5g: needs Sionna; pip install 'gencomm[sionna]', or use --fec ldpc") from None
     encoder = LDPC5GEncoder(k, n, device="cpu")

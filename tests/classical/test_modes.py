@@ -130,7 +130,7 @@ def test_5g_codes_correct_what_they_should(rate: str, bits: int) -> None:
     words = code.encode(messages)
     assert words.shape == (3, code.coded_bits(bits))
     assert bits / words.shape[1] == pytest.approx(int(rate[0]) / int(rate[2]), rel=0.05) or bits < 12
-    llr = 6.0 * (1.0 - 2.0 * words)
+    llr = 6.0 - 12.0 * words.astype(np.float64)
     llr[:, rng.choice(words.shape[1], max(1, words.shape[1] // 100), replace=False)] *= -0.3
     np.testing.assert_array_equal(code.decode(llr, bits), messages)
 
