@@ -1,0 +1,122 @@
+"""A bench folder as it is read: rows, set metrics and images. Its files may come from anyone, so everything is checked."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from gencomm_cli.bench.rows import Cell, Row
+from gencomm_cli.errors import InputError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SetMetrics:
+    """Figures of a whole set of images, as FID is.
+
+    ``setting``: fields of the cell that single it out. ``count``: of how many samples. ``note``: how to read them, or "".
+    """
+
+    setting: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    count: int
+    note: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """``skipped`` says in one line each which lines were left out."""
+
+    rows: tuple[Row, ...]
+    sets: tuple[SetMetrics, ...]
+    skipped: tuple[str, ...]
+
+
+def read(folder: Path) -> Results:
+    """All rows, the last one of each id; lines that are no rows are left out and named.
+
+    Raises:
+        InputError: there is no ``rows.jsonl``, or no row in it.
+    """
+    path = folder / "rows.jsonl"
+    if not path.is_file():
+        raise InputError(f"{folder}: there is no rows.jsonl in it; name a folder that `gencomm bench run` wrote")
+    rows, skipped = _lines(path, _row)
+    if not rows:
+        raise InputError(f"{path}: holds no row; run `gencomm bench run` first")
+    sets, also = _lines(folder / "sets.jsonl", _set) if (folder / "sets.jsonl").is_file() else ([], [])
+    return Results(tuple({row.cell.id: row for row in rows}.values()), tuple(sets), (*skipped, *also))
+
+
+def image_file(folder: Path, name: str) -> Path | None:
+    """The file of that name, or None where there is none or it lies outside ``folder``, links followed."""
+    try:
+        path = (folder / name).resolve(strict=True)
+    except (OSError, ValueError, RuntimeError):
+        return None
+    return path if path.is_file() and path.is_relative_to(folder.resolve()) else None
+
+
+def original_file(folder: Path, image: str) -> Path | None:
+    """The prepared original of an image: ``originals/NAME.png``."""
+    names = (f"originals/{image}.png", f"originals/{Path(image).stem}.png")
+    return next((path for name in names if (path := image_file(folder, name))), None)
+
+
+def _lines(path: Path, parse: Callable[[dict[str, Any]], T]) -> tuple[list[T], list[str]]:
+    good: list[T] = []
+    skipped = []
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); name a readable folder") from None
+    for index, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            good.append(parse(json.loads(line)))
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError):
+            reason = "is cut short" if index == len(lines) else "is damaged, or of another version"
+            skipped.append(f"{path.name}: line {index} {reason} and was left out")
+    return good, skipped
+
+
+def _row(document: dict[str, Any]) -> Row:
+    row = Row.from_json(document)
+    hints = get_type_hints(Cell)
+    if not all(_fits(getattr(row.cell, field.name), hints[field.name]) for field in fields(Cell)):
+        raise TypeError("a field of the cell is of another type")
+    texts = (row.error, row.command, row.output)
+    if row.status not in ("ok", "outage", "infeasible", "error") or not all(isinstance(text, str) for text in texts):
+        raise ValueError("status, error, command or output is none")
+    if row.prompt_ok not in (None, True, False):
+        raise ValueError("prompt_ok is neither null nor a truth value")
+    seconds = {name: value for name, value in _figures(row.seconds).items() if value is not None}
+    return replace(row, cbr=_figures(row.cbr), metrics=_figures(row.metrics), signal=_figures(row.signal), seconds=seconds)
+
+
+def _set(document: dict[str, Any]) -> SetMetrics:
+    hints = get_type_hints(Cell)
+    setting = {name: math.inf if value == "inf" else value for name, value in document["setting"].items()}
+    if not all(_fits(value, hints[name]) for name, value in setting.items()):
+        raise TypeError("a field of the setting is of another type")
+    metrics = {name: value for name, value in _figures(document["metrics"]).items() if value is not None}
+    return SetMetrics(setting, metrics, int(document["count"]), str(document.get("note") or ""))
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    kinds = get_args(hint) or (hint,)
+    return (type(value) in kinds or (type(value) is int and float in kinds)) and value == value and value != -math.inf
+
+
+def _figures(values: Mapping[str, Any]) -> dict[str, float | None]:
+    """Numbers by name; None for those that are undefined (null, NaN, −∞)."""
+    if not all(value is None or type(value) in (int, float) for value in values.values()):
+        raise TypeError("a figure is no number")
+    figures = {name: None if value is None else float(value) for name, value in values.items()}
+    return {name: None if value is None or math.isnan(value) or value == -math.inf else value for name, value in figures.items()}

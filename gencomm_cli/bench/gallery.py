@@ -1,0 +1,154 @@
+"""The pictures that a report carries: each image as every setting delivered it, small enough that the file still opens."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from gencomm_cli.bench.folder import Results, image_file, original_file
+from gencomm_cli.bench.settings import Setting
+from gencomm_cli.console import Progress
+from gencomm_cli.errors import InputError
+from gencomm_cli.images import Pixels, read_image
+
+SIDES = (768, 512, 384, 256, 192)
+"""Longer sides to try, in pixels; the largest with which everything fits is taken."""
+CAP = 15_000_000
+"""Bytes of all pictures together; as text in the html they take a third more."""
+LARGEST = 64_000_000
+"""Pixels of a picture that is read at all."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One transmission's picture. ``uri``: a data URI. ``metrics``: of this image alone."""
+
+    setting: int
+    uri: str
+    status: str
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One image: its original, if there is one, its [height, width], and what became of it."""
+
+    name: str
+    size: tuple[int, int]
+    original: str
+    shots: tuple[Shot, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """``side``: the longer side that pictures were scaled down to. ``left_out``: one line for each kind of omission."""
+
+    side: int
+    exhibits: tuple[Exhibit, ...]
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    path: Path
+    setting: int
+    status: str
+    metrics: Mapping[str, float]
+
+
+def gallery(folder: Path, results: Results, found: Sequence[Setting], report: Progress | None = None) -> Gallery:
+    """The first repeat of every image and setting, images in the order of the rows."""
+    wanted, left = _wanted(folder, results, found)
+    originals = {image: original_file(folder, image[0]) for image in wanted}
+    total = sum(map(len, wanted.values())) + sum(path is not None for path in originals.values())
+    side = _side([item.path for items in wanted.values() for item in items], total)
+    exhibits = []
+    used = done = 0
+    for image, items in wanted.items():
+        shots: list[Shot] = []
+        original, size = "", (0, 0)
+        for item in ([_Wanted(path, -1, "", {})] if (path := originals[image]) else []) + items:
+            done += 1
+            if report:
+                report(done, total)
+            if used > CAP:
+                left["over the size limit; the files lie in the bench folder"] += 1
+                continue
+            try:
+                pixels = _read(item.path)
+            except InputError:
+                left["damaged or too large to read"] += 1
+                continue
+            data = _webp(pixels, side)
+            used += len(data)
+            uri = "data:image/webp;base64," + base64.b64encode(data).decode()
+            if item.setting < 0:
+                original, size = uri, pixels.shape[:2]
+            elif size not in ((0, 0), pixels.shape[:2]):
+                left["of another size than their original"] += 1
+            else:
+                size = pixels.shape[:2]
+                shots.append(Shot(item.setting, uri, item.status, item.metrics))
+        if shots:
+            exhibits.append(Exhibit(image[0], size, original, tuple(shots)))
+    return Gallery(side, tuple(exhibits), tuple(f"{count} pictures: {why}" for why, count in left.items()))
+
+
+def _wanted(folder: Path, results: Results, found: Sequence[Setting]) -> tuple[dict[tuple[str, str], list[_Wanted]], Counter[str]]:
+    index = {s.cell: i for i, s in enumerate(found)}
+    wanted: dict[tuple[str, str], list[_Wanted]] = {}
+    left: Counter[str] = Counter()
+    taken = set()
+    for row in sorted(results.rows, key=lambda row: row.cell.repeat):
+        setting = index[replace(row.cell, image="", image_sha256="", prompt_text="", seed=0, repeat=0)]
+        image = (row.cell.image, row.cell.image_sha256)
+        if not row.output or (image, setting) in taken:
+            continue
+        path = image_file(folder, row.output)
+        if path is None:
+            left["missing, or not inside the bench folder"] += 1
+            continue
+        taken.add((image, setting))
+        metrics = {name: value for name, value in row.metrics.items() if value is not None}
+        wanted.setdefault(image, []).append(_Wanted(path, setting, row.status, metrics))
+    return {image: sorted(items, key=lambda item: item.setting) for image, items in wanted.items()}, left
+
+
+def _side(paths: Sequence[Path], total: int) -> int:
+    """Judged by eight of the pictures."""
+    samples = []
+    for path in paths[:: max(1, len(paths) // 8)][:8]:
+        try:
+            samples.append(_read(path))
+        except InputError:
+            continue
+    sizes = ((side, np.mean([len(_webp(pixels, side)) for pixels in samples]) if samples else 0) for side in SIDES)
+    return next((side for side, size in sizes if size * total < 0.9 * CAP), SIDES[-1])
+
+
+def _read(path: Path) -> Pixels:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:  # reads the header only
+            if image.width * image.height > LARGEST:
+                raise InputError(f"{path}: is larger than {LARGEST} pixels; scale it down")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise InputError(f"{path}: cannot be decoded as an image; is it damaged?") from None
+    return read_image(path)
+
+
+def _webp(pixels: Pixels, side: int) -> bytes:
+    from PIL import Image
+
+    image = Image.fromarray(pixels)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=84, method=2)
+    return buffer.getvalue()

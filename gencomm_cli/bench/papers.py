@@ -1,0 +1,91 @@
+"""What the papers print, from ``data/paper_numbers.json``, to stand beside our own figures.
+
+Differences and percentages are against another method of the same paper. A paper's data set, crops and LPIPS backbone are its own:
+the numbers stand beside ours for orientation and are named with their data set.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+from gencomm_cli.bench.quantities import in_order
+from gencomm_cli.bench.settings import Setting
+
+
+@dataclass(frozen=True)
+class PaperNumber:
+    """One printed number.
+
+    Attributes:
+        paper: ``000`` to ``004``. where: table or figure, None where only the text gives it. method: as the paper calls it.
+        metric: the row's name for it; ``lpips`` where the paper does not name the backbone.
+        kind: ``value``, or ``difference`` or ``percent`` against the method ``against``.
+        dataset, channel, snr_db, cbr: its conditions, None where the paper does not state one or averages over it.
+        plus_minus: its standard deviation, if printed. note: what else sets it apart.
+    """
+
+    paper: str
+    where: str | None
+    method: str
+    metric: str
+    value: float
+    kind: Literal["value", "difference", "percent"]
+    against: str | None
+    dataset: str
+    channel: str | None
+    snr_db: float | None
+    cbr: float | None
+    plus_minus: float | None
+    note: str
+
+    def matches(self, setting: Setting, metric: str) -> bool:
+        """Same channel, SNR and metric, and CBR (image and side symbols, as the papers count) within 2 %."""
+        cbr = setting.cbr.get("image", setting.cell.cbr)
+        return (
+            (metric == self.metric or metric.startswith(self.metric + "_"))
+            and (self.channel, self.snr_db) == (setting.cell.channel, setting.cell.snr_db)
+            and self.cbr is not None
+            and abs(cbr - self.cbr) <= 0.02 * self.cbr
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``ours``: indices of settings. ``theirs``: the papers' numbers for the same metric and conditions."""
+
+    metric: str
+    ours: tuple[int, ...]
+    theirs: tuple[PaperNumber, ...]
+
+
+@cache
+def _data() -> tuple[dict[str, str], tuple[PaperNumber, ...]]:
+    document = json.loads((files("gencomm_cli.bench") / "data" / "paper_numbers.json").read_text("utf-8"))
+    return document["papers"], tuple(PaperNumber(**number) for number in document["numbers"])
+
+
+def titles() -> dict[str, str]:
+    """Authors and title by paper."""
+    return _data()[0]
+
+
+def numbers() -> tuple[PaperNumber, ...]:
+    """Every number."""
+    return _data()[1]
+
+
+def beside(found: Sequence[Setting]) -> list[Comparison]:
+    """The papers' numbers that some setting matches, gathered by metric and conditions."""
+    groups: dict[tuple[str, tuple[int, ...]], list[PaperNumber]] = defaultdict(list)
+    for metric in in_order({name for setting in found for name in setting.values}):
+        for number in numbers():
+            ours = tuple(i for i, s in enumerate(found) if metric in s.values and number.matches(s, metric))
+            if ours:
+                groups[metric, ours].append(number)
+    return [Comparison(metric, ours, tuple(theirs)) for (metric, ours), theirs in groups.items()]

@@ -1,0 +1,134 @@
+"""Figures for a paper, one column wide, by matplotlib."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import logging
+import math
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from gencomm_cli.bench.layout import lay_out
+from gencomm_cli.bench.quantities import CHANNELS, NOT_QUALITY, compact, in_order, quantity
+from gencomm_cli.bench.settings import AXES, SHORT, Chart, Setting, held_text, styles
+from gencomm_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
+"""Okabe and Ito's, which colour-blind readers tell apart; yellow, too faint on white, left out."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+WIDTH, AXES_HEIGHT = 3.5, 2.1
+"""Inches: of a column, and of the axes alone."""
+_STYLE: Any = {
+    "font.family": "STIXGeneral", "mathtext.fontset": "stix", "font.size": 9, "axes.labelsize": 9, "legend.fontsize": 7.5,
+    "xtick.labelsize": 8, "ytick.labelsize": 8, "xtick.direction": "in", "ytick.direction": "in", "xtick.top": True,
+    "ytick.right": True, "axes.grid": True, "grid.linewidth": 0.4, "grid.alpha": 0.5, "axes.axisbelow": True,
+    "axes.linewidth": 0.6, "lines.linewidth": 1.1, "lines.markersize": 4, "svg.hashsalt": "gencomm", "savefig.dpi": 300,
+}  # fmt: skip
+
+
+def require() -> None:
+    """Says before any work that matplotlib is missing.
+
+    Raises:
+        InputError: it is.
+    """
+    if find_spec("matplotlib") is None:
+        raise InputError("plots: matplotlib is not installed; run `pip install 'gencomm[plots]'`")
+
+
+def names(found: Sequence[Setting], chart: Chart) -> list[str]:
+    """The quality metrics that at least one curve of the chart has at two points."""
+    every = in_order({name for s in found for name in s.values} - set(NOT_QUALITY))
+    return [n for n in every if any(len({x for x, i in curve.points if n in found[i].values}) > 1 for curve in chart.curves)]
+
+
+def stem(name: str, chart: Chart) -> str:
+    """File name without suffix: quantity, axis, channel and what is held, of harmless characters only."""
+    held = (f"{SHORT[axis]}{compact(value)}" for axis, value in chart.held.items())
+    words = (name, "vs", SHORT[chart.axis], chart.channel, *held)
+    return re.sub(r"[^A-Za-z0-9.\-]+", "_", "-".join(words).replace("∞", "inf"))[:120].lower().lstrip(".")
+
+
+def draw(found: Sequence[Setting], charts: Sequence[Chart]) -> Iterator[tuple[str, bytes, bytes]]:
+    """Stem, PNG and SVG of every quantity on every chart. The same input gives the same bytes."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    looks = styles(found)
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a method's name may hold characters that the font lacks
+        for chart, name in ((c, name) for c in charts for name in names(found, c)):
+            figure = _figure(found, chart, name, looks)
+            FigureCanvasAgg(figure)
+            png, svg = io.BytesIO(), io.BytesIO()
+            figure.savefig(png, format="png")
+            figure.savefig(svg, format="svg", metadata={"Date": None})
+            yield stem(name, chart), png.getvalue(), svg.getvalue()
+
+
+def _figure(found: Sequence[Setting], chart: Chart, name: str, looks: dict[str, tuple[int, str, int]]) -> Figure:
+    """The curves over the legend. In every figure the axes are of one size, so that they align on a page."""
+    from matplotlib.figure import Figure
+
+    labels = [curve.label for curve in chart.curves if any(name in found[i].values for _, i in curve.points)]
+    columns = 1 if any(len(label) > 26 for label in labels) else 2
+    below = 0.46 + 0.155 * math.ceil(len(labels) / columns)
+    height = below + AXES_HEIGHT + 0.25
+    figure = Figure(figsize=(WIDTH, height))
+    axes = figure.add_axes((0.6 / WIDTH, below / height, (WIDTH - 0.7) / WIDTH, AXES_HEIGHT / height))
+    _curves(axes, found, chart, name, looks)
+    axes.yaxis.set_label_coords(-0.46 / (WIDTH - 0.7), 0.5)
+    figure.legend(
+        loc="lower center", ncols=columns, frameon=False, handlelength=2.6, columnspacing=1.2, borderaxespad=0.1, borderpad=0.1
+    )
+    return figure
+
+
+def _curves(axes: Axes, found: Sequence[Setting], chart: Chart, name: str, looks: dict[str, tuple[int, str, int]]) -> None:
+    layout = lay_out(chart)
+    for curve in chart.curves:
+        points = [(x, found[i].values[name]) for x, i in curve.points if name in found[i].values]
+        if not points:
+            continue
+        colour, dash, marker = looks[curve.label]
+        line: dict[str, Any] = {"color": COLOURS[colour % len(COLOURS)], "label": _plain(curve.label), "linestyle": _dash(dash)}
+        if points[0][0] is None:
+            axes.axhline(points[0][1].mean, **line)
+            continue
+        shape = MARKERS[marker % len(MARKERS)]
+        x = [layout.places[x] for x, _ in points if x is not None]
+        y = [e.mean if math.isfinite(e.mean) else math.nan for _, e in points]
+        bars = axes.errorbar(x, y, [e.half or 0 for _, e in points], marker=shape, capsize=1.5, elinewidth=0.5, **line)
+        for part in itertools.chain(bars.lines[1], bars.lines[2]):
+            part.set_alpha(0.6)
+        above = [place for place, (_, e) in zip(x, points, strict=True) if e.mean == math.inf]
+        top = axes.get_xaxis_transform()
+        axes.plot(above, [1] * len(above), "^", color=line["color"], transform=top, clip_on=False)
+        for place in above:
+            axes.annotate("∞", (place, 1), xycoords=top, xytext=(0, 3), textcoords="offset points", ha="center")
+    axes.set_xscale("log" if layout.log else "linear")
+    axes.set_xticks([place for place, _ in layout.ticks], [text for _, text in layout.ticks])
+    axes.minorticks_off()
+    axes.set_xlim(layout.low, layout.high)
+    what = quantity(name)
+    axes.set_xlabel(AXES[chart.axis])
+    axes.set_ylabel(_plain(f"{what.label} ({what.unit})" if what.unit else what.label))
+    held = held_text(chart.held)
+    axes.set_title(_plain(CHANNELS.get(chart.channel, chart.channel) + (f", {held}" if held else "")), fontsize=9)
+
+
+def _dash(pattern: str) -> str | tuple[int, tuple[float, ...]]:
+    return (0, tuple(float(length) for length in pattern.split())) if pattern else "-"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\x00-\x1f\x7f]", " ", text).replace("$", r"\$")

@@ -1,0 +1,166 @@
+"""What one looks at after a bench: ``report.html``, plots and tables."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from gencomm_cli import __version__, console
+from gencomm_cli.bench import folder as bench_folder
+from gencomm_cli.bench import papers, plots, tables
+from gencomm_cli.bench.folder import Results
+from gencomm_cli.bench.gallery import Gallery, gallery
+from gencomm_cli.bench.layout import lay_out
+from gencomm_cli.bench.quantities import CHANNELS, compact, in_order, quantity
+from gencomm_cli.bench.settings import AXES, SHORT, Chart, Setting, charts, condition_text, held_text, settings, styles
+from gencomm_cli.errors import InputError
+from gencomm_cli.outputs import check_writable, write_files
+
+
+def write_report(folder: Path, output: Path | None = None) -> Path:
+    """Writes ``report.html`` (or ``output``), and into ``folder`` ``table.md``, ``table.tex``, ``rows.csv``, ``compressai.json``
+    and ``plots/*.png`` and ``*.svg``: all of them or none. Other files stay as they are.
+
+    Args:
+        folder: a bench folder: ``rows.jsonl``, and where there are any ``sets.jsonl``, ``images/`` and ``originals/``.
+        output: the html; without it ``folder/report.html``.
+
+    Returns:
+        The html's path.
+
+    Raises:
+        InputError: the folder holds no rows, matplotlib is missing, or a file cannot be written.
+    """
+    plots.require()
+    results = bench_folder.read(folder)
+    output = output or folder / "report.html"
+    check_writable(output)
+    check_writable(folder / "table.md")
+    found, strays = settings(results)
+    for line in (*results.skipped, *strays):
+        console.say(line)
+    drawn = charts(found)
+    with console.progress("pictures") as bar:
+        pictures = gallery(folder, results, found, bar)
+    contents = {
+        output: _html(folder, results, found, drawn, pictures, [*results.skipped, *strays]).encode(),
+        folder / "table.md": tables.markdown(found).encode(),
+        folder / "table.tex": tables.latex(found).encode(),
+        folder / "rows.csv": tables.rows_csv(results.rows).encode(),
+        folder / "compressai.json": tables.compressai(found).encode(),
+    }
+    count = sum(len(plots.names(found, chart)) for chart in drawn)
+    with console.progress("plots") as bar:
+        for index, (stem, png, svg) in enumerate(plots.draw(found, drawn), 1):
+            contents |= {folder / "plots" / f"{stem}.png": png, folder / "plots" / f"{stem}.svg": svg}
+            if bar:
+                bar(index, count)
+    try:
+        (folder / "plots").mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder / 'plots'}: cannot be made ({error.strerror}); remove what is in the way") from None
+    write_files(contents)
+    return output
+
+
+def _html(
+    folder: Path, results: Results, found: Sequence[Setting], drawn: Sequence[Chart], pictures: Gallery, skipped: list[str]
+) -> str:
+    """The template with the data in it as JSON that no HTML parser can be led out of."""
+    names = in_order({name for s in found for name in s.values})
+    data: dict[str, Any] = {
+        "name": folder.resolve().name,
+        "versions": sorted({row.cell.version for row in results.rows}),
+        "reporter": __version__,
+        "counts": {"sends": len(results.rows), **Counter(row.status for row in results.rows)},
+        "images": len({(row.cell.image, row.cell.image_sha256) for row in results.rows}),
+        "quantities": [{**asdict(quantity(name)), "title": quantity(name).title} for name in names],
+        "axes": AXES,
+        "short": SHORT,
+        "channels": CHANNELS,
+        "colours": plots.COLOURS,
+        "styles": styles(found),
+        "settings": [_setting(s) for s in found],
+        "charts": [_chart(chart) for chart in drawn],
+        "papers": _papers(found),
+        "titles": papers.titles(),
+        "gallery": asdict(pictures),
+        "conditions": [condition_text(condition) for condition in dict.fromkeys(s.condition for s in found)],
+        "failures": _failures(results),
+        "skipped": skipped,
+        "incomplete": tables.INCOMPLETE,
+    }
+    text = json.dumps(_plain(data), allow_nan=False, ensure_ascii=True, separators=(",", ":"))
+    text = text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    template = (files("gencomm_cli.bench") / "data" / "report.html").read_text("utf-8")
+    return template.replace("REPORT_DATA", text, 1)
+
+
+def _setting(s: Setting) -> dict[str, Any]:
+    return {
+        "label": s.label, "condition": condition_text(s.condition), "channel": s.cell.channel, "snr_db": s.cell.snr_db,
+        "cbr": s.cell.cbr, "steps": s.cell.steps, "guidance": s.cell.guidance, "total": s.cbr.get("total"), "counts": s.counts,
+        "images": s.images, "complete": s.complete, "bound": s.is_bound, "notes": s.notes,
+        "values": {name: (value.mean, value.half, value.count) for name, value in s.values.items()},
+    }  # fmt: skip
+
+
+def _chart(chart: Chart) -> dict[str, Any]:
+    layout = lay_out(chart)
+    curves = [
+        {
+            "label": c.label,
+            "points": [(None if x is None else layout.places[x], None if x is None else compact(x), i) for x, i in c.points],
+        }
+        for c in chart.curves
+    ]
+    ends = {"log": layout.log, "low": layout.low, "high": layout.high, "ticks": layout.ticks}
+    return {"axis": chart.axis, "channel": chart.channel, "held": held_text(chart.held), "curves": curves, **ends}
+
+
+def _papers(found: Sequence[Setting]) -> list[dict[str, Any]]:
+    return [
+        {
+            "metric": c.metric,
+            "condition": condition_text(found[c.ours[0]].condition),
+            "ours": c.ours,
+            "theirs": [asdict(n) for n in c.theirs],
+        }
+        for c in papers.beside(found)
+    ]
+
+
+def _failures(results: Results) -> list[dict[str, Any]]:
+    """Outages, infeasible and failed cells, equal ones together."""
+    groups: dict[tuple[str, str, str, str], list[str]] = {}
+    for row in results.rows:
+        if row.status != "ok":
+            condition = condition_text((row.cell.channel, row.cell.snr_db, row.cell.cbr))
+            error = row.error or f"scored as {row.cell.outage}" * (row.status == "outage")
+            groups.setdefault((row.status, row.cell.method, condition, error), []).append(row.cell.image)
+    return [
+        {
+            "status": status,
+            "method": method,
+            "condition": condition,
+            "error": error,
+            "images": sorted(set(images)),
+            "sends": len(images),
+        }
+        for (status, method, condition, error), images in groups.items()
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """With infinity as the string "inf", which JSON can hold."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return "inf" if isinstance(value, float) and math.isinf(value) else value
