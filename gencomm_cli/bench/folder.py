@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from gencomm_cli.bench.rows import Cell, Row
+from gencomm_cli.bench.store import original
 from gencomm_cli.errors import InputError
 
 T = TypeVar("T")
@@ -63,9 +64,8 @@ def image_file(folder: Path, name: str) -> Path | None:
 
 
 def original_file(folder: Path, image: str) -> Path | None:
-    """The prepared original of an image: ``originals/NAME.png``."""
-    names = (f"originals/{image}.png", f"originals/{Path(image).stem}.png")
-    return next((path for name in names if (path := image_file(folder, name))), None)
+    """The prepared original of an image, or None."""
+    return image_file(folder, original(image))
 
 
 def _lines(path: Path, parse: Callable[[dict[str, Any]], T]) -> tuple[list[T], list[str]]:

@@ -6,13 +6,13 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from gencomm_cli.bench.folder import Results, image_file, original_file
-from gencomm_cli.bench.settings import Setting
+from gencomm_cli.bench.settings import Setting, common
 from gencomm_cli.console import Progress
 from gencomm_cli.errors import InputError
 from gencomm_cli.images import Pixels, read_image
@@ -106,7 +106,7 @@ def _wanted(folder: Path, results: Results, found: Sequence[Setting]) -> tuple[d
     left: Counter[str] = Counter()
     taken = set()
     for row in sorted(results.rows, key=lambda row: row.cell.repeat):
-        setting = index[replace(row.cell, image="", image_sha256="", prompt_text="", seed=0, repeat=0)]
+        setting = index[common(row.cell)]
         image = (row.cell.image, row.cell.image_sha256)
         if not row.output or (image, setting) in taken:
             continue

@@ -24,12 +24,12 @@ from gencomm_cli.outputs import check_writable, write_files
 
 
 def write_report(folder: Path, output: Path | None = None) -> Path:
-    """Writes ``report.html`` (or ``output``), and into ``folder`` ``table.md``, ``table.tex``, ``rows.csv``, ``compressai.json``
-    and ``plots/*.png`` and ``*.svg``: all of them or none. Other files stay as they are.
+    """Writes ``report.html``, ``table.md``, ``table.tex``, ``rows.csv``, ``compressai.json``, ``plots/*.png`` and ``plots/*.svg``:
+    all of them or none. Other files stay as they are.
 
     Args:
         folder: a bench folder: ``rows.jsonl``, and where there are any ``sets.jsonl``, ``images/`` and ``originals/``.
-        output: the html; without it ``folder/report.html``.
+        output: folder for all of it, made if need be; without it ``folder`` itself.
 
     Returns:
         The html's path.
@@ -39,9 +39,12 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
     """
     plots.require()
     results = bench_folder.read(folder)
-    output = output or folder / "report.html"
-    check_writable(output)
-    check_writable(folder / "table.md")
+    output = output or folder
+    try:
+        (output / "plots").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{output / 'plots'}: cannot be made ({error.strerror}); name another folder") from None
+    check_writable(output / "report.html")
     found, strays = settings(results)
     for line in (*results.skipped, *strays):
         console.say(line)
@@ -49,24 +52,20 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
     with console.progress("pictures") as bar:
         pictures = gallery(folder, results, found, bar)
     contents = {
-        output: _html(folder, results, found, drawn, pictures, [*results.skipped, *strays]).encode(),
-        folder / "table.md": tables.markdown(found).encode(),
-        folder / "table.tex": tables.latex(found).encode(),
-        folder / "rows.csv": tables.rows_csv(results.rows).encode(),
-        folder / "compressai.json": tables.compressai(found).encode(),
+        output / "report.html": _html(folder, results, found, drawn, pictures, [*results.skipped, *strays]).encode(),
+        output / "table.md": tables.markdown(found).encode(),
+        output / "table.tex": tables.latex(found).encode(),
+        output / "rows.csv": tables.rows_csv(results.rows).encode(),
+        output / "compressai.json": tables.compressai(found).encode(),
     }
     count = sum(len(plots.names(found, chart)) for chart in drawn)
     with console.progress("plots") as bar:
         for index, (stem, png, svg) in enumerate(plots.draw(found, drawn), 1):
-            contents |= {folder / "plots" / f"{stem}.png": png, folder / "plots" / f"{stem}.svg": svg}
+            contents |= {output / "plots" / f"{stem}.png": png, output / "plots" / f"{stem}.svg": svg}
             if bar:
                 bar(index, count)
-    try:
-        (folder / "plots").mkdir(exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder / 'plots'}: cannot be made ({error.strerror}); remove what is in the way") from None
     write_files(contents)
-    return output
+    return output / "report.html"
 
 
 def _html(

@@ -82,7 +82,7 @@ def settings(results: Results) -> tuple[list[Setting], list[str]]:
     """All settings in the order of a table, and one line for each set metric that belongs to none or to several of them."""
     groups: dict[Cell, list[Row]] = defaultdict(list)
     for row in results.rows:
-        groups[replace(row.cell, image="", image_sha256="", prompt_text="", seed=0, repeat=0)].append(row)
+        groups[common(row.cell)].append(row)
     everything = {_image(row) for row in results.rows}
     labels = _labels(groups)
     order = {label: index for index, label in enumerate(dict.fromkeys(labels.values()))}
@@ -90,6 +90,11 @@ def settings(results: Results) -> tuple[list[Setting], list[str]]:
     found = [_setting(cell, labels[cell], rows, len(everything), sets.get(cell)) for cell, rows in groups.items()]
     found.sort(key=lambda s: (*s.condition, order[s.label], s.cell.steps or 0, s.cell.guidance or 0))
     return found, strays
+
+
+def common(cell: Cell) -> Cell:
+    """The cell less what differs within a setting."""
+    return replace(cell, image="", image_sha256="", prompt_text="", seed=0, repeat=0)
 
 
 def charts(found: Sequence[Setting]) -> list[Chart]:

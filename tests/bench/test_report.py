@@ -234,7 +234,7 @@ def test_gallery_keeps_the_first_repeat_and_the_size_of_the_original(tmp_path: P
         row(method="other", output="images/small.png"), row(method="third", output="images/broken.png"),
     ]  # fmt: skip
     write(tmp_path, *rows)
-    picture(tmp_path / "originals/a.png.png", 255)
+    picture(tmp_path / "originals/a.png", 255)
     picture(tmp_path / "images/first.png", 10)
     picture(tmp_path / "images/second.png", 200)
     picture(tmp_path / "images/small.png", 10, (32, 32))
@@ -302,6 +302,12 @@ def test_report_has_the_figures_and_no_network(bench: Path) -> None:
     }  # fmt: skip
 
 
+def test_output_goes_to_another_folder(bench: Path, tmp_path: Path) -> None:
+    assert write_report(bench, tmp_path / "new/there") == tmp_path / "new/there/report.html"
+    assert {path.name for path in bench.iterdir()} == {"images", "rows.jsonl"}
+    assert (tmp_path / "new/there/plots/psnr-vs-snr-awgn.svg").exists()
+
+
 def test_a_second_report_equals_the_first_and_leaves_other_files(bench: Path) -> None:
     write_report(bench)
     (bench / "plots/mine.png").write_bytes(b"mine")
@@ -352,8 +358,8 @@ def test_user_errors(tmp_path: Path, bench: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "rows.jsonl").write_text("nonsense\n")
     with pytest.raises(InputError, match="holds no row"):
         write_report(tmp_path)
-    with pytest.raises(InputError, match="there is no folder"):
-        write_report(bench, tmp_path / "none/report.html")
+    with pytest.raises(InputError, match="cannot be made"):
+        write_report(bench, bench / "rows.jsonl")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setattr("gencomm_cli.bench.plots.find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install"):
