@@ -345,12 +345,12 @@ def _check(file: SymbolFile) -> None:
     form, ideal_bits = header.classical, file.ideal_bits
     if (ideal_bits is None) == (form is not None and form.fec == "capacity"):
         raise InputError(f"ideal_bits is {'missing' if ideal_bits is None else 'there'}, against meta.classical")
-    if (
-        ideal_bits is not None
-        and form is not None
-        and (ideal_bits.dtype, ideal_bits.size) != (np.dtype(np.uint8), form.payload_bytes)
-    ):
-        raise InputError(f"ideal_bits holds {ideal_bits.dtype} {list(ideal_bits.shape)}; meta counts {form.payload_bytes} bytes")
+    if ideal_bits is not None and form is not None:
+        right = ideal_bits.dtype == np.uint8 and ideal_bits.shape == (form.payload_bytes,)
+        if not right:
+            raise InputError(
+                f"ideal_bits holds {ideal_bits.dtype} {list(ideal_bits.shape)}; meta counts {form.payload_bytes} bytes"
+            )
     if channel is not None and channel.snr_type != "received" and header.n0 is not None:
         bits = None if form is None else 8 * form.payload_bytes
         expected_n0 = noise_power(channel.snr_db, channel.snr_type, file.symbols, None, bits)
