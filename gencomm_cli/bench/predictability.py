@@ -20,7 +20,7 @@ from gencomm_cli.bench.rows import Cell
 from gencomm_cli.bench.transmission import transmit
 from gencomm_cli.bench.worker import Worker, Workplace
 from gencomm_cli.errors import InputError, RateError
-from gencomm_cli.images import Pixels, read_image
+from gencomm_cli.images import Pixels
 from gencomm_cli.metrics import weights
 from gencomm_cli.metrics.lpips import LPIPS, MIN_SIDE
 from gencomm_cli.outputs import write_files
@@ -75,22 +75,24 @@ def load_model(backbone: str, folder: Path | None) -> LPIPS:
 
 
 def predictability(
-    image: Path, prompt: str, sweep: Sweep, place: Workplace, backbone: str, say: Callable[[str], None]
+    pixels: Pixels, name: str, prompt: str, sweep: Sweep, place: Workplace, backbone: str, say: Callable[[str], None]
 ) -> tuple[Predictability, ...]:
-    """Sends an image ``sweep.repeats`` times at each setting of the sweep; ``prompt`` is its caption, for the prompt ``own``.
+    """Sends an image [H, W, 3] ``sweep.repeats`` times at each setting of the sweep.
+
+    Args:
+        name: of the image, for messages. prompt: its caption, for the prompt ``own``. backbone: of LPIPS.
 
     Raises:
         InputError: as the sweep does; an image below 32 pixels, fewer than three sends, or LPIPS has no weights.
     """
     if sweep.repeats < 3:
         raise InputError(f"--sends {sweep.repeats}: too few for a deviation over pairs; 3 or more, 25 in paper 004")
-    pixels = read_image(image)
     if min(pixels.shape[:2]) < MIN_SIDE:
-        raise InputError(f"{image}: {pixels.shape[1]}x{pixels.shape[0]} is too small for LPIPS; {MIN_SIDE} pixels a side at least")
+        raise InputError(f"{name}: {pixels.shape[1]}x{pixels.shape[0]} is too small for LPIPS; {MIN_SIDE} pixels a side at least")
     model, worker = load_model(backbone, place.weights), Worker(place)
     received: dict[Cell, list[Pixels]] = {}
     lost: dict[Cell, int] = {}
-    planned = jobs(sweep, [Photograph(image.name, prompt, pixel_hash(pixels))])
+    planned = jobs(sweep, [Photograph(name, prompt, pixel_hash(pixels))])
     for index, job in enumerate(planned):
         settings = {replace(cell, repeat=0): cell.method.endswith(COARSE) for cell in job.cells}
         try:

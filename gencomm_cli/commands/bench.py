@@ -43,6 +43,9 @@ Snr = Annotated[str | None, typer.Option(metavar="LIST", help="In dB: 1,5,10 or 
 Cbrs = Annotated[str | None, typer.Option(metavar="LIST", help="As --cbr of encode; 1/384 is one too. Default 0.0033.")]
 Channels = Annotated[str | None, typer.Option(metavar="LIST", help="Of awgn, rayleigh, block. Default awgn.")]
 CodeRate = Literal["auto", "1/16", "1/8", "1/4", "1/2", "2/3", "3/4", "5/6"]
+Prepare = Annotated[
+    str | None, typer.Option(metavar="none|crop:N|fit:N|stretch:N", help="What is done to each image first. Default none.")
+]
 Fid = Annotated[bool, typer.Option("--fid", help="Also FID and KID of each setting's images, in DIR/sets.jsonl.")]
 
 
@@ -90,9 +93,7 @@ def run(
         Literal["000", "001", "002", "003", "004"] | None,
         typer.Option(help="A paper's images, sends, points and scores; flags that are given go before it."),
     ] = None,
-    prepare: Annotated[
-        str | None, typer.Option(metavar="none|crop:N|fit:N|stretch:N", help="What is done to each image first. Default none.")
-    ] = None,
+    prepare: Prepare = None,
     metrics: Annotated[
         str | None, typer.Option(metavar="LIST", help="Names as in the JSON of roundtrip; all if not given.")
     ] = None,
@@ -200,6 +201,7 @@ def predictability(
     cbr: Annotated[str, typer.Option(metavar="LIST", help="As --cbr of encode; 1/384 is one too.")] = "0.0033",
     prompt: flags.Prompt = None,
     steps: flags.Steps = None,
+    prepare: Prepare = None,
     sends: Annotated[int, typer.Option(metavar="N", min=3, help="Sends of the image, each with its own seed.")] = 25,
     seed: flags.Seed = 0,
     lpips: Annotated[Literal["alex", "squeeze", "vgg"], typer.Option(help="Backbone of LPIPS.")] = "alex",
@@ -221,11 +223,14 @@ def predictability(
         seed=seed,
         repeats=sends,
     )
+    from gencomm_cli.bench import photographs
     from gencomm_cli.bench import predictability as study
     from gencomm_cli.bench.worker import Workplace
+    from gencomm_cli.images import read_image
 
     place = Workplace(out, _device(device), (), _weights(metric_weights), "none")
-    found = study.predictability(image, prompt or "", sweep, place, lpips, console.say)
+    pixels = photographs.prepare(read_image(image), prepare or "none")
+    found = study.predictability(pixels, image.name, prompt or "", sweep, place, lpips, console.say)
     document = study.write(found, image, lpips, out)
     if json:
         console.print_json(document)
@@ -237,10 +242,10 @@ def predictability(
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `bench run` filled.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="OUT", help="Folder for the report; DIR if not given.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The page; DIR/report.html if not given.")
     ] = None,
 ) -> None:
-    """Make report.html, plots and tables of a bench folder."""
+    """Make a page (report.html), plots and tables of a bench folder."""
     from gencomm_cli import console
     from gencomm_cli.bench.report import write_report
 
