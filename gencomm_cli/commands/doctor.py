@@ -10,7 +10,8 @@ REQUIRED = ("torch", "diffusers", "transformers", "safetensors", "numpy", "pillo
 EXTRAS = {
     "heif": ("pillow-heif",),
     "sionna": ("sionna-no-rt",),
-    "test": ("pytest", "scipy"),
+    "plots": ("matplotlib",),
+    "test": ("pytest", "scipy", "matplotlib", "pillow-heif"),
     "dev": ("ruff", "mypy", "brotli", "zstandard"),
 }
 PROGRAMS = {"bpg": "bpgenc and bpgdec", "vtm": "EncoderApp and DecoderApp"}
