@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     given = parser.parse_args()
     method = pipeline.load_codec("textguided", given.preset, given.device).method
+    assert isinstance(method, TextGuided)
     judges = load_judges(given.metric_weights, method.device)
     with tempfile.TemporaryDirectory() as cache:
         photographs = load(given.data, Path(cache), validation=True)

@@ -22,7 +22,7 @@ def flop(method: TextGuided, size: tuple[int, int], steps: int) -> int:
     sent = method.encode(image, Request(method.symbol_budget(method.default_cbr, size))).symbols
     with FlopCounterMode(display=False) as counter:
         method.decode(Received(sent, None, 0.1, size), DecodeOptions(steps=steps or None, coarse=not steps), seed=0)
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def main() -> None:
