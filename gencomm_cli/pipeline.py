@@ -336,7 +336,7 @@ def _send_prompt(prompt: str, options: EncodeOptions) -> tuple[Symbols, PromptFo
 
 def _versions(classical: ClassicalFormat | None) -> dict[str, str]:
     versions = {"gencomm": gencomm_cli.__version__, "numpy": np.__version__}
-    if "torch" in sys.modules:
+    if "torch" in sys.modules and (classical is None or classical.fec == "5g"):  # where it took part
         versions["torch"] = str(sys.modules["torch"].__version__)
     if classical is not None:
         from gencomm_cli.classical.codecs import version_tag

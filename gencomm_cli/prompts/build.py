@@ -251,17 +251,17 @@ def loss_curve(code: Code, fill: float, channel: str, guess: float, words: int) 
 
 
 def fit_curve(
-    rate_at: Callable[[float, int], float], guess: float, words: int, scale: float = 1.0, rare: float = 8
+    rate_at: Callable[[float, int], float], guess: float, words: int, scale: float = 1.0, rare: float = 8, rough: int = 100
 ) -> tuple[float, float]:
     """Median and spread in dB of the normal distribution function fitted (in probits, weighted) to a loss rate.
 
     :param rate_at: loss rate at an SNR in dB, measured on so many words.
     :param guess: SNR in dB to start from. scale: of the steps, in dB; shorter for steeper curves.
-    :param rare: with fewer lost words no higher SNR is looked at.
+    :param rare: with fewer lost words no higher SNR is looked at. rough: words a point while the curve is looked for.
     """
-    while rate_at(guess, 100) < 0.5:
+    while rate_at(guess, rough) < 0.5:
         guess -= scale
-    while rate_at(guess, 100) > 0.3:
+    while rate_at(guess, rough) > 0.3:
         guess += scale / 2
     normal = NormalDist()
     points = []
