@@ -161,7 +161,7 @@ def encode(image: Pixels, codec: Codec, options: EncodeOptions, say: Say) -> tup
         prompt=prompt_format,
         tx_snr_db=options.snr_db,
         control_bits=rates.CONTROL_BITS + (0 if sent.classical is None else rates.CLASSICAL_BITS),
-        provenance=Provenance(_versions(sent.classical)),
+        provenance=Provenance(_versions(sent.classical), container_bytes=sent.container_bytes),
         classical=sent.classical,
     )
     return SymbolFile(header, sent.symbols, prompt_symbols, sent.side_symbols, ideal_bits=sent.ideal_bits), prompt

@@ -62,10 +62,13 @@ class ChannelRecord:
 
 @dataclass(frozen=True)
 class Provenance:
-    """For people. Decoders never see it: with the seed a receiver could draw the noise again."""
+    """For people. Decoders never see it: with the seed a receiver could draw the noise again.
+
+    ``container_bytes``: of the image file that ``separate`` made, what was not sent because the receiver puts it back."""
 
     versions: dict[str, str] = field(default_factory=dict)
     channel_seed: int | None = None
+    container_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -130,8 +133,9 @@ class Header:
             del meta["channel"], meta["n0"]
         else:
             meta["channel"]["snr_db"] = _finite(self.channel.snr_db)
-        if self.provenance.channel_seed is None:
-            del meta["provenance"]["channel_seed"]
+        for name in ("channel_seed", "container_bytes"):
+            if meta["provenance"][name] is None:
+                del meta["provenance"][name]
         return meta
 
     @classmethod
@@ -509,9 +513,12 @@ def _channel(value: object) -> ChannelRecord:
 def _provenance(value: object) -> Provenance:
     fields = _Fields(value, "meta.provenance")
     versions = fields.take("versions", _versions)
-    seed = fields.take("channel_seed", lambda number: _integer(number, 0, 2**64)) if "channel_seed" in fields.left else None
+    numbers = {
+        name: fields.take(name, lambda number: _integer(number, 0, 2**64)) if name in fields.left else None
+        for name in ("channel_seed", "container_bytes")
+    }
     fields.end()
-    return Provenance(versions, seed)
+    return Provenance(versions, **numbers)
 
 
 def _versions(value: object) -> dict[str, str]:

@@ -72,7 +72,8 @@ class Row:
         error: the one line of an infeasible or failed cell, else "".
         size: [height, width]. cbr: {requested, image, prompt, side, pilots, cp, total}, measured. symbols: {image, prompt, side}.
         bits: {image, prompt}: bits that were carried, null where symbols are analog. prompt_ok: null where none was sent.
-        classical: the header's ``classical`` for ``separate``, with ``tool`` (the codec's version) and ``budget_met``; else null.
+        classical: the header's ``classical`` for ``separate``, with ``container_bytes`` (what of the file was
+            not sent), ``tool`` (the codec's version) and ``budget_met``; else null.
         metrics: {psnr, ssim, ms_ssim, gmsd, lpips_alex, …}; null where undefined or without weights.
         signal: {received_snr_db, evm_percent}.
         seconds: {encode, channel, decode, metrics}. peak_mib: of the process, or of the CUDA device.

@@ -94,7 +94,8 @@ def _classical(header: Header, cell: Cell) -> dict[str, Any]:
     assert header.classical is not None
     used = header.cbr.total if cell.cbr_is_total else header.cbr.image + header.cbr.side
     tool = CODECS[header.classical.codec].version()
-    return asdict(header.classical) | {"tool": tool, "budget_met": used <= cell.cbr * (1 + 1e-9)}
+    left_out = header.provenance.container_bytes
+    return asdict(header.classical) | {"container_bytes": left_out, "tool": tool, "budget_met": used <= cell.cbr * (1 + 1e-9)}
 
 
 _silent: Callable[[str], None] = lambda line: None  # noqa: E731

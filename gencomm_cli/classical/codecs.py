@@ -165,12 +165,15 @@ def version_tag(name: str) -> str:
 
 @dataclass(frozen=True)
 class Coded:
-    """What is sent of a picture, ``kept`` or ``stripped``, at 1/``scale`` of its size; and what the receiver will show."""
+    """What is sent of a picture, ``kept`` or ``stripped``, at 1/``scale`` of its size; and what the receiver will show.
+
+    ``container_bytes``: by how much the codec's file is longer than the payload."""
 
     payload: bytes
     container: str
     scale: int
     shown: Pixels
+    container_bytes: int
 
 
 def coded_size(width: int, height: int, scale: int) -> tuple[int, int]:
@@ -197,10 +200,11 @@ def fit(codec: ImageCodec, image: Pixels, budget: int) -> Coded:
         if payload is None:
             continue
         shown = show(codec, payload, container, scale, width, height)
+        left_out = len(codec.container.restore(payload, *size)) - len(payload) if container == "stripped" else 0
         error = float(np.square(image.astype(np.float32) - shown).mean())
         if error >= least:
             break
-        best, least = Coded(payload, container, scale, shown), error
+        best, least = Coded(payload, container, scale, shown, left_out), error
     if best is None:
         raise RateError(f"--cbr: {budget} bytes are too few for any picture of this codec at {width}x{height}; ask for more")
     return best

@@ -61,13 +61,15 @@ class Request:
 class Transmission:
     """What a transmitter sends: image and side symbols, complex64 vectors of unit power, and how bits were coded, if bits were.
 
-    ``ideal_bits`` (uint8 [bytes]) is what an ideal code at capacity would carry: a bound, not a scheme.
+    ``ideal_bits`` (uint8 [bytes]) is what an ideal code at capacity would carry: a bound, not a scheme. ``container_bytes``: how
+    many bytes of the image file are not sent because the receiver puts them back.
     """
 
     symbols: Symbols
     side_symbols: Symbols = field(default_factory=no_symbols)
     classical: ClassicalFormat | None = None
     ideal_bits: NDArray[np.uint8] | None = None
+    container_bytes: int | None = None
 
 
 @dataclass(frozen=True)

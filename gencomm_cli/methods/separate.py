@@ -81,7 +81,8 @@ class Separate:
             mode.link.code.name, crc.BITS,
         )  # fmt: skip
         payload = np.unpackbits(np.frombuffer(coded.payload, np.uint8))
-        return Transmission(mode.link.transmit(np.concatenate((payload, checksum(coded.payload, form)))), classical=form)
+        symbols = mode.link.transmit(np.concatenate((payload, checksum(coded.payload, form))))
+        return Transmission(symbols, classical=form, container_bytes=coded.container_bytes)
 
     def _encode_ideal(self, image: Image, request: Request, codec: codecs.ImageCodec) -> Transmission:
         """The rate is the capacity at the SNR that is told; on block fading that of AWGN ``BLOCK_MARGIN_DB`` below it."""
@@ -97,7 +98,10 @@ class Separate:
             request.classical.codec, len(coded.payload), coded.container, coded.scale, "ideal", "ideal", "capacity", "", 0
         )
         count = min(request.symbols, math.ceil(8 * len(coded.payload) / rate))
-        return Transmission(_codeword(count), classical=form, ideal_bits=np.frombuffer(coded.payload, np.uint8).copy())
+        return Transmission(
+            _codeword(count), classical=form, ideal_bits=np.frombuffer(coded.payload, np.uint8).copy(),
+            container_bytes=coded.container_bytes,
+        )  # fmt: skip
 
     def decode(
         self, received: Received, options: DecodeOptions, *, seed: int, progress: Callable[[int, int], None] | None = None

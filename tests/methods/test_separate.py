@@ -66,6 +66,9 @@ def test_what_arrives_is_the_codecs_own_picture(codec: pipeline.Codec, name: str
     assert reception.refined == ()
     np.testing.assert_array_equal(reception.coarse, expected.shown)
     assert len(expected.payload) == form.payload_bytes
+    size = codecs.coded_size(IMAGE.shape[1], IMAGE.shape[0], form.scale)
+    whole = codecs.find(name).container.restore(expected.payload, *size) if form.container == "stripped" else expected.payload
+    assert sent.header.provenance.container_bytes == len(whole) - form.payload_bytes
     assert sent.symbols.size == mode.link.symbols(8 * form.payload_bytes + 24) <= budget
 
 
