@@ -141,3 +141,20 @@ def test_5g_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sionna.phy.fec.ldpc", None)
     with pytest.raises(InputError, match=r"gencomm\[sionna\]"):
         FiveG("1/2").encode(np.zeros((1, 333), np.uint8))
+
+
+def test_5g_codes_are_nearer_to_capacity_than_regular_ones(modes: Modes) -> None:
+    """Above all at low rates, where regular codes are known to be weak."""
+    for rate in MOTHERS:
+        for channel in CHANNELS:
+            regular, five_g = (
+                modes.mode(fec, name, rate, "qpsk") for fec, name in (("ldpc", f"{MOTHERS[rate]}n2304"), ("5g", FiveG(rate).name))
+            )
+            bits = int(FiveG(rate).k)
+            gain = modes.loss_curve(regular, regular.link.code.k, channel)[0] - modes.loss_curve(five_g, bits, channel)[0]
+            assert (0.4 if rate in ("1/4", "1/2") else 0.0) < gain < 3
+    short, long = (modes.threshold_db(modes.mode("5g", "5g-r12", "1/2", "qpsk"), bits, "awgn") for bits in (200, 1152))
+    assert long < short
+    assert modes.choose(6000, 10.0, "awgn", ClassicalOptions(fec="5g")).payload_bytes(6000) > modes.choose(
+        6000, 10.0, "awgn", AUTO
+    ).payload_bytes(6000)
