@@ -62,10 +62,10 @@ def deviation(pictures: list[images.Pixels]) -> images.Pixels:
 
 
 def metrics_folder(given: Path | None) -> Path | None:
-    """The folder with LPIPS weights; one line on stderr where there is none."""
+    """The folder with metric weights; one line on stderr where there is none."""
     found = weights.folder(given)
     if found is None:
-        console.say("metrics: LPIPS is left out, its weights are not here; `gencomm models get lpips-alex` fetches them once")
+        console.say("metrics: LPIPS, DISTS and NIQE are left out, no weights are here; `gencomm models get lpips-alex` fetches some")
     return found
 
 
