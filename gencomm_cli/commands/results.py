@@ -65,7 +65,7 @@ def metrics_folder(given: Path | None) -> Path | None:
     """The folder with metric weights; one line on stderr where there is none."""
     found = weights.folder(given)
     if found is None:
-        console.say("metrics: LPIPS, DISTS and NIQE are left out, no weights are here; `gencomm models get lpips-alex` fetches some")
+        console.say("metrics: LPIPS, DISTS and NIQE are left out, as no weights are here; see `gencomm models get`")
     return found
 
 
