@@ -21,7 +21,7 @@ AXES = {
 }
 SHORT = {"snr_db": "SNR", "cbr": "CBR", "steps": "steps", "guidance": "guidance"}
 _VARIANTS = {
-    "preset": "", "prompt": "prompt ", "tx_snr_db": "tx SNR ", "csi": "csi ", "snr_type": "", "cbr_is_total": "total ",
+    "preset": "", "prompt": "prompt ", "tx_snr_db": "tx SNR ", "csi": "csi ", "snr_type": "", "cbr_is_total": "",
     "modulation": "", "code_rate": "rate ", "fec": "", "outage": "outage ", "version": "v", "weights_sha256": "weights ",
 }  # fmt: skip
 _BOUNDS = (":coarse", ":capacity")
@@ -191,6 +191,8 @@ def _labels(cells: Iterable[Cell]) -> dict[Cell, str]:
 
 
 def _word(value: object, name: str) -> str:
+    if name == "cbr_is_total":
+        return "total CBR" if value else "image CBR"
     return str(value)[:8] if name == "weights_sha256" else compact(value) if isinstance(value, float) else str(value)
 
 
