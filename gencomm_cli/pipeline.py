@@ -42,6 +42,7 @@ class EncodeOptions:
             None for the method's default.
         strict: a rate that cannot be met is an error instead of a line.
         snr_db, fading: what the transmitter knows of the channel; None and ``"unknown"`` for nothing.
+        gain: h of the block-fading channel that comes, if the transmitter is told it.
         prompt: text to send beside the image; None asks the captioner (``none``, ``builtin``, ``hf:…``, ``openai:…``).
         classical: how ``separate`` is to send.
     """
@@ -51,6 +52,7 @@ class EncodeOptions:
     strict: bool = False
     snr_db: float | None = None
     fading: Fading = "unknown"
+    gain: complex | None = None
     prompt: str | None = None
     captioner: str = "none"
     device: str = "auto"
@@ -69,13 +71,14 @@ class Codec:
 class Reception:
     """Images [H, W, 3] uint8 and the prompt as they arrived; ``prompt_ok`` is None where none was sent or used.
 
-    ``outage``: the image was lost, and grey stands for it."""
+    ``outage``: the image was lost, and grey stands for it. ``caption``: what the receiver said of the coarse image, if it did."""
 
     coarse: Pixels
     refined: tuple[Pixels, ...]
     prompt: str | None
     prompt_ok: bool | None
     outage: bool = False
+    caption: str | None = None
 
 
 def pick_device(name: str) -> torch.device:
@@ -108,10 +111,9 @@ def load_codec(method: str, preset: str, device: str, *, weights_sha256: str | N
         InputError: no such method, preset or device.
         ModelMismatch: the weights are damaged, or not those that made the file.
     """
-    from gencomm_cli.methods import CLASSICAL, METHODS, load_method
+    from gencomm_cli.methods import CLASSICAL, check_method, load_method
 
-    if method not in METHODS:
-        raise InputError(f"--method: {method!r} is not a method of this version; there is: {', '.join(METHODS)}")
+    check_method(method)
     found = presets.find(method, preset)
     if weights_sha256 not in (None, found.weights_sha256):
         raise ModelMismatch(
@@ -147,7 +149,7 @@ def encode(image: Pixels, codec: Codec, options: EncodeOptions, say: Say) -> tup
         say(f"prompt: left out, as its {prompt_symbols.size} symbols cost more than the image's {count}; --prompt sends one anyway")
         prompt, prompt_symbols, prompt_format = "", np.empty(0, np.complex64), None
         target, count = budget()
-    sent = codec.method.encode(image, Request(count, options.snr_db, options.fading, options.classical))
+    sent = codec.method.encode(image, Request(count, options.snr_db, options.fading, options.gain, options.classical))
     cbr = rates.account(requested, image_size, image=sent.symbols.size, prompt=prompt_symbols.size, side=sent.side_symbols.size)
     if codec.method.exact_rate and (line := rates.check_met(cbr, target, image_size, strict=options.strict)):
         say(line)
@@ -163,6 +165,7 @@ def encode(image: Pixels, codec: Codec, options: EncodeOptions, say: Say) -> tup
         control_bits=rates.CONTROL_BITS + (0 if sent.classical is None else rates.CLASSICAL_BITS),
         provenance=Provenance(_versions(sent.classical), container_bytes=sent.container_bytes),
         classical=sent.classical,
+        tx_gain=options.gain,
     )
     return SymbolFile(header, sent.symbols, prompt_symbols, sent.side_symbols, ideal_bits=sent.ideal_bits), prompt
 
@@ -171,17 +174,23 @@ def pass_channel(file: SymbolFile, *, kind: Kind, snr_db: float, snr_type: SnrTy
     """Sent symbols → received symbols, with what the receiver is told of the channel.
 
     Image, prompt and side symbols have random streams of their own. A block gain is one for all three: they are one transmission.
+    It is the one that the transmitter was told, if it was told one.
 
     Raises:
-        InputError: the file has been through a channel already.
+        InputError: the file has been through a channel already, or was made for a block gain that this channel has not.
     """
     if file.header.stage != "tx":
         raise InputError("symbols: have been through a channel already; give the transmitted file (tx)")
+    told = file.header.tx_gain
+    if told is not None and kind != "block":
+        raise InputError(f"channel: the transmitter was told the block gain {told:.3g} (encode --gain); use --block-rayleigh")
     received: dict[str, Any] = {}
     n0 = 0.0
     for name, stream in (("symbols", "image"), ("prompt_symbols", "prompt"), ("side_symbols", "side")):
         sent: Symbols = getattr(file, name)
-        gain = draw_gain(kind, sent.size, generator(seed, "image fading" if kind == "block" else f"{stream} fading"))
+        gain = draw_gain(kind, sent.size, generator(seed, f"{stream} fading"))
+        if kind == "block":
+            gain = block_gain(seed) if told is None else np.array([told], np.complex64)
         if name == "symbols":
             classical = file.header.classical
             n0 = noise_power(snr_db, snr_type, sent, gain, None if classical is None else 8 * classical.payload_bytes)
@@ -193,9 +202,24 @@ def pass_channel(file: SymbolFile, *, kind: Kind, snr_db: float, snr_type: SnrTy
         stage="rx",
         channel=ChannelRecord(kind, snr_db, snr_type, csi),
         n0=n0,
+        tx_gain=None,
         provenance=replace(file.header.provenance, channel_seed=seed),
     )
     return SymbolFile(header, ideal_bits=file.ideal_bits, **received)
+
+
+def block_gain(seed: int) -> Symbols:
+    """h ~ CN(0, 1), complex64 [1], of the block-fading channel with this seed."""
+    gain = draw_gain("block", 1, generator(seed, "image fading"))
+    assert gain is not None
+    return gain
+
+
+def told_gain(method: str, kind: Kind, seed: int) -> complex | None:
+    """The gain that the transmitter of a method with CSI at both ends is told before it encodes."""
+    from gencomm_cli.methods import READS
+
+    return complex(block_gain(seed)[0]) if kind == "block" and "gain" in READS[method] else None
 
 
 def check_received(file: SymbolFile) -> None:
@@ -249,7 +273,7 @@ def decode(
         if strict:
             raise ImageLost("image: lost on the channel; without --strict a grey one stands for it")
         say("image: lost on the channel; a grey one stands for it")
-    return Reception(decoded.coarse, tuple(decoded.refined), prompt, prompt_ok, decoded.outage)
+    return Reception(decoded.coarse, tuple(decoded.refined), prompt, prompt_ok, decoded.outage, decoded.caption)
 
 
 @dataclass(frozen=True)

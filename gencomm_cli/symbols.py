@@ -39,6 +39,8 @@ MAX_BYTES = 512 * 2**20
 """The most that a file may hold, and the most that reading it allocates."""
 MAX_MAGNITUDE = 1e6
 """Of a received value: above any noise at the lowest SNR that the channel offers, far below float32's overflow when squared."""
+MAX_GAIN = 100.0
+"""Of the parts of a gain that the transmitter is told; h ~ CN(0, 1) never comes near it."""
 SNR_RANGE = (-100.0, 100.0)
 ARRAYS = ("symbols", "prompt_symbols", "side_symbols", "csi_gain", "prompt_csi_gain", "side_csi_gain")
 
@@ -106,6 +108,7 @@ class Header:
         n0: noise power per complex symbol; rx only, as is ``channel``.
         control_bits: size of the fields that the receiver is taken to know for nothing.
         classical: how the image's bits were coded, by ``separate`` alone; else None, and not in ``meta``.
+        tx_gain: h of the block-fading channel that comes, as the transmitter was told it; tx only, and not in ``meta`` if None.
     """
 
     stage: Stage
@@ -122,6 +125,7 @@ class Header:
     n0: float | None = None
     provenance: Provenance = Provenance()
     classical: ClassicalFormat | None = None
+    tx_gain: complex | None = None
 
     def to_json(self) -> dict[str, Any]:
         """``meta`` as a JSON object; an infinite SNR is the string ``"inf"``."""
@@ -129,6 +133,9 @@ class Header:
         meta["tx_snr_db"] = _finite(self.tx_snr_db)
         if self.classical is None:
             del meta["classical"]
+        del meta["tx_gain"]
+        if self.tx_gain is not None:
+            meta["tx_gain"] = [self.tx_gain.real, self.tx_gain.imag]
         if self.channel is None:
             del meta["channel"], meta["n0"]
         else:
@@ -165,6 +172,7 @@ class Header:
             n0=fields.take("n0", lambda value: _number(value, 0.0, 1e12)) if received else None,
             provenance=fields.take("provenance", _provenance),
             classical=fields.take("classical", _classical) if "classical" in fields.left else None,
+            tx_gain=None if received or "tx_gain" not in fields.left else fields.take("tx_gain", _gain),
         )
         fields.end()
         return header
@@ -440,6 +448,12 @@ def _number(value: object, low: float, high: float) -> float:
 
 def _snr(value: object) -> float:
     return math.inf if value == "inf" else _number(value, *SNR_RANGE)
+
+
+def _gain(value: object) -> complex:
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError("is not [real, imaginary]")
+    return complex(*(_number(part, -MAX_GAIN, MAX_GAIN) for part in value))
 
 
 def _image_size(value: object) -> ImageSize:

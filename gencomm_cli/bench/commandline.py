@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import shlex
 
+from gencomm_cli.bench.options import flags as option_flags
 from gencomm_cli.bench.plan import COARSE, Scheme
 from gencomm_cli.bench.rows import Cell
 from gencomm_cli.bench.store import original
+from gencomm_cli.methods import READS
 
 CHANNEL_FLAGS = {"awgn": "--awgn", "rayleigh": "--rayleigh", "block": "--block-rayleigh"}
 
@@ -26,6 +28,8 @@ def command(cell: Cell, scheme: Scheme, device: str) -> str:
     if cell.prompt_text:
         flags += ["--prompt", cell.prompt_text]
     elif cell.prompt != "none":
+        if "caption_from" in READS[scheme.method]:
+            flags += ["--caption-from", "original"]
         flags += ["--captioner", cell.prompt]
     for flag, value, default in (
         ("--snr-type", cell.snr_type, "esn0"),
@@ -41,6 +45,7 @@ def command(cell: Cell, scheme: Scheme, device: str) -> str:
     ):
         if value != default:
             flags += [flag, _shortest(value)]
+    flags += option_flags(cell.options)
     if scheme.capacity:
         flags.append("--capacity")
     if cell.method.endswith(COARSE):

@@ -12,11 +12,13 @@ from typing import Literal
 
 import gencomm_cli
 from gencomm_cli import presets
+from gencomm_cli.bench import options
 from gencomm_cli.bench.photographs import Photograph
 from gencomm_cli.bench.rows import Cell
 from gencomm_cli.channels.fading import Kind
 from gencomm_cli.channels.snr import SnrType
 from gencomm_cli.errors import InputError
+from gencomm_cli.methods import READS
 from gencomm_cli.pipeline import check_snr
 from gencomm_cli.presets import file_hash
 from gencomm_cli.symbols import Csi
@@ -50,7 +52,8 @@ class Sweep:
     """The product of all that a bench is to try; fields as in :class:`~gencomm_cli.bench.rows.Cell`.
 
     Attributes:
-        methods: as on the command line. points: pairs (SNR in dB, CBR). repeats: sends of each; repeat r has seed + r.
+        methods: as on the command line. points: pairs (SNR in dB, CBR). options: names with the values to try.
+        repeats: sends of each; repeat r has seed + r.
     """
 
     methods: tuple[str, ...]
@@ -59,6 +62,7 @@ class Sweep:
     prompts: tuple[str, ...] = ("none",)
     steps: tuple[int | None, ...] = (None,)
     guidance: tuple[float | None, ...] = (None,)
+    options: tuple[tuple[str, tuple[str, ...]], ...] = ()
     tx_snr_db: tuple[float | str, ...] = ("channel",)
     cbr_is_total: bool = False
     csi: Csi = "perfect"
@@ -101,6 +105,7 @@ class Sweep:
         folders = [each.name for each in found if each.finished]
         if len(folders) > len(set(folders)):
             raise InputError(f"--methods: two folders are called {max(folders, key=folders.count)}; rename one")
+        options.check_used([each.method for each in found if not each.coarse], self.options)
         return found
 
 
@@ -219,13 +224,15 @@ def _wanted(sweep: Sweep, method: Scheme, photographs: Sequence[Photograph]) -> 
     """The cells of one method, image by image. What a method does not read is not swept."""
     coded = method.method == "separate"
     sampled = bool(method.method) and not coded and not method.coarse
+    guided = sampled and "guidance_scale" in READS[method.method]
+    varied = options.settings(method.method, sweep.options) if sampled else [""]
     prompts = sweep.prompts if method.method and not coded else ("none",)
     moded = coded and not method.capacity
     for index, photograph in enumerate(photographs):
         captions = {"own": photograph.caption, "wrong": photographs[(index + 1) % len(photographs)].caption}
-        for channel, (snr_db, cbr), told, prompt, steps, guidance, repeat in itertools.product(
+        for channel, (snr_db, cbr), told, prompt, steps, guidance, chosen, repeat in itertools.product(
             sweep.channels, sweep.points, sweep.tx_snr_db if method.method else ("channel",), prompts,
-            sweep.steps if sampled else (None,), sweep.guidance if sampled else (None,), range(sweep.repeats),
+            sweep.steps if sampled else (None,), sweep.guidance if guided else (None,), varied, range(sweep.repeats),
         ):  # fmt: skip
             if prompt in captions and not captions[prompt]:
                 raise InputError(f"--prompts {prompt}: {photograph.name} or the next image has no caption; captions.tsv gives them")
@@ -233,7 +240,7 @@ def _wanted(sweep: Sweep, method: Scheme, photographs: Sequence[Photograph]) -> 
                 photograph.name, photograph.sha256, method.name, method.preset, method.weights_sha256, channel, snr_db, cbr,
                 sweep.snr_type, sweep.csi, told, sweep.cbr_is_total, prompt, captions.get(prompt, ""), steps, guidance,
                 sweep.modulation if moded else "auto", sweep.code_rate if moded else "auto", sweep.fec if moded else "ldpc",
-                sweep.outage, sweep.seed, repeat, gencomm_cli.__version__,
+                sweep.outage, sweep.seed, repeat, gencomm_cli.__version__, chosen,
             )  # fmt: skip
 
 
@@ -253,9 +260,8 @@ def jobs(sweep: Sweep, photographs: Sequence[Photograph]) -> list[Job]:
                 cell = replace(cell, prompt_text=file_hash(path))
                 made[cell] = Job(each, (cell,), path)
                 continue
-            sent = (
-                replace(cell, method=each.method, steps=None, guidance=None) if each.coarse or each.method != "separate" else cell
-            )
+            read_off = each.coarse or each.method != "separate"
+            sent = replace(cell, method=each.method, steps=None, guidance=None, options="") if read_off else cell
             if each.coarse and sent in carriers:
                 carrier = made[carriers[sent]]
                 made[carriers[sent]] = replace(carrier, cells=(*carrier.cells, cell))

@@ -104,7 +104,8 @@ def _html(
 def _setting(s: Setting) -> dict[str, Any]:
     return {
         "label": s.label, "condition": condition_text(s.condition), "channel": s.cell.channel, "snr_db": s.cell.snr_db,
-        "cbr": s.cell.cbr, "steps": s.cell.steps, "guidance": s.cell.guidance, "total": s.cbr.get("total"), "counts": s.counts,
+        "cbr": s.cell.cbr, "steps": s.cell.steps, "guidance": s.cell.guidance, "lambda": s.cell.guidance_lambda,
+        "total": s.cbr.get("total"), "counts": s.counts,
         "images": s.images, "complete": s.complete, "bound": s.is_bound, "notes": s.notes,
         "values": {name: (value.mean, value.half, value.count) for name, value in s.values.items()},
     }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ class Cell:
         steps, guidance: of the sampler; None takes the preset's. outage: how a lost image is scored: ``grey`` or ``sc-sic``.
         modulation, code_rate, fec: of ``separate``; "auto", "auto", "ldpc" for the rest.
         seed, repeat: repeat r is sent with seed + r. version: of gencomm.
+        options: of the receiver beside these, as ``guidance-lambda=10 condition=spatial+csi``.
     """
 
     image: str
@@ -52,10 +54,18 @@ class Cell:
     seed: int = 0
     repeat: int = 0
     version: str = ""
+    options: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """As in a row; an infinite SNR is the string "inf"."""
-        return {name: "inf" if value == float("inf") else value for name, value in asdict(self).items()}
+        """As in a row; an infinite SNR is the string "inf", and options are left out where there are none."""
+        fields = {name: "inf" if value == float("inf") else value for name, value in asdict(self).items()}
+        return {name: value for name, value in fields.items() if name != "options" or value}
+
+    @property
+    def guidance_lambda(self) -> float | None:
+        """λ of diffjscc where it is set; None takes the preset's."""
+        found = re.search(r"(?:^| )guidance-lambda=(\S+)", self.options)
+        return float(found[1]) if found else None
 
     @property
     def id(self) -> str:

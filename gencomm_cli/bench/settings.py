@@ -18,11 +18,15 @@ AXES = {
     "cbr": "CBR, total (channel uses / 3HW)",
     "steps": "Sampling steps",
     "guidance": "Guidance scale",
+    "guidance_lambda": "Guidance weight λ",
 }
-SHORT = {"snr_db": "SNR", "cbr": "CBR", "steps": "steps", "guidance": "guidance"}
+SAMPLING = {"steps": "steps", "guidance": "guidance", "guidance_lambda": "lambda"}
+"""The axes that are the sampler's, and how they are named."""
+SHORT = {"snr_db": "SNR", "cbr": "CBR", **SAMPLING}
 _VARIANTS = {
     "preset": "", "prompt": "prompt ", "tx_snr_db": "tx SNR ", "csi": "csi ", "snr_type": "", "cbr_is_total": "",
     "modulation": "", "code_rate": "rate ", "fec": "", "outage": "outage ", "version": "v", "weights_sha256": "weights ",
+    "options": "",
 }  # fmt: skip
 _BOUNDS = (":coarse", ":capacity")
 
@@ -88,7 +92,7 @@ def settings(results: Results) -> tuple[list[Setting], list[str]]:
     order = {label: index for index, label in enumerate(dict.fromkeys(labels.values()))}
     sets, strays = _matched(results.sets, groups)
     found = [_setting(cell, labels[cell], rows, len(everything), sets.get(cell)) for cell, rows in groups.items()]
-    found.sort(key=lambda s: (*s.condition, order[s.label], s.cell.steps or 0, s.cell.guidance or 0))
+    found.sort(key=lambda s: (*s.condition, order[s.label], s.cell.steps or 0, s.cell.guidance or 0, s.cell.guidance_lambda or 0))
     return found, strays
 
 
@@ -101,7 +105,7 @@ def charts(found: Sequence[Setting]) -> list[Chart]:
     """Every chart on which at least one curve has two points; CBR is the measured total."""
     axes = [axis for axis in AXES if len({value for s in found if (value := getattr(s.cell, axis)) is not None}) > 1]
     sampling: dict[tuple[str, str], set[float | None]] = defaultdict(set)
-    for s, axis in itertools.product(found, ("steps", "guidance")):
+    for s, axis in itertools.product(found, SAMPLING):
         sampling[s.label, axis].add(getattr(s.cell, axis))
     free = {key for key, taken in sampling.items() if len(taken) == 1}  # such a curve is drawn whatever the others are held at
     values = {axis: _distinct(getattr(s.cell, axis) for s in found if (s.label, axis) not in free) for axis in axes}
@@ -183,11 +187,18 @@ def _labels(cells: Iterable[Cell]) -> dict[Cell, str]:
     labels = {}
     for cell in cells:
         alike = [other for other in cells if other.method == cell.method]
-        varied = [name for name in _VARIANTS if len({getattr(other, name) for other in alike}) > 1]
-        words = (f"{_VARIANTS[name]}{_word(getattr(cell, name), name)}" for name in varied)
-        label = ", ".join((cell.method, *words))
+        varied = [name for name in _VARIANTS if len({_variant(other, name) for other in alike}) > 1]
+        words = (f"{_VARIANTS[name]}{_word(_variant(cell, name), name)}" for name in varied)
+        label = ", ".join((cell.method, *filter(None, words)))
         labels[cell] = label if len(label) <= 80 else label[:79] + "…"
     return labels
+
+
+def _variant(cell: Cell, name: str) -> object:
+    """What sets a curve apart; options that are axes of their own do not."""
+    if name == "options":
+        return ", ".join(option.replace("=", " ") for option in cell.options.split() if not option.startswith("guidance-lambda="))
+    return getattr(cell, name)
 
 
 def _word(value: object, name: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from gencomm_cli.bench.quantities import CHANNELS, NOT_QUALITY, compact, in_order, number, quantity
 from gencomm_cli.bench.rows import Cell, Row
-from gencomm_cli.bench.settings import Setting, condition_text
+from gencomm_cli.bench.settings import SAMPLING, Setting, condition_text
 from gencomm_cli.bench.statistics import Estimate
 
 INCOMPLETE = "not over all images of the bench: the means are of those that were sent and scored"
@@ -125,7 +125,7 @@ def compressai(found: Sequence[Setting]) -> str:
         points = sorted(curve, key=lambda s: s.cbr["total"])
         names = in_order({name for s in curve for name in s.values})
         results = {name: [_finite(s.values.get(name)) for s in points] for name in names}
-        sampling = "".join(f", {name} {value}" for name in ("steps", "guidance") if (value := getattr(cell, name)) is not None)
+        sampling = "".join(f", {title} {value}" for name, title in SAMPLING.items() if (value := getattr(cell, name)) is not None)
         where = f"{CHANNELS.get(cell.channel, cell.channel)}, {compact(cell.snr_db)} dB{sampling}"
         description = f"{where}; cbr is channel uses / 3HW, in place of bpp"
         renamed = {{"psnr": "psnr-rgb", "ms_ssim": "ms-ssim-rgb"}.get(name, name): values for name, values in results.items()}
@@ -138,8 +138,7 @@ def compressai(found: Sequence[Setting]) -> str:
 def _table(found: Sequence[Setting], markup: _Markup) -> tuple[list[str], list[tuple[str, list[list[str]]]], list[str]]:
     """Head, the lines under each condition, and notes."""
     metrics = in_order({name for s in found for name in s.values} - set(NOT_QUALITY))
-    extras = {"steps": "Steps", "guidance": "Guidance"}
-    extras = {name: title for name, title in extras.items() if len({getattr(s.cell, name) for s in found}) > 1}
+    extras = {name: title.capitalize() for name, title in SAMPLING.items() if len({getattr(s.cell, name) for s in found}) > 1}
     lost = [status for status in ("outage", "infeasible", "error") if any(s.counts.get(status) for s in found)]
     remarks = list(dict.fromkeys(note for s in found for note in s.notes.values()))
     titles = [quantity(name).title for name in metrics]

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gencomm_cli import pipeline
+from gencomm_cli.bench.options import decode_arguments
 from gencomm_cli.bench.plan import Scheme
 from gencomm_cli.bench.rows import Cell
 from gencomm_cli.images import Pixels
@@ -33,11 +34,13 @@ def encode_options(cell: Cell, scheme: Scheme) -> pipeline.EncodeOptions:
         scheme.image_codec or ClassicalOptions.codec, cell.modulation, cell.code_rate, cell.fec, scheme.capacity
     )
     fading: Fading = "unknown" if cell.tx_snr_db == "unknown" else cell.channel  # type: ignore[assignment]
+    gain = pipeline.told_gain(scheme.method, cell.channel, cell.seed + cell.repeat) if fading != "unknown" else None  # type: ignore[arg-type]
     return pipeline.EncodeOptions(
         cbr=cell.cbr,
         cbr_is_total=cell.cbr_is_total,
         snr_db=told,  # type: ignore[arg-type]
         fading=fading,
+        gain=gain,
         prompt=cell.prompt_text or None,
         captioner="none" if cell.prompt_text else cell.prompt,
         classical=classical,
@@ -58,7 +61,7 @@ def transmit(pixels: Pixels, codec: pipeline.Codec, cell: Cell, scheme: Scheme) 
         sent, kind=cell.channel, snr_db=cell.snr_db, snr_type=cell.snr_type, csi=cell.csi, seed=seed  # type: ignore[arg-type]
     )  # fmt: skip
     clock.append(time.perf_counter())
-    options = DecodeOptions(cell.steps, cell.guidance, coarse=scheme.coarse)
+    options = DecodeOptions(cell.steps, cell.guidance, coarse=scheme.coarse, **decode_arguments(cell.options))
     reception = pipeline.decode(received, codec, options, seed=seed, use_prompt=True, strict=False, say=say)
     clock.append(time.perf_counter())
     stages = zip(("encode", "channel", "decode"), clock, clock[1:], strict=False)

@@ -66,7 +66,16 @@ def run(
     cbr: Annotated[str | None, typer.Option(metavar="LIST", help="As --cbr of encode; 1/384 is one too. Default 0.0033.")] = None,
     total: Annotated[bool, typer.Option("--total", help="--cbr bounds the prompt too.")] = False,
     steps: Annotated[str | None, typer.Option(metavar="LIST", help="Of the sampler; the preset's if not given.")] = None,
-    guidance: Annotated[str | None, typer.Option(metavar="LIST", help="Guidance scales; the preset's if not given.")] = None,
+    guidance: Annotated[
+        str | None, typer.Option(metavar="LIST", help="textguided: guidance scales; the preset's if not given.")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=LIST",
+            help="Values of another flag of decode, as guidance-lambda=0,10,50 or condition=spatial+csi,spatial; may be repeated.",
+        ),
+    ] = None,
     prompts: Annotated[
         str,
         typer.Option(metavar="LIST", help="Of none, own (captions.tsv), wrong (the next image's), builtin, hf:..., openai:..."),
@@ -122,6 +131,7 @@ def run(
     next run tries it again. A rate that cannot be met is a row too, `infeasible`, and no failure.
     """
     from gencomm_cli import console
+    from gencomm_cli.bench.options import axes
     from gencomm_cli.bench.plan import Sweep, numbers, parts
     from gencomm_cli.bench.protocols import PROTOCOLS, Protocol
     from gencomm_cli.errors import GencommError, InputError
@@ -135,6 +145,7 @@ def run(
         prompts=listed(prompts),
         steps=tuple(map(int, numbers("--steps", steps))) if steps else (None,),
         guidance=numbers("--guidance", guidance) if guidance else (None,),
+        options=axes(option or ()),
         tx_snr_db=tuple(_told(part) for part in listed(tx_snr)),
         cbr_is_total=total,
         csi=csi,

@@ -21,6 +21,16 @@ def decode(
     coarse: flags.Coarse = False,
     spacing: flags.Spacing = None,
     parameterization: flags.Parameterization = None,
+    guidance_lambda: flags.GuidanceLambda = None,
+    guidance_form: flags.GuidanceFormFlag = None,
+    colour_fix: flags.ColourFix = None,
+    condition: flags.Condition = None,
+    captioner: Annotated[
+        str | None,
+        typer.Option(
+            metavar="none|builtin|hf:FOLDER_OR_ID|openai:MODEL", help="diffjscc: who captions the coarse image; builtin with nano."
+        ),
+    ] = None,
     reference: Annotated[
         str | None, typer.Option(metavar="IMAGE", help="Original image; prints metrics (PSNR in dB, SSIM, LPIPS, …).")
     ] = None,
@@ -39,6 +49,7 @@ def decode(
     \b
     gencomm decode rx.npz                          writes rx.png
     gencomm decode rx.npz --coarse -o before.png
+    gencomm decode rx.npz --guidance-lambda 100
     gencomm decode rx.npz --samples 4 --reference photo.png
     """
     from time import perf_counter
@@ -47,6 +58,7 @@ def decode(
     from gencomm_cli.commands import results
     from gencomm_cli.errors import InputError
     from gencomm_cli.images import read_image
+    from gencomm_cli.methods import READS
 
     target = flags.output(output, received, flags.beside(received, ".png"))
     paths = results.targets(target, 1 if coarse else samples)
@@ -60,10 +72,16 @@ def decode(
     header = file.header
     flags.check_read(
         header.method, steps=steps, guidance_scale=guidance_scale, start_step=start_step, samples=None if samples == 1 else samples,
-        spacing=spacing, parameterization=parameterization, no_prompt=no_prompt,
+        spacing=spacing, parameterization=parameterization, guidance_lambda=guidance_lambda, guidance_form=guidance_form,
+        colour_fix=colour_fix, condition=condition, no_prompt=no_prompt,
     )  # fmt: skip
+    if captioner is not None and "caption_from" not in READS[header.method]:
+        raise InputError(f"--captioner: {header.method} captions nothing at the receiver; encode takes it")
     codec = pipeline.load_codec(header.method, preset or header.preset, device, weights_sha256=header.weights_sha256)
-    options = flags.decode_options(steps, guidance_scale, start_step, samples, coarse, spacing, parameterization)
+    options = flags.decode_options(
+        steps, guidance_scale, start_step, samples, coarse, spacing, parameterization, guidance_lambda, guidance_form, colour_fix,
+        condition, captioner,
+    )  # fmt: skip
     started = perf_counter()
     with console.progress("decoding") as progress:
         reception = pipeline.decode(
@@ -73,7 +91,7 @@ def decode(
         "cbr": header.to_json()["cbr"],
         "prompt": {"received": reception.prompt, "ok": reception.prompt_ok},
         "seconds": {"decode": perf_counter() - started},
-        **results.bits(header, reception),
+        **results.extras(header, reception),
     }
     if original is not None:
         extra["metrics"], extra["coarse_metrics"] = results.measured(original, reception, folder)

@@ -24,8 +24,13 @@ def encode(
         float | None, typer.Option(metavar="DB", help="SNR that the transmitter is told; not given: it knows nothing.")
     ] = None,
     fading: Annotated[flags.Fading, typer.Option(help="Fading that the transmitter is told.")] = "unknown",
+    gain: Annotated[
+        str | None,
+        typer.Option(metavar="RE,IM", help="diffjscc: gain of the --block-rayleigh channel that comes, told to the transmitter."),
+    ] = None,
     prompt: flags.Prompt = None,
-    captioner: flags.Captioner = "none",
+    captioner: flags.Captioner = None,
+    caption_from: flags.CaptionFrom = None,
     codec: flags.Codec = None,
     modulation: flags.Modulation = None,
     code_rate: flags.CodeRate = None,
@@ -39,14 +44,22 @@ def encode(
     \b
     gencomm encode photo.png                       writes photo.tx.npz
     gencomm encode photo.png --cbr 0.01 --snr 5 --prompt "a red door"
+    gencomm encode photo.png --method diffjscc --snr 5 --fading block --gain 0.6,-0.2
     gencomm encode photo.png --method separate --codec avif --snr 10 --fading awgn
     """
     from gencomm_cli import console, pipeline, symbols
+    from gencomm_cli.errors import InputError
     from gencomm_cli.images import read_image
     from gencomm_cli.methods import default_preset
 
+    flags.check_read(
+        method, prompt=prompt, captioner=captioner, caption_from=caption_from, gain=gain, domain=domain, codec=codec,
+        modulation=modulation, code_rate=code_rate, fec=fec, capacity=capacity,
+    )  # fmt: skip
     classical = flags.classical_options(codec, modulation, code_rate, fec, capacity)
-    flags.check_read(method, classical, prompt=prompt, captioner=None if captioner == "none" else captioner, domain=domain)
+    sender = flags.sent_caption(method, captioner, caption_from, prompt)
+    if captioner not in (None, "none", sender):
+        raise InputError("--captioner: diffjscc captions at the receiver; give it to decode, or add --caption-from original")
     target = flags.output(output, image, flags.beside(image, ".tx.npz"))
     options = flags.encode_options(
         cbr=cbr,
@@ -54,8 +67,9 @@ def encode(
         cbr_strict=cbr_strict,
         snr_db=snr,
         fading=fading,
+        gain=flags.block_gain(gain),
         prompt=prompt,
-        captioner=captioner,
+        captioner=sender,
         device=device,
         classical=classical,
     )

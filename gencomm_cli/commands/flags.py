@@ -32,7 +32,8 @@ Domain = Annotated[
     typer.Option(metavar="latent|pixel", help="Insist on a preset that sends latents or pixels; not given: either. nano: latent."),
 ]
 Method = Annotated[
-    str, typer.Option(metavar="METHOD", help="textguided, or separate: an image codec and a channel code, the classical baseline.")
+    str,
+    typer.Option(metavar="METHOD", help="textguided, diffjscc, or separate (image codec and channel code: the baseline)."),
 ]
 Codec = Annotated[
     str | None, typer.Option(metavar="NAME", help="separate: avif (default), jpeg2000, webp, hevc, bpg or vtm (`gencomm doctor`).")
@@ -53,14 +54,23 @@ Cbr = Annotated[
     float | None,
     typer.Option(
         metavar="RATIO",
-        help="Channel uses for the image over 3*H*W. textguided: 0.0013 to 0.0208, default 0.0033; separate: default 1/96.",
+        help="Channel uses for the image over 3*H*W. textguided, diffjscc: 0.0013 to 0.0208, default 0.0033 and 1/384; "
+        "separate: default 1/96.",
     ),
 ]
 CbrTotal = Annotated[float | None, typer.Option(metavar="RATIO", help="Like --cbr, but the prompt counts too.")]
 CbrStrict = Annotated[bool, typer.Option("--cbr-strict", help="Fail (status 5) instead of taking the nearest rate.")]
 Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="Text to send beside the image, at most 4 KiB of UTF-8.")]
 Captioner = Annotated[
-    str, typer.Option(metavar="none|builtin|hf:FOLDER_OR_ID|openai:MODEL", help="Who writes the prompt if --prompt does not.")
+    str | None,
+    typer.Option(
+        metavar="none|builtin|hf:FOLDER_OR_ID|openai:MODEL",
+        help="Who writes the prompt if --prompt does not (textguided: none by default), or captions the coarse image (diffjscc).",
+    ),
+]
+CaptionFrom = Annotated[
+    Literal["coarse", "original"] | None,
+    typer.Option(help="diffjscc: the receiver captions what it gets (default), or the original's caption is sent and counted."),
 ]
 Awgn = Annotated[bool, typer.Option("--awgn", help="No fading (the default).")]
 Rayleigh = Annotated[bool, typer.Option("--rayleigh", help="Rayleigh fading, independent for every symbol.")]
@@ -74,6 +84,22 @@ Steps = Annotated[int | None, typer.Option(metavar="N", min=1, max=1000, help="S
 GuidanceScale = Annotated[float | None, typer.Option(metavar="W", help="Classifier-free guidance; the preset's if not given.")]
 StartStep = Annotated[
     int | None, typer.Option(metavar="N", min=1, max=1000, help="Noise level of the warm start; the preset's table if not given.")
+]
+GuidanceLambda = Annotated[
+    float | None,
+    typer.Option(
+        metavar="L", min=0.0, help="diffjscc: the coarse image's pull in each step, 0 (realism) to C*H*W of the latent (fidelity)."
+    ),
+]
+GuidanceFormFlag = Annotated[
+    Literal["paper", "authors"] | None, typer.Option(help="diffjscc: how --guidance-lambda weighs, as printed or as programmed.")
+]
+ColourFix = Annotated[
+    bool | None, typer.Option("--colour-fix/--no-colour-fix", help="diffjscc: the coarse image's colours under the refined detail.")
+]
+Condition = Annotated[
+    str | None,
+    typer.Option(metavar="LIST", help="diffjscc: what guides the networks, of spatial,csi,text (default: all); or none."),
 ]
 Samples = Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Draw several images: OUT.1.png …, and OUT.std.png.")]
 Coarse = Annotated[bool, typer.Option("--coarse", help="The image before diffusion.")]
@@ -136,6 +162,7 @@ def encode_options(
     cbr_strict: bool,
     snr_db: float | None,
     fading: Fading,
+    gain: complex | None = None,
     prompt: str | None,
     captioner: str,
     device: str,
@@ -160,6 +187,7 @@ def encode_options(
         strict=cbr_strict,
         snr_db=None if snr_db is None else check_snr("--snr", snr_db),
         fading=fading,
+        gain=gain,
         prompt=prompt,
         captioner=captioner,
         device=device,
@@ -181,23 +209,54 @@ def classical_options(
     return ClassicalOptions(capacity=capacity, **{name: value for name, value in given.items() if value is not None})
 
 
-def check_read(method: str, classical: ClassicalOptions | None = None, **networks: object) -> None:
-    """Flags that the method would not read: those of ``separate`` for the others, those of ``networks`` for it.
+def check_read(method: str, **given: object) -> None:
+    """Refuses flags that the method would not read; None, False and a captioner ``none`` count as not given.
 
     Raises:
-        InputError: one was given; None and False are none.
+        InputError: one was given, or there is no such method.
     """
-    from gencomm_cli.methods import CLASSICAL
+    from gencomm_cli.methods import METHODS, READS, check_method
 
-    if method not in CLASSICAL:
-        if classical is not None:
-            raise InputError(
-                f"--codec, --modulation, --code-rate, --fec, --capacity: {method} sends no bits; use --method separate"
-            )
-        return
-    for name, value in networks.items():
-        if value is not None and value is not False:
-            raise InputError(f"--{name.replace('_', '-')}: {method} has neither prompt nor network, and does not read it; drop it")
+    check_method(method)
+    for name, value in given.items():
+        if value in (None, False) or name in READS[method] or (name, value) == ("captioner", "none"):
+            continue
+        readers = [other for other in METHODS if name in READS[other]]
+        raise InputError(f"--{name.replace('_', '-')}: {method} does not read it; it is for {' and '.join(readers)}")
+
+
+def block_gain(text: str | None) -> complex | None:
+    """``RE,IM`` as the gain of a block-fading channel.
+
+    Raises:
+        InputError: it is none.
+    """
+    if text is None:
+        return None
+    import numpy as np
+
+    from gencomm_cli.symbols import MAX_GAIN
+
+    try:
+        real, imaginary = map(float, text.split(","))
+    except ValueError:
+        real = imaginary = float("nan")
+    if not (abs(real) <= MAX_GAIN and abs(imaginary) <= MAX_GAIN):
+        raise InputError(f"--gain: {text!r} is not RE,IM with parts from -{MAX_GAIN:g} to {MAX_GAIN:g}, as in 0.6,-0.2")
+    return complex(np.complex64(complex(real, imaginary)))
+
+
+def sent_caption(method: str, captioner: str | None, caption_from: str | None, prompt: str | None) -> str:
+    """Who captions at the transmitter. diffjscc's captions are made at the receiver unless ``caption_from`` is ``original``.
+
+    Raises:
+        InputError: flags that contradict each other.
+    """
+    if method != "diffjscc":
+        return captioner or "none"
+    if caption_from == "coarse" and prompt is not None:
+        raise InputError("--prompt: is sent, which --caption-from coarse excludes; drop one of them")
+    return "none" if caption_from != "original" else captioner or "builtin"
 
 
 def decode_options(
@@ -208,6 +267,11 @@ def decode_options(
     coarse: bool,
     spacing: Literal["uniform", "quadratic"] | None,
     parameterization: Literal["u", "paper"] | None,
+    guidance_lambda: float | None,
+    guidance_form: Literal["paper", "authors"] | None,
+    colour_fix: bool | None,
+    condition: str | None,
+    captioner: str | None,
 ) -> DecodeOptions:
     """The sampler's options."""
     from gencomm_cli.methods.base import DecodeOptions
@@ -220,4 +284,14 @@ def decode_options(
         samples=samples,
         spacing=spacing,
         parameterization=parameterization,
+        guidance_lambda=guidance_lambda,
+        guidance_form=guidance_form,
+        colour_fix=colour_fix,
+        condition=conditions(condition),
+        captioner=captioner,
     )
+
+
+def conditions(text: str | None) -> tuple[str, ...] | None:
+    """``spatial,csi,text`` as words, ``none`` as no word; None where nothing is said."""
+    return None if text is None else () if text == "none" else tuple(dict.fromkeys(part.strip() for part in text.split(",")))

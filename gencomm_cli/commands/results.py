@@ -77,9 +77,10 @@ def measured(reference: images.Pixels, reception: Reception, folder: Path | None
     return (dict(measure(reference, reception.refined[0], folder)) if reception.refined else coarse), coarse
 
 
-def bits(header: Header, reception: Reception) -> dict[str, Any]:
-    """What JSON says of an image that was sent as bits: how it was coded, and whether it was lost; nothing of others."""
-    return {} if header.classical is None else {"classical": asdict(header.classical), "outage": reception.outage}
+def extras(header: Header, reception: Reception) -> dict[str, Any]:
+    """What JSON says of some methods alone: how bits were coded and whether they were lost; the receiver's caption."""
+    said = {} if reception.caption is None else {"caption": reception.caption}
+    return said if header.classical is None else {"classical": asdict(header.classical), "outage": reception.outage}
 
 
 def show(metrics: Metrics, coarse: Metrics) -> None:
@@ -102,6 +103,8 @@ def report(output: str, paths: list[Path], reception: Reception, extra: dict[str
         return
     if reception.prompt:
         console.say(f"prompt received: {reception.prompt!r}")
+    if reception.caption:
+        console.say(f"caption of the coarse image: {reception.caption!r}")
     for path in paths:
         console.out(str(path))
     if extra.get("metrics") is not None and output != "-":

@@ -34,7 +34,8 @@ def roundtrip(
         typer.Option(metavar="DB|unknown", help="What the transmitter is told; not given: the channel's SNR and fading."),
     ] = None,
     prompt: flags.Prompt = None,
-    captioner: flags.Captioner = "none",
+    captioner: flags.Captioner = None,
+    caption_from: flags.CaptionFrom = None,
     codec: flags.Codec = None,
     modulation: flags.Modulation = None,
     code_rate: flags.CodeRate = None,
@@ -52,6 +53,10 @@ def roundtrip(
     coarse: flags.Coarse = False,
     spacing: flags.Spacing = None,
     parameterization: flags.Parameterization = None,
+    guidance_lambda: flags.GuidanceLambda = None,
+    guidance_form: flags.GuidanceFormFlag = None,
+    colour_fix: flags.ColourFix = None,
+    condition: flags.Condition = None,
     metric_weights: flags.MetricWeights = None,
     no_prompt: flags.NoPrompt = False,
     strict: flags.Strict = False,
@@ -64,6 +69,7 @@ def roundtrip(
     \b
     gencomm roundtrip photo.png --snr 10           writes photo.rx.png
     gencomm roundtrip photo.png --snr 1 --rayleigh --prompt "a red door" --compare both.png
+    gencomm roundtrip photo.png --snr 5 --block-rayleigh --method diffjscc --guidance-lambda 50
     gencomm roundtrip photo.png --snr 10 --method separate --codec avif --capacity
     """
     from gencomm_cli import console, images, pipeline
@@ -71,12 +77,14 @@ def roundtrip(
     from gencomm_cli.methods import default_preset
     from gencomm_cli.outputs import check_writable
 
-    classical = flags.classical_options(codec, modulation, code_rate, fec, capacity)
     flags.check_read(
-        method, classical, prompt=prompt, captioner=None if captioner == "none" else captioner, domain=domain, steps=steps,
-        guidance_scale=guidance_scale, start_step=start_step, samples=None if samples == 1 else samples, spacing=spacing,
-        parameterization=parameterization, no_prompt=no_prompt,
+        method, prompt=prompt, captioner=captioner, caption_from=caption_from, domain=domain, codec=codec, modulation=modulation,
+        code_rate=code_rate, fec=fec, capacity=capacity, steps=steps, guidance_scale=guidance_scale, start_step=start_step,
+        samples=None if samples == 1 else samples, spacing=spacing, parameterization=parameterization,
+        guidance_lambda=guidance_lambda, guidance_form=guidance_form, colour_fix=colour_fix, condition=condition,
+        no_prompt=no_prompt,
     )  # fmt: skip
+    classical = flags.classical_options(codec, modulation, code_rate, fec, capacity)
     told_snr = told(tx_snr, snr_type, pipeline.check_snr("--snr", snr), classical)
     target = flags.output(output, image, flags.beside(image, ".rx.png"))
     paths = results.targets(target, 1 if coarse else samples)
@@ -91,15 +99,19 @@ def roundtrip(
         cbr_strict=cbr_strict,
         snr_db=told_snr,
         fading="unknown" if tx_snr == "unknown" else kind,
+        gain=pipeline.told_gain(method, kind, seed) if tx_snr != "unknown" else None,
         prompt=prompt,
-        captioner=captioner,
+        captioner=flags.sent_caption(method, captioner, caption_from, prompt),
         device=device,
         classical=classical,
     )
     pixels = images.read_image(flags.source(image))
     folder = results.metrics_folder(metric_weights)
     loaded = pipeline.load_codec(method, preset or default_preset(method), device, domain=domain)
-    decode_options = flags.decode_options(steps, guidance_scale, start_step, samples, coarse, spacing, parameterization)
+    decode_options = flags.decode_options(
+        steps, guidance_scale, start_step, samples, coarse, spacing, parameterization, guidance_lambda, guidance_form, colour_fix,
+        condition, captioner,
+    )  # fmt: skip
     with console.progress("decoding") as progress:
         trip = pipeline.roundtrip(
             pixels,
@@ -124,7 +136,7 @@ def roundtrip(
         "cbr": trip.sent.header.to_json()["cbr"],
         "prompt": {"sent": trip.prompt or None, "received": reception.prompt, "ok": reception.prompt_ok},
         "seconds": trip.seconds,
-        **results.bits(trip.sent.header, reception),
+        **results.extras(trip.sent.header, reception),
     }
     also: dict[Path, bytes] = {}
     if compare is not None:

@@ -11,7 +11,9 @@ from gencomm_cli.commands import flags
 
 
 def train(
-    method: Annotated[Literal["textguided"], typer.Argument(metavar="METHOD", help="Method to train: textguided.")],
+    method: Annotated[
+        Literal["textguided", "diffjscc"], typer.Argument(metavar="METHOD", help="Method to train: textguided or diffjscc.")
+    ],
     data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of training images, with captions.tsv.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for checkpoints, logs and the finished preset.")],
     config: Annotated[
@@ -23,11 +25,19 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoints in --out.")] = False,
     stages: Annotated[
         str | None,
-        typer.Option(metavar="A,B", help="Stages to train, of vae, prior, jscc, decoder, control, refine; not given: all."),
+        typer.Option(
+            metavar="A,B",
+            help="textguided: of vae, prior, jscc, decoder, control, refine (default: all); "
+            "diffjscc: of jscc, control (default: both), adversarial.",
+        ),
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option(metavar="PRESET", help="Start from this preset's weights (a name or a folder), not from random ones."),
+        typer.Option(
+            metavar="PRESET",
+            help="Start from this preset's weights (a name or a folder); default: textguided from random ones, "
+            "diffjscc from the recipe's.",
+        ),
     ] = None,
     metric_weights: flags.MetricWeights = None,
     device: flags.Device = "auto",
@@ -36,6 +46,7 @@ def train(
 
     \b
     gencomm train textguided --data photos --out runs/mine --max-minutes 120
+    gencomm train diffjscc --data photos --out runs/joint --max-minutes 90
     gencomm train textguided --data photos --out runs/more --start nano --stages refine --max-minutes 60
     """
     from gencomm_cli import console
@@ -48,10 +59,19 @@ def train(
     if out.exists() and not out.is_dir():
         raise InputError(f"--out: {out} is not a folder")
     from gencomm_cli.pipeline import pick_device
-    from gencomm_cli.training import textguided
 
-    chosen = stages.split(",") if stages else textguided.STAGES
-    textguided.train(
-        config, data, out, metric_weights, max_minutes, resume, str(pick_device(device)), console.say, stages=chosen, start=start
-    )
+    place, chosen = str(pick_device(device)), tuple(stages.split(",")) if stages else None
+    if method == "diffjscc":
+        if metric_weights is not None:
+            raise InputError("--metric-weights: diffjscc trains without perceptual losses and does not read it; drop it")
+        from gencomm_cli.training import diffjscc
+
+        diffjscc.train(config, data, out, max_minutes, resume, place, console.say, stages=chosen or diffjscc.STAGES, start=start)
+    else:
+        from gencomm_cli.training import textguided
+
+        textguided.train(
+            config, data, out, metric_weights, max_minutes, resume, place, console.say, stages=chosen or textguided.STAGES,
+            start=start,
+        )  # fmt: skip
     console.out(str(out))

@@ -16,11 +16,26 @@ if TYPE_CHECKING:
 
 METHODS = {
     "textguided": "gencomm_cli.methods.textguided:TextGuided",
+    "diffjscc": "gencomm_cli.methods.diffjscc:DiffJSCC",
     "separate": "gencomm_cli.methods.separate:Separate",
 }
 """Where each method's class lives; nothing is imported before it is asked for."""
 CLASSICAL = frozenset({"separate"})
 """Methods without networks: they run without torch."""
+
+_NETWORK = frozenset({"domain", "prompt", "captioner", "no_prompt", "steps", "samples"})
+READS = {
+    "textguided": _NETWORK | {"guidance_scale", "start_step", "spacing", "parameterization"},
+    "diffjscc": _NETWORK | {"gain", "caption_from", "guidance_lambda", "guidance_form", "colour_fix", "condition"},
+    "separate": frozenset({"codec", "modulation", "code_rate", "fec", "capacity"}),
+}
+"""The flags that each method reads, beside those that every method does."""
+
+
+def check_method(method: str) -> None:
+    """Raises InputError where there is no such method."""
+    if method not in METHODS:
+        raise InputError(f"--method: {method!r} is not a method of this version; there is: {', '.join(METHODS)}")
 
 
 def default_preset(method: str) -> str:

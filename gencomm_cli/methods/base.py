@@ -16,6 +16,7 @@ Image = NDArray[np.uint8]
 Fading = Literal["awgn", "rayleigh", "block", "unknown"]
 Spacing = Literal["uniform", "quadratic"]
 Parameterization = Literal["u", "paper"]
+GuidanceForm = Literal["paper", "authors"]
 
 
 def no_symbols() -> Symbols:
@@ -49,11 +50,13 @@ class Request:
     Attributes:
         symbols: complex symbols for the image and its side information.
         snr_db, fading: what it is told of the channel; None and ``unknown`` for nothing.
+        gain: h of a slowly fading channel, if it is told that too.
     """
 
     symbols: int
     snr_db: float | None = None
     fading: Fading = "unknown"
+    gain: complex | None = None
     classical: ClassicalOptions = field(default_factory=ClassicalOptions)
 
 
@@ -97,12 +100,16 @@ class Received:
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """How to refine; None takes the preset's setting.
+    """How to refine; None takes the preset's setting. ``READS`` in :mod:`gencomm_cli.methods` says which method reads what.
 
     Attributes:
         steps: N, steps of the sampler. guidance_scale: ω; 1 is the conditional prediction alone.
         start_step: N_s, 1 … 1000. spacing: of the steps. parameterization: what the control module was trained to predict.
-        coarse: only D(z_c), no diffusion. samples: how many refined images from different starting noise.
+        guidance_lambda: λ, 0 … C·H·W of the latent: the coarse image's weight in each step. guidance_form: how it is weighed in.
+        colour_fix: the refined picture's detail over the coarse picture's colours.
+        condition: the conditions that the networks get, of ``spatial``, ``csi`` and ``text``.
+        captioner: of the coarse image, as :func:`gencomm_cli.prompts.captioners.caption` names them.
+        coarse: the image before diffusion, no more. samples: how many refined images from different starting noise.
     """
 
     steps: int | None = None
@@ -110,6 +117,11 @@ class DecodeOptions:
     start_step: int | None = None
     spacing: Spacing | None = None
     parameterization: Parameterization | None = None
+    guidance_lambda: float | None = None
+    guidance_form: GuidanceForm | None = None
+    colour_fix: bool | None = None
+    condition: tuple[str, ...] | None = None
+    captioner: str | None = None
     coarse: bool = False
     samples: int = 1
 
@@ -118,12 +130,14 @@ class DecodeOptions:
 class Decoded:
     """The coarse image uint8 [H, W, 3] and the refined ones (none with ``coarse``), from the same received symbols.
 
-    ``outage``: the image was lost, and a grey one stands for it.
+    ``outage``: the image was lost, and a grey one stands for it. ``caption``: what the receiver says of the coarse image, where it
+    does.
     """
 
     coarse: Image
     refined: tuple[Image, ...] = ()
     outage: bool = False
+    caption: str | None = None
 
 
 class Method(Protocol):

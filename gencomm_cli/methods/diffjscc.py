@@ -27,11 +27,11 @@ from gencomm_cli.diffusion.components import Networks, load_networks
 from gencomm_cli.diffusion.control import controlled
 from gencomm_cli.diffusion.csi import CsiEmbedding
 from gencomm_cli.diffusion.schedule import scaled_linear
-from gencomm_cli.diffusion.spaced import Guidance, GuidanceForm, sample, spaced_steps
+from gencomm_cli.diffusion.spaced import Guidance, sample, spaced_steps
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.jscc.deepjscc import DeepJSCC
 from gencomm_cli.jscc.image_code import equalise, image_code
-from gencomm_cli.methods.base import Decoded, DecodeOptions, Image, Received, Request, Transmission
+from gencomm_cli.methods.base import Decoded, DecodeOptions, GuidanceForm, Image, Received, Request, Transmission
 from gencomm_cli.methods.tensors import SNR_RANGE, to_image, to_tensor, told_snr
 from gencomm_cli.presets import Preset
 from gencomm_cli.prompts.captioners import caption
@@ -39,24 +39,6 @@ from gencomm_cli.seeds import torch_normal
 
 Condition = Literal["spatial", "csi", "text"]
 CONDITIONS: tuple[Condition, ...] = ("spatial", "csi", "text")
-
-
-@dataclass(frozen=True)
-class DiffJSCCRequest(Request):
-    """A request that may bring h of a slowly fading channel."""
-
-    gain: complex | None = None
-
-
-@dataclass(frozen=True)
-class DiffJSCCOptions(DecodeOptions):
-    """Decoding options with those of :class:`Refinement`; None takes the preset's setting."""
-
-    guidance_lambda: float | None = None
-    guidance_form: GuidanceForm | None = None
-    colour_fix: bool | None = None
-    condition: tuple[str, ...] | None = None
-    captioner: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,13 +64,10 @@ class Refinement:
         """What the options say, else the preset's settings, else the paper's.
 
         Raises:
-            InputError: a value that cannot be, or an option of another method.
+            InputError: a value that cannot be.
         """
-        for flag in ("guidance_scale", "start_step", "spacing", "parameterization"):
-            if getattr(options, flag) is not None:
-                raise InputError(f"--{flag.replace('_', '-')}: diffjscc samples from pure noise and has none; leave it out")
         names = [field.name for field in fields(cls)]
-        given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
+        given = {name: value for name in names if (value := getattr(options, name)) is not None}
         settled = cls(**{name: settings[name] for name in names if name in settings} | given)
         if not 1 <= settled.steps <= 1000:
             raise InputError(f"--steps {settled.steps}: out of range; 1 to 1000")
@@ -144,14 +123,13 @@ class DiffJSCC:
         """y = E_c(x, h, γ) (eqs. 2, 5): as many complex symbols as are asked for, with E|y|² = 1.
 
         Args:
-            image: uint8 [H, W, 3]. request: a :class:`DiffJSCCRequest` may bring h.
+            image: uint8 [H, W, 3]. request: without h, the encoder takes it to be 1.
 
         Raises:
             RateError: another number of symbols than the code of this image can have.
         """
         snr_db = math.nan if request.snr_db is None else min(max(request.snr_db, SNR_RANGE[0]), SNR_RANGE[1])
-        known = getattr(request, "gain", None)
-        gain = torch.tensor([1.0 if known is None else known], dtype=torch.complex64, device=self.device)
+        gain = torch.tensor([1.0 if request.gain is None else request.gain], dtype=torch.complex64, device=self.device)
         x = to_tensor(image, self.multiple, self.device)
         try:
             y = self.code.encode(x, request.symbols, torch.tensor([snr_db], device=self.device), gain)
@@ -166,11 +144,11 @@ class DiffJSCC:
         """Coarse image x̂ and refined images by Algorithm 1.
 
         Args:
-            received: all that is known. options: a :class:`DiffJSCCOptions` may say more. seed: of the sampler's noise.
+            received: all that is known. seed: of the sampler's noise.
             progress: called with (steps done, steps in all).
 
         Raises:
-            InputError: options out of range, or none of this method's.
+            InputError: options out of range.
         """
         refinement = Refinement.settle(options, self.preset.settings)
         y = torch.tensor(received.symbols, device=self.device)[None]
@@ -205,7 +183,8 @@ class DiffJSCC:
             refined = self.codec.decode(z_0)
             return to_image(colour_fix(refined, x_hat) if refinement.colour_fix else refined, received.image_size)
 
-        return Decoded(coarse, tuple(refine(index) for index in range(options.samples)))
+        captioned = "text" in refinement.condition and received.prompt is None
+        return Decoded(coarse, tuple(refine(index) for index in range(options.samples)), caption=words if captioned else None)
 
     def _channel(self, received: Received, trust: Tensor) -> tuple[Tensor, Tensor]:
         """γ in dB [1] and h [1]; fading symbol by symbol has no one h, and is told as the AWGN channel of its mean reliability."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gencomm_cli.bench.options import axes, decode_arguments, flags
 from gencomm_cli.bench.photographs import Photograph
 from gencomm_cli.bench.plan import Sweep, jobs, numbers, parts, pending, scheme, shard
 from gencomm_cli.bench.protocols import PROTOCOLS
-from gencomm_cli.bench.rows import Cell
+from gencomm_cli.bench.rows import Cell, Row
 from gencomm_cli.errors import InputError
 
 PHOTOS = [Photograph("a.png", "a house", "0" * 64), Photograph("b.png", "a dog", "1" * 64)]
@@ -153,3 +156,33 @@ def test_protocols_take_figures_points_unless_flags_say_otherwise() -> None:
     assert paper.points((7,), (0.5,)) == ((7, 0.5),)
     both = PROTOCOLS["001"].points(None, None)
     assert len(both) == len(set(both)) == 2 * 5 + 2 * 2  # two SNR sweeps, and at 1 and 10 dB the two CBRs that they lack
+
+
+def test_options_are_swept_where_they_are_read(make_diffjscc: Callable[..., Path]) -> None:
+    swept = axes(["guidance-lambda=0,10", "condition=spatial+csi,none"])
+    sweep = Sweep(
+        (f"diffjscc@{make_diffjscc()}", "textguided", "textguided:coarse"), ((5, 0.0033),), guidance=(1.0, 2.0), options=swept
+    )
+    found = [cell for cell in cells(sweep) if cell.image == "a.png"]
+    assert [cell.options for cell in found if cell.method == "diffjscc"] == [
+        f"guidance-lambda={value} condition={words}" for value in ("0", "10") for words in ("spatial+csi", "none")
+    ]
+    assert {cell.guidance for cell in found if cell.method == "diffjscc"} == {None}
+    assert [(cell.options, cell.guidance) for cell in found if cell.method == "textguided"] == [("", 1.0), ("", 2.0)]
+    assert len({cell.id for cell in found}) == len(found) == 7
+    assert decode_arguments(found[0].options) == {"guidance_lambda": 0.0, "condition": ("spatial", "csi")}
+    assert flags(found[1].options) == ["--guidance-lambda", "0", "--condition", "none"]
+    for cell in found:
+        assert Row.from_json(json.loads(json.dumps(Row(cell, "ok", size=(1, 1)).to_json()))).cell == cell
+    assert "options" not in found[-1].to_json()
+
+
+@pytest.mark.parametrize("text", ["guidance-lambda", "guidance-lambda=", "guidance-lambda=a", "colour-fix=maybe", "seed=1", "=1"])
+def test_options_that_are_none(text: str) -> None:
+    with pytest.raises(InputError, match="--option"):
+        axes([text])
+
+
+def test_an_option_that_no_method_reads_is_refused() -> None:
+    with pytest.raises(InputError, match="it is for diffjscc"):
+        jobs(Sweep(("textguided",), ((1, 0.0033),), options=axes(["guidance-lambda=1"])), PHOTOS)

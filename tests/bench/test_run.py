@@ -277,3 +277,23 @@ def test_save_images_and_protocol(here: Gencomm, photos: Path, tiny: str) -> Non
 def test_bad_usage_is_one_line(here: Gencomm, photos: Path, arguments: list[str], words: list[str]) -> None:
     failed(here("bench", "run", *arguments), 2, *words)
     assert not Path("out/rows.jsonl").exists() or not read_rows(Path("out"))
+
+
+def test_diffjscc_over_block_fading_with_its_options(here: Gencomm, photos: Path, make_diffjscc: Callable[..., Path]) -> None:
+    """The transmitter is told each repeat's own gain; the stored command makes the same image."""
+    method = f"diffjscc@{make_diffjscc('published')}"
+    done = here("bench", photos / "a.png", "--out", "out", "--methods", method, "--snr", 5, "--channels", "block",
+                "--repeats", 2, "--option", "guidance-lambda=0,50", "--option", "condition=spatial+csi",
+                "--option", "colour-fix=on", *METRICS)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = read_rows(Path("out"))
+    assert [row.cell.guidance_lambda for row in rows] == [0, 0, 50, 50]
+    assert len({images(Path("out"))[f"{row.cell.id}.png"] for row in rows}) == 4
+    os.chdir("out")
+    for row in rows[1::2]:
+        again = here(*shlex.split(row.command)[1:])
+        assert again.returncode == 0, again.stderr
+        assert Path(f"{row.cell.id}.png").read_bytes() == Path(row.output).read_bytes()
+    os.chdir("..")
+    assert here("bench", "report", "out").returncode == 0
+    assert "lambda" in Path("out/table.md").read_text().lower()

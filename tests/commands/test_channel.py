@@ -130,7 +130,7 @@ def test_light_commands_import_nothing_heavy(command: str, tx: Path) -> None:
         (["decode", "tx.npz"], ["have not been through a channel"]),
         (["encode", "tx.npz"], ["is not an image"]),
         (["train", "textguided", "--data", "nowhere", "--out", "x"], ["--data", "nowhere"]),
-        (["train", "diffjscc", "--data", ".", "--out", "x"], ["METHOD", "textguided"]),
+        (["train", "separate", "--data", ".", "--out", "x"], ["METHOD", "textguided"]),
     ],
 )
 def test_bad_usage_is_one_line_and_status_2(here: Gencomm, tx: Path, arguments: list[str], words: list[str]) -> None:

@@ -15,6 +15,8 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from gencomm_cli.diffusion.control import LatentControlNet, control_arguments
+from gencomm_cli.diffusion.csi import CsiEmbedding
+from gencomm_cli.jscc.deepjscc import DeepJSCC, DeepJSCCConfig
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.presets import FORMAT, VERSION, file_hash
 from gencomm_cli.training.prior import SPECIAL_TOKENS, train_tokenizer
@@ -27,6 +29,11 @@ UNET = {
     "in_channels": 4, "out_channels": 4, "block_out_channels": [8, 16], "layers_per_block": 1, "norm_num_groups": 4,
     "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"], "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
     "cross_attention_dim": 16, "attention_head_dim": 2,
+}  # fmt: skip
+CSI: dict[str, Any] = {"width": 8, "scale": 4.0}
+PUBLISHED: dict[str, Any] = {
+    "code_channels": 4, "downsamplings": 3, "width": 4, "encoder_width": 8, "decoder_width": 8, "encoder_blocks": 1,
+    "decoder_blocks": 1, "fading": True,
 }  # fmt: skip
 TEXT = {
     "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 12,
@@ -88,6 +95,34 @@ def make_preset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
             "format": FORMAT, "version": VERSION, "method": "textguided", "name": "tiny", "components": components,
             "settings": {"domain": domain, "cbr_range": [0.001, 0.1], **settings},
         }  # fmt: skip
+        (folder / "config.json").write_text(json.dumps(document))
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_diffjscc(make_preset: Callable[..., Path]) -> Callable[..., Path]:
+    """(latent, pixel or published: the kind of JSCC, **settings) → a preset folder of diffjscc."""
+
+    def make(kind: str = "latent", **settings: Any) -> Path:
+        folder = make_preset("latent" if kind == "published" else kind)
+        document = json.loads((folder / "config.json").read_text())
+        arguments = control_arguments(UNet2DConditionModel(**UNET)) | {"csi_width": CsiEmbedding(**CSI).size}
+        parts: dict[str, tuple[str, nn.Module, dict[str, Any]]] = {
+            "control": ("LatentControlNet", LatentControlNet(**arguments), arguments)
+        }
+        if kind == "published":
+            parts["jscc"] = ("DeepJSCC", DeepJSCC(DeepJSCCConfig(**PUBLISHED)), PUBLISHED)
+        for seed, (name, (class_name, module, config)) in enumerate(parts.items()):
+            randomise(module, 10 + seed)
+            save_file(module.state_dict(), folder / f"{name}.safetensors")
+            digest = file_hash(folder / f"{name}.safetensors")
+            document["components"][name] = {
+                "class": class_name, "file": f"{name}.safetensors", "sha256": digest, "config": config
+            }  # fmt: skip
+        document["method"] = "diffjscc"
+        document["settings"] |= {"csi": CSI, "steps": 3, "captioner": "none"} | settings
         (folder / "config.json").write_text(json.dumps(document))
         return folder
 

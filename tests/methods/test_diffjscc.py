@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,59 +11,29 @@ import numpy as np
 import pytest
 import torch
 from diffusers.models import UNet2DConditionModel
-from safetensors.torch import save_file
-from torch import nn
 
 from gencomm_cli import presets
 from gencomm_cli.diffusion.control import LatentControlNet, control_arguments
-from gencomm_cli.diffusion.csi import CsiEmbedding
 from gencomm_cli.errors import InputError, RateError
-from gencomm_cli.jscc.deepjscc import DeepJSCC, DeepJSCCConfig
 from gencomm_cli.methods.base import DecodeOptions, Received, Request
-from gencomm_cli.methods.diffjscc import CONDITIONS, DiffJSCC, DiffJSCCOptions, DiffJSCCRequest
-from tests.methods.conftest import UNET, randomise
+from gencomm_cli.methods.diffjscc import CONDITIONS, DiffJSCC
 
 CPU = torch.device("cpu")
-CSI = {"width": 8, "scale": 4.0}
-PUBLISHED: dict[str, Any] = {
-    "code_channels": 4, "downsamplings": 3, "width": 4, "encoder_width": 8, "decoder_width": 8, "encoder_blocks": 1,
-    "decoder_blocks": 1, "fading": True,
-}  # fmt: skip
 KINDS = ("latent", "pixel", "published")
 
 
-def make(make_preset: Callable[..., Path], kind: str, **settings: Any) -> DiffJSCC:
-    """A tiny DiffJSCC over the networks of a tiny textguided preset, its JSCC of the kind that is named."""
-    folder = make_preset("latent" if kind == "published" else kind)
-    document = json.loads((folder / "config.json").read_text())
-    unet = UNet2DConditionModel(**UNET)
-    arguments = control_arguments(unet) | {"csi_width": CsiEmbedding(**CSI).size}  # type: ignore[arg-type]
-    parts: dict[str, tuple[str, nn.Module, dict[str, Any]]] = {
-        "control": ("LatentControlNet", LatentControlNet(**arguments), arguments)
-    }
-    if kind == "published":
-        parts["jscc"] = ("DeepJSCC", DeepJSCC(DeepJSCCConfig(**PUBLISHED)), PUBLISHED)
-    for seed, (name, (class_name, module, config)) in enumerate(parts.items()):
-        randomise(module, 10 + seed)
-        save_file(module.state_dict(), folder / f"{name}.safetensors")
-        digest = presets.file_hash(folder / f"{name}.safetensors")
-        document["components"][name] = {
-            "class": class_name, "file": f"{name}.safetensors", "sha256": digest, "config": config
-        }  # fmt: skip
-    document["method"] = "diffjscc"
-    document["settings"] |= {"csi": CSI, "steps": 3, "captioner": "none"} | settings
-    (folder / "config.json").write_text(json.dumps(document))
-    return DiffJSCC.load(presets.load_config(folder), CPU)
-
-
 @pytest.fixture(scope="module")
-def methods(make_preset: Callable[..., Path]) -> dict[str, DiffJSCC]:
-    return {kind: make(make_preset, kind) for kind in KINDS}
+def methods(make_diffjscc: Callable[..., Path]) -> dict[str, DiffJSCC]:
+    return {kind: load(make_diffjscc(kind)) for kind in KINDS}
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def method(request: pytest.FixtureRequest, methods: dict[str, DiffJSCC]) -> DiffJSCC:
     return methods[request.param]
+
+
+def load(folder: Path) -> DiffJSCC:
+    return DiffJSCC.load(presets.load_config(folder), CPU)
 
 
 def photograph(height: int, width: int) -> np.ndarray:
@@ -101,7 +70,7 @@ def test_unit_power_nothing_beside_it_and_the_rate(methods: dict[str, DiffJSCC])
 
 
 def test_same_inputs_same_bytes_and_every_input_matters(method: DiffJSCC) -> None:
-    base, options = received(method, photograph(64, 64)), DiffJSCCOptions()
+    base, options = received(method, photograph(64, 64)), DecodeOptions()
 
     def refined(given: Received = base, options: DecodeOptions = options, seed: int = 0) -> bytes:
         return method.decode(given, options, seed=seed).refined[0].tobytes()
@@ -114,13 +83,13 @@ def test_same_inputs_same_bytes_and_every_input_matters(method: DiffJSCC) -> Non
         "seed": refined(seed=1),
         "prompt": refined(dataclasses.replace(base, prompt="two dogs")),
         "no prompt, no caption": refined(dataclasses.replace(base, prompt=None)),
-        "caption": refined(dataclasses.replace(base, prompt=None), DiffJSCCOptions(captioner="builtin")),
+        "caption": refined(dataclasses.replace(base, prompt=None), DecodeOptions(captioner="builtin")),
         "steps": refined(options=DecodeOptions(steps=2)),
-        "guidance": refined(options=DiffJSCCOptions(guidance_lambda=100.0)),
-        "form": refined(options=DiffJSCCOptions(guidance_lambda=100.0, guidance_form="authors")),
-        "colour fix": refined(options=DiffJSCCOptions(colour_fix=True)),
+        "guidance": refined(options=DecodeOptions(guidance_lambda=100.0)),
+        "form": refined(options=DecodeOptions(guidance_lambda=100.0, guidance_form="authors")),
+        "colour fix": refined(options=DecodeOptions(colour_fix=True)),
     } | {
-        f"without {condition}": refined(options=DiffJSCCOptions(condition=tuple(c for c in CONDITIONS if c != condition)))
+        f"without {condition}": refined(options=DecodeOptions(condition=tuple(c for c in CONDITIONS if c != condition)))
         for condition in CONDITIONS
     }  # fmt: skip
     assert [name for name, value in others.items() if value == first] == []
@@ -128,10 +97,10 @@ def test_same_inputs_same_bytes_and_every_input_matters(method: DiffJSCC) -> Non
     assert others["without text"] == others["no prompt, no caption"]
 
 
-def test_the_presets_settings_hold_where_no_option_is_given(make_preset: Callable[..., Path]) -> None:
-    method = make(make_preset, "latent", guidance_lambda=100.0, steps=2, condition=["spatial"])
+def test_the_presets_settings_hold_where_no_option_is_given(make_diffjscc: Callable[..., Path]) -> None:
+    method = load(make_diffjscc("latent", guidance_lambda=100.0, steps=2, condition=["spatial"]))
     base = received(method, photograph(32, 32))
-    told = DiffJSCCOptions(steps=2, guidance_lambda=100.0, condition=("spatial",))
+    told = DecodeOptions(steps=2, guidance_lambda=100.0, condition=("spatial",))
     by_setting, by_option = (method.decode(base, options, seed=0).refined[0] for options in (DecodeOptions(), told))
     assert np.array_equal(by_setting, by_option)
 
@@ -140,13 +109,13 @@ def test_most_guidance_gives_the_vaes_own_reconstruction_of_the_coarse_image(met
     """λ = C·H·W puts every ẑ_0 on f_v, and the last transition is ẑ_0 itself, whatever the noise before it."""
     base = received(method, photograph(64, 96))
     most = float(4 * 16 * 24)
-    decoded = method.decode(base, DiffJSCCOptions(steps=4, guidance_lambda=most), seed=0)
+    decoded = method.decode(base, DecodeOptions(steps=4, guidance_lambda=most), seed=0)
     coarse = torch.from_numpy(decoded.coarse).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
         expected = method.codec.decode(method.codec.encode(coarse))[0].permute(1, 2, 0).clamp(0, 1).numpy() * 255
     assert np.abs(decoded.refined[0] - expected).max() < 0.51  # the refined image is rounded to 8 bits
     with pytest.raises(InputError, match="0 to 1536"):
-        method.decode(base, DiffJSCCOptions(guidance_lambda=most + 1), seed=0)
+        method.decode(base, DecodeOptions(guidance_lambda=most + 1), seed=0)
 
 
 @pytest.mark.parametrize("gain", [0.0, 1e-20, 1e-6, 0.03j])
@@ -176,7 +145,7 @@ def test_the_transmitters_gain(methods: dict[str, DiffJSCC]) -> None:
     image = photograph(64, 64)
 
     def sent(method: DiffJSCC, snr_db: float | None, gain: complex | None) -> np.ndarray:
-        return method.encode(image, DiffJSCCRequest(method.symbol_budget(0.02, (64, 64)), snr_db, gain=gain)).symbols
+        return method.encode(image, Request(method.symbol_budget(0.02, (64, 64)), snr_db, gain=gain)).symbols
 
     adaptive, published = methods["latent"], methods["published"]
     np.testing.assert_allclose(sent(adaptive, 20.0, 0.1j), sent(adaptive, 0.0, 1.0), atol=1e-5)
@@ -209,11 +178,9 @@ def test_coarse_and_samples(methods: dict[str, DiffJSCC]) -> None:
     ("options", "line"),
     [
         (DecodeOptions(steps=0), "1 to 1000"),
-        (DecodeOptions(start_step=500), "--start-step"),
-        (DecodeOptions(guidance_scale=2.0), "--guidance-scale"),
-        (DiffJSCCOptions(guidance_lambda=-1.0), "--guidance-lambda -1"),
-        (DiffJSCCOptions(guidance_form="mine"), "paper or authors"),  # type: ignore[arg-type]
-        (DiffJSCCOptions(condition=("spatial", "smell")), "no smell"),
+        (DecodeOptions(guidance_lambda=-1.0), "--guidance-lambda -1"),
+        (DecodeOptions(guidance_form="mine"), "paper or authors"),  # type: ignore[arg-type]
+        (DecodeOptions(condition=("spatial", "smell")), "no smell"),
     ],
 )
 def test_options_that_cannot_be(methods: dict[str, DiffJSCC], options: DecodeOptions, line: str) -> None:
