@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,7 +13,8 @@ from gencomm_cli.commands import flags
 
 def train(
     method: Annotated[
-        Literal["textguided", "diffjscc"], typer.Argument(metavar="METHOD", help="Method to train: textguided or diffjscc.")
+        Literal["textguided", "diffjscc", "lrisc"],
+        typer.Argument(metavar="METHOD", help="Method to train: textguided, diffjscc or lrisc."),
     ],
     data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of training images, with captions.tsv.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for checkpoints, logs and the finished preset.")],
@@ -28,7 +30,7 @@ def train(
         typer.Option(
             metavar="A,B",
             help="textguided: of vae, prior, jscc, decoder, control, refine (default: all); "
-            "diffjscc: of jscc, control (default: both), adversarial.",
+            "diffjscc: of jscc, control (default: both), adversarial; lrisc: of transform, fixed, adaptive, joint (default: all).",
         ),
     ] = None,
     start: Annotated[
@@ -36,7 +38,7 @@ def train(
         typer.Option(
             metavar="PRESET",
             help="Start from this preset's weights (a name or a folder); default: textguided from random ones, "
-            "diffjscc from the recipe's.",
+            "diffjscc from the recipe's, lrisc from the linear optimum.",
         ),
     ] = None,
     metric_weights: flags.MetricWeights = None,
@@ -68,10 +70,8 @@ def train(
 
         diffjscc.train(config, data, out, max_minutes, resume, place, console.say, stages=chosen or diffjscc.STAGES, start=start)
     else:
-        from gencomm_cli.training import textguided
-
-        textguided.train(
-            config, data, out, metric_weights, max_minutes, resume, place, console.say, stages=chosen or textguided.STAGES,
-            start=start,
-        )  # fmt: skip
+        recipe = import_module(f"gencomm_cli.training.{method}")
+        recipe.train(
+            config, data, out, metric_weights, max_minutes, resume, place, console.say, stages=chosen or recipe.STAGES, start=start
+        )
     console.out(str(out))

@@ -12,12 +12,15 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from gencomm_cli.diffusion.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.diffusion.control import LatentControlNet
 from gencomm_cli.diffusion.text import TextEncoder
 from gencomm_cli.diffusion.vae import LatentCodec
 from gencomm_cli.errors import InputError, ModelMismatch
 from gencomm_cli.jscc.deepjscc import DeepJSCC, DeepJSCCConfig
+from gencomm_cli.jscc.ntscc import LatentJSCC, NTSCCConfig
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
+from gencomm_cli.jscc.transform import NonlinearTransform, TransformConfig
 from gencomm_cli.presets import Component, Preset, verify
 
 
@@ -27,6 +30,18 @@ def _jscc(**config: Any) -> RateAdaptiveJSCC:
 
 def _deepjscc(**config: Any) -> DeepJSCC:
     return DeepJSCC(DeepJSCCConfig(**config))
+
+
+def _transform(**config: Any) -> NonlinearTransform:
+    return NonlinearTransform(TransformConfig.from_json(config))
+
+
+def _latent_jscc(**config: Any) -> LatentJSCC:
+    return LatentJSCC(NTSCCConfig.from_json(config))
+
+
+def _conditional_unet(**config: Any) -> ConditionalUNet:
+    return ConditionalUNet(UNetConfig.from_json(config))
 
 
 def _text_model(**config: Any) -> CLIPTextModel:
@@ -40,6 +55,9 @@ BUILDERS = {
     "CLIPTextModel": _text_model,
     "RateAdaptiveJSCC": _jscc,
     "DeepJSCC": _deepjscc,
+    "NonlinearTransform": _transform,
+    "LatentJSCC": _latent_jscc,
+    "ConditionalUNet": _conditional_unet,
 }
 
 PRETRAINED: dict[str, Any] = {
