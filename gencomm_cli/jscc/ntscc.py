@@ -28,12 +28,11 @@ class NTSCCConfig:
     """Constructor arguments of :class:`LatentJSCC`; the defaults are the published sizes of NTSCC+ with the paper's SNR module.
 
     Attributes:
-        channels: of z. rates: V in complex symbols. depth: N_e = N_d. window: side of the attention's windows, in embeddings.
-        snr_width: of the SNR-adaptive modules.
+        channels: of z, at least two for each symbol of the highest rate. depth: N_e = N_d. window: side of the attention's windows,
+            in embeddings. snr_width: of the SNR-adaptive modules.
     """
 
     channels: int = 256
-    rates: tuple[int, ...] = RATES
     depth: int = 4
     heads: int = 8
     window: int = 4
@@ -109,7 +108,7 @@ class WindowBlock(nn.Module):
 class LatentJSCC(nn.Module):
     """f_e and f_d: a latent [B, C, rows, columns] to symbols [B, T, V] and back, T = rows · columns.
 
-    ``levels`` int64 [B, rows, columns]: the level of each embedding, ``len(rates)`` where nothing is sent.
+    ``levels`` int64 [B, rows, columns]: the level of each embedding, ``len(RATES)`` where nothing is sent.
     """
 
     rates: Tensor
@@ -118,10 +117,10 @@ class LatentJSCC(nn.Module):
     def __init__(self, config: NTSCCConfig) -> None:
         super().__init__()
         self.config = config
-        channels, most = config.channels, max(config.rates)
-        rates = torch.tensor([*config.rates, 0])
+        channels, most = config.channels, max(RATES)
+        rates = torch.tensor([*RATES, 0])
         reals, first = torch.arange(2 * most), 2 * rates.cumsum(0) - 2 * rates
-        total = 2 * sum(config.rates)
+        total = 2 * sum(RATES)
         self.register_buffer("rates", rates, persistent=False)
         sent = reals < 2 * rates[:, None]
         self.register_buffer("columns", torch.where(sent, first[:, None] + reals, total), persistent=False)
@@ -157,13 +156,13 @@ class LatentJSCC(nn.Module):
         for layer in (self.scale_in, self.scale_out, self.fc_encode):
             nn.init.zeros_(layer.bias)
         identity = torch.eye(self.config.channels)
-        columns = torch.cat([identity[:, : 2 * rate] for rate in self.config.rates], 1)
+        columns = torch.cat([identity[:, : 2 * rate] for rate in RATES], 1)
         self.fc_encode.weight.copy_(2 * columns.T)  # the gates start at ½
         self.fc_decode.weight.copy_(2 * columns)
 
     def mask(self, levels: Tensor) -> Tensor:
         """Which symbols are sent: bool [B, T, V]."""
-        return torch.arange(max(self.config.rates), device=levels.device) < self.rates[levels.flatten(1)][..., None]
+        return torch.arange(max(RATES), device=levels.device) < self.rates[levels.flatten(1)][..., None]
 
     def encode(self, z: Tensor, levels: Tensor, snr_db: Tensor) -> Tensor:
         """s = f_e(z, levels) (eq. 4): complex [B, T, V], zero where nothing is sent; its power is not yet normalised.

@@ -6,6 +6,8 @@ sent, because it lies outside the picture. One level may serve a group of g × g
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,18 +19,23 @@ Floats = NDArray[np.float64]
 Levels = NDArray[np.int64]
 
 
-def quantise(wanted: Floats, rates: tuple[int, ...] = RATES) -> Levels:
+def quantise(wanted: Floats) -> Levels:
     """Q: the level of the nearest rate (the lower of two), elementwise."""
-    middles = (np.array(rates[1:]) + np.array(rates[:-1])) / 2
+    middles = (np.array(RATES[1:]) + np.array(RATES[:-1])) / 2
     return np.searchsorted(middles, wanted).astype(np.int64)
 
 
-def group_means(information: Floats, group: int) -> Floats:
-    """Mean of [rows, columns] over groups of ``group``²; those at the far edges may be smaller."""
-    rows, columns = information.shape
-    padded = np.pad(information, ((0, -rows % group), (0, -columns % group)), constant_values=np.nan)
-    means: Floats = np.nanmean(padded.reshape(-(-rows // group), group, -(-columns // group), group), axis=(1, 3))
-    return means
+def group_sums(values: Floats, group: int) -> Floats:
+    """Sums of [rows, columns] over groups of ``group``²; those at the far edges may be smaller."""
+    rows, columns = values.shape
+    padded = np.pad(values, ((0, -rows % group), (0, -columns % group)))
+    sums: Floats = padded.reshape(-(-rows // group), group, -(-columns // group), group).sum((1, 3))
+    return sums
+
+
+def group_means(values: Floats, group: int) -> Floats:
+    """Means over groups, likewise."""
+    return group_sums(values, group) / group_sums(np.ones_like(values), group)
 
 
 def spread(levels: Levels, group: int, shape: tuple[int, int]) -> Levels:
@@ -36,7 +43,7 @@ def spread(levels: Levels, group: int, shape: tuple[int, int]) -> Levels:
     return levels.repeat(group, 0).repeat(group, 1)[: shape[0], : shape[1]]
 
 
-def uniform(symbols: int, shape: tuple[int, int], rates: tuple[int, ...] = RATES) -> Levels:
+def uniform(symbols: int, shape: tuple[int, int]) -> Levels:
     """The uniform allocation of at most ``symbols``: every embedding [rows, columns] at one of two neighbouring rates, the higher
     ones evenly spread, as many as fit. Both ends compute it from the number of symbols.
 
@@ -44,29 +51,29 @@ def uniform(symbols: int, shape: tuple[int, int], rates: tuple[int, ...] = RATES
         ValueError: there are fewer symbols than the lowest rate takes.
     """
     count = shape[0] * shape[1]
-    if symbols < count * rates[0]:
-        raise ValueError(f"{symbols} symbols for {count} embeddings that take at least {rates[0]} each")
-    low = max(level for level, rate in enumerate(rates) if rate * count <= symbols)
-    if low == len(rates) - 1:
+    if symbols < count * RATES[0]:
+        raise ValueError(f"{symbols} symbols for {count} embeddings that take at least {RATES[0]} each")
+    low = max(level for level, rate in enumerate(RATES) if rate * count <= symbols)
+    if low == len(RATES) - 1:
         return np.full(shape, low, np.int64)
-    upper = min(count, (symbols - rates[low] * count) // (rates[low + 1] - rates[low]))
+    upper = min(count, (symbols - RATES[low] * count) // (RATES[low + 1] - RATES[low]))
     places = np.arange(count + 1, dtype=np.int64) * upper // count
     return (low + np.diff(places)).reshape(shape)
 
 
-def symbols_of(levels: Levels, rates: tuple[int, ...] = RATES) -> int:
-    """K_z: symbols that embeddings of such levels take, −1 and the like apart."""
-    return int(np.array([*rates, 0])[levels].sum())
+def symbols_of(levels: Levels) -> int:
+    """K_z: symbols that embeddings of such levels take."""
+    return int(np.array([*RATES, 0])[levels].sum())
 
 
-def solve_beta(information: Floats, symbols: float, rates: tuple[int, ...] = RATES) -> float:
-    """The largest β (to 40 bisections) at which Σ Q(β · information) is at most ``symbols``.
+def solve_beta(information: Floats, symbols: float, cost: Callable[[Levels], float] = symbols_of) -> float:
+    """The largest β (to 40 bisections) at which the levels Q(β · information) cost at most ``symbols``; 0 where none do.
 
-    ``information`` [...]: −log2 p of each group. β is 0 where the lowest rates are too many already.
+    Args:
+        information: −log2 p of each group. cost: of the groups' levels; their symbols if not given.
     """
-    low, high = 0.0, 2 * rates[-1] / max(float(information.min()), 1e-6)
+    low, high = 0.0, 2 * RATES[-1] / max(float(information.min()), 1e-6)
     for _ in range(40):
         middle = (low + high) / 2
-        fits = symbols_of(quantise(middle * information, rates), rates) <= symbols
-        low, high = (middle, high) if fits else (low, middle)
+        low, high = (middle, high) if cost(quantise(middle * information)) <= symbols else (low, middle)
     return low

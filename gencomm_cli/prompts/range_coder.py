@@ -80,7 +80,12 @@ def encode(text: str) -> Bits:
 
     encoder = constriction.stream.queue.RangeEncoder()
     for symbol, frequencies in steps(normalise(text)):
-        encoder.encode(symbol, _categorical(frequencies))
+        encoder.encode(symbol, categorical(frequencies))
+    return seal(encoder)
+
+
+def seal(encoder: Any) -> Bits:
+    """The shortest string of bits, uint8 [n], that names what a ``RangeEncoder`` of constriction was given."""
     emitted, (low, width) = encoder.pos()
     size = 32 * (emitted + 2)  # the interval is [lower, lower + width) in units of 2**-size, width below 2**64
     words = encoder.get_compressed()
@@ -94,23 +99,19 @@ def encode(text: str) -> Bits:
 
 def decode(payload: Bits) -> str | None:
     """The text whose ``encode`` is ``payload`` (uint8 [payload_bits]); None if there is none, and never an exception."""
-    import constriction
-
     model = text_model.load()
-    packed = np.packbits(payload).tobytes()
-    words = np.frombuffer(packed + bytes(-len(packed) % 4), ">u4").astype(np.uint32)
-    decoder = constriction.stream.queue.RangeDecoder(words)
+    decoder = unseal(payload)
     predictor = TokenPredictor(model)
     text = b""
     try:
         while len(text) <= MAX_BYTES + 1:  # one more for the space in front
-            token = int(decoder.decode(_categorical(predictor.frequencies)))
+            token = int(decoder.decode(categorical(predictor.frequencies)))
             if token == END:
                 break
             if token == ESCAPE:
                 history = [END_OF_BYTES] * 4
                 while len(text) <= MAX_BYTES + 1:
-                    byte = int(decoder.decode(_categorical(model.predict_byte(history))))
+                    byte = int(decoder.decode(categorical(model.predict_byte(history))))
                     if byte == END_OF_BYTES:
                         break
                     text += bytes([byte])
@@ -124,7 +125,17 @@ def decode(payload: Bits) -> str | None:
         return None
 
 
-def _categorical(frequencies: Frequencies) -> Any:
+def unseal(payload: Bits) -> Any:
+    """A ``RangeDecoder`` of constriction for what :func:`seal` gave, uint8 [n]; it reads zeros past the end."""
+    import constriction
+
+    packed = np.packbits(payload).tobytes()
+    words = np.frombuffer(packed + bytes(-len(packed) % 4), ">u4").astype(np.uint32)
+    return constriction.stream.queue.RangeDecoder(words)
+
+
+def categorical(frequencies: Frequencies) -> Any:
+    """constriction's model of positive integer frequencies below 2**53, the same on every machine."""
     import constriction
 
     return constriction.stream.model.Categorical(frequencies.astype(np.float64), perfect=False)
