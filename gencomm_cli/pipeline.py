@@ -18,7 +18,7 @@ from gencomm_cli import presets, rates
 from gencomm_cli.channels.fading import Kind, draw_gain, draw_noise, transmit
 from gencomm_cli.channels.snr import SnrType, noise_power
 from gencomm_cli.errors import ImageLost, InputError, ModelMismatch, PromptLost
-from gencomm_cli.methods.base import ClassicalOptions, DecodeOptions, Fading, Method, Received, Request
+from gencomm_cli.methods.base import ClassicalOptions, DecodeOptions, Fading, Method, RateAllocation, Received, Request
 from gencomm_cli.seeds import generator
 from gencomm_cli.symbols import SNR_RANGE, ChannelRecord, ClassicalFormat, Csi, Header, Provenance, SymbolFile, Symbols
 
@@ -44,7 +44,7 @@ class EncodeOptions:
         snr_db, fading: what the transmitter knows of the channel; None and ``"unknown"`` for nothing.
         gain: h of the block-fading channel that comes, if the transmitter is told it.
         prompt: text to send beside the image; None asks the captioner (``none``, ``builtin``, ``hf:…``, ``openai:…``).
-        classical: how ``separate`` is to send.
+        classical: how ``separate`` is to send. beta, allocation: how ``lrisc`` is to share out symbols, as in :class:`Request`.
     """
 
     cbr: float | None = None
@@ -57,6 +57,8 @@ class EncodeOptions:
     captioner: str = "none"
     device: str = "auto"
     classical: ClassicalOptions = field(default_factory=ClassicalOptions)
+    beta: float | None = None
+    allocation: RateAllocation = "adaptive"
 
 
 @dataclass(frozen=True)
@@ -149,9 +151,16 @@ def encode(image: Pixels, codec: Codec, options: EncodeOptions, say: Say) -> tup
         say(f"prompt: left out, as its {prompt_symbols.size} symbols cost more than the image's {count}; --prompt sends one anyway")
         prompt, prompt_symbols, prompt_format = "", np.empty(0, np.complex64), None
         target, count = budget()
-    sent = codec.method.encode(image, Request(count, options.snr_db, options.fading, options.gain, options.classical))
-    cbr = rates.account(requested, image_size, image=sent.symbols.size, prompt=prompt_symbols.size, side=sent.side_symbols.size)
-    if codec.method.exact_rate and (line := rates.check_met(cbr, target, image_size, strict=options.strict)):
+    sent = codec.method.encode(
+        image,
+        Request(
+            count, options.snr_db, options.fading, options.gain, options.classical, beta=options.beta, allocation=options.allocation
+        ),
+    )
+    sizes = {"image": sent.symbols.size, "prompt": prompt_symbols.size, "side": sent.side_symbols.size}
+    cbr = rates.account(requested if options.beta is None else None, image_size, **sizes)
+    bound = options.beta is None and codec.method.exact_rate
+    if bound and (line := rates.check_met(cbr, target, image_size, strict=options.strict)):
         say(line)
     header = Header(
         stage="tx",
@@ -162,9 +171,12 @@ def encode(image: Pixels, codec: Codec, options: EncodeOptions, say: Say) -> tup
         cbr=cbr,
         prompt=prompt_format,
         tx_snr_db=options.snr_db,
-        control_bits=rates.CONTROL_BITS + (0 if sent.classical is None else rates.CLASSICAL_BITS),
+        control_bits=rates.CONTROL_BITS
+        + (0 if sent.classical is None else rates.CLASSICAL_BITS)
+        + (0 if sent.side is None else rates.SIDE_BITS),
         provenance=Provenance(_versions(sent.classical), container_bytes=sent.container_bytes),
         classical=sent.classical,
+        side=sent.side,
         tx_gain=options.gain,
     )
     return SymbolFile(header, sent.symbols, prompt_symbols, sent.side_symbols, ideal_bits=sent.ideal_bits), prompt
@@ -266,9 +278,11 @@ def decode(
     assert header.channel is not None
     received = Received(
         file.symbols, file.csi_gain, header.n0, header.image_size, prompt, file.side_symbols, file.side_csi_gain, header.classical,
-        file.ideal_bits, header.channel.kind,
+        file.ideal_bits, header.channel.kind, header.side,
     )  # fmt: skip
     decoded = codec.method.decode(received, options, seed=seed, progress=progress)
+    if decoded.side_ok is False:
+        say("side information: lost on the channel (its CRC fails); every block is decoded from its first symbol alone")
     if decoded.outage:
         if strict:
             raise ImageLost("image: lost on the channel; without --strict a grey one stands for it")

@@ -28,6 +28,13 @@ _CLASSICAL_FIELDS = {
 }
 """Likewise, of what ``separate``'s receiver needs besides."""
 
+_SIDE_FIELDS = {
+    "side bits": 25,
+    "side code, modulation, repetition": 8,
+}
+"""Likewise, of side symbols that carry bits."""
+
+SIDE_BITS = sum(_SIDE_FIELDS.values())
 CLASSICAL_BITS = sum(_CLASSICAL_FIELDS.values())
 CONTROL_BITS = sum(_CONTROL_FIELDS.values())
 

@@ -30,6 +30,7 @@ from gencomm_cli.rates import CBR, ImageSize, samples
 
 if TYPE_CHECKING:
     from gencomm_cli.prompts.link import PromptFormat
+    from gencomm_cli.prompts.protected import SideFormat
 
 FORMAT = "gencomm-symbols"
 VERSION = 1
@@ -108,6 +109,7 @@ class Header:
         n0: noise power per complex symbol; rx only, as is ``channel``.
         control_bits: size of the fields that the receiver is taken to know for nothing.
         classical: how the image's bits were coded, by ``separate`` alone; else None, and not in ``meta``.
+        side: how the bits in the side symbols were coded; None, and not in ``meta``, where there are none.
         tx_gain: h of the block-fading channel that comes, as the transmitter was told it; tx only, and not in ``meta`` if None.
     """
 
@@ -125,6 +127,7 @@ class Header:
     n0: float | None = None
     provenance: Provenance = Provenance()
     classical: ClassicalFormat | None = None
+    side: SideFormat | None = None
     tx_gain: complex | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -133,6 +136,8 @@ class Header:
         meta["tx_snr_db"] = _finite(self.tx_snr_db)
         if self.classical is None:
             del meta["classical"]
+        if self.side is None:
+            del meta["side"]
         del meta["tx_gain"]
         if self.tx_gain is not None:
             meta["tx_gain"] = [self.tx_gain.real, self.tx_gain.imag]
@@ -172,6 +177,7 @@ class Header:
             n0=fields.take("n0", lambda value: _number(value, 0.0, 1e12)) if received else None,
             provenance=fields.take("provenance", _provenance),
             classical=fields.take("classical", _classical) if "classical" in fields.left else None,
+            side=fields.take("side", _side) if "side" in fields.left else None,
             tx_gain=None if received or "tx_gain" not in fields.left else fields.take("tx_gain", _gain),
         )
         fields.end()
@@ -354,6 +360,8 @@ def _check(file: SymbolFile) -> None:
         raise InputError("symbols is empty; an image takes at least one symbol")
     if (header.prompt is None) != (file.prompt_symbols.size == 0):
         raise InputError("meta.prompt and prompt_symbols do not agree on whether there is a prompt")
+    if (header.side is None) != (file.side_symbols.size == 0):
+        raise InputError("meta.side and side_symbols do not agree on whether there is side information")
     form, ideal_bits = header.classical, file.ideal_bits
     if (ideal_bits is None) == (form is not None and form.fec == "capacity"):
         raise InputError(f"ideal_bits is {'missing' if ideal_bits is None else 'there'}, against meta.classical")
@@ -493,6 +501,21 @@ def _prompt(value: object) -> PromptFormat | None:
     )
     fields.end()
     return prompt
+
+
+def _side(value: object) -> SideFormat:
+    from gencomm_cli.prompts.protected import SideFormat
+
+    fields = _Fields(value, "meta.side")
+    side = SideFormat(
+        payload_bits=fields.take("payload_bits", lambda number: _integer(number, 0, 2**24)),
+        code=fields.take("code", _name),
+        modulation=fields.take("modulation", lambda name: _one_of(name, ("bpsk", "qpsk"))),
+        repetition=fields.take("repetition", lambda number: _one_of(number, (1, 2, 4))),
+        crc_bits=fields.take("crc_bits", lambda number: _integer(number, 0, 64)),
+    )
+    fields.end()
+    return side
 
 
 def _classical(value: object) -> ClassicalFormat:

@@ -31,6 +31,8 @@ def encode(
     prompt: flags.Prompt = None,
     captioner: flags.Captioner = None,
     caption_from: flags.CaptionFrom = None,
+    beta: flags.Beta = None,
+    allocation: flags.Allocation = None,
     codec: flags.Codec = None,
     modulation: flags.Modulation = None,
     code_rate: flags.CodeRate = None,
@@ -53,7 +55,8 @@ def encode(
     from gencomm_cli.methods import default_preset
 
     flags.check_read(
-        method, prompt=prompt, captioner=captioner, caption_from=caption_from, gain=gain, domain=domain, codec=codec,
+        method, prompt=prompt, captioner=captioner, caption_from=caption_from, gain=gain, domain=domain, beta=beta,
+        allocation=allocation, codec=codec,
         modulation=modulation, code_rate=code_rate, fec=fec, capacity=capacity,
     )  # fmt: skip
     classical = flags.classical_options(codec, modulation, code_rate, fec, capacity)
@@ -72,6 +75,8 @@ def encode(
         captioner=sender,
         device=device,
         classical=classical,
+        beta=beta,
+        allocation=allocation,
     )
     pixels = read_image(flags.source(image))
     loaded = pipeline.load_codec(method, preset or default_preset(method), device, domain=domain)
@@ -81,7 +86,8 @@ def encode(
         meta = file.header.to_json()
         console.print_json({"output": target, "meta": meta}, stdout_is_taken=target == "-")
         return
+    with_side = f" + {file.side_symbols.size} for the rates" if file.side_symbols.size else ""
     with_prompt = f" + {file.prompt_symbols.size} for the prompt {sent_prompt!r}" if sent_prompt else ""
-    console.say(f"{file.symbols.size} symbols, CBR {file.header.cbr.image:.5f}{with_prompt}")
+    console.say(f"{file.symbols.size} symbols, CBR {file.header.cbr.image:.5f}{with_side}{with_prompt}")
     if target != "-":
         console.out(target)

@@ -33,7 +33,7 @@ Domain = Annotated[
 ]
 Method = Annotated[
     str,
-    typer.Option(metavar="METHOD", help="textguided, diffjscc, or separate (image codec and channel code: the baseline)."),
+    typer.Option(metavar="METHOD", help="textguided, diffjscc, lrisc, or separate (image codec and channel code: the baseline)."),
 ]
 Codec = Annotated[
     str | None, typer.Option(metavar="NAME", help="separate: avif (default), jpeg2000, webp, hevc, bpg or vtm (`gencomm doctor`).")
@@ -55,8 +55,16 @@ Cbr = Annotated[
     typer.Option(
         metavar="RATIO",
         help="Channel uses for the image over 3*H*W. textguided, diffjscc: 0.0013 to 0.0208, default 0.0033 and 1/384; "
-        "separate: default 1/96.",
+        "lrisc: 0.0033 to 0.0417, default 1/96; separate: default 1/96.",
     ),
+]
+Beta = Annotated[
+    float | None,
+    typer.Option(metavar="B", min=0.0, help="lrisc: symbols for each bit of information, in place of --cbr; 0.2 in the paper."),
+]
+Allocation = Annotated[
+    Literal["adaptive", "uniform"] | None,
+    typer.Option(help="lrisc: more symbols where there is more information (default), or the same everywhere."),
 ]
 CbrTotal = Annotated[float | None, typer.Option(metavar="RATIO", help="Like --cbr, but the prompt counts too.")]
 CbrStrict = Annotated[bool, typer.Option("--cbr-strict", help="Fail (status 5) instead of taking the nearest rate.")]
@@ -167,6 +175,8 @@ def encode_options(
     captioner: str,
     device: str,
     classical: ClassicalOptions | None = None,
+    beta: float | None = None,
+    allocation: Literal["adaptive", "uniform"] | None = None,
 ) -> EncodeOptions:
     """The transmitter's options, checked before anything heavy is imported."""
     from gencomm_cli.methods.base import ClassicalOptions
@@ -177,6 +187,8 @@ def encode_options(
             raise InputError(f"{flag}: {value:g} is not a ratio above 0; 0.0033 is usual")
     if cbr is not None and cbr_total is not None:
         raise InputError("--cbr-total: excludes --cbr; give one of them")
+    if beta is not None and (cbr is not None or cbr_total is not None or allocation == "uniform"):
+        raise InputError("--beta: sets the rate itself, which --cbr, --cbr-total and --allocation uniform exclude; drop one")
     if captioner not in ("none", "builtin") and not captioner.removeprefix("hf:").removeprefix("openai:") != captioner:
         raise InputError(f"--captioner: {captioner!r} is not none, builtin, hf:FOLDER_OR_ID or openai:MODEL")
     if prompt is not None:
@@ -192,6 +204,8 @@ def encode_options(
         captioner=captioner,
         device=device,
         classical=classical or ClassicalOptions(),
+        beta=beta,
+        allocation=allocation or "adaptive",
     )
 
 

@@ -36,6 +36,8 @@ def roundtrip(
     prompt: flags.Prompt = None,
     captioner: flags.Captioner = None,
     caption_from: flags.CaptionFrom = None,
+    beta: flags.Beta = None,
+    allocation: flags.Allocation = None,
     codec: flags.Codec = None,
     modulation: flags.Modulation = None,
     code_rate: flags.CodeRate = None,
@@ -78,7 +80,8 @@ def roundtrip(
     from gencomm_cli.outputs import check_writable
 
     flags.check_read(
-        method, prompt=prompt, captioner=captioner, caption_from=caption_from, domain=domain, codec=codec, modulation=modulation,
+        method, prompt=prompt, captioner=captioner, caption_from=caption_from, domain=domain, beta=beta, allocation=allocation,
+        codec=codec, modulation=modulation,
         code_rate=code_rate, fec=fec, capacity=capacity, steps=steps, guidance_scale=guidance_scale, start_step=start_step,
         samples=None if samples == 1 else samples, spacing=spacing, parameterization=parameterization,
         guidance_lambda=guidance_lambda, guidance_form=guidance_form, colour_fix=colour_fix, condition=condition,
@@ -104,6 +107,8 @@ def roundtrip(
         captioner=flags.sent_caption(method, captioner, caption_from, prompt),
         device=device,
         classical=classical,
+        beta=beta,
+        allocation=allocation,
     )
     pixels = images.read_image(flags.source(image))
     folder = results.metrics_folder(metric_weights)

@@ -20,6 +20,7 @@ from gencomm_cli.errors import InputError, ModelMismatch
 from gencomm_cli.jscc.deepjscc import DeepJSCC, DeepJSCCConfig
 from gencomm_cli.jscc.ntscc import LatentJSCC, NTSCCConfig
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
+from gencomm_cli.jscc.rate_indices import RateTables
 from gencomm_cli.jscc.transform import NonlinearTransform, TransformConfig
 from gencomm_cli.presets import Component, Preset, verify
 
@@ -58,6 +59,7 @@ BUILDERS = {
     "NonlinearTransform": _transform,
     "LatentJSCC": _latent_jscc,
     "ConditionalUNet": _conditional_unet,
+    "RateTables": RateTables,
 }
 
 PRETRAINED: dict[str, Any] = {
@@ -131,6 +133,17 @@ class Networks(Backbone):
 def _require(preset: Preset, *names: str) -> None:
     if missing := set(names) - set(preset.components):
         raise InputError(f"preset {preset.name}: lacks {', '.join(sorted(missing))}; {preset.method} needs them all")
+
+
+def load_parts(preset: Preset, names: tuple[str, ...], device: torch.device) -> dict[str, nn.Module]:
+    """Builds the named networks of a preset.
+
+    Raises:
+        InputError: one is missing. ModelMismatch: weights are damaged or do not fit.
+    """
+    _require(preset, *names)
+    verify(preset)
+    return {name: build(preset.components[name], device) for name in names}
 
 
 def load_backbone(preset: Preset, device: torch.device) -> Backbone:

@@ -152,8 +152,8 @@ class NTSCC(nn.Module):
     def at_beta(
         self, information: Floats, beta: float, *, snr_db: float | None, fading: Fading, side_share: float = MOST_SIDE
     ) -> Allocation:
-        """k_i = Q(−β log2 p(z_i | ŷ)) (eq. 3), with the smallest groups whose levels fit into ``side_share`` of all symbols, else the
-        largest."""
+        """k_i = Q(−β log2 p(z_i | ŷ)) (eq. 3), with the smallest groups whose levels fit into ``side_share`` of all symbols, else
+        the largest."""
         for group in GROUPS:
             levels = quantise(beta * group_means(information, group))
             found = self.with_side(levels, group, information.shape, beta, snr_db, fading)
@@ -174,9 +174,12 @@ class NTSCC(nn.Module):
         mask = self.code.mask(grid)
         return pack(unit_power(self.code.encode(z, grid, told), mask)[0], mask[0])
 
-    def receive(self, equalised: Tensor, reliability: Tensor, levels: Levels, size: tuple[int, int]) -> Tensor:
-        """ẑ [1, C, H'/factor, W'/factor] of MMSE-equalised symbols, complex [k], each of ``reliability`` |h|²/(|h|² + N0), [k]."""
-        height, width = (-(-side // self.multiple) * self.multiple // self.transform.config.factor for side in size)
+    def receive(self, equalised: Tensor, reliability: Tensor, levels: Levels, size: tuple[int, int], multiple: int) -> Tensor:
+        """ẑ [1, C, H'/factor, W'/factor] of MMSE-equalised symbols, complex [k], each of ``reliability`` |h|²/(|h|² + N0), [k].
+
+        ``multiple``: H' and W' are the next multiples of it.
+        """
+        height, width = (-(-side // multiple) * multiple // self.transform.config.factor for side in size)
         grid = self._grid(levels, (height, width), equalised.device)
         mask = self.code.mask(grid)
         snr_db = embedding_snr(unpack(reliability, mask[0])[None], mask)

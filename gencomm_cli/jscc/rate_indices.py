@@ -75,7 +75,7 @@ def entropy_bits(levels: Levels, table: Frequencies) -> float:
 
 
 def most_bits(levels: Levels, table: Frequencies) -> int:
-    """An upper bound on the length of :func:`encode`'s payload: the coder ends within 2 bits and its precision costs less than 1 ‰."""
+    """An upper bound on :func:`encode`'s payload: the coder ends within 2 bits, and its precision costs less than 1 ‰."""
     return math.ceil(1.001 * entropy_bits(levels, table)) + 2 + GROUP_BITS
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 from gencomm_cli.rates import ImageSize
 from gencomm_cli.symbols import ClassicalFormat, Symbols
 
+if TYPE_CHECKING:
+    from gencomm_cli.prompts.protected import SideFormat
+
 Image = NDArray[np.uint8]
 Fading = Literal["awgn", "rayleigh", "block", "unknown"]
 Spacing = Literal["uniform", "quadratic"]
 Parameterization = Literal["u", "paper"]
 GuidanceForm = Literal["paper", "authors"]
+RateAllocation = Literal["adaptive", "uniform"]
 
 
 def no_symbols() -> Symbols:
@@ -51,6 +55,8 @@ class Request:
         symbols: complex symbols for the image and its side information.
         snr_db, fading: what it is told of the channel; None and ``unknown`` for nothing.
         gain: h of a slowly fading channel, if it is told that too.
+        beta: symbols for each bit of information, in place of ``symbols``. allocation: whether regions with more information take
+            more symbols. Both of LRISC.
     """
 
     symbols: int
@@ -58,6 +64,8 @@ class Request:
     fading: Fading = "unknown"
     gain: complex | None = None
     classical: ClassicalOptions = field(default_factory=ClassicalOptions)
+    beta: float | None = None
+    allocation: RateAllocation = "adaptive"
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ class Transmission:
     """What a transmitter sends: image and side symbols, complex64 vectors of unit power, and how bits were coded, if bits were.
 
     ``ideal_bits`` (uint8 [bytes]) is what an ideal code at capacity would carry: a bound, not a scheme. ``container_bytes``: how
-    many bytes of the image file are not sent because the receiver puts them back.
+    many bytes of the image file are not sent because the receiver puts them back. ``side``: how the side symbols' bits were coded.
     """
 
     symbols: Symbols
@@ -73,6 +81,7 @@ class Transmission:
     classical: ClassicalFormat | None = None
     ideal_bits: NDArray[np.uint8] | None = None
     container_bytes: int | None = None
+    side: SideFormat | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,7 @@ class Received:
     Attributes:
         symbols: complex64 [k], as received. gain: complex64 [k] or [1], or None (AWGN, or unknown to the receiver).
         n0: noise power per complex symbol. image_size: (H, W) of the original. prompt: as decoded, None where there is none.
-        side_symbols, side_gain: likewise. classical, ideal_bits: as in :class:`Transmission`.
+        side_symbols, side_gain: likewise. classical, ideal_bits, side: as in :class:`Transmission`.
         fading: the channel's kind, which an ideal code needs.
     """
 
@@ -96,6 +105,7 @@ class Received:
     classical: ClassicalFormat | None = None
     ideal_bits: NDArray[np.uint8] | None = None
     fading: Fading = "unknown"
+    side: SideFormat | None = None
 
 
 @dataclass(frozen=True)
@@ -131,13 +141,14 @@ class Decoded:
     """The coarse image uint8 [H, W, 3] and the refined ones (none with ``coarse``), from the same received symbols.
 
     ``outage``: the image was lost, and a grey one stands for it. ``caption``: what the receiver says of the coarse image, where it
-    does.
+    does. ``side_ok``: whether side information arrived; None where none was sent.
     """
 
     coarse: Image
     refined: tuple[Image, ...] = ()
     outage: bool = False
     caption: str | None = None
+    side_ok: bool | None = None
 
 
 class Method(Protocol):

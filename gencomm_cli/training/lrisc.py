@@ -23,8 +23,11 @@ from gencomm_cli.diffusion.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.diffusion.ddim import STEPS, cosine_alpha_bar
 from gencomm_cli.jscc.entropy import bits, gaussian_likelihood, noisy
 from gencomm_cli.jscc.ntscc import LatentJSCC, NTSCCConfig, embedding_snr, unit_power
-from gencomm_cli.jscc.rate_allocation import group_means, quantise, solve_beta, spread, uniform
+from gencomm_cli.jscc.ntscc_codec import NTSCC
+from gencomm_cli.jscc.rate_allocation import GROUPS, Levels, group_means, quantise, solve_beta, spread, uniform
+from gencomm_cli.jscc.rate_indices import RateTables, estimate
 from gencomm_cli.jscc.transform import NonlinearTransform, TransformConfig
+from gencomm_cli.methods.tensors import to_tensor as padded
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.presets import FORMAT, VERSION, Preset, file_hash, find, verify
 from gencomm_cli.training.air import Air, draw, send
@@ -285,17 +288,39 @@ class Workshop(StagedWorkshop):
         loss = Trainer(self.parts, stage, recipe, self.photographs, self.judges, self.device)
         fit({name: self.module(name) for name in NETWORKS[stage]}, loss, recipe.schedule, self.out, stage, report=report)
 
-    def export(self, models: Path) -> Path:
+    def tables(self, report: Report) -> RateTables:
+        """The tables that code the rate indices, from the levels that training photographs get at random rates."""
+        generator = np.random.default_rng(0)
+        codec = NTSCC(self.parts.transform, self.parts.jscc, RateTables()).eval()
+        grids: dict[int, list[Levels]] = {group: [] for group in GROUPS}
+        photographs = generator.permutation(len(self.photographs))[: self.config["tables"]]
+        for index in photographs:
+            image = self.photographs.image(index)
+            with torch.no_grad():
+                z = codec.latent(padded(image, codec.multiple, self.device))
+            information = codec.information(z, image.shape[:2])
+            for group, found in grids.items():
+                means = group_means(information, group)
+                for _ in range(6):
+                    mean = float(np.exp(generator.uniform(*np.log(SYMBOLS))))
+                    found.append(quantise(solve_beta(means, mean * means.size) * means))
+        for place, group in enumerate(GROUPS):
+            codec.tables.frequencies[place] = torch.from_numpy(estimate(grids[group]))
+        report(f"tables: from {len(photographs)} photographs")
+        return codec.tables
+
+    def export(self, models: Path, report: Report = print) -> Path:
         """Writes ``models/lrisc/<name>`` in half precision."""
         own = models / "lrisc" / self.config["name"]
         own.mkdir(parents=True, exist_ok=True)
         components = {}
-        for name, class_name in PARTS.items():
+        networks = {name: self.module(name) for name in PARTS} | {"rates": self.tables(report)}
+        for name, class_name in (PARTS | {"rates": "RateTables"}).items():
             path = own / f"{name}.safetensors"
-            store(self.module(name), path)
+            store(networks[name], path)
             components[name] = {
                 "class": class_name, "file": str(path.relative_to(models)), "sha256": file_hash(path),
-                "config": self.config["networks"][name],
+                "config": self.config["networks"].get(name, {}),
             }  # fmt: skip
         document = {
             "format": FORMAT, "version": VERSION, "method": "lrisc", "name": self.config["name"],
@@ -328,11 +353,11 @@ def train(
     Raises:
         InputError: unusable recipe, data or folder.
     """
-    config = load_config(config_path, "lrisc-nano.json", {"name", "networks", "step", *STAGES, "settings"})
+    config = load_config(config_path, "lrisc-nano.json", {"name", "networks", "step", *STAGES, "tables", "settings"})
     open_folder(out, resume)
     workshop = Workshop(config, data, out, load_judges(metric_weights, torch.device(device)), torch.device(device))
     if start is not None:
         workshop.start_from(find("lrisc", start))
     planned = {stage: config[stage]["schedule"].get("max_minutes", 60) for stage in STAGES}
     workshop.work(stages, planned, max_minutes, report)
-    return workshop.export(out / "models")
+    return workshop.export(out / "models", report)
