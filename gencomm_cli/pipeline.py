@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import gencomm_cli
 from gencomm_cli import presets, rates
@@ -288,6 +289,27 @@ def decode(
             raise ImageLost("image: lost on the channel; without --strict a grey one stands for it")
         say("image: lost on the channel; a grey one stands for it")
     return Reception(decoded.coarse, tuple(decoded.refined), prompt, prompt_ok, decoded.outage, decoded.caption)
+
+
+def rates_of(file: SymbolFile, codec: Codec) -> NDArray[np.int64]:
+    """How many symbols each block of the image takes, [rows, columns], as the side symbols say (of a sent or a received file).
+
+    Raises:
+        InputError: a method whose rates are the same everywhere, or side symbols that are lost.
+    """
+    header, levels_of = file.header, getattr(codec.method, "levels", None)
+    if levels_of is None:
+        raise InputError(f"--rates: {header.method} sends every part of an image at the same rate; it is for lrisc")
+    from gencomm_cli.jscc.rate_allocation import RATES
+
+    received = Received(
+        file.symbols, file.csi_gain, header.n0 or 0.0, header.image_size, side_symbols=file.side_symbols,
+        side_gain=file.side_csi_gain, side=header.side,
+    )  # fmt: skip
+    levels, side_ok = levels_of(received)
+    if side_ok is False:
+        raise InputError("--rates: the side symbols are lost on the channel; look at the file that was sent")
+    return np.array(RATES)[levels].astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,43 @@
-"""``gencomm inspect``: what a symbol file holds. Imports neither torch nor Pillow."""
+"""``gencomm inspect``: what a symbol file holds. Imports neither torch nor Pillow, but for ``--rates``."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gencomm_cli.commands import flags
 
+if TYPE_CHECKING:
+    from gencomm_cli.symbols import SymbolFile
+
 
 def inspect(
     file: Annotated[str, typer.Argument(metavar="FILE", help="Symbol file; - is standard input.")],
+    picture: Annotated[
+        str | None, typer.Argument(metavar="[OUT.png]", help="With --rates: where to draw; FILE.rates.png if not given.")
+    ] = None,
+    rates: Annotated[
+        bool, typer.Option("--rates", help="lrisc: draw how many symbols each block took, over the coarse image.")
+    ] = False,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME|FOLDER", help="With --rates: weights; those that the file names if not given.")
+    ] = None,
+    device: flags.Device = "auto",
     json: flags.Json = False,
 ) -> None:
-    """Print header, sizes, power and CBR of a symbol file."""
-    from gencomm_cli import console, symbols
+    """Print header, sizes, power and CBR of a symbol file.
 
+    \b
+    gencomm inspect photo.tx.npz
+    gencomm inspect photo.tx.npz --rates map.png
+    """
+    from gencomm_cli import console, symbols
+    from gencomm_cli.errors import InputError
+
+    if (picture or preset) and not rates:
+        raise InputError("inspect: a picture and --preset go with --rates; add it")
+    target = flags.output(picture, file, flags.beside(file, ".rates.png")) if rates else None
     found = symbols.read(flags.source(file))
     meta = found.header.to_json()
     arrays = {
@@ -24,14 +46,42 @@ def inspect(
     }
     if found.ideal_bits is not None:
         arrays["ideal_bits"] = {"size": found.ideal_bits.size, "mean_power": None}
+    drawn = {} if target is None else {"rates": _draw(found, target, preset, device)}
     if json:
-        console.print_json({"output": file, "meta": meta, "arrays": arrays})
+        console.print_json({"output": file, "meta": meta, "arrays": arrays, **drawn}, stdout_is_taken=target == "-")
         return
-    for name, value in meta.items():
+    if target == "-":
+        return
+    for name, value in {**meta, **drawn}.items():
         console.out(f"{name:18}{_line(value)}")
     for name, array in arrays.items():
         power = "" if array["mean_power"] is None else f", mean power {array['mean_power']:.4f}"
         console.out(f"{name:18}{array['size']} values{power}")
+
+
+def _draw(file: SymbolFile, target: str, preset: str | None, device: str) -> dict[str, Any]:
+    """Draws the heat map of the rates and says what is in it: symbols a block."""
+    from pathlib import Path
+
+    from gencomm_cli import console, images, pipeline
+    from gencomm_cli.methods.base import DecodeOptions
+
+    suffix = ".png" if target == "-" else Path(target).suffix
+    images.check_format(Path(f"x{suffix}"))
+    header = file.header
+    codec = pipeline.load_codec(header.method, preset or header.preset, device, weights_sha256=header.weights_sha256)
+    found = pipeline.rates_of(file, codec)
+    received = file
+    if header.stage == "tx":
+        received = pipeline.pass_channel(file, kind="awgn", snr_db=float("inf"), snr_type="esn0", csi="perfect", seed=0)
+    reception = pipeline.decode(
+        received, codec, DecodeOptions(coarse=True), seed=0, use_prompt=False, strict=False, say=console.say
+    )
+    flags.write(target, images.encoded(images.heat_map(found, reception.coarse), suffix))
+    return {
+        "picture": target, "blocks": list(found.shape), "smallest": int(found.min()), "mean": float(found.mean()),
+        "largest": int(found.max()),
+    }  # fmt: skip
 
 
 def _line(value: object) -> str:

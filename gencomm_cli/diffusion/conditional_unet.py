@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -188,7 +188,7 @@ class ConditionalUNet(nn.Module):
 
     def no_contexts(self, batch: int, size: tuple[int, int]) -> list[Tensor]:
         """What stands for contexts where there is no condition: zeros, for images of ``size`` (H, W)."""
-        fold, device = self.config.fold, self.time_mlp[0].weight.device
+        fold, device = self.config.fold, next(self.parameters()).device
         return [
             torch.zeros(batch, width, size[0] // fold >> level, size[1] // fold >> level, device=device)
             for level, width in enumerate(self.config.context_widths)
@@ -199,14 +199,16 @@ class ConditionalUNet(nn.Module):
         t = self.time_mlp(time[:, None])
         h = F.pixel_unshuffle(x, self.config.fold)
         skips = []
-        for level, (first, second, attention, down) in enumerate(self.downs):  # type: ignore[misc]
+        for level, parts in enumerate(self.downs):
+            first, second, attention, down = cast(nn.ModuleList, parts)
             if level < len(contexts):
                 h = torch.cat([h, contexts[level]], 1)
             h = attention(second(first(h, t), t))
             skips.append(h)
             h = down(h)
         h = self.mid_block2(self.mid_attn(self.mid_block1(h, t)), t)
-        for first, second, attention, up in self.ups:  # type: ignore[misc]
+        for parts in self.ups:
+            first, second, attention, up = cast(nn.ModuleList, parts)
             h = up(attention(second(first(torch.cat([h, skips.pop()], 1), t), t)))
         return F.pixel_shuffle(self.final_conv(h), self.config.fold)
 

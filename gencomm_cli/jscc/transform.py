@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -120,7 +120,8 @@ class NonlinearTransform(nn.Module):
     def encode(self, image: Tensor) -> Tensor:
         """z = g_e(x): [B, C, H/factor, W/factor]."""
         h = F.pixel_unshuffle(image, self.config.fold)
-        for block, down in self.enc:  # type: ignore[misc]
+        for parts in self.enc:
+            block, down = cast(nn.ModuleList, parts)
             h = down(block(h))
         return self.to_latent(h) + self.analysis(image) if self.config.coarse else h
 
@@ -149,7 +150,8 @@ class NonlinearTransform(nn.Module):
     def contexts(self, z: Tensor) -> list[Tensor]:
         """c_0, c_1, … of ẑ, finest first: [B, width, H/fold/2^level, W/fold/2^level]."""
         ladder = []
-        for block, up in self.dec:  # type: ignore[misc]
+        for parts in self.dec:
+            block, up = cast(nn.ModuleList, parts)
             z = up(block(z))
             ladder.append(z)
         return ladder[::-1]
