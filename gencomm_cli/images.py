@@ -101,11 +101,11 @@ def encoded(pixels: Pixels, suffix: str = ".png") -> bytes:
 
 
 def heat_map(values: NDArray[np.int64], under: Pixels) -> Pixels:
-    """``values`` [rows, columns], at least 1, as colours over a grey version of ``under`` [H, W, 3]: black is 1, white the largest;
-    each step of the same factor looks the same. A value stands for a square block of pixels."""
+    """``values`` [rows, columns], at least 1, as colours over a grey version of ``under`` [H, W, 3]: from black (the smallest) over
+    red and yellow to white (the largest), by their logarithms. A value stands for a square block of pixels."""
     height, width = under.shape[:2]
     side = max(-(-height // values.shape[0]), -(-width // values.shape[1]))
-    heat = np.log(values) / max(float(np.log(values.max())), 1e-9)
+    heat = np.log(values / values.min()) / max(float(np.log(values.max() / values.min())), 1e-9)
     blocks = heat.repeat(side, 0).repeat(side, 1)[:height, :width, None]
     colours = np.clip(3 * blocks - np.arange(3), 0, 1)  # black, red, yellow, white
     grey = under.mean(2, keepdims=True) / 255

@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from gencomm_cli import pipeline, rates, symbols
 from gencomm_cli.errors import InputError
 from gencomm_cli.prompts.link import PromptFormat
+from gencomm_cli.prompts.protected import SideFormat
 from gencomm_cli.symbols import ChannelRecord, ClassicalFormat, Header, Provenance, SymbolFile
 
 FORMAT = PromptFormat(payload_bits=90, code="r12n384", modulation="qpsk", repetition=1, text_model="gencomm-text-1", crc_bits=24)
+SIDE = SideFormat(payload_bits=60, code="r12n384", modulation="bpsk", repetition=2, crc_bits=24)
 Members = dict[str, NDArray[Any]]
 
 
@@ -44,6 +46,7 @@ def sent(k: int = 100, k_prompt: int = 20, k_side: int = 0) -> SymbolFile:
         tx_snr_db=None,
         control_bits=rates.CONTROL_BITS,
         provenance=Provenance({"gencomm": "0.1.0", "torch": "2.13.0+cpu"}),
+        side=SIDE if k_side else None,
     )
     return SymbolFile(header, unit(k), unit(k_prompt, 1), unit(k_side, 2))
 

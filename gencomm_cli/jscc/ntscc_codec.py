@@ -42,6 +42,9 @@ MOST_SIDE = 0.15
 TOLERANCE = 0.01
 """Of the budget, what an allocation may leave unused."""
 
+TRIES = 64
+"""How many groups are tried for the rest."""
+
 Kind = Literal["adaptive", "uniform"]
 Symbols = NDArray[np.complex64]
 
@@ -112,28 +115,32 @@ class NTSCC(nn.Module):
         if budget < information.size:
             raise RateError(f"--cbr: {budget} symbols are too few for {information.size} embeddings; one each is the least")
         for group in GROUPS if kind == "adaptive" else ():
-            found = self._fit(information, group, budget, snr_db, fading)
-            if found is not None and found.side_symbols.size <= side_share * budget:
+            found = self._fit(information, group, budget, snr_db, fading, side_share)
+            if found is not None:
                 return found
         return Allocation(uniform(budget, (information.shape[0], information.shape[1])))
 
-    def _fit(self, information: Floats, group: int, budget: int, snr_db: float | None, fading: Fading) -> Allocation | None:
-        """The adaptive allocation of at most ``budget`` symbols with one level for group × group embeddings, if there is one."""
+    def _fit(
+        self, information: Floats, group: int, budget: int, snr_db: float | None, fading: Fading, side_share: float
+    ) -> Allocation | None:
+        """The adaptive allocation of at most ``budget`` symbols with one level for group × group embeddings, if there is one whose
+        side symbols take no more than their share."""
         means, sizes = group_means(information, group), group_sums(np.ones_like(information), group)
         table = self.tables.table(group)
 
+        def side(levels: Levels) -> int:
+            """An upper bound on the side symbols."""
+            return symbols_needed(rate_indices.most_bits(levels, table), snr_db=snr_db, fading=fading)
+
         def cost(levels: Levels) -> float:
-            """Symbols, with an upper bound on those of the payload."""
-            bits = rate_indices.most_bits(levels, table)
-            side = symbols_needed(bits, snr_db=snr_db, fading=fading)
-            return float((np.array(RATES)[levels] * sizes).sum()) + side
+            return float((np.array(RATES)[levels] * sizes).sum()) + side(levels)
 
         beta = solve_beta(means, budget, cost)
         levels = quantise(beta * means)
-        if cost(levels) > budget:
+        if cost(levels) > budget or side(levels) > side_share * budget:
             return None
-        # One step of a large group may be more than what is left: then groups that are next to rise, and small enough, do.
-        rising = np.argsort((means * beta - np.array(RATES)[levels]).ravel())[::-1]
+        # One step of a large group may be more than what is left: then others that are next to rise, and small enough, do.
+        rising = np.argsort((means * beta - np.array(RATES)[levels]).ravel())[: -TRIES - 1 : -1]
         for index in rising:
             if budget - cost(levels) <= TOLERANCE * budget:
                 break

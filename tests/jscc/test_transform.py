@@ -75,7 +75,9 @@ def test_linear_start_is_the_klt() -> None:
     torch.testing.assert_close(back, expected, atol=2e-3, rtol=0)
     power = z[0].flatten(1).square().mean(1)
     assert power[0] > power[-1]
-    assert (centred @ top[:, -1] / 0.25).abs().float().sort().values == pytest.approx(z[0, 0].flatten().abs().sort().values, abs=1e-3)
+    assert (centred @ top[:, -1] / 0.25).abs().float().sort().values == pytest.approx(
+        z[0, 0].flatten().abs().sort().values, abs=1e-3
+    )
     with torch.no_grad():
         _, scale = transform.hyper_decode(transform.round_hyper(transform.hyper_encode(z)))
     assert float(scale[0, 0, 0, 0]) == pytest.approx(float(values[-1].sqrt() / 0.25), rel=1e-4)

@@ -7,18 +7,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers.models import AutoencoderKL, UNet2DConditionModel
+from numpy.typing import NDArray
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
+from gencomm_cli.diffusion.components import BUILDERS
 from gencomm_cli.diffusion.control import LatentControlNet, control_arguments
 from gencomm_cli.diffusion.csi import CsiEmbedding
 from gencomm_cli.jscc.deepjscc import DeepJSCC, DeepJSCCConfig
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.presets import FORMAT, VERSION, file_hash
+from gencomm_cli.training.jscc import token_statistics
 from gencomm_cli.training.prior import SPECIAL_TOKENS, train_tokenizer
 
 VAE = {
@@ -123,6 +128,75 @@ def make_diffjscc(make_preset: Callable[..., Path]) -> Callable[..., Path]:
             }  # fmt: skip
         document["method"] = "diffjscc"
         document["settings"] |= {"csi": CSI, "steps": 3, "captioner": "none"} | settings
+        (folder / "config.json").write_text(json.dumps(document))
+        return folder
+
+    return make
+
+
+LRISC: dict[str, tuple[str, dict[str, Any]]] = {
+    "transform": (
+        "NonlinearTransform",
+        {
+            "widths": [8, 8, 8, 128], "halvings": [True, True, True, False], "context_widths": [4, 8, 8, 8],
+            "hyper_widths": [8, 8, 8], "fold": 2, "kernel": 3, "coarse": True,
+        },
+    ),
+    "jscc": ("LatentJSCC", {"channels": 128, "depth": 1, "heads": 2, "window": 4, "snr_width": 8}),
+    "rates": ("RateTables", {}),
+    "unet": (
+        "ConditionalUNet",
+        {
+            "widths": [8, 8, 8, 8, 8, 8], "context_widths": [4, 8, 8, 8], "fold": 2, "kernel": 3, "time_width": 8,
+            "variances": [0.02, 0.25],
+        },
+    ),
+}  # fmt: skip
+"""The components of LRISC's tiny preset: class and arguments."""
+
+
+def scenes(count: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Pictures with quiet and busy halves, uint8 [count, 128, 128, 3]."""
+    rng = np.random.default_rng(seed)
+    out = []
+    for _ in range(count):
+        smooth = Image.fromarray(rng.integers(0, 256, (3, 3, 3), dtype=np.uint8)).resize((128, 128), Image.Resampling.BICUBIC)
+        detail = Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)).resize((128, 128), Image.Resampling.BICUBIC)
+        picture = np.asarray(smooth).copy()
+        picture[:, 64:] = np.asarray(detail)[:, 64:]
+        out.append(picture)
+    return np.stack(out)
+
+
+def linear_lrisc() -> dict[str, nn.Module]:
+    """Networks at the linear start, which send pictures already, with small random weights beside."""
+    torch.manual_seed(0)
+    modules = {name: BUILDERS[kind](**config) for name, (kind, config) in LRISC.items()}  # type: ignore[operator]
+    pictures = torch.from_numpy(scenes(64)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    modules["transform"].start_linear(*token_statistics(pictures, 16), 0.2)
+    with torch.no_grad():
+        z = modules["transform"].encode(pictures)
+    modules["jscc"].start_linear(z.transpose(0, 1).flatten(1).std(1))
+    nn.init.normal_(modules["unet"].final_conv[1].weight, 0, 0.005)
+    return modules
+
+
+@pytest.fixture(scope="session")
+def make_lrisc(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """(**settings) → a preset folder of lrisc at the linear start."""
+    modules = linear_lrisc()
+
+    def make(**settings: Any) -> Path:
+        folder = tmp_path_factory.mktemp("lrisc")
+        components = {}
+        for name, (kind, config) in LRISC.items():
+            save_file(modules[name].state_dict(), folder / f"{name}.safetensors")
+            digest = file_hash(folder / f"{name}.safetensors")
+            components[name] = {"class": kind, "file": f"{name}.safetensors", "sha256": digest, "config": config}
+        document = {
+            "format": FORMAT, "version": VERSION, "method": "lrisc", "name": "tiny", "components": components,
+            "settings": {"cbr_range": [0.0033, 0.0417], "steps": 3, **settings},
+        }  # fmt: skip
         (folder / "config.json").write_text(json.dumps(document))
         return folder
 
