@@ -226,7 +226,7 @@ def _wanted(sweep: Sweep, method: Scheme, photographs: Sequence[Photograph]) -> 
     sampled = bool(method.method) and not coded and not method.coarse
     guided = sampled and "guidance_scale" in READS[method.method]
     varied = options.settings(method.method, sweep.options) if sampled else [""]
-    prompts = sweep.prompts if method.method and not coded else ("none",)
+    prompts = sweep.prompts if "prompt" in READS.get(method.method, ()) else ("none",)
     moded = coded and not method.capacity
     for index, photograph in enumerate(photographs):
         captions = {"own": photograph.caption, "wrong": photographs[(index + 1) % len(photographs)].caption}

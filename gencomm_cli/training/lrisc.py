@@ -264,7 +264,7 @@ class Workshop(StagedWorkshop):
         if self.started:
             return
         if stage == "transform":
-            transform.start_linear(*token_statistics(self.fields(2000), transform.config.factor), self.config["step"])
+            transform.start_linear(*token_statistics(self.fields(800), transform.config.factor), self.config["step"])
             for parameter in self.parts.unet.final_conv[1].parameters():
                 nn.init.zeros_(parameter)
         elif stage == "fixed":
@@ -310,7 +310,8 @@ class Workshop(StagedWorkshop):
         return codec.tables
 
     def export(self, models: Path, report: Report = print) -> Path:
-        """Writes ``models/lrisc/<name>`` in half precision."""
+        """Writes ``models/lrisc/<name>`` in half precision, and ``<name>-uniform``, the same weights without side symbols: what the
+        allocation is worth."""
         own = models / "lrisc" / self.config["name"]
         own.mkdir(parents=True, exist_ok=True)
         components = {}
@@ -322,11 +323,14 @@ class Workshop(StagedWorkshop):
                 "class": class_name, "file": str(path.relative_to(models)), "sha256": file_hash(path),
                 "config": self.config["networks"].get(name, {}),
             }  # fmt: skip
-        document = {
-            "format": FORMAT, "version": VERSION, "method": "lrisc", "name": self.config["name"],
-            "components": components, "settings": self.config["settings"],
-        }  # fmt: skip
-        (own / "config.json").write_text(json.dumps(document, indent=1) + "\n")
+        settings: dict[str, Any] = self.config["settings"]
+        for folder, changed in ((own, {}), (own.with_name(f"{own.name}-uniform"), {"side_share": 0.0})):
+            document = {
+                "format": FORMAT, "version": VERSION, "method": "lrisc", "name": folder.name,
+                "components": components, "settings": settings | changed,
+            }  # fmt: skip
+            folder.mkdir(exist_ok=True)
+            (folder / "config.json").write_text(json.dumps(document, indent=1) + "\n")
         return own
 
 
