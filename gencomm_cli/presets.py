@@ -148,6 +148,12 @@ def find(method: str, preset: str) -> Preset:
     return found
 
 
+def require(preset: Preset, *names: str) -> None:
+    """Raises InputError where the preset lacks one of the named components."""
+    if missing := set(names) - set(preset.components):
+        raise InputError(f"preset {preset.name}: lacks {', '.join(sorted(missing))}; {preset.method} needs them all")
+
+
 def verify(preset: Preset) -> None:
     """Checks every component's SHA-256.
 

@@ -7,22 +7,17 @@ from typing import Any, cast
 
 import torch
 from diffusers.models import AutoencoderKL, UNet2DConditionModel
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from gencomm_cli.diffusion.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.diffusion.control import LatentControlNet
 from gencomm_cli.diffusion.text import TextEncoder
 from gencomm_cli.diffusion.vae import LatentCodec
-from gencomm_cli.errors import InputError, ModelMismatch
+from gencomm_cli.diffusion.weights import filled
+from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.deepjscc import DeepJSCC, DeepJSCCConfig
-from gencomm_cli.jscc.ntscc import LatentJSCC, NTSCCConfig
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
-from gencomm_cli.jscc.rate_indices import RateTables
-from gencomm_cli.jscc.transform import NonlinearTransform, TransformConfig
-from gencomm_cli.presets import Component, Preset, verify
+from gencomm_cli.presets import Component, Preset, require, verify
 
 
 def _jscc(**config: Any) -> RateAdaptiveJSCC:
@@ -31,18 +26,6 @@ def _jscc(**config: Any) -> RateAdaptiveJSCC:
 
 def _deepjscc(**config: Any) -> DeepJSCC:
     return DeepJSCC(DeepJSCCConfig(**config))
-
-
-def _transform(**config: Any) -> NonlinearTransform:
-    return NonlinearTransform(TransformConfig.from_json(config))
-
-
-def _latent_jscc(**config: Any) -> LatentJSCC:
-    return LatentJSCC(NTSCCConfig.from_json(config))
-
-
-def _conditional_unet(**config: Any) -> ConditionalUNet:
-    return ConditionalUNet(UNetConfig.from_json(config))
 
 
 def _text_model(**config: Any) -> CLIPTextModel:
@@ -56,10 +39,6 @@ BUILDERS = {
     "CLIPTextModel": _text_model,
     "RateAdaptiveJSCC": _jscc,
     "DeepJSCC": _deepjscc,
-    "NonlinearTransform": _transform,
-    "LatentJSCC": _latent_jscc,
-    "ConditionalUNet": _conditional_unet,
-    "RateTables": RateTables,
 }
 
 PRETRAINED: dict[str, Any] = {
@@ -89,14 +68,9 @@ def build(component: Component, device: torch.device) -> nn.Module:
             raise InputError(
                 f"component {component.name}: {component.pretrained} does not load ({first}); give a local folder"
             ) from None
-    else:
-        assert component.path is not None
-        module = BUILDERS[component.class_name](**component.config)  # type: ignore[operator]
-        try:
-            module.load_state_dict({name: tensor.float() for name, tensor in load_file(component.path).items()})
-        except (RuntimeError, SafetensorError) as error:
-            raise ModelMismatch(f"{component.path}: does not fit its config ({str(error).splitlines()[0]})") from None
-    return module.to(device).eval().requires_grad_(False)  # type: ignore[no-any-return]
+        return module.to(device).eval().requires_grad_(False)  # type: ignore[no-any-return]
+    module = BUILDERS[component.class_name](**component.config)  # type: ignore[operator]
+    return filled(cast(nn.Module, module), component, device)
 
 
 def build_tokenizer(component: Component) -> PreTrainedTokenizerBase:
@@ -130,29 +104,13 @@ class Networks(Backbone):
     jscc: nn.Module
 
 
-def _require(preset: Preset, *names: str) -> None:
-    if missing := set(names) - set(preset.components):
-        raise InputError(f"preset {preset.name}: lacks {', '.join(sorted(missing))}; {preset.method} needs them all")
-
-
-def load_parts(preset: Preset, names: tuple[str, ...], device: torch.device) -> dict[str, nn.Module]:
-    """Builds the named networks of a preset.
-
-    Raises:
-        InputError: one is missing. ModelMismatch: weights are damaged or do not fit.
-    """
-    _require(preset, *names)
-    verify(preset)
-    return {name: build(preset.components[name], device) for name in names}
-
-
 def load_backbone(preset: Preset, device: torch.device) -> Backbone:
     """Builds a preset's VAE, UNet and text encoder.
 
     Raises:
         InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
     """
-    _require(preset, "vae", "unet", "text_encoder", "tokenizer")
+    require(preset, "vae", "unet", "text_encoder", "tokenizer")
     verify(preset)
     vae, unet, text = (build(preset.components[name], device) for name in ("vae", "unet", "text_encoder"))
     words = TextEncoder(build_tokenizer(preset.components["tokenizer"]), cast(CLIPTextModel, text))
@@ -161,7 +119,7 @@ def load_backbone(preset: Preset, device: torch.device) -> Backbone:
 
 def load_networks(preset: Preset, device: torch.device) -> Networks:
     """Builds all of a preset's networks. Raises what :func:`load_backbone` does."""
-    _require(preset, "vae", "unet", "text_encoder", "tokenizer", "control", "jscc")
+    require(preset, "vae", "unet", "text_encoder", "tokenizer", "control", "jscc")
     backbone = load_backbone(preset, device)
     control, jscc = (build(preset.components[name], device) for name in ("control", "jscc"))
     return Networks(backbone.codec, backbone.unet, backbone.text, cast(LatentControlNet, control), jscc)

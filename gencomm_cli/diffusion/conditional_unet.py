@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gencomm_cli.diffusion.ddim import alpha_bar_at
+from gencomm_cli.diffusion.weights import filled
+from gencomm_cli.presets import Preset, require
 
 
 class ChannelNorm(nn.Module):
@@ -185,6 +187,17 @@ class ConditionalUNet(nn.Module):
         self.final_conv = nn.Sequential(
             ChannelNorm(widths[0]), nn.Conv2d(widths[0], pixels, config.kernel, padding=config.kernel // 2)
         )
+
+    @classmethod
+    def load(cls, preset: Preset, device: torch.device) -> ConditionalUNet:
+        """Builds a preset's ``unet``, whose file is verified already.
+
+        Raises:
+            InputError: it is missing. ModelMismatch: the weights do not fit.
+        """
+        require(preset, "unet")
+        component = preset.components["unet"]
+        return filled(cls(UNetConfig.from_json(component.config)), component, device)
 
     def no_contexts(self, batch: int, size: tuple[int, int]) -> list[Tensor]:
         """What stands for contexts where there is no condition: zeros, for images of ``size`` (H, W)."""

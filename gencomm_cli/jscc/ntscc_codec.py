@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gencomm_cli.diffusion.weights import filled
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.jscc import rate_indices
-from gencomm_cli.jscc.ntscc import LatentJSCC, embedding_snr, pack, unit_power, unpack
+from gencomm_cli.jscc.ntscc import LatentJSCC, NTSCCConfig, embedding_snr, pack, unit_power, unpack
 from gencomm_cli.jscc.rate_allocation import (
     GROUPS,
     RATES,
@@ -32,7 +33,8 @@ from gencomm_cli.jscc.rate_allocation import (
     uniform,
 )
 from gencomm_cli.jscc.rate_indices import RateTables
-from gencomm_cli.jscc.transform import NonlinearTransform
+from gencomm_cli.jscc.transform import NonlinearTransform, TransformConfig
+from gencomm_cli.presets import Preset, require
 from gencomm_cli.prompts.modes import Fading
 from gencomm_cli.prompts.protected import SideFormat, receive_bits, symbols_needed, transmit_bits
 
@@ -81,6 +83,21 @@ class NTSCC(nn.Module):
         super().__init__()
         self.transform, self.code, self.tables = transform, code, tables
         self.multiple = transform.config.multiple
+
+    @classmethod
+    def load(cls, preset: Preset, device: torch.device) -> NTSCC:
+        """Builds a preset's ``transform``, ``jscc`` and ``rates``, whose files are verified already.
+
+        Raises:
+            InputError: a component is missing. ModelMismatch: weights do not fit.
+        """
+        require(preset, "transform", "jscc", "rates")
+        transform, jscc, rates = (preset.components[name] for name in ("transform", "jscc", "rates"))
+        return cls(
+            filled(NonlinearTransform(TransformConfig.from_json(transform.config)), transform, device),
+            filled(LatentJSCC(NTSCCConfig.from_json(jscc.config)), jscc, device),
+            filled(RateTables(), rates, device),
+        ).eval()
 
     def shape(self, size: tuple[int, int]) -> tuple[int, int]:
         """Embeddings (rows, columns) of a picture."""

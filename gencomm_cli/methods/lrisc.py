@@ -11,25 +11,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gencomm_cli.channels.equalisers import mmse, reliability
-from gencomm_cli.diffusion.components import load_parts
 from gencomm_cli.diffusion.conditional_unet import ConditionalUNet
 from gencomm_cli.diffusion.ddim import cosine_alpha_bar, sample, visited
 from gencomm_cli.errors import InputError, RateError
-from gencomm_cli.jscc.ntscc import LatentJSCC
 from gencomm_cli.jscc.ntscc_codec import MOST_SIDE, NTSCC, Allocation
 from gencomm_cli.jscc.rate_allocation import RATES, Levels
-from gencomm_cli.jscc.rate_indices import RateTables
-from gencomm_cli.jscc.transform import NonlinearTransform
 from gencomm_cli.methods.base import Decoded, DecodeOptions, Image, Received, Request, Transmission
 from gencomm_cli.methods.tensors import SNR_RANGE, to_image, to_tensor
-from gencomm_cli.presets import Preset
+from gencomm_cli.presets import Preset, require, verify
 from gencomm_cli.seeds import torch_normal
 
 
@@ -57,11 +52,9 @@ class LRISC:
         Raises:
             InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
         """
-        parts = load_parts(preset, ("transform", "jscc", "rates", "unet"), device)
-        codec = NTSCC(
-            cast(NonlinearTransform, parts["transform"]), cast(LatentJSCC, parts["jscc"]), cast(RateTables, parts["rates"])
-        )
-        return cls(preset, codec.eval(), cast(ConditionalUNet, parts["unet"]), device)
+        require(preset, "transform", "jscc", "rates", "unet")
+        verify(preset)
+        return cls(preset, NTSCC.load(preset, device), ConditionalUNet.load(preset, device), device)
 
     def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
         """K, image and side symbols nearest to ``cbr`` · 3HW within the preset's range."""

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gencomm_cli.diffusion.components import build
 from gencomm_cli.diffusion.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.diffusion.ddim import STEPS, cosine_alpha_bar
 from gencomm_cli.jscc.entropy import bits, gaussian_likelihood, noisy
@@ -245,8 +244,9 @@ class Workshop(StagedWorkshop):
     def start_from(self, preset: Preset) -> None:
         """Takes every network's weights from a preset of the same sizes."""
         verify(preset)
-        for name in PARTS:
-            self.module(name).load_state_dict(build(preset.components[name], torch.device("cpu")).state_dict())
+        codec, unet = NTSCC.load(preset, torch.device("cpu")), ConditionalUNet.load(preset, torch.device("cpu"))
+        for name, module in {"transform": codec.transform, "jscc": codec.code, "unet": unet}.items():
+            self.module(name).load_state_dict(module.state_dict())
         self.started = True
 
     def module(self, name: str) -> nn.Module:

@@ -53,7 +53,8 @@ def gaussian(mean: float, variance: float) -> tuple[list[float], object]:
     def predict(x: Tensor, time: float) -> Tensor:
         asked.append(time)
         a = float(ALPHA_BAR[round(time * STEPS)])
-        return mean + variance * a**0.5 / (variance * a + 1 - a) * (x - a**0.5 * mean)
+        expected: Tensor = mean + variance * a**0.5 / (variance * a + 1 - a) * (x - a**0.5 * mean)
+        return expected
 
     return asked, predict
 

@@ -109,7 +109,7 @@ def test_snr_module_has_the_papers_layers() -> None:
     module = SnrAdaptive(16, 8)
     assert len(module.layers) + 1 == 8
     assert len(module.modulations) == MODULATIONS == 7
-    assert all(sum(isinstance(layer, nn.Linear) for layer in each) == 3 for each in module.modulations)  # type: ignore[union-attr]
+    assert all(sum(isinstance(layer, nn.Linear) for layer in each) == 3 for each in module.modulations)  # type: ignore[attr-defined]
     x, snr_db = torch.randn(3, 16), torch.tensor([-5.0, 10.0, 20.0])
     torch.testing.assert_close(module(x, snr_db), 0.5 * x)  # before training
     nn.init.normal_(module.last.weight)

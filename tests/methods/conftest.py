@@ -17,11 +17,14 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-from gencomm_cli.diffusion.components import BUILDERS
+from gencomm_cli.diffusion.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.diffusion.control import LatentControlNet, control_arguments
 from gencomm_cli.diffusion.csi import CsiEmbedding
 from gencomm_cli.jscc.deepjscc import DeepJSCC, DeepJSCCConfig
+from gencomm_cli.jscc.ntscc import LatentJSCC, NTSCCConfig
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
+from gencomm_cli.jscc.rate_indices import RateTables
+from gencomm_cli.jscc.transform import NonlinearTransform, TransformConfig
 from gencomm_cli.presets import FORMAT, VERSION, file_hash
 from gencomm_cli.training.jscc import token_statistics
 from gencomm_cli.training.prior import SPECIAL_TOKENS, train_tokenizer
@@ -171,7 +174,12 @@ def scenes(count: int, seed: int = 0) -> NDArray[np.uint8]:
 def linear_lrisc() -> dict[str, nn.Module]:
     """Networks at the linear start, which send pictures already, with small random weights beside."""
     torch.manual_seed(0)
-    modules = {name: BUILDERS[kind](**config) for name, (kind, config) in LRISC.items()}  # type: ignore[operator]
+    modules: dict[str, Any] = {
+        "transform": NonlinearTransform(TransformConfig.from_json(LRISC["transform"][1])),
+        "jscc": LatentJSCC(NTSCCConfig.from_json(LRISC["jscc"][1])),
+        "rates": RateTables(),
+        "unet": ConditionalUNet(UNetConfig.from_json(LRISC["unet"][1])),
+    }
     pictures = torch.from_numpy(scenes(64)).permute(0, 3, 1, 2).float() / 127.5 - 1
     modules["transform"].start_linear(*token_statistics(pictures, 16), 0.2)
     with torch.no_grad():

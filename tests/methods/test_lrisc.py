@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,12 +28,12 @@ def lrisc(make_lrisc: Callable[..., Path]) -> LRISC:  # noqa: F811
 
 
 def over(sent: Transmission, n0: float, kind: str = "awgn", seed: int = 0, size: tuple[int, int] = (128, 128)) -> Received:
-    rng, parts = np.random.default_rng(seed), {}
+    rng, parts = np.random.default_rng(seed), dict[str, Any]()
     for name, symbols in (("symbols", sent.symbols), ("side_symbols", sent.side_symbols)):
         gain = draw_gain(kind, symbols.size, rng)  # type: ignore[arg-type]
         parts[name] = transmit(symbols, gain, draw_noise(symbols.size, rng), n0).astype(np.complex64)
         parts["gain" if name == "symbols" else "side_gain"] = gain
-    return Received(n0=n0, image_size=size, side=sent.side, **parts)  # type: ignore[arg-type]
+    return Received(n0=n0, image_size=size, side=sent.side, **parts)
 
 
 def psnr(image: np.ndarray, reference: np.ndarray = PHOTO) -> float:

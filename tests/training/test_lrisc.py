@@ -14,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 from gencomm_cli import presets
+from gencomm_cli.diffusion.ddim import STEPS, cosine_alpha_bar
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.rate_allocation import RATES
 from gencomm_cli.methods.base import DecodeOptions, Received, Request
@@ -21,6 +22,7 @@ from gencomm_cli.methods.lrisc import LRISC as Method
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.training import lrisc as recipes
 from gencomm_cli.training.air import Air
+from gencomm_cli.training.loop import Schedule, fit
 from gencomm_cli.training.lrisc import NETWORKS, PARTS, STAGES, Recipe, Workshop, draw_levels, through_air, train
 from gencomm_cli.training.workshop import load_config, recipe_from
 from tests.methods.conftest import LRISC, linear_lrisc, scenes
@@ -105,7 +107,7 @@ def test_the_tables_are_of_the_levels_that_occur(data: Path, tmp_path: Path) -> 
 
 
 def test_the_transform_learns(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipes, "fit", functools.partial(recipes.fit, log_every=10))
+    monkeypatch.setattr(recipes, "fit", functools.partial(fit, log_every=10))
     config = recipe(40)
     config["transform"] |= {"schedule": config["transform"]["schedule"] | {"learning_rate": 3e-3}, "rate": 0.05}
     shop = Workshop(config, data, tmp_path, judges(), CPU)
@@ -147,14 +149,14 @@ def test_the_air_of_training_is_the_air_of_use() -> None:
 
 def test_weights_of_eq_7(data: Path, tmp_path: Path) -> None:
     shop = Workshop(recipe(), data, tmp_path, judges(), CPU)
-    schedule = recipes.Schedule(steps=1, learning_rate=1e-3)
+    schedule = Schedule(steps=1, learning_rate=1e-3)
     trainer = recipes.Trainer(
         shop.parts, "transform", Recipe(schedule, weights=(0, 1e9)), shop.photographs, judges(), CPU
     )  # fmt: skip
     image = torch.rand(3, 3, 64, 64)
-    n = np.random.default_rng(trainer.recipe.seed).integers(0, recipes.STEPS, 3)
+    n = np.random.default_rng(trainer.recipe.seed).integers(0, STEPS, 3)
     _, weight = trainer.refined(image, shop.parts.unet.no_contexts(3, (64, 64)), None)
-    bar = recipes.cosine_alpha_bar()[torch.from_numpy(n)]
+    bar = cosine_alpha_bar()[torch.from_numpy(n)]
     torch.testing.assert_close(weight.double(), bar / (1 - bar), rtol=1e-3, atol=1e-6)
 
 
