@@ -74,7 +74,8 @@ class Codec:
 class Reception:
     """Images [H, W, 3] uint8 and the prompt as they arrived; ``prompt_ok`` is None where none was sent or used.
 
-    ``outage``: the image was lost, and grey stands for it. ``caption``: what the receiver said of the coarse image, if it did."""
+    ``outage``: the image was lost, and grey stands for it. ``caption``: what the receiver said of the coarse image, if it did.
+    ``side_ok`` is None where no side information was sent."""
 
     coarse: Pixels
     refined: tuple[Pixels, ...]
@@ -82,6 +83,7 @@ class Reception:
     prompt_ok: bool | None
     outage: bool = False
     caption: str | None = None
+    side_ok: bool | None = None
 
 
 def pick_device(name: str) -> torch.device:
@@ -288,7 +290,9 @@ def decode(
         if strict:
             raise ImageLost("image: lost on the channel; without --strict a grey one stands for it")
         say("image: lost on the channel; a grey one stands for it")
-    return Reception(decoded.coarse, tuple(decoded.refined), prompt, prompt_ok, decoded.outage, decoded.caption)
+    return Reception(
+        decoded.coarse, tuple(decoded.refined), prompt, prompt_ok, decoded.outage, decoded.caption, decoded.side_ok
+    )  # fmt: skip
 
 
 def rates_of(file: SymbolFile, codec: Codec) -> NDArray[np.int64]:

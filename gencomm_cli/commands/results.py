@@ -78,8 +78,10 @@ def measured(reference: images.Pixels, reception: Reception, folder: Path | None
 
 
 def extras(header: Header, reception: Reception) -> dict[str, Any]:
-    """What JSON says of some methods alone: how bits were coded and whether they were lost; the receiver's caption."""
-    said = {} if reception.caption is None else {"caption": reception.caption}
+    """What JSON says of some methods alone: how bits were coded and whether they were lost; the receiver's caption; side bits."""
+    said: dict[str, Any] = {} if reception.caption is None else {"caption": reception.caption}
+    if header.side is not None:
+        said["side"] = {**asdict(header.side), "ok": reception.side_ok}
     return said if header.classical is None else {"classical": asdict(header.classical), "outage": reception.outage}
 
 

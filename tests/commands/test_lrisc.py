@@ -83,6 +83,7 @@ def test_the_heat_map(here: Gencomm, tiny: list[object]) -> None:
 def test_a_loss_is_one_line(here: Gencomm, tiny: list[object]) -> None:
     here("encode", "halves.png", *tiny, "--cbr", 0.04, "--snr", 20, "--fading", "awgn")
     here("channel", "halves.tx.npz", "-o", "bad.npz", "--snr", -15)
+    assert parsed(here("decode", "bad.npz", "--preset", tiny[3], "--json"))["side"]["ok"] is False
     result = here("decode", "bad.npz", "--preset", tiny[3])
     assert result.returncode == 0
     assert result.stderr.decode().count("side information: lost on the channel") == 1
