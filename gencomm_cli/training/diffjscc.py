@@ -66,7 +66,10 @@ class CodecRecipe:
 
 @dataclass(frozen=True)
 class ControlRecipe:
-    """E‖ε − ε_θ(z_t, c̄, t)‖² (eq. 15) over t = 1 … T; the JSCC is frozen.
+    """E w(t)‖ε − ε_θ(z_t, c̄, t)‖² over t = 1 … T; the JSCC is frozen.
+
+    w = 1 + min((1 − ᾱ_t)/ᾱ_t, ``emphasis``), where the second term counts errors of ẑ_0. Eq. 15 is ``emphasis`` = 0: there small
+    networks leave ẑ_0 at large t, where the sampler lays out the picture, worse than the condition f_v itself.
 
     Attributes:
         crop: side in latent positions. snr_db, shares: as in :class:`CodecRecipe`.
@@ -81,6 +84,7 @@ class ControlRecipe:
     shares: tuple[float, float, float] = (0.5, 0.2, 0.3)
     captions: Literal["coarse", "given"] = "coarse"
     drop: float = 0.1
+    emphasis: float = 0.0
     seed: int = 3
 
 
@@ -186,8 +190,8 @@ def train_control(
                 backbone.unet, control, a.sqrt() * z_0 + (1 - a).sqrt() * noise, t, f_t, f_v, kept(csi(gamma, h))
             )
         error = (predicted.float() - noise).square().mean((1, 2, 3))
-        early = t < 300
-        return error.mean(), {"early": float(error[early].mean().detach()) if early.any() else 0.0}
+        weight = 1 + ((1 - alpha_bar[t]) / alpha_bar[t]).clamp_max(recipe.emphasis)
+        return (weight * error).mean(), {"unweighted": float(error.mean().detach())}
 
     fit({"control": control}, loss, recipe.schedule, out, "control", report=report)
     frozen(control)
