@@ -197,7 +197,7 @@ def train_control(
     frozen(control)
 
 
-def start_control(unet: UNet2DConditionModel, csi: CsiEmbedding, trained: nn.Module | None) -> LatentControlNet:
+def start_control(unet: UNet2DConditionModel, csi: CsiEmbedding, trained: nn.Module | None, anchored: bool) -> LatentControlNet:
     """A control module for ``unet``, started from a trained one, or from the UNet's encoder.
 
     textguided's is told its starting step, which here is always T: that part of its first CSI layer becomes bias.
@@ -205,7 +205,7 @@ def start_control(unet: UNet2DConditionModel, csi: CsiEmbedding, trained: nn.Mod
     Raises:
         InputError: the trained one is told the channel in another way.
     """
-    control = LatentControlNet.over(unet, csi.size)
+    control = LatentControlNet.over(unet, csi.size, anchored)
     if trained is None:
         return control
     state, first = trained.state_dict(), "class_embedding.linear_1"
@@ -215,7 +215,7 @@ def start_control(unet: UNet2DConditionModel, csi: CsiEmbedding, trained: nn.Mod
         state[f"{first}.bias"] = state[f"{first}.bias"] + start @ sinusoid(torch.tensor([1000.0]), FEATURES)[0]
     if state[f"{first}.weight"].shape[1] != csi.size:
         raise InputError(f"--start: its control module takes {state[f'{first}.weight'].shape[1]} numbers of CSI, not {csi.size}")
-    control.load_state_dict(state)
+    control.load_state_dict({**control.state_dict(), **state})
     return control
 
 
@@ -235,7 +235,9 @@ class Workshop(StagedWorkshop):
         self.domain: Domain = config["settings"].get("domain", "latent")
         self.csi = CsiEmbedding(**config["settings"].get("csi", {}))
         trained = base.components.get("control")
-        self.control = start_control(self.backbone.unet, self.csi, None if trained is None else build(trained, torch.device("cpu")))
+        self.anchored: bool = config["settings"].get("anchored", False)
+        started = None if trained is None else build(trained, torch.device("cpu"))
+        self.control = start_control(self.backbone.unet, self.csi, started, self.anchored)
         self.jscc = self._jscc()
         self._adversary: nn.Module | None = None
 
@@ -282,7 +284,7 @@ class Workshop(StagedWorkshop):
         components = {
             part: self._shared(self.base.components[part], models) for part in ("vae", "unet", "text_encoder", "tokenizer")
         }
-        control = control_arguments(self.backbone.unet) | {"csi_width": self.csi.size}
+        control = control_arguments(self.backbone.unet) | {"csi_width": self.csi.size, "anchored": self.anchored}
         name, code = self.config["name"], self.config["jscc"]
         codes = {name: self.jscc} if self._adversary is None else {name: self.jscc, f"{name}-adv": self._adversary}
         for preset, jscc in codes.items():
