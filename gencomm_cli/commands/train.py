@@ -62,11 +62,12 @@ def train(
 
     place, chosen = str(pick_device(device)), tuple(stages.split(",")) if stages else None
     if method == "diffjscc":
-        if metric_weights is not None:
-            raise InputError("--metric-weights: diffjscc trains without perceptual losses and does not read it; drop it")
         from gencomm_cli.training import diffjscc
 
-        diffjscc.train(config, data, out, max_minutes, resume, place, console.say, stages=chosen or diffjscc.STAGES, start=start)
+        diffjscc.train(
+            config, data, out, metric_weights, max_minutes, resume, place, console.say, stages=chosen or diffjscc.STAGES,
+            start=start,
+        )  # fmt: skip
     else:
         from gencomm_cli.training import textguided
 
