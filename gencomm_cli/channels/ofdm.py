@@ -13,6 +13,7 @@ Pilots and interleaver are public: both ends know them.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -69,6 +70,21 @@ class OfdmConfig:
         return -(-count // self.carriers)
 
 
+@dataclass(frozen=True)
+class ExtraUses:
+    """Channel uses besides those of symbols: pilots, cyclic prefixes, and carriers that stay empty."""
+
+    pilots: int = 0
+    cp: int = 0
+    idle: int = 0
+
+
+def extra_uses(counts: Sequence[int], config: OfdmConfig) -> ExtraUses:
+    """What bursts of so many symbols cost besides, with ``config.pilots`` OFDM symbols of pilots before the first of them."""
+    data = sum(config.ofdm_symbols(count) for count in counts)
+    return ExtraUses(config.pilots * config.carriers, (data + config.pilots) * config.cp, data * config.carriers - sum(counts))
+
+
 def delay_profile(config: OfdmConfig) -> NDArray[np.float64]:
     """σ_l² = c·e^(−l/r) for l = 0 … L − 1, with c such that they add up to 1; float64 [L]."""
     powers = np.exp(-np.arange(config.taps) / config.decay)
@@ -119,7 +135,7 @@ def through(symbols: Array, cir: Array, config: OfdmConfig, pilots: int = 0) -> 
     filled = xp.concatenate((symbols, 0 * symbols[..., :1]), -1)[..., order]
     grid: Any = filled.reshape(*symbols.shape[:-1], -1, config.carriers)
     if pilots:
-        known = _constant(pilot_symbols(config)[:pilots], symbols)
+        known: Any = _constant(pilot_symbols(config)[:pilots], symbols)
         grid = xp.concatenate((xp.broadcast_to(known, (*grid.shape[:-2], *known.shape)), grid), -2)
     received = demodulate(convolve(transmitted(grid, config), cir), config)
     data = received[..., pilots:, :]
