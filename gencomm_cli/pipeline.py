@@ -204,7 +204,7 @@ def pass_channel(
     """Sent symbols → received symbols, with what the receiver is told of the channel.
 
     Image, prompt and side symbols have random streams of their own. A block gain, or an impulse response, is one for all three:
-    they are one transmission, over multipath in three bursts. The gain is the one that the transmitter was told, if it was told one.
+    they are one transmission, over multipath in three bursts. The gain is the one that the transmitter was told, if it was one.
 
     Args:
         ofdm: of multipath; the paper's if None. rx_snr_db: what the receiver is told instead of ``snr_db``.
@@ -227,19 +227,19 @@ def pass_channel(
         gain = draw_gain(kind, sent.size, generator(seed, f"{stream} fading"))
         if kind == "block":
             gain = block_gain(seed) if told is None else np.array([told], np.complex64)
-        pilots = np.empty(0, np.complex64)
-        if cir is not None and channel.ofdm is not None and sent.size:
+        pilots = None
+        if channel.ofdm is not None and cir is not None and sent.size:
             sent, pilots = through(sent, cir, channel.ofdm, channel.ofdm.pilots if name == "symbols" else 0)
-        elif csi == "estimated" and gain is not None and name == "symbols":
-            pilots = gain * qpsk(BLOCK_PILOTS)
-        if name == "symbols":
+        if name == "symbols":  # the image goes first, and the pilots before it
             classical = file.header.classical
             bits = None if classical is None else 8 * classical.payload_bytes
             n0 = noise_power(snr_db, snr_type, sent, gain, bits)
             told_n0 = n0 if rx_snr_db is None else noise_power(rx_snr_db, snr_type, sent, gain, bits)
-        if pilots.size:
-            noise = draw_noise(pilots.size, generator(seed, "pilot noise"))
-            received["pilot_symbols"] = transmit(pilots.reshape(-1), None, noise, n0).astype(np.complex64)
+            if csi == "estimated" and gain is not None:
+                pilots = gain * qpsk(BLOCK_PILOTS)
+            if pilots is not None and pilots.size:
+                noise = draw_noise(pilots.size, generator(seed, "pilot noise"))
+                received["pilot_symbols"] = transmit(pilots.reshape(-1), None, noise, n0).astype(np.complex64)
         received[name] = transmit(sent, gain, draw_noise(sent.size, generator(seed, f"{stream} noise")), n0).astype(np.complex64)
         if csi == "perfect" and sent.size:
             received[name.replace("symbols", "csi_gain")] = gain

@@ -120,6 +120,7 @@ def test_noise_has_the_power_of_the_snr(kind: str) -> None:
     assert np.mean(np.abs(noisy.symbols - clean.symbols) ** 2) == pytest.approx(n0_from_db(3.0), rel=0.05)
     if kind == "multipath":
         assert noisy.pilot_symbols is not None
+        assert clean.pilot_symbols is not None
         assert np.mean(np.abs(noisy.pilot_symbols - clean.pilot_symbols) ** 2) == pytest.approx(n0_from_db(3.0), rel=0.2)
     arrived = passed(file, kind=kind, snr_type="received")
     power = np.mean(np.abs(clean.symbols) ** 2)
