@@ -16,6 +16,7 @@ from gencomm_cli.channels.equalisers import mmse
 from gencomm_cli.channels.ofdm import OfdmConfig
 from gencomm_cli.channels.snr import n0_from_db
 from gencomm_cli.errors import InputError
+from gencomm_cli.prompts.link import receive_prompt, transmit_prompt
 from gencomm_cli.reception import channel_state
 from gencomm_cli.seeds import generator
 from gencomm_cli.symbols import ChannelRecord, SymbolFile
@@ -150,6 +151,20 @@ def test_one_impulse_response_carries_image_prompt_and_side_symbols() -> None:
     np.testing.assert_allclose(state.cir, received.csi_cir, atol=1e-6)  # type: ignore[arg-type]
     without = passed(sent(k=300, k_prompt=0), snr_db=10.0)
     np.testing.assert_array_equal(without.symbols, passed(file, snr_db=10.0).symbols)
+
+
+@pytest.mark.parametrize("snr_db", [5.0, 15.0])
+def test_prompts_survive_in_the_mode_that_is_chosen_for_multipath(snr_db: float) -> None:
+    prompt, form = transmit_prompt("two macaws before green leaves", snr_db=snr_db, fading="multipath")
+    file = sent(k_prompt=0)
+    cbr = rates.account(0.0033, (37, 53), image=100, prompt=prompt.size, side=0)
+    file = replace(file, header=replace(file.header, prompt=form, cbr=cbr), prompt_symbols=prompt)
+    lost = 0
+    for seed in range(50):
+        received = passed(file, snr_db=snr_db, csi="estimated", seed=seed)
+        state = channel_state(received)
+        lost += receive_prompt(received.prompt_symbols, state.prompt_gain, state.n0, form) is None
+    assert lost <= 3
 
 
 def test_a_receiver_can_be_told_another_snr() -> None:
