@@ -214,7 +214,6 @@ class SymbolFile:
     Over multipath symbols are the received carriers in the order in which they were sent, and ``csi_cir`` [L] is the impulse
     response if the receiver knows it. ``pilot_symbols`` are as received, OFDM symbol by OFDM symbol.
 
-
     ``ideal_bits`` uint8 [bytes] is what an ideal code carries; it is there iff the header's ``classical.fec`` is ``capacity``.
     """
 
