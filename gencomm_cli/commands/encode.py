@@ -72,6 +72,7 @@ def encode(
         captioner=sender,
         device=device,
         classical=classical,
+        channel=pipeline.channel_record("multipath", 0.0, "esn0", "perfect") if fading == "multipath" else None,
     )
     pixels = read_image(flags.source(image))
     loaded = pipeline.load_codec(method, preset or default_preset(method), device, domain=domain)
