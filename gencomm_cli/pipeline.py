@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 
 import gencomm_cli
 from gencomm_cli import presets, rates
+from gencomm_cli.channels.estimation import BLOCK_PILOTS, Estimator
 from gencomm_cli.channels.fading import Kind, draw_gain, draw_noise, transmit
+from gencomm_cli.channels.ofdm import OfdmConfig, draw_taps, qpsk, through
 from gencomm_cli.channels.snr import SnrType, noise_power
 from gencomm_cli.errors import ImageLost, InputError, ModelMismatch, PromptLost
 from gencomm_cli.methods.base import ClassicalOptions, DecodeOptions, Fading, Method, RateAllocation, Received, Request
+from gencomm_cli.reception import channel_state
 from gencomm_cli.seeds import generator
 from gencomm_cli.symbols import SNR_RANGE, ChannelRecord, ClassicalFormat, Csi, Header, Provenance, SymbolFile, Symbols
 
@@ -46,6 +49,7 @@ class EncodeOptions:
         gain: h of the block-fading channel that comes, if the transmitter is told it.
         prompt: text to send beside the image; None asks the captioner (``none``, ``builtin``, ``hf:…``, ``openai:…``).
         classical: how ``separate`` is to send. beta, allocation: how ``lrisc`` is to share out symbols, as in :class:`Request`.
+        channel: what comes, as far as the transmitter knows it: a total counts its pilots and prefixes too.
     """
 
     cbr: float | None = None
@@ -60,6 +64,7 @@ class EncodeOptions:
     classical: ClassicalOptions = field(default_factory=ClassicalOptions)
     beta: float | None = None
     allocation: RateAllocation = "adaptive"
+    channel: ChannelRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,8 @@ def encode(image: Pixels, codec: Codec, options: EncodeOptions, say: Say) -> tup
     prompt_symbols, prompt_format = _send_prompt(prompt, options)
 
     def budget() -> tuple[float, int]:
-        target = rates.image_target(requested, options.cbr_is_total, prompt_symbols.size, image_size)
+        extra_uses = None if options.channel is None else options.channel.extra_uses
+        target = rates.image_target(requested, options.cbr_is_total, prompt_symbols.size, image_size, extra_uses)
         return target, codec.method.symbol_budget(max(target, 1e-12), image_size)
 
     target, count = budget()
@@ -185,38 +191,82 @@ def encode(image: Pixels, codec: Codec, options: EncodeOptions, say: Say) -> tup
     return SymbolFile(header, sent.symbols, prompt_symbols, sent.side_symbols, ideal_bits=sent.ideal_bits), prompt
 
 
-def pass_channel(file: SymbolFile, *, kind: Kind, snr_db: float, snr_type: SnrType, csi: Csi, seed: int) -> SymbolFile:
-    """Sent symbols → received symbols, with what the receiver is told of the channel.
-
-    Image, prompt and side symbols have random streams of their own. A block gain is one for all three: they are one transmission.
-    It is the one that the transmitter was told, if it was told one.
+def channel_record(
+    kind: Kind, snr_db: float, snr_type: SnrType, csi: Csi, ofdm: OfdmConfig | None = None, rx_snr_db: float | None = None
+) -> ChannelRecord:
+    """The channel that is asked for; multipath is the paper's where ``ofdm`` says nothing else, and sends no pilots without CSI.
 
     Raises:
-        InputError: the file has been through a channel already, or was made for a block gain that this channel has not.
+        InputError: what is asked for does not go together.
+    """
+    if kind == "multipath":
+        ofdm = ofdm or OfdmConfig()
+        ofdm = replace(ofdm, pilots=0 if csi == "none" else ofdm.pilots)
+    return ChannelRecord(kind, snr_db, snr_type, csi, ofdm, rx_snr_db)
+
+
+def pass_channel(
+    file: SymbolFile,
+    *,
+    kind: Kind,
+    snr_db: float,
+    snr_type: SnrType,
+    csi: Csi,
+    seed: int,
+    ofdm: OfdmConfig | None = None,
+    rx_snr_db: float | None = None,
+) -> SymbolFile:
+    """Sent symbols → received symbols, with what the receiver is told of the channel.
+
+    Image, prompt and side symbols have random streams of their own. A block gain, or an impulse response, is one for all three:
+    they are one transmission, over multipath in three bursts. The gain is the one that the transmitter was told, if it was one.
+
+    Args:
+        ofdm: of multipath; the paper's if None. rx_snr_db: what the receiver is told instead of ``snr_db``.
+
+    Raises:
+        InputError: the file has been through a channel already, or was made for a block gain that this channel has not; or options
+            do not go together.
     """
     if file.header.stage != "tx":
         raise InputError("symbols: have been through a channel already; give the transmitted file (tx)")
     told = file.header.tx_gain
     if told is not None and kind != "block":
         raise InputError(f"channel: the transmitter was told the block gain {told:.3g} (encode --gain); use --block-rayleigh")
+    channel = channel_record(kind, snr_db, snr_type, csi, ofdm, rx_snr_db)
     received: dict[str, Any] = {}
-    n0 = 0.0
+    n0 = told_n0 = 0.0
+    cir = None if channel.ofdm is None else draw_taps(channel.ofdm, generator(seed, "image fading"))
     for name, stream in (("symbols", "image"), ("prompt_symbols", "prompt"), ("side_symbols", "side")):
         sent: Symbols = getattr(file, name)
         gain = draw_gain(kind, sent.size, generator(seed, f"{stream} fading"))
         if kind == "block":
             gain = block_gain(seed) if told is None else np.array([told], np.complex64)
-        if name == "symbols":
+        pilots = None
+        if channel.ofdm is not None and cir is not None and sent.size:
+            sent, pilots = through(sent, cir, channel.ofdm, channel.ofdm.pilots if name == "symbols" else 0)
+        if name == "symbols":  # the image goes first, and the pilots before it
             classical = file.header.classical
-            n0 = noise_power(snr_db, snr_type, sent, gain, None if classical is None else 8 * classical.payload_bytes)
+            bits = None if classical is None else 8 * classical.payload_bytes
+            n0 = noise_power(snr_db, snr_type, sent, gain, bits)
+            told_n0 = n0 if rx_snr_db is None else noise_power(rx_snr_db, snr_type, sent, gain, bits)
+            if csi == "estimated" and gain is not None:
+                pilots = gain * qpsk(BLOCK_PILOTS)
+            if pilots is not None and pilots.size:
+                noise = draw_noise(pilots.size, generator(seed, "pilot noise"))
+                received["pilot_symbols"] = transmit(pilots.reshape(-1), None, noise, n0).astype(np.complex64)
         received[name] = transmit(sent, gain, draw_noise(sent.size, generator(seed, f"{stream} noise")), n0).astype(np.complex64)
         if csi == "perfect" and sent.size:
             received[name.replace("symbols", "csi_gain")] = gain
+    if csi == "perfect":
+        received["csi_cir"] = cir
+    extra = channel.extra_uses((file.symbols.size, file.prompt_symbols.size, file.side_symbols.size))
     header = replace(
         file.header,
         stage="rx",
-        channel=ChannelRecord(kind, snr_db, snr_type, csi),
-        n0=n0,
+        cbr=rates.with_extra(file.header.cbr, file.header.image_size, extra),
+        channel=channel,
+        n0=told_n0,
         tx_gain=None,
         provenance=replace(file.header.provenance, channel_seed=seed),
     )
@@ -253,8 +303,11 @@ def decode(
     strict: bool,
     say: Say,
     progress: Progress | None = None,
+    estimator: Estimator = "lmmse",
 ) -> Reception:
     """Received symbols → images. The method sees symbols, gains, N0, the size and the prompt, and nothing else of the file.
+
+    Where the file has pilots instead of gains, ``estimator`` makes them of these.
 
     Raises:
         InputError: the file has not been through a channel.
@@ -263,7 +316,8 @@ def decode(
     """
     check_received(file)
     header = file.header
-    assert header.n0 is not None
+    assert header.channel is not None
+    state = channel_state(file, estimator)
     most = codec.method.symbol_budget(math.inf, header.image_size)
     if file.symbols.size + file.side_symbols.size > most:
         raise InputError(f"symbols: {codec.preset.name} sends at most {most} for an image of this size, not {file.symbols.size}")
@@ -271,17 +325,16 @@ def decode(
     if header.prompt is not None and use_prompt:
         from gencomm_cli.prompts.link import receive_prompt
 
-        prompt = receive_prompt(file.prompt_symbols, file.prompt_csi_gain, header.n0, header.prompt)
+        prompt = receive_prompt(file.prompt_symbols, state.prompt_gain, state.n0, header.prompt)
         prompt_ok = prompt is not None
         if prompt is None:
             line = "prompt: lost on the channel (its CRC fails)"
             if strict:
                 raise PromptLost(f"{line}; without --strict the image is decoded without it")
             say(f"{line}; the image is decoded without it")
-    assert header.channel is not None
     received = Received(
-        file.symbols, file.csi_gain, header.n0, header.image_size, prompt, file.side_symbols, file.side_csi_gain, header.classical,
-        file.ideal_bits, header.channel.kind, header.side,
+        file.symbols, state.gain, state.n0, header.image_size, prompt, file.side_symbols, state.side_gain, header.classical,
+        file.ideal_bits, header.channel.kind, header.channel.ofdm, state.cir, header.side,
     )  # fmt: skip
     decoded = codec.method.decode(received, options, seed=seed, progress=progress)
     if decoded.side_ok is False:
@@ -306,9 +359,10 @@ def rates_of(file: SymbolFile, codec: Codec) -> NDArray[np.int64]:
         raise InputError(f"--rates: {header.method} sends every part of an image at the same rate; it is for lrisc")
     from gencomm_cli.jscc.rate_allocation import RATES
 
+    state = channel_state(file) if header.stage == "rx" else None
+    n0, gain = (0.0, None) if state is None else (state.n0, state.side_gain)
     received = Received(
-        file.symbols, file.csi_gain, header.n0 or 0.0, header.image_size, side_symbols=file.side_symbols,
-        side_gain=file.side_csi_gain, side=header.side,
+        file.symbols, None, n0, header.image_size, side_symbols=file.side_symbols, side_gain=gain, side=header.side
     )  # fmt: skip
     levels, side_ok = levels_of(received)
     if side_ok is False:
@@ -321,6 +375,7 @@ class RoundTrip:
     """All that one send gives: the files, the images, the prompt that was sent ("" for none), and seconds a stage."""
 
     sent: SymbolFile
+    received: SymbolFile
     reception: Reception
     prompt: str
     seconds: dict[str, float]
@@ -341,16 +396,22 @@ def roundtrip(
     strict: bool,
     say: Say,
     progress: Progress | None = None,
+    ofdm: OfdmConfig | None = None,
+    rx_snr_db: float | None = None,
+    estimator: Estimator = "lmmse",
 ) -> RoundTrip:
     """Encode, channel and decode in one process, exactly as the three commands do. Raises what they raise."""
     started = time.perf_counter()
     sent, prompt = encode(image, codec, encode_options, say)
     encoded = time.perf_counter()
-    received = pass_channel(sent, kind=kind, snr_db=snr_db, snr_type=snr_type, csi=csi, seed=seed)
+    received = pass_channel(sent, kind=kind, snr_db=snr_db, snr_type=snr_type, csi=csi, seed=seed, ofdm=ofdm, rx_snr_db=rx_snr_db)
     passed = time.perf_counter()
-    reception = decode(received, codec, decode_options, seed=seed, use_prompt=use_prompt, strict=strict, say=say, progress=progress)
+    reception = decode(
+        received, codec, decode_options, seed=seed, use_prompt=use_prompt, strict=strict, say=say, progress=progress,
+        estimator=estimator,
+    )  # fmt: skip
     seconds = {"encode": encoded - started, "channel": passed - encoded, "decode": time.perf_counter() - passed}
-    return RoundTrip(sent, reception, prompt, seconds)
+    return RoundTrip(sent, received, reception, prompt, seconds)
 
 
 def check_snr(flag: str, snr_db: float) -> float:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, replace
 
+from gencomm_cli.channels.ofdm import ExtraUses
 from gencomm_cli.errors import RateError
 
 ImageSize = tuple[int, int]
@@ -41,7 +45,11 @@ CONTROL_BITS = sum(_CONTROL_FIELDS.values())
 
 @dataclass(frozen=True)
 class CBR:
-    """Channel uses of each kind over 3·H·W; ``total`` is their sum, ``requested`` what the user asked for."""
+    """Channel uses of each kind over 3·H·W; ``total`` is their sum, ``requested`` what the user asked for.
+
+    ``pilots`` and ``cp`` (cyclic prefixes) come with the channel, as do ``idle`` carriers: those of a burst's last OFDM symbol that
+    nothing is left to fill.
+    """
 
     requested: float | None
     image: float
@@ -49,6 +57,7 @@ class CBR:
     side: float = 0.0
     pilots: float = 0.0
     cp: float = 0.0
+    idle: float = 0.0
     total: float = 0.0
 
 
@@ -63,12 +72,35 @@ def account(requested: float | None, image_size: ImageSize, *, image: int, promp
     return CBR(requested, image / count, prompt / count, side / count, total=(image + prompt + side) / count)
 
 
-def image_target(cbr: float, total: bool, prompt_symbols: int, image_size: ImageSize) -> float:
-    """The CBR left for the image (and its side information): all of ``cbr``, or what the prompt leaves of a ``total``.
+def with_extra(cbr: CBR, image_size: ImageSize, extra: ExtraUses) -> CBR:
+    """The same CBR with what the channel adds."""
+    pilots, cp, idle = (uses / samples(image_size) for uses in (extra.pilots, extra.cp, extra.idle))
+    total = cbr.image + cbr.prompt + cbr.side + pilots + cp + idle
+    return replace(cbr, pilots=pilots, cp=cp, idle=idle, total=total)
 
-    Negative or zero where the prompt alone exceeds the total; the image then takes the lowest rate there is.
+
+def image_target(
+    cbr: float,
+    total: bool,
+    prompt_symbols: int,
+    image_size: ImageSize,
+    extra_uses: Callable[[Sequence[int]], ExtraUses] | None = None,
+) -> float:
+    """The CBR left for the image (and its side information): all of ``cbr``, or what the rest leaves of a ``total``.
+
+    The rest is the prompt, and what the channel adds to so many image and prompt symbols. Negative or zero where it alone exceeds
+    the total; the image then takes the lowest rate there is.
     """
-    return cbr - prompt_symbols / samples(image_size) if total else cbr
+    if not total:
+        return cbr
+    if extra_uses is None:
+        return cbr - prompt_symbols / samples(image_size)
+
+    def uses(image: int) -> int:
+        return image + prompt_symbols + sum(astuple(extra_uses((image, prompt_symbols))))
+
+    most = math.floor(cbr * samples(image_size) + 1e-6)
+    return (bisect_right(range(most + 1), most, key=uses) - 1) / samples(image_size)
 
 
 def check_met(requested: CBR, target: float, image_size: ImageSize, *, strict: bool) -> str | None:

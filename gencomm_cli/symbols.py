@@ -14,7 +14,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar, get_args
@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from gencomm_cli.channels.estimation import BLOCK_PILOTS
 from gencomm_cli.channels.fading import Kind
+from gencomm_cli.channels.ofdm import ExtraUses, OfdmConfig, extra_uses
 from gencomm_cli.channels.snr import SnrType, noise_power
 from gencomm_cli.errors import InputError
 from gencomm_cli.outputs import write_files
@@ -43,10 +45,10 @@ MAX_MAGNITUDE = 1e6
 MAX_GAIN = 100.0
 """Of the parts of a gain that the transmitter is told; h ~ CN(0, 1) never comes near it."""
 SNR_RANGE = (-100.0, 100.0)
-ARRAYS = ("symbols", "prompt_symbols", "side_symbols", "csi_gain", "prompt_csi_gain", "side_csi_gain")
+ARRAYS = ("symbols", "prompt_symbols", "side_symbols", "csi_gain", "prompt_csi_gain", "side_csi_gain", "pilot_symbols", "csi_cir")
 
 Stage = Literal["tx", "rx"]
-Csi = Literal["perfect", "none"]
+Csi = Literal["perfect", "estimated", "none"]
 Symbols = NDArray[np.complex64]
 T = TypeVar("T")
 
@@ -55,12 +57,33 @@ _NPY_HEADER = re.compile(rb"\{'descr': '([<|][cu][18])', 'fortran_order': False,
 
 @dataclass(frozen=True)
 class ChannelRecord:
-    """What channel a file went through; SNR in dB (infinite: no noise)."""
+    """What channel a file went through; SNR in dB (infinite: no noise).
+
+    ``ofdm`` is there for multipath alone; its pilots are those that were really sent. ``rx_snr_db``: what the receiver was told
+    instead of the SNR, if it was misled. Neither is in ``meta`` where it is None.
+    """
 
     kind: Kind
     snr_db: float
     snr_type: SnrType
     csi: Csi
+    ofdm: OfdmConfig | None = None
+    rx_snr_db: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raises InputError where the fields do not go together."""
+        if (self.ofdm is not None) != (self.kind == "multipath"):
+            raise InputError(f"ofdm is {'missing' if self.ofdm is None else 'there'}, against the channel's kind {self.kind}")
+        if self.csi == "estimated" and self.kind not in ("block", "multipath"):
+            raise InputError(f"--csi estimated: is for block and multipath fading, not {self.kind}; use perfect or none")
+        if self.ofdm is not None and self.csi == ("none" if self.ofdm.pilots else "estimated"):
+            raise InputError(f"--pilots: --csi {self.csi} does not go with {self.ofdm.pilots} OFDM symbols of pilots")
+
+    def extra_uses(self, counts: Sequence[int]) -> ExtraUses:
+        """Pilots, prefixes and empty carriers that come with so many image, prompt and side symbols."""
+        if self.ofdm is not None:
+            return extra_uses(counts, self.ofdm)
+        return ExtraUses(pilots=BLOCK_PILOTS if self.csi == "estimated" else 0)
 
 
 @dataclass(frozen=True)
@@ -145,6 +168,12 @@ class Header:
             del meta["channel"], meta["n0"]
         else:
             meta["channel"]["snr_db"] = _finite(self.channel.snr_db)
+            meta["channel"]["rx_snr_db"] = _finite(self.channel.rx_snr_db)
+            for name in ("ofdm", "rx_snr_db"):
+                if meta["channel"][name] is None:
+                    del meta["channel"][name]
+        if self.cbr.idle == 0:
+            del meta["cbr"]["idle"]
         for name in ("channel_seed", "container_bytes"):
             if meta["provenance"][name] is None:
                 del meta["provenance"][name]
@@ -188,6 +217,9 @@ class Header:
 class SymbolFile:
     """Header and arrays, complex64 vectors. Gains are those that the receiver knows: [k], [1] or None, in rx only.
 
+    Over multipath symbols are the received carriers in the order in which they were sent, and ``csi_cir`` [L] is the impulse
+    response if the receiver knows it. ``pilot_symbols`` are as received, OFDM symbol by OFDM symbol.
+
     ``ideal_bits`` uint8 [bytes] is what an ideal code carries; it is there iff the header's ``classical.fec`` is ``capacity``.
     """
 
@@ -199,6 +231,8 @@ class SymbolFile:
     prompt_csi_gain: Symbols | None = None
     side_csi_gain: Symbols | None = None
     ideal_bits: NDArray[np.uint8] | None = None
+    pilot_symbols: Symbols | None = None
+    csi_cir: Symbols | None = None
 
     def arrays(self) -> dict[str, Symbols]:
         """The arrays of symbols and gains that are there, by their name in the file."""
@@ -373,10 +407,12 @@ def _check(file: SymbolFile) -> None:
             )
     if channel is not None and channel.snr_type != "received" and header.n0 is not None:
         bits = None if form is None else 8 * form.payload_bytes
-        expected_n0 = noise_power(channel.snr_db, channel.snr_type, file.symbols, None, bits)
+        told_db = channel.snr_db if channel.rx_snr_db is None else channel.rx_snr_db
+        expected_n0 = noise_power(told_db, channel.snr_type, file.symbols, None, bits)
         if abs(header.n0 - expected_n0) > 1e-6 * expected_n0:
-            raise InputError(f"meta.n0 {header.n0:g} is not the noise power of {channel.snr_db:g} dB")
-    known = channel is not None and channel.kind != "awgn" and channel.csi == "perfect"
+            raise InputError(f"meta.n0 {header.n0:g} is not the noise power of {told_db:g} dB")
+    _check_ofdm(file)
+    known = channel is not None and channel.kind in ("rayleigh", "block") and channel.csi == "perfect"
     for name, symbols, gain in (
         ("csi_gain", file.symbols, file.csi_gain),
         ("prompt_csi_gain", file.prompt_symbols, file.prompt_csi_gain),
@@ -389,6 +425,26 @@ def _check(file: SymbolFile) -> None:
         expected = 1 if channel is not None and channel.kind == "block" else symbols.size
         if gain is not None and gain.size != expected:
             raise InputError(f"{name} holds {gain.size} gains; {expected} were expected")
+
+
+def _check_ofdm(file: SymbolFile) -> None:
+    """Pilots, prefixes and impulse response must be those of the channel."""
+    header, channel = file.header, file.header.channel
+    counts = (file.symbols.size, file.prompt_symbols.size, file.side_symbols.size)
+    extra = ExtraUses() if channel is None else channel.extra_uses(counts)
+    for name, uses in asdict(extra).items():
+        if abs(getattr(header.cbr, name) * samples(header.image_size) - uses) > 1e-6 * max(1, uses):
+            raise InputError(f"meta.cbr.{name} does not count the {uses} uses that go with the channel")
+    cir = channel is not None and channel.ofdm is not None and channel.csi == "perfect"
+    taps = channel.ofdm.taps if channel is not None and channel.ofdm is not None else 0
+    for name, array, there, size in (
+        ("pilot_symbols", file.pilot_symbols, extra.pilots > 0, extra.pilots),
+        ("csi_cir", file.csi_cir, cir, taps),
+    ):
+        if (array is not None) != there:
+            raise InputError(f"{name} is {'missing' if array is None else 'there'}, against meta.channel")
+        if array is not None and array.size != size:
+            raise InputError(f"{name} holds {array.size} values; {size} were expected")
 
 
 def mean_power(symbols: Symbols) -> float:
@@ -426,6 +482,12 @@ def _one_of(value: object, allowed: tuple[Any, ...]) -> Any:
     if isinstance(value, bool) or value not in allowed:
         raise ValueError(f"{str(value)[:60]!r} is not {' or '.join(map(repr, allowed))}")
     return allowed[allowed.index(value)]
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{str(value)[:60]!r} is not true or false")
+    return value
 
 
 def _matching(value: object, pattern: str, what: str) -> str:
@@ -476,9 +538,12 @@ def _image_size(value: object) -> ImageSize:
 def _cbr(value: object) -> CBR:
     fields = _Fields(value, "meta.cbr")
     requested = fields.take("requested", lambda number: None if number is None else _number(number, 0.0, 1e9))
-    parts = {name: fields.take(name, lambda number: _number(number, 0.0, 1e9)) for name in ("image", "prompt", "side")}
-    parts |= {name: fields.take(name, lambda number: _number(number, 0.0, 0.0)) for name in ("pilots", "cp")}
+    parts = {
+        name: fields.take(name, lambda number: _number(number, 0.0, 1e9)) for name in ("image", "prompt", "side", "pilots", "cp")
+    }
     total = fields.take("total", lambda number: _number(number, 0.0, 1e9))
+    if "idle" in fields.left:
+        parts["idle"] = fields.take("idle", lambda number: _number(number, 0.0, 1e9))
     fields.end()
     if abs(total - sum(parts.values())) > 1e-9 * max(1.0, total):
         raise ValueError(f"total {total:g} is not the sum of its parts")
@@ -542,9 +607,26 @@ def _channel(value: object) -> ChannelRecord:
         snr_db=fields.take("snr_db", _snr),
         snr_type=fields.take("snr_type", lambda name: _one_of(name, get_args(SnrType))),
         csi=fields.take("csi", lambda name: _one_of(name, get_args(Csi))),
+        ofdm=fields.take("ofdm", _ofdm) if "ofdm" in fields.left else None,
+        rx_snr_db=fields.take("rx_snr_db", _snr) if "rx_snr_db" in fields.left else None,
     )
     fields.end()
     return channel
+
+
+def _ofdm(value: object) -> OfdmConfig:
+    fields = _Fields(value, "meta.channel.ofdm")
+    values: dict[str, Any] = {
+        name: fields.take(name, lambda number: _integer(number, 0, 2**16)) for name in ("carriers", "cp", "pilots", "taps")
+    }
+    values["decay"] = fields.take("decay", lambda number: _number(number, 0.0, 1e9))
+    values["clip"] = fields.take("clip", lambda number: None if number is None else _number(number, 0.0, 1e9))
+    values["interleaver"] = fields.take("interleaver", _boolean)
+    fields.end()
+    try:
+        return OfdmConfig(**values)
+    except InputError as error:
+        raise ValueError(str(error).replace("--", "")) from None
 
 
 def _provenance(value: object) -> Provenance:

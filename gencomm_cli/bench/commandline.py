@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import shlex
 
+from gencomm_cli.bench.channels import flags as channel_flags
 from gencomm_cli.bench.options import flags as option_flags
 from gencomm_cli.bench.plan import COARSE, Scheme
 from gencomm_cli.bench.rows import Cell
 from gencomm_cli.bench.store import original
 from gencomm_cli.methods import READS
-
-CHANNEL_FLAGS = {"awgn": "--awgn", "rayleigh": "--rayleigh", "block": "--block-rayleigh"}
 
 
 def command(cell: Cell, scheme: Scheme, device: str) -> str:
@@ -21,7 +20,7 @@ def command(cell: Cell, scheme: Scheme, device: str) -> str:
     flags: list[object] = ["--method", scheme.method]
     if scheme.preset_argument:
         flags += ["--preset", scheme.preset_argument]
-    flags += ["--snr", _shortest(cell.snr_db), CHANNEL_FLAGS[cell.channel]]
+    flags += ["--snr", _shortest(cell.snr_db), *channel_flags(cell.channel)]
     flags += ["--cbr-total" if cell.cbr_is_total else "--cbr", _shortest(cell.cbr)]
     if cell.tx_snr_db != "channel":
         flags += ["--tx-snr", _shortest(cell.tx_snr_db)]

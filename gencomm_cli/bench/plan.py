@@ -15,7 +15,6 @@ from gencomm_cli import presets
 from gencomm_cli.bench import options
 from gencomm_cli.bench.photographs import Photograph
 from gencomm_cli.bench.rows import Cell
-from gencomm_cli.channels.fading import Kind
 from gencomm_cli.channels.snr import SnrType
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods import READS
@@ -52,13 +51,13 @@ class Sweep:
     """The product of all that a bench is to try; fields as in :class:`~gencomm_cli.bench.rows.Cell`.
 
     Attributes:
-        methods: as on the command line. points: pairs (SNR in dB, CBR). options: names with the values to try.
-        repeats: sends of each; repeat r has seed + r.
+        methods: as on the command line. points: pairs (SNR in dB, CBR). channels: as :mod:`gencomm_cli.bench.channels` names them.
+        options: names with the values to try. repeats: sends of each; repeat r has seed + r.
     """
 
     methods: tuple[str, ...]
     points: tuple[tuple[float, float], ...]
-    channels: tuple[Kind, ...] = ("awgn",)
+    channels: tuple[str, ...] = ("awgn",)
     prompts: tuple[str, ...] = ("none",)
     steps: tuple[int | None, ...] = (None,)
     guidance: tuple[float | None, ...] = (None,)

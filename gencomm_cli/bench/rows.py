@@ -20,7 +20,8 @@ class Cell:
         method: as on the command line, less ``@PRESET``: ``textguided``, ``textguided:coarse``, ``separate:avif``,
             ``separate:avif:capacity``, ``folder:NAME`` (finished images).
         preset, weights_sha256: name and hash of its weights ("" for a folder); of ``separate`` with the image codec's version.
-        channel: ``awgn``, ``rayleigh``, ``block``. snr_db: in dB, may be infinite. csi, snr_type: as on the command line.
+        channel: ``awgn``, ``rayleigh``, ``block``, ``multipath``, ``multipath:clip=0.8`` …
+        snr_db: in dB, may be infinite. csi, snr_type: as on the command line.
         tx_snr_db: what the transmitter is told: a number of dB, ``channel`` (the channel's) or ``unknown``.
         cbr: as asked for; ``cbr_is_total``: prompt and pilots count too.
         prompt: ``none``, ``own`` (captions.tsv), ``wrong`` (the next image's), ``builtin``, ``hf:…``, ``openai:…``.

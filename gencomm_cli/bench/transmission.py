@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gencomm_cli import pipeline
+from gencomm_cli.bench import channels
 from gencomm_cli.bench.options import decode_arguments
 from gencomm_cli.bench.plan import Scheme
 from gencomm_cli.bench.rows import Cell
 from gencomm_cli.images import Pixels
 from gencomm_cli.methods.base import ClassicalOptions, DecodeOptions, Fading
+from gencomm_cli.reception import channel_state
 from gencomm_cli.symbols import Header, SymbolFile
 
 
@@ -33,8 +35,9 @@ def encode_options(cell: Cell, scheme: Scheme) -> pipeline.EncodeOptions:
     classical = ClassicalOptions(
         scheme.image_codec or ClassicalOptions.codec, cell.modulation, cell.code_rate, cell.fec, scheme.capacity
     )
-    fading: Fading = "unknown" if cell.tx_snr_db == "unknown" else cell.channel  # type: ignore[assignment]
-    gain = pipeline.told_gain(scheme.method, cell.channel, cell.seed + cell.repeat) if fading != "unknown" else None  # type: ignore[arg-type]
+    kind, ofdm = channels.parse(cell.channel)
+    fading: Fading = "unknown" if cell.tx_snr_db == "unknown" else kind
+    gain = pipeline.told_gain(scheme.method, kind, cell.seed + cell.repeat) if fading != "unknown" else None
     return pipeline.EncodeOptions(
         cbr=cell.cbr,
         cbr_is_total=cell.cbr_is_total,
@@ -44,6 +47,7 @@ def encode_options(cell: Cell, scheme: Scheme) -> pipeline.EncodeOptions:
         prompt=cell.prompt_text or None,
         captioner="none" if cell.prompt_text else cell.prompt,
         classical=classical,
+        channel=pipeline.channel_record(kind, cell.snr_db, cell.snr_type, cell.csi, ofdm),  # type: ignore[arg-type]
     )
 
 
@@ -57,8 +61,9 @@ def transmit(pixels: Pixels, codec: pipeline.Codec, cell: Cell, scheme: Scheme) 
     clock = [time.perf_counter()]
     sent, _ = pipeline.encode(pixels, codec, encode_options(cell, scheme), say)
     clock.append(time.perf_counter())
+    kind, ofdm = channels.parse(cell.channel)
     received = pipeline.pass_channel(
-        sent, kind=cell.channel, snr_db=cell.snr_db, snr_type=cell.snr_type, csi=cell.csi, seed=seed  # type: ignore[arg-type]
+        sent, kind=kind, snr_db=cell.snr_db, snr_type=cell.snr_type, csi=cell.csi, seed=seed, ofdm=ofdm  # type: ignore[arg-type]
     )  # fmt: skip
     clock.append(time.perf_counter())
     options = DecodeOptions(cell.steps, cell.guidance, coarse=scheme.coarse, **decode_arguments(cell.options))
@@ -72,9 +77,11 @@ def figures(trip: Transmission, cell: Cell) -> dict[str, Any]:
     """The fields of a row that the symbols determine: cbr, symbols, bits, prompt_ok, classical, signal."""
     from gencomm_cli.metrics.signal import evm_percent, received_snr_db
 
-    sent, received, header = trip.sent, trip.received, trip.sent.header
-    known = received.csi_gain is not None or (received.header.channel is not None and received.header.channel.kind == "awgn")
-    assert received.header.n0 is not None
+    sent, received, header = trip.sent, trip.received, trip.received.header
+    assert header.channel is not None
+    assert header.n0 is not None
+    gain = channel_state(received).gain
+    known = header.channel.kind == "awgn" or header.channel.csi == "perfect"
     return {
         "cbr": asdict(header.cbr),
         "symbols": {"image": sent.symbols.size, "prompt": sent.prompt_symbols.size, "side": sent.side_symbols.size},
@@ -85,8 +92,8 @@ def figures(trip: Transmission, cell: Cell) -> dict[str, Any]:
         "prompt_ok": trip.reception.prompt_ok,
         "classical": None if header.classical is None else _classical(header, cell),
         "signal": {
-            "received_snr_db": received_snr_db(sent.symbols, received.csi_gain, received.header.n0) if known else None,
-            "evm_percent": evm_percent(sent.symbols, received.symbols, received.csi_gain),
+            "received_snr_db": received_snr_db(sent.symbols, gain, header.n0) if known else None,
+            "evm_percent": evm_percent(sent.symbols, received.symbols, gain),
         },
     }
 

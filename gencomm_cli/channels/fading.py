@@ -1,4 +1,7 @@
-"""AWGN, Rayleigh fading that is independent for every symbol, and block fading with one gain for everything sent."""
+"""AWGN, Rayleigh fading that is independent for every symbol, and block fading with one gain for everything sent.
+
+Multipath has a module of its own, :mod:`gencomm_cli.channels.ofdm`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-Kind = Literal["awgn", "rayleigh", "block"]
+Kind = Literal["awgn", "rayleigh", "block", "multipath"]
 Array = TypeVar("Array", NDArray[np.complex64], "Tensor")
 
 
@@ -27,8 +30,8 @@ def transmit(x: Array, gain: Array | None, noise: Array, n0: float | Array) -> A
 
 
 def draw_gain(kind: Kind, count: int, rng: np.random.Generator) -> NDArray[np.complex64] | None:
-    """Gains h ~ CN(0, 1), so E|h|² = 1, never renormalised: [count] for ``rayleigh``, [1] for ``block``, None for ``awgn``."""
-    if kind == "awgn":
+    """Gains h ~ CN(0, 1), so E|h|² = 1, never renormalised: [count] for ``rayleigh``, [1] for ``block``, else None."""
+    if kind not in ("rayleigh", "block"):
         return None
     return draw_noise(1 if kind == "block" else count, rng)
 

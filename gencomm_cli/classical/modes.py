@@ -23,7 +23,7 @@ from gencomm_cli.methods.base import ClassicalOptions, Fading
 from gencomm_cli.prompts import crc, ldpc, modem
 from gencomm_cli.prompts.coded_modulation import CodedModulation
 from gencomm_cli.prompts.ldpc import BlockCode
-from gencomm_cli.prompts.modes import BLOCK_MARGIN_DB
+from gencomm_cli.prompts.modes import FADE_MARGIN_DB
 
 IMAGE_LOSS = 0.01
 """Above this probability of losing an image a mode is not chosen."""
@@ -124,11 +124,11 @@ class Modes:
     def threshold_db(self, mode: Mode, bits: int, fading: Fading) -> float:
         """Mean SNR in dB (Es/N0) at which a message of ``bits`` is lost with probability ``IMAGE_LOSS``.
 
-        On block fading, where no mode is safe: the AWGN threshold and a margin, as for prompts.
+        On block fading (over multipath), where no mode is safe: the AWGN (Rayleigh) threshold and a margin, as for prompts.
         """
-        median, spread = self.loss_curve(mode, bits, "rayleigh" if fading in ("rayleigh", "unknown") else "awgn")
+        median, spread = self.loss_curve(mode, bits, "awgn" if fading in ("awgn", "block") else "rayleigh")
         words, _ = mode.link.split(bits)
-        margin = TAIL * spread + (BLOCK_MARGIN_DB if fading == "block" else 0.0)
+        margin = TAIL * spread + FADE_MARGIN_DB.get(fading, 0.0)
         return median - spread * NormalDist().inv_cdf(IMAGE_LOSS / words) + margin
 
     def choose(self, symbols: int, snr_db: float | None, fading: Fading, options: ClassicalOptions) -> Mode:

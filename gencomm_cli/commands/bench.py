@@ -41,7 +41,9 @@ Methods = Annotated[
 ]
 Snr = Annotated[str | None, typer.Option(metavar="LIST", help="In dB: 1,5,10 or -5:1:15 (both ends in). Default 1,5,10.")]
 Cbrs = Annotated[str | None, typer.Option(metavar="LIST", help="As --cbr of encode; 1/384 is one too. Default 0.0033.")]
-Channels = Annotated[str | None, typer.Option(metavar="LIST", help="Of awgn, rayleigh, block. Default awgn.")]
+Channels = Annotated[
+    str | None, typer.Option(metavar="LIST", help="Of awgn, rayleigh, block, multipath, multipath:clip=0.8:cp=0. Default awgn.")
+]
 CodeRate = Literal["auto", "1/16", "1/8", "1/4", "1/2", "2/3", "3/4", "5/6"]
 Prepare = Annotated[
     str | None, typer.Option(metavar="none|crop:N|fit:N|stretch:N", help="What is done to each image first. Default none.")
@@ -59,7 +61,9 @@ def run(
     images: Images,
     out: Out,
     methods: Methods = "textguided,textguided:coarse",
-    channels: Annotated[str | None, typer.Option(metavar="LIST", help="Of awgn, rayleigh, block. Default awgn.")] = None,
+    channels: Annotated[
+        str | None, typer.Option(metavar="LIST", help="Of awgn, rayleigh, block, multipath, multipath:clip=0.8:cp=0. Default awgn.")
+    ] = None,
     snr: Annotated[
         str | None, typer.Option(metavar="LIST", help="In dB: 1,5,10 or -5:1:15 (both ends in). Default 1,5,10.")
     ] = None,
@@ -264,12 +268,9 @@ def report(
 
 
 def _channels(text: str):  # type: ignore[no-untyped-def]
-    from gencomm_cli.errors import InputError
+    from gencomm_cli.bench.channels import name
 
-    found = listed(text)
-    if not found or not set(found) <= {"awgn", "rayleigh", "block"}:
-        raise InputError(f"--channels: {text!r} is not a list of awgn, rayleigh and block")
-    return found
+    return tuple(dict.fromkeys(map(name, listed(text)))) or (name(text),)
 
 
 def _told(text: str) -> float | str:

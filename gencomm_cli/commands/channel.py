@@ -21,7 +21,16 @@ def channel(
     awgn: flags.Awgn = False,
     rayleigh: flags.Rayleigh = False,
     block_rayleigh: flags.BlockRayleigh = False,
+    multipath: flags.Multipath = False,
+    clip: flags.Clip = None,
+    cp: flags.Cp = None,
+    carriers: flags.Carriers = None,
+    pilots: flags.Pilots = None,
+    taps: flags.Taps = None,
+    decay: flags.Decay = None,
+    no_interleaver: flags.NoInterleaver = False,
     csi: flags.CsiFlag = "perfect",
+    rx_snr: flags.RxSnr = None,
     seed: flags.Seed = 0,
     json: flags.Json = False,
 ) -> None:
@@ -30,14 +39,21 @@ def channel(
     \b
     gencomm channel tx.npz --snr 1 --rayleigh      writes rx.npz
     gencomm channel photo.tx.npz --snr inf         writes photo.rx.npz
+    gencomm channel tx.npz --snr 10 --multipath --csi estimated --clip 0.8
     """
     from gencomm_cli import console, pipeline, symbols
 
     target = flags.output(output, transmitted, received_name(transmitted))
-    kind = flags.channel_kind(awgn, rayleigh, block_rayleigh)
+    kind = flags.channel_kind(awgn, rayleigh, block_rayleigh, multipath)
+    ofdm = flags.ofdm_config(
+        kind, clip=clip, cp=cp, carriers=carriers, pilots=pilots, taps=taps, decay=decay, no_interleaver=no_interleaver
+    )
     snr_db = pipeline.check_snr("--snr", snr)
+    rx_snr_db = None if rx_snr is None else pipeline.check_snr("--rx-snr", rx_snr)
     sent = symbols.read(flags.source(transmitted))
-    file = pipeline.pass_channel(sent, kind=kind, snr_db=snr_db, snr_type=snr_type, csi=csi, seed=seed)
+    file = pipeline.pass_channel(
+        sent, kind=kind, snr_db=snr_db, snr_type=snr_type, csi=csi, seed=seed, ofdm=ofdm, rx_snr_db=rx_snr_db
+    )
     flags.write(target, symbols.to_bytes(file))
     if json:
         meta = file.header.to_json()

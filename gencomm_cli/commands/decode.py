@@ -31,6 +31,7 @@ def decode(
             metavar="none|builtin|hf:FOLDER_OR_ID|openai:MODEL", help="diffjscc: who captions the coarse image; builtin with nano."
         ),
     ] = None,
+    estimator: flags.EstimatorFlag = "lmmse",
     reference: Annotated[
         str | None, typer.Option(metavar="IMAGE", help="Original image; prints metrics (PSNR in dB, SSIM, LPIPS, …).")
     ] = None,
@@ -85,8 +86,9 @@ def decode(
     started = perf_counter()
     with console.progress("decoding") as progress:
         reception = pipeline.decode(
-            file, codec, options, seed=seed, use_prompt=not no_prompt, strict=strict, say=console.say, progress=progress
-        )
+            file, codec, options, seed=seed, use_prompt=not no_prompt, strict=strict, say=console.say, progress=progress,
+            estimator=estimator,
+        )  # fmt: skip
     extra = {
         "cbr": header.to_json()["cbr"],
         "prompt": {"received": reception.prompt, "ok": reception.prompt_ok},

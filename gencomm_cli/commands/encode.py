@@ -77,6 +77,7 @@ def encode(
         classical=classical,
         beta=beta,
         allocation=allocation,
+        channel=pipeline.channel_record("multipath", 0.0, "esn0", "perfect") if fading == "multipath" else None,
     )
     pixels = read_image(flags.source(image))
     loaded = pipeline.load_codec(method, preset or default_preset(method), device, domain=domain)

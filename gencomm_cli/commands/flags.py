@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 import typer
 
@@ -13,13 +13,15 @@ from gencomm_cli.errors import InputError
 
 if TYPE_CHECKING:
     from gencomm_cli.channels.fading import Kind
+    from gencomm_cli.channels.ofdm import OfdmConfig
     from gencomm_cli.methods.base import ClassicalOptions, DecodeOptions
     from gencomm_cli.pipeline import EncodeOptions
+    from gencomm_cli.symbols import ChannelRecord
 
 PROMPT_BYTES = 4096
-Csi = Literal["perfect", "none"]
+Csi = Literal["perfect", "estimated", "none"]
 SnrType = Literal["esn0", "ebn0", "received"]
-Fading = Literal["awgn", "rayleigh", "block", "unknown"]
+Fading = Literal["awgn", "rayleigh", "block", "multipath", "unknown"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Seed of everything random here.")]
@@ -66,7 +68,9 @@ Allocation = Annotated[
     Literal["adaptive", "uniform"] | None,
     typer.Option(help="lrisc: more symbols where there is more information (default), or the same everywhere."),
 ]
-CbrTotal = Annotated[float | None, typer.Option(metavar="RATIO", help="Like --cbr, but the prompt counts too.")]
+CbrTotal = Annotated[
+    float | None, typer.Option(metavar="RATIO", help="Like --cbr, but prompt, pilots and cyclic prefixes count too.")
+]
 CbrStrict = Annotated[bool, typer.Option("--cbr-strict", help="Fail (status 5) instead of taking the nearest rate.")]
 Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="Text to send beside the image, at most 4 KiB of UTF-8.")]
 Captioner = Annotated[
@@ -87,7 +91,27 @@ SnrTypeFlag = Annotated[
     SnrType,
     typer.Option(help="SNR counts the energy sent a symbol (Es/N0), a bit (Eb/N0; separate only), or that arrives after fading."),
 ]
-CsiFlag = Annotated[Csi, typer.Option(help="Does the receiver know the fading gains?")]
+Multipath = Annotated[
+    bool, typer.Option("--multipath", help="OFDM over several Rayleigh paths, one impulse response for the whole image.")
+]
+Clip = Annotated[
+    float | None,
+    typer.Option(metavar="RATIO", help="multipath: limit amplitudes to RATIO times the signal's root mean power; not given: none."),
+]
+Cp = Annotated[int | None, typer.Option(metavar="N", help="multipath: samples of cyclic prefix, default 10; 0 is none.")]
+Carriers = Annotated[int | None, typer.Option(metavar="N", help="multipath: sub-carriers, default 256.")]
+Pilots = Annotated[int | None, typer.Option(metavar="N", help="multipath: OFDM symbols of pilots, default 1; none for --csi none.")]
+Taps = Annotated[int | None, typer.Option(metavar="N", help="multipath: paths, one sample apart, default 8.")]
+Decay = Annotated[float | None, typer.Option(metavar="R", help="multipath: path l has power ~ exp(-l/R), default 4 (samples).")]
+NoInterleaver = Annotated[bool, typer.Option("--no-interleaver", help="multipath: do not shuffle symbols over the carriers.")]
+CsiFlag = Annotated[
+    Csi, typer.Option(help="Does the receiver know the fading? estimated: from pilots (counted); block and multipath only.")
+]
+RxSnr = Annotated[float | None, typer.Option(metavar="DB", help="SNR that the receiver is told; not given: the channel's.")]
+EstimatorFlag = Annotated[
+    Literal["lmmse", "ls", "authors"],
+    typer.Option(help="Channel estimation from pilots; authors: DiffCom's program, LMMSE carrier by carrier."),
+]
 Steps = Annotated[int | None, typer.Option(metavar="N", min=1, max=1000, help="Steps of the sampler; 5 with nano.")]
 GuidanceScale = Annotated[float | None, typer.Option(metavar="W", help="Classifier-free guidance; the preset's if not given.")]
 StartStep = Annotated[
@@ -156,11 +180,23 @@ def write(name: str, content: bytes) -> None:
         write_files({Path(name): content})
 
 
-def channel_kind(awgn: bool, rayleigh: bool, block_rayleigh: bool) -> Kind:
+def channel_kind(awgn: bool, rayleigh: bool, block_rayleigh: bool, multipath: bool) -> Kind:
     """The one channel that was asked for; AWGN if none was."""
-    if awgn + rayleigh + block_rayleigh > 1:
-        raise InputError("channel: --awgn, --rayleigh and --block-rayleigh exclude each other; give one")
-    return "rayleigh" if rayleigh else "block" if block_rayleigh else "awgn"
+    if awgn + rayleigh + block_rayleigh + multipath > 1:
+        raise InputError("channel: --awgn, --rayleigh, --block-rayleigh and --multipath exclude each other; give one")
+    return "rayleigh" if rayleigh else "block" if block_rayleigh else "multipath" if multipath else "awgn"
+
+
+def ofdm_config(kind: Kind, *, no_interleaver: bool, **given: float | None) -> OfdmConfig | None:
+    """The OFDM that was asked for, the paper's where nothing was; None where the channel is not multipath."""
+    from gencomm_cli.channels.ofdm import OfdmConfig
+
+    values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if kind == "multipath":
+        return OfdmConfig(**values, interleaver=not no_interleaver)
+    if values or no_interleaver:
+        raise InputError(f"--{next(iter(values), 'no-interleaver')}: is of OFDM over several paths; give --multipath too")
+    return None
 
 
 def encode_options(
@@ -177,6 +213,7 @@ def encode_options(
     classical: ClassicalOptions | None = None,
     beta: float | None = None,
     allocation: Literal["adaptive", "uniform"] | None = None,
+    channel: ChannelRecord | None = None,
 ) -> EncodeOptions:
     """The transmitter's options, checked before anything heavy is imported."""
     from gencomm_cli.methods.base import ClassicalOptions
@@ -206,6 +243,7 @@ def encode_options(
         classical=classical or ClassicalOptions(),
         beta=beta,
         allocation=allocation or "adaptive",
+        channel=channel,
     )
 
 

@@ -47,7 +47,17 @@ def roundtrip(
     awgn: flags.Awgn = False,
     rayleigh: flags.Rayleigh = False,
     block_rayleigh: flags.BlockRayleigh = False,
+    multipath: flags.Multipath = False,
+    clip: flags.Clip = None,
+    cp: flags.Cp = None,
+    carriers: flags.Carriers = None,
+    pilots: flags.Pilots = None,
+    taps: flags.Taps = None,
+    decay: flags.Decay = None,
+    no_interleaver: flags.NoInterleaver = False,
     csi: flags.CsiFlag = "perfect",
+    rx_snr: flags.RxSnr = None,
+    estimator: flags.EstimatorFlag = "lmmse",
     steps: flags.Steps = None,
     guidance_scale: flags.GuidanceScale = None,
     start_step: flags.StartStep = None,
@@ -94,8 +104,12 @@ def roundtrip(
     if compare is not None:
         check_writable(compare)
         images.check_format(compare)
-    kind = flags.channel_kind(awgn, rayleigh, block_rayleigh)
+    kind = flags.channel_kind(awgn, rayleigh, block_rayleigh, multipath)
+    ofdm = flags.ofdm_config(
+        kind, clip=clip, cp=cp, carriers=carriers, pilots=pilots, taps=taps, decay=decay, no_interleaver=no_interleaver
+    )
     snr_db = pipeline.check_snr("--snr", snr)
+    rx_snr_db = None if rx_snr is None else pipeline.check_snr("--rx-snr", rx_snr)
     encode_options = flags.encode_options(
         cbr=cbr,
         cbr_total=cbr_total,
@@ -109,6 +123,7 @@ def roundtrip(
         classical=classical,
         beta=beta,
         allocation=allocation,
+        channel=pipeline.channel_record(kind, snr_db, snr_type, csi, ofdm),
     )
     pixels = images.read_image(flags.source(image))
     folder = results.metrics_folder(metric_weights)
@@ -132,13 +147,16 @@ def roundtrip(
             strict=strict,
             say=console.say,
             progress=progress,
+            ofdm=ofdm,
+            rx_snr_db=rx_snr_db,
+            estimator=estimator,
         )
     reception = trip.reception
     metrics, coarse_metrics = results.measured(pixels, reception, folder)
     extra = {
         "metrics": metrics,
         "coarse_metrics": coarse_metrics,
-        "cbr": trip.sent.header.to_json()["cbr"],
+        "cbr": trip.received.header.to_json()["cbr"],
         "prompt": {"sent": trip.prompt or None, "received": reception.prompt, "ok": reception.prompt_ok},
         "seconds": trip.seconds,
         **results.extras(trip.sent.header, reception),

@@ -63,15 +63,8 @@ def train(
     from gencomm_cli.pipeline import pick_device
 
     place, chosen = str(pick_device(device)), tuple(stages.split(",")) if stages else None
-    if method == "diffjscc":
-        if metric_weights is not None:
-            raise InputError("--metric-weights: diffjscc trains without perceptual losses and does not read it; drop it")
-        from gencomm_cli.training import diffjscc
-
-        diffjscc.train(config, data, out, max_minutes, resume, place, console.say, stages=chosen or diffjscc.STAGES, start=start)
-    else:
-        recipe = import_module(f"gencomm_cli.training.{method}")
-        recipe.train(
-            config, data, out, metric_weights, max_minutes, resume, place, console.say, stages=chosen or recipe.STAGES, start=start
-        )
+    recipe = import_module(f"gencomm_cli.training.{method}")
+    recipe.train(
+        config, data, out, metric_weights, max_minutes, resume, place, console.say, stages=chosen or recipe.STAGES, start=start
+    )
     console.out(str(out))

@@ -9,6 +9,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models import ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 
+from gencomm_cli.diffusion.schedule import scaled_linear
 from gencomm_cli.jscc.rate_adaptive import sinusoid
 
 FEATURES = 64
@@ -28,19 +29,36 @@ class LatentControlNet(ControlNetModel):
     The hint enters through a zero-initialised convolution beside ``conv_in``: the same as concatenating it to the sample with
     zero-initialised extra input channels. The channel state enters through the class embedding (an MLP whose output is added to
     the time embedding), which diffusers provides. All else, and the forward pass, is diffusers' own.
+
+    ``anchored``: the prediction may also lean on the hint itself, for each channel and position as far as :meth:`lean` says.
     """
 
     @register_to_config
-    def __init__(self, hint_channels: int = 4, csi_width: int = CSI_WIDTH, **unet: Any) -> None:
+    def __init__(self, hint_channels: int = 4, csi_width: int = CSI_WIDTH, anchored: bool = False, **unet: Any) -> None:
         super().__init__(**unet, class_embed_type="projection", projection_class_embeddings_input_dim=csi_width)
         self.controlnet_cond_embedding = nn.Conv2d(hint_channels, self.config.block_out_channels[0], 3, padding=1)  # type: ignore[assignment]
         nn.init.zeros_(self.controlnet_cond_embedding.weight)
         nn.init.zeros_(self.controlnet_cond_embedding.bias)  # type: ignore[arg-type]
+        if anchored:
+            self.lean_here = nn.Conv2d(self.config.block_out_channels[0], hint_channels, 3, padding=1)
+            self.lean_now = nn.Linear(FEATURES + csi_width, hint_channels)
+            for layer in (self.lean_here, self.lean_now):
+                nn.init.zeros_(layer.weight)
+                nn.init.constant_(layer.bias, -1.0)  # type: ignore[arg-type]
+
+    def lean(self, t: Tensor, csi: Tensor, features: Tensor, signal: Tensor) -> Tensor:
+        """How far the prediction leans on the hint, 0 … 1 [B, C, H, W]: by t, CSI and the features at the hint's resolution.
+
+        With an error of ε̂ that is the same at all t, ẑ_0's grows as (1 − ᾱ_t)/ᾱ_t; two estimates of one z_0, weighed by their
+        errors, have this weight's logit. The rest is learned. ``signal`` is ᾱ_t [B, 1, 1, 1].
+        """
+        now = self.lean_now(torch.cat([sinusoid(t.float(), FEATURES), csi], 1))
+        return torch.sigmoid(((1 - signal) / signal).log() + self.lean_here(features) + now[:, :, None, None])
 
     @classmethod
-    def over(cls, unet: UNet2DConditionModel, csi_width: int = CSI_WIDTH) -> LatentControlNet:
+    def over(cls, unet: UNet2DConditionModel, csi_width: int = CSI_WIDTH, anchored: bool = False) -> LatentControlNet:
         """A control module for ``unet``, started from a copy of the UNet's own encoder."""
-        control = cls(csi_width=csi_width, **control_arguments(unet))
+        control = cls(csi_width=csi_width, anchored=anchored, **control_arguments(unet))
         for part in ("conv_in", "time_proj", "time_embedding", "down_blocks", "mid_block"):
             getattr(control, part).load_state_dict(getattr(unet, part).state_dict())
         return control
@@ -59,9 +77,17 @@ def control_arguments(unet: UNet2DConditionModel) -> dict[str, Any]:
 def controlled(
     unet: UNet2DConditionModel, control: LatentControlNet, z_t: Tensor, t: Tensor, text: Tensor, z_c: Tensor, csi: Tensor
 ) -> Tensor:
-    """The frozen UNet's prediction under control: z_t, z_c [B, C, H, W], t [B] from 1, text [B, S, D], csi [B, CSI_WIDTH]."""
+    """The frozen UNet's prediction under control: z_t, z_c [B, C, H, W], t [B] from 1, text [B, S, D], csi [B, CSI_WIDTH].
+
+    A small UNet's ε̂ puts ẑ_0 = (z_t − √(1 − ᾱ_t) ε̂)/√ᾱ_t further from the image than z_c is where ᾱ_t is small. An anchored
+    control module mixes ε̂ with the noise that z_t holds if z_c is the image: a guidance of eq. 17's kind whose weight is learned.
+    """
     down, mid = control(z_t, t - 1, encoder_hidden_states=text, controlnet_cond=z_c, class_labels=csi, return_dict=False)
     out: Tensor = unet(
         z_t, t - 1, encoder_hidden_states=text, down_block_additional_residuals=down, mid_block_additional_residual=mid
     ).sample
+    if control.config.anchored:
+        a = scaled_linear().to(z_t.device)[t].float().view(-1, 1, 1, 1)
+        anchor = (z_t - a.sqrt() * z_c) / (1 - a).sqrt()
+        out = out + control.lean(t, csi, down[1], a) * (anchor - out)
     return out

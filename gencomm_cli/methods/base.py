@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gencomm_cli.channels.ofdm import OfdmConfig
 from gencomm_cli.rates import ImageSize
 from gencomm_cli.symbols import ClassicalFormat, Symbols
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from gencomm_cli.prompts.protected import SideFormat
 
 Image = NDArray[np.uint8]
-Fading = Literal["awgn", "rayleigh", "block", "unknown"]
+Fading = Literal["awgn", "rayleigh", "block", "multipath", "unknown"]
 Spacing = Literal["uniform", "quadratic"]
 Parameterization = Literal["u", "paper"]
 GuidanceForm = Literal["paper", "authors"]
@@ -93,6 +94,8 @@ class Received:
         n0: noise power per complex symbol. image_size: (H, W) of the original. prompt: as decoded, None where there is none.
         side_symbols, side_gain: likewise. classical, ideal_bits, side: as in :class:`Transmission`.
         fading: the channel's kind, which an ideal code needs.
+        ofdm: of multipath, else None; its pilots went before the image symbols. cir: impulse response complex64 [L], known or
+            estimated, of multipath with CSI. With both, :func:`gencomm_cli.channels.ofdm.through` is W_h.
     """
 
     symbols: Symbols
@@ -105,6 +108,8 @@ class Received:
     classical: ClassicalFormat | None = None
     ideal_bits: NDArray[np.uint8] | None = None
     fading: Fading = "unknown"
+    ofdm: OfdmConfig | None = None
+    cir: Symbols | None = None
     side: SideFormat | None = None
 
 

@@ -23,7 +23,7 @@ from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.methods.base import Decoded, DecodeOptions, Image, Received, Request, Transmission
 from gencomm_cli.presets import Preset, verify
 from gencomm_cli.prompts import crc
-from gencomm_cli.prompts.modes import BLOCK_MARGIN_DB
+from gencomm_cli.prompts.modes import FADE_MARGIN_DB
 from gencomm_cli.rates import ImageSize, samples
 from gencomm_cli.seeds import generator
 from gencomm_cli.symbols import ClassicalFormat, Symbols
@@ -85,10 +85,11 @@ class Separate:
         return Transmission(symbols, classical=form, container_bytes=coded.container_bytes)
 
     def _encode_ideal(self, image: Image, request: Request, codec: codecs.ImageCodec) -> Transmission:
-        """The rate is the capacity at the SNR that is told; on block fading that of AWGN ``BLOCK_MARGIN_DB`` below it."""
+        """The rate is the capacity at the SNR that is told; on block fading (over multipath) that of AWGN (Rayleigh
+        fading) ``FADE_MARGIN_DB`` below it."""
         snr_db, fading = (0.0, "unknown") if request.snr_db is None else (min(request.snr_db, MAX_SNR_DB), request.fading)
-        back_off = BLOCK_MARGIN_DB if fading == "block" else 0.0
-        kind: Kind = "rayleigh" if fading in ("rayleigh", "unknown") else "awgn"
+        back_off = FADE_MARGIN_DB.get(fading, 0.0)
+        kind: Kind = "awgn" if fading in ("awgn", "block") else "rayleigh"
         rate = capacity(kind, 10 ** ((snr_db - back_off) / 10))
         budget = math.floor(request.symbols * rate / 8)
         if budget < 1:
@@ -142,14 +143,20 @@ class Separate:
         return payload if np.array_equal(message[-crc.BITS :], checksum(payload, form)) else None
 
     def _receive_ideal(self, received: Received, form: ClassicalFormat) -> bytes | None:
-        """The payload iff its rate is at most the capacity of the channel as it was; without CSI there is no such guarantee."""
+        """The payload iff its rate is at most the capacity of the channel as it was; without CSI there is no such guarantee.
+
+        One gain, or multipath's carriers, last for the whole image: what counts is their capacity, not that of their law.
+        """
         if received.ideal_bits is None or received.fading == "unknown" or (received.gain is None and received.fading != "awgn"):
             return None
         snr = math.inf if received.n0 == 0 else 1.0 / received.n0
-        if received.fading == "block" and received.gain is not None:
-            snr *= float(abs(complex(received.gain[0])) ** 2)
+        if received.gain is not None and received.fading in ("block", "multipath"):
+            powers = np.abs(received.gain.astype(np.complex128)) ** 2
+            most = float(np.mean([capacity("awgn", snr * power) for power in powers]))
+        else:
+            most = capacity(received.fading, snr)
         rate = 8 * form.payload_bytes / received.symbols.size
-        return received.ideal_bits.tobytes() if rate <= capacity(received.fading, snr) * (1 + 1e-6) else None
+        return received.ideal_bits.tobytes() if rate <= most * (1 + 1e-6) else None
 
 
 def checksum(payload: bytes, form: ClassicalFormat) -> crc.Bits:

@@ -21,10 +21,12 @@ from gencomm_cli.diffusion.components import BUILDERS, Backbone, build, load_bac
 from gencomm_cli.diffusion.control import CSI_WIDTH, FEATURES, LatentControlNet, control_arguments, controlled
 from gencomm_cli.diffusion.csi import CsiEmbedding
 from gencomm_cli.diffusion.schedule import scaled_linear
+from gencomm_cli.diffusion.spaced import sample, spaced_steps
 from gencomm_cli.diffusion.vae import Domain
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.image_code import ImageCode, equalise, image_code
 from gencomm_cli.jscc.rate_adaptive import RateAdaptiveJSCC, sinusoid
+from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, file_hash, find, models_root
 from gencomm_cli.prompts import retrieval
 from gencomm_cli.training.air import Air, block_gains, draw, draw_cbr, through
@@ -34,12 +36,13 @@ from gencomm_cli.training.latent_space import frozen
 from gencomm_cli.training.latents import Latents, compute
 from gencomm_cli.training.loop import Schedule, autocast, fit
 from gencomm_cli.training.patchgan import PatchGAN, adversarial_losses
-from gencomm_cli.training.workshop import StagedWorkshop, load_config, open_folder, recipe_from, store
+from gencomm_cli.training.refiner import fold_pattern
+from gencomm_cli.training.workshop import StagedWorkshop, load_config, load_judges, open_folder, recipe_from, store
 
-NETWORKS = {"jscc": ("jscc",), "control": ("control",), "adversarial": ("adversary",)}
+NETWORKS = {"jscc": ("jscc",), "control": ("control",), "rollout": ("control",), "adversarial": ("adversary",)}
 """What each stage trains, in the order of the stages."""
 
-STAGES = ("jscc", "control")
+STAGES = ("jscc", "control", "rollout")
 """Without being asked for more; ``adversarial`` makes a baseline of the trained JSCC."""
 
 Report = Callable[[str], None]
@@ -66,7 +69,10 @@ class CodecRecipe:
 
 @dataclass(frozen=True)
 class ControlRecipe:
-    """E‖ε − ε_θ(z_t, c̄, t)‖² (eq. 15) over t = 1 … T; the JSCC is frozen.
+    """E w(t)‖ε − ε_θ(z_t, c̄, t)‖² over t = 1 … T; the JSCC is frozen.
+
+    w = 1 + min((1 − ᾱ_t)/ᾱ_t, ``emphasis``), where the second term counts errors of ẑ_0. Eq. 15 is ``emphasis`` = 0: there small
+    networks leave ẑ_0 at large t, where the sampler lays out the picture, worse than the condition f_v itself.
 
     Attributes:
         crop: side in latent positions. snr_db, shares: as in :class:`CodecRecipe`.
@@ -81,7 +87,35 @@ class ControlRecipe:
     shares: tuple[float, float, float] = (0.5, 0.2, 0.3)
     captions: Literal["coarse", "given"] = "coarse"
     drop: float = 0.1
+    emphasis: float = 0.0
     seed: int = 3
+
+
+@dataclass(frozen=True)
+class RolloutRecipe:
+    """E‖z_0 − ẑ_0‖² [+ MSE and LPIPS of D(ẑ_0)] where the sampler itself comes by; everything but the control module is frozen.
+
+    Not the paper's: it trains at states that the forward process leaves. The states that a small network's own sampler meets are
+    others, and its errors grow over 50 steps unless it has learned to mend them.
+
+    Attributes:
+        steps: of the sampler, drawn anew for each batch. pixel, perceptual, grid: weights of D(ẑ_0)'s terms (as in
+            ``RefinerRecipe``) at steps up to ``painted``. crop, snr_db, shares, captions, drop: as in :class:`ControlRecipe`.
+    """
+
+    schedule: Schedule
+    batch: int = 8
+    crop: int = 16
+    snr_db: tuple[float, float] = (-5.0, 20.0)
+    shares: tuple[float, float, float] = (0.5, 0.2, 0.3)
+    captions: Literal["coarse", "given"] = "coarse"
+    drop: float = 0.1
+    steps: tuple[int, ...] = (10, 25, 50)
+    painted: int = 400
+    pixel: float = 2.5
+    perceptual: float = 1.0
+    grid: float = 300.0
+    seed: int = 4
 
 
 def coarse_images(code: ImageCode, image: Tensor, air: Air, cbr: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -146,6 +180,48 @@ class CoarseCaptioner:
         return [self.tables.captions[best] for best in (self.tables.expect(found) @ self.places.T).argmax(1)]
 
 
+@dataclass(frozen=True)
+class Conditions:
+    """What a batch was sent as and what its receiver has: z_0, the image, f_v, f_t and the embedded CSI."""
+
+    z_0: Tensor
+    image: Tensor
+    f_v: Tensor
+    f_t: Tensor
+    csi: Tensor
+
+
+class Receiver:
+    """Batches of :class:`Conditions`, each of which is left out for a share of the samples."""
+
+    def __init__(
+        self, backbone: Backbone, code: ImageCode, csi: CsiEmbedding, latents: Latents, recipe: ControlRecipe | RolloutRecipe,
+        device: torch.device,
+    ) -> None:  # fmt: skip
+        self.backbone, self.code, self.csi, self.latents, self.recipe, self.device = backbone, code, csi, latents, recipe, device
+        self.generator = np.random.default_rng(recipe.seed)
+        self.captioner = CoarseCaptioner() if recipe.captions == "coarse" else None
+
+    @torch.no_grad()
+    def draw(self) -> Conditions:
+        """The next batch, sent over channels of its own."""
+        recipe, generator = self.recipe, self.generator
+        clean, pixels, given = self.latents.crops(recipe.batch, recipe.crop, generator)
+        z_0, image = clean.to(self.device), to_tensor(pixels, self.device)
+        air, cbr = draw(recipe.batch, generator, self.device, recipe.snr_db, recipe.shares), draw_cbr(generator)
+        x_hat, gamma, h = coarse_images(self.code, image, air, cbr)
+        x_hat = x_hat.clamp(0, 1)
+        f_v = self._kept(self.backbone.codec.encode(x_hat).float())
+        captions = given if self.captioner is None else self.captioner(x_hat)
+        f_t = self.backbone.text(["" if generator.random() < recipe.drop else words for words in captions])
+        return Conditions(z_0, image, f_v, f_t, self._kept(self.csi(gamma, h)))
+
+    def _kept(self, tensor: Tensor) -> Tensor:
+        """The condition [B, …], zero where it is left out."""
+        keep = torch.from_numpy(self.generator.random(self.recipe.batch) >= self.recipe.drop).to(self.device)
+        return tensor * keep.view(-1, *[1] * (tensor.ndim - 1))
+
+
 def train_control(
     control: LatentControlNet,
     backbone: Backbone,
@@ -159,41 +235,80 @@ def train_control(
 ) -> None:
     """Trains the control module in place; every other network is frozen."""
     alpha_bar = scaled_linear().float().to(device)
-    generator = np.random.default_rng(recipe.seed)
+    receiver = Receiver(backbone, code, csi, latents, recipe, device)
     torch.manual_seed(recipe.seed)
     control.to(device, memory_format=torch.channels_last).requires_grad_(True).train()  # type: ignore[call-overload]
-    captioner = CoarseCaptioner() if recipe.captions == "coarse" else None
-
-    def kept(tensor: Tensor) -> Tensor:
-        """The condition [B, …], zero where it is left out."""
-        keep = torch.from_numpy(generator.random(recipe.batch) >= recipe.drop).to(device)
-        return tensor * keep.view(-1, *[1] * (tensor.ndim - 1))
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
-        clean, pixels, given = latents.crops(recipe.batch, recipe.crop, generator)
-        z_0, image = clean.to(device), to_tensor(pixels, device)
-        air, cbr = draw(recipe.batch, generator, device, recipe.snr_db, recipe.shares), draw_cbr(generator)
-        t = torch.from_numpy(generator.integers(1, len(alpha_bar), recipe.batch)).to(device)
-        a, noise = alpha_bar[t].view(-1, 1, 1, 1), torch.randn_like(z_0)
         with autocast(device):
-            with torch.no_grad():
-                x_hat, gamma, h = coarse_images(code, image, air, cbr)
-                x_hat = x_hat.clamp(0, 1)
-                f_v = kept(backbone.codec.encode(x_hat).float())
-                captions = given if captioner is None else captioner(x_hat)
-                f_t = backbone.text(["" if generator.random() < recipe.drop else words for words in captions])
-            predicted = controlled(
-                backbone.unet, control, a.sqrt() * z_0 + (1 - a).sqrt() * noise, t, f_t, f_v, kept(csi(gamma, h))
-            )
+            batch = receiver.draw()
+            t = torch.from_numpy(receiver.generator.integers(1, len(alpha_bar), recipe.batch)).to(device)
+            a, noise = alpha_bar[t].view(-1, 1, 1, 1), torch.randn_like(batch.z_0)
+            z_t = a.sqrt() * batch.z_0 + (1 - a).sqrt() * noise
+            predicted = controlled(backbone.unet, control, z_t, t, batch.f_t, batch.f_v, batch.csi)
         error = (predicted.float() - noise).square().mean((1, 2, 3))
-        early = t < 300
-        return error.mean(), {"early": float(error[early].mean().detach()) if early.any() else 0.0}
+        weight = 1 + ((1 - alpha_bar[t]) / alpha_bar[t]).clamp_max(recipe.emphasis)
+        return (weight * error).mean(), {"unweighted": float(error.mean().detach())}
 
     fit({"control": control}, loss, recipe.schedule, out, "control", report=report)
     frozen(control)
 
 
-def start_control(unet: UNet2DConditionModel, csi: CsiEmbedding, trained: nn.Module | None) -> LatentControlNet:
+def train_rollout(
+    control: LatentControlNet,
+    backbone: Backbone,
+    code: ImageCode,
+    csi: CsiEmbedding,
+    latents: Latents,
+    recipe: RolloutRecipe,
+    judges: Sequence[LPIPS],
+    out: Path,
+    device: torch.device,
+    report: Report = print,
+) -> None:
+    """Trains the control module in place at three states of each run of the sampler, two of them late ones."""
+    alpha_bar = scaled_linear().to(device)
+    receiver, codec = Receiver(backbone, code, csi, latents, recipe, device), backbone.codec
+    torch.manual_seed(recipe.seed)
+    control.to(device, memory_format=torch.channels_last).requires_grad_(True).train()  # type: ignore[call-overload]
+
+    def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
+        steps = spaced_steps(int(receiver.generator.choice(recipe.steps)))
+        late = [index for index, t in enumerate(steps[:-1]) if t <= recipe.painted]
+        visited = sorted({int(receiver.generator.integers(len(steps) - 1)), *receiver.generator.choice(late, 2).tolist()})
+        terms, figures = [], {}
+        with autocast(device):
+            batch = receiver.draw()
+
+            def predict(z: Tensor, t: int) -> Tensor:
+                told = torch.full((recipe.batch,), t, device=device)
+                return controlled(backbone.unet, control, z, told, batch.f_t, batch.f_v, batch.csi).float()
+
+            z, reached = torch.randn_like(batch.z_0), 0
+            for index in visited:
+                with torch.no_grad():
+                    z = sample(z, steps[reached : index + 1], alpha_bar, predict, lambda _: torch.randn_like(batch.z_0))
+                reached, a = index, float(alpha_bar[steps[index]])
+                z_0 = (z - (1 - a) ** 0.5 * predict(z, steps[index])) / a**0.5
+                terms.append((z_0 - batch.z_0).square().mean())
+                figures["latent"] = float(terms[-1].detach())
+                if steps[index] <= recipe.painted:
+                    picture = codec.decode(z_0).float()
+                    mse = (picture - batch.image).square().mean()
+                    perceptual = torch.stack([judge(picture, batch.image).mean() for judge in judges]).mean()
+                    terms.append(recipe.pixel * mse + recipe.perceptual * perceptual)
+                    if recipe.grid and codec.fold > 1:
+                        terms.append(recipe.grid * fold_pattern(picture - batch.image, codec.fold))
+                    figures |= {"psnr": float(-10 * mse.detach().log10()), "lpips": float(perceptual.detach())}
+        return torch.stack(terms).sum() / len(visited), figures
+
+    fit({"control": control}, loss, recipe.schedule, out, "rollout", report=report)
+    frozen(control)
+
+
+def start_control(
+    unet: UNet2DConditionModel, csi: CsiEmbedding, trained: nn.Module | None, anchored: bool = False
+) -> LatentControlNet:
     """A control module for ``unet``, started from a trained one, or from the UNet's encoder.
 
     textguided's is told its starting step, which here is always T: that part of its first CSI layer becomes bias.
@@ -201,7 +316,7 @@ def start_control(unet: UNet2DConditionModel, csi: CsiEmbedding, trained: nn.Mod
     Raises:
         InputError: the trained one is told the channel in another way.
     """
-    control = LatentControlNet.over(unet, csi.size)
+    control = LatentControlNet.over(unet, csi.size, anchored)
     if trained is None:
         return control
     state, first = trained.state_dict(), "class_embedding.linear_1"
@@ -211,7 +326,7 @@ def start_control(unet: UNet2DConditionModel, csi: CsiEmbedding, trained: nn.Mod
         state[f"{first}.bias"] = state[f"{first}.bias"] + start @ sinusoid(torch.tensor([1000.0]), FEATURES)[0]
     if state[f"{first}.weight"].shape[1] != csi.size:
         raise InputError(f"--start: its control module takes {state[f'{first}.weight'].shape[1]} numbers of CSI, not {csi.size}")
-    control.load_state_dict(state)
+    control.load_state_dict({**control.state_dict(), **state})
     return control
 
 
@@ -223,15 +338,19 @@ class Workshop(StagedWorkshop):
 
     networks = NETWORKS
 
-    def __init__(self, config: dict[str, Any], base: Preset, data: Path, out: Path, device: torch.device) -> None:
-        self.config, self.base, self.out, self.device = config, base, out, device
+    def __init__(
+        self, config: dict[str, Any], base: Preset, data: Path, out: Path, device: torch.device, judges: Sequence[LPIPS] = ()
+    ) -> None:
+        self.config, self.base, self.out, self.device, self.judges = config, base, out, device, judges
         torch.manual_seed(0)
         self.photographs = load(data, out / "cache", validation=False)
         self.backbone = load_backbone(base, device)
         self.domain: Domain = config["settings"].get("domain", "latent")
         self.csi = CsiEmbedding(**config["settings"].get("csi", {}))
         trained = base.components.get("control")
-        self.control = start_control(self.backbone.unet, self.csi, None if trained is None else build(trained, torch.device("cpu")))
+        self.anchored: bool = config["settings"].get("anchored", False)
+        started = None if trained is None else build(trained, torch.device("cpu"))
+        self.control = start_control(self.backbone.unet, self.csi, started, self.anchored)
         self.jscc = self._jscc()
         self._adversary: nn.Module | None = None
 
@@ -262,11 +381,14 @@ class Workshop(StagedWorkshop):
     def run(self, stage: str, max_minutes: float | None, report: Report) -> None:
         """Trains one stage, whose predecessors are finished."""
         codec, run = self.backbone.codec, (self.out, self.device, report)
-        if stage == "control":
-            recipe = recipe_from(ControlRecipe, self.config[stage], max_minutes)
+        if stage in ("control", "rollout"):
             code = image_code(frozen(self.jscc.to(self.device)), codec, self.domain)
             latents = compute(codec, self.photographs, self.out / "latents.npy", self.device, report)
-            train_control(self.control, self.backbone, code, self.csi, latents, recipe, *run)
+            networks = (self.control, self.backbone, code, self.csi, latents)
+            if stage == "control":
+                train_control(*networks, recipe_from(ControlRecipe, self.config[stage], max_minutes), *run)
+            else:
+                train_rollout(*networks, recipe_from(RolloutRecipe, self.config[stage], max_minutes), self.judges, *run)
             return
         jscc = self.module(NETWORKS[stage][0])
         values = self.config["jscc"]["recipe"] if stage == "jscc" else self.config[stage]
@@ -278,7 +400,7 @@ class Workshop(StagedWorkshop):
         components = {
             part: self._shared(self.base.components[part], models) for part in ("vae", "unet", "text_encoder", "tokenizer")
         }
-        control = control_arguments(self.backbone.unet) | {"csi_width": self.csi.size}
+        control = control_arguments(self.backbone.unet) | {"csi_width": self.csi.size, "anchored": self.anchored}
         name, code = self.config["name"], self.config["jscc"]
         codes = {name: self.jscc} if self._adversary is None else {name: self.jscc, f"{name}-adv": self._adversary}
         for preset, jscc in codes.items():
@@ -330,6 +452,7 @@ def train(
     config_path: Path | None,
     data: Path,
     out: Path,
+    metric_weights: Path | None,
     max_minutes: float | None,
     resume: bool,
     device: str,
@@ -340,7 +463,7 @@ def train(
     """Trains every stage that is not finished in ``out`` and writes the preset to ``out/models``.
 
     Args:
-        config_path: the recipe; None for nano's.
+        config_path: the recipe; None for nano's. metric_weights: folder of LPIPS weights, for ``rollout``.
         start: preset (name or folder) that brings VAE, UNet, text encoder and starting weights; None for the recipe's.
         max_minutes: for all that is left, shared out between the stages as the recipe's own limits are.
         resume: continue a run found in ``out``; without it, a non-empty ``out`` is refused.
@@ -348,9 +471,11 @@ def train(
     Raises:
         InputError: unusable recipe, data or folder.
     """
-    config = load_config(config_path, "diffjscc-nano.json", {"name", "start", "jscc", "control", "adversarial", "settings"})
+    fields = {"name", "start", "jscc", "control", "rollout", "adversarial", "settings"}
+    config = load_config(config_path, "diffjscc-nano.json", fields)
     open_folder(out, resume)
-    workshop = Workshop(config, find_base(start or config["start"]), data, out, torch.device(device))
+    judges = load_judges(metric_weights, torch.device(device)) if "rollout" in stages else []
+    workshop = Workshop(config, find_base(start or config["start"]), data, out, torch.device(device), judges)
     planned = {stage: (config[stage].get("recipe") or config[stage])["schedule"].get("max_minutes", 60) for stage in NETWORKS}
     workshop.work(stages, planned, max_minutes, report)
     return workshop.export(out / "models")

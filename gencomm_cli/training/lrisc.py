@@ -33,8 +33,7 @@ from gencomm_cli.training.air import Air, draw, send
 from gencomm_cli.training.data import Photographs, load, to_tensor
 from gencomm_cli.training.jscc import token_statistics
 from gencomm_cli.training.loop import Schedule, autocast, fit
-from gencomm_cli.training.textguided import load_judges
-from gencomm_cli.training.workshop import StagedWorkshop, load_config, open_folder, recipe_from, store
+from gencomm_cli.training.workshop import StagedWorkshop, load_config, load_judges, open_folder, recipe_from, store
 
 NETWORKS = {
     "transform": ("transform", "unet"),

@@ -19,7 +19,6 @@ from gencomm_cli.diffusion.vae import Domain, LatentCodec
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.metrics.weights import folder, load_lpips
 from gencomm_cli.presets import FORMAT, VERSION, Preset, file_hash, find, verify
 from gencomm_cli.training.data import load
 from gencomm_cli.training.jscc import JSCCRecipe, train_jscc
@@ -27,7 +26,7 @@ from gencomm_cli.training.latent_space import DecoderRecipe, VAERecipe, frozen, 
 from gencomm_cli.training.latents import Latents, compute
 from gencomm_cli.training.prior import SPECIAL_TOKENS, PriorRecipe, train_prior, train_tokenizer
 from gencomm_cli.training.refiner import RefinerRecipe, train_refiner
-from gencomm_cli.training.workshop import StagedWorkshop, load_config, open_folder, recipe_from, store
+from gencomm_cli.training.workshop import StagedWorkshop, load_config, load_judges, open_folder, recipe_from, store
 
 NETWORKS = {
     "vae": ("vae",),
@@ -49,18 +48,6 @@ def load_recipe(path: Path | None) -> dict[str, Any]:
         InputError: not a recipe.
     """
     return load_config(path, "textguided-nano.json", {"vae", "prior", "jscc", "decoder", "control", "refine", "settings"})
-
-
-def load_judges(metric_weights: Path | None, device: torch.device) -> list[LPIPS]:
-    """Both LPIPS backbones: trained against one alone, a network learns to game it.
-
-    Raises:
-        InputError: their weights are not at hand.
-    """
-    where = folder(metric_weights)
-    if where is None:
-        raise InputError("--metric-weights: training needs LPIPS weights; run `gencomm models get lpips-alex` and lpips-squeeze")
-    return [load_lpips(backbone, where).to(device) for backbone in ("alex", "squeeze")]
 
 
 class Workshop(StagedWorkshop):

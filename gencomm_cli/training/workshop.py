@@ -10,11 +10,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from gencomm_cli.errors import InputError
+from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.metrics.weights import folder, load_lpips
 from gencomm_cli.training.loop import Schedule
 
 Recipe = TypeVar("Recipe")
@@ -64,6 +67,18 @@ def store(module: nn.Module, path: Path) -> None:
     tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
     save_file({key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}, path)
     path.chmod(0o644)  # safetensors writes 0600, which a wheel would keep
+
+
+def load_judges(metric_weights: Path | None, device: torch.device) -> list[LPIPS]:
+    """Both LPIPS backbones: trained against one alone, a network learns to game it.
+
+    Raises:
+        InputError: their weights are not at hand.
+    """
+    where = folder(metric_weights)
+    if where is None:
+        raise InputError("--metric-weights: training needs LPIPS weights; run `gencomm models get lpips-alex` and lpips-squeeze")
+    return [load_lpips(backbone, where).to(device) for backbone in ("alex", "squeeze")]
 
 
 class StagedWorkshop:

@@ -73,6 +73,25 @@ def test_kinds_of_fading(here: Gencomm, tx: Path, flag: str, kind: str, gains: i
     np.testing.assert_array_equal(blind.symbols, file.symbols)
 
 
+def test_multipath_and_its_flags(here: Gencomm, tx: Path) -> None:
+    flags = ["--clip", 0.8, "--cp", 0, "--carriers", 64, "--pilots", 2, "--taps", 4, "--decay", 2, "--no-interleaver"]
+    printed = json.loads(here("channel", "tx.npz", "--snr", 10, "--multipath", *flags, "--json").stdout)["meta"]
+    assert printed["channel"]["ofdm"] == {
+        "carriers": 64, "cp": 0, "pilots": 2, "taps": 4, "decay": 2.0, "clip": 0.8, "interleaver": False,
+    }  # fmt: skip
+    assert printed["cbr"]["pilots"] == pytest.approx(128 / (3 * 37 * 53))
+    plain = json.loads(here("channel", "tx.npz", "--snr", 10, "--multipath", "--csi", "estimated", "--json").stdout)["meta"]
+    assert plain["channel"]["ofdm"] == {
+        "carriers": 256, "cp": 10, "pilots": 1, "taps": 8, "decay": 4.0, "clip": None, "interleaver": True,
+    }  # fmt: skip
+    text = here("inspect", "rx.npz").stdout.decode()
+    assert "multipath" in text
+    assert "pilot_symbols     256 values" in text
+    assert "csi_cir" not in text
+    told = json.loads(here("channel", "tx.npz", "--snr", 10, "--rx-snr", 0, "--json").stdout)["meta"]
+    assert (told["n0"], told["channel"]["snr_db"], told["channel"]["rx_snr_db"]) == (1, 10, 0)
+
+
 def test_seeds_give_other_noise(here: Gencomm, tx: Path) -> None:
     here("channel", "tx.npz", "--snr", 1)
     first = tx.with_name("rx.npz").read_bytes()
@@ -92,7 +111,16 @@ def test_inspect(here: Gencomm, tx: Path) -> None:
     assert "100 values, mean power 1.0000" in text
 
 
-@pytest.mark.parametrize("command", ["channel tx.npz --snr 1 --rayleigh", "inspect tx.npz", "--help", "decode --help"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "channel tx.npz --snr 1 --rayleigh",
+        "channel tx.npz --snr 1 --multipath --clip 1",
+        "inspect tx.npz",
+        "--help",
+        "decode --help",
+    ],
+)
 def test_light_commands_import_nothing_heavy(command: str, tx: Path) -> None:
     program = (
         "import sys\nfrom gencomm_cli.app import run\n"
@@ -115,6 +143,12 @@ def test_light_commands_import_nothing_heavy(command: str, tx: Path) -> None:
         (["channel", "tx.npz", "--snr", "nan"], ["--snr", "-100 to 100"]),
         (["channel", "tx.npz", "--snr=-inf"], ["--snr"]),
         (["channel", "tx.npz", "--snr", "1", "--rayleigh", "--awgn"], ["exclude each other"]),
+        (["channel", "tx.npz", "--snr", "1", "--multipath", "--block-rayleigh"], ["exclude each other"]),
+        (["channel", "tx.npz", "--snr", "1", "--clip", "0.8"], ["--clip", "--multipath"]),
+        (["channel", "tx.npz", "--snr", "1", "--multipath", "--clip", "0"], ["--clip", "0.01 to 100"]),
+        (["channel", "tx.npz", "--snr", "1", "--multipath", "--cp", "300"], ["--cp", "256"]),
+        (["channel", "tx.npz", "--snr", "1", "--csi", "estimated"], ["--csi estimated", "block", "multipath"]),
+        (["channel", "tx.npz", "--snr", "1", "--rx-snr", "nan"], ["--rx-snr"]),
         (["channel", "tx.npz", "--snr", "1", "--csi", "guess"], ["--csi", "perfect", "none"]),
         (["channel", "tx.npz", "--snr", "1", "--snr-type", "ebn0"], ["--snr-type", "esn0"]),
         (["channel", "tx.npz", "--snr", "1", "--seed", "-1"], ["--seed"]),

@@ -62,6 +62,32 @@ def test_three_commands_one_pipe_and_roundtrip_agree(here: Gencomm, gencomm: Gen
     assert printed["cbr"] == sent.header.to_json()["cbr"]
 
 
+@pytest.mark.parametrize("csi", ["perfect", "estimated", "none"])
+def test_multipath_by_commands_and_by_roundtrip_agree(here: Gencomm, photo: Path, csi: str) -> None:
+    channel = ["--snr", 15, "--multipath", "--csi", csi, "--clip", 2]
+    here("encode", "photo.png", "--cbr", 0.02, "--snr", 15, "--fading", "multipath", "--prompt", PROMPT)
+    here("channel", "photo.tx.npz", *channel)
+    printed = parsed(here("decode", "photo.rx.npz", "--coarse", "--json", "--reference", "photo.png"))
+    once = photo.with_name("photo.rx.png").read_bytes()
+    trip = parsed(
+        here("roundtrip", "photo.png", "-o", "trip.png", "--cbr", 0.02, "--prompt", PROMPT, "--coarse", "--json", *channel)
+    )
+    assert photo.with_name("trip.png").read_bytes() == once
+    assert trip["cbr"] == printed["cbr"] == symbols.read(photo.with_name("photo.rx.npz")).header.to_json()["cbr"]
+    assert trip["cbr"]["pilots"] * photo_samples() == pytest.approx(0 if csi == "none" else 256)
+    assert trip["prompt"] == {"sent": PROMPT, "received": PROMPT if csi != "none" else None, "ok": csi != "none"}
+    assert (printed["coarse_metrics"]["psnr"] > 15) == (csi != "none")
+
+
+def test_every_estimator_decodes_a_total_within_its_budget(here: Gencomm, photo: Path) -> None:
+    trip = ["roundtrip", "photo.png", "--snr", 10, "--multipath", "--csi", "estimated", "--cbr-total", 0.035, "--coarse", "--json"]
+    found = {name: parsed(here(*trip, "--estimator", name)) for name in ("lmmse", "ls", "authors")}
+    assert len({each["metrics"]["psnr"] for each in found.values()}) == 3
+    assert 0.035 - 266 / photo_samples() < found["ls"]["cbr"]["total"] <= 0.035
+    block = parsed(here("roundtrip", "photo.png", "--snr", 10, "--block-rayleigh", "--csi", "estimated", "--coarse", "--json"))
+    assert block["cbr"]["pilots"] == pytest.approx(16 / photo_samples())
+
+
 def test_a_small_grey_image_keeps_its_size(here: Gencomm, tmp_path: Path) -> None:
     Image.fromarray(picture(37, 53)).convert("L").save(tmp_path / "grey.png")
     printed = parsed(here("roundtrip", "grey.png", "--snr", 10, "--compare", "both.png", "--json"))

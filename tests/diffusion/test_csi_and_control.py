@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers.models import UNet2DConditionModel
 from diffusers.models.embeddings import TimestepEmbedding
 
-from gencomm_cli.diffusion.control import LatentControlNet
+from gencomm_cli.diffusion.control import LatentControlNet, controlled
 from gencomm_cli.diffusion.csi import CsiEmbedding
 from gencomm_cli.diffusion.released import control_weights
 
@@ -85,3 +86,27 @@ def test_released_tensors_fit_the_full_size() -> None:
     assert sum(parameter.numel() for parameter in control.parameters()) == released["n_params"] + hint_bias
     with pytest.raises(KeyError, match="decoder"):
         control_weights({"decoder.weight": torch.empty(1)}, blocks=2)
+
+
+def test_an_anchored_module_mixes_as_two_estimates_of_one_latent_are_mixed() -> None:
+    """With its learned part at zero, ẑ_0 is the inverse-variance mean of the network's and the hint, computed here by hand."""
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        **{name: value for name, value in TINY.items() if name != "csi_width"}, up_block_types=("UpBlock2D", "CrossAttnUpBlock2D")
+    )
+    plain = LatentControlNet.over(unet, 32)
+    anchored = LatentControlNet.over(unet, 32, anchored=True)
+    for name in ("lean_here", "lean_now"):
+        torch.nn.init.zeros_(anchored.get_submodule(name).bias)  # type: ignore[arg-type]
+    z_t, hint, text, csi = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8), torch.randn(2, 3, 16), torch.randn(2, 32)
+    t = torch.tensor([900, 100])
+    with torch.no_grad():
+        free, held = (controlled(unet, module, z_t, t, text, hint, csi) for module in (plain, anchored))
+    alpha_bar = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0)
+    for index, step in enumerate((900, 100)):
+        a = alpha_bar[step - 1]
+        estimate = (z_t[index] - (1 - a).sqrt() * free[index]) / a.sqrt()
+        network, condition = (1 - a) / a, 1.0  # error variances of the two estimates, up to a common factor
+        expected = (estimate / network + hint[index] / condition) / (1 / network + 1 / condition)
+        found = (z_t[index] - (1 - a).sqrt() * held[index]) / a.sqrt()
+        torch.testing.assert_close(found, expected, atol=2e-4, rtol=2e-4)

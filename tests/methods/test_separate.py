@@ -11,6 +11,7 @@ import pytest
 
 from gencomm_cli import pipeline, symbols
 from gencomm_cli.channels.fading import Kind
+from gencomm_cli.channels.ofdm import OfdmConfig, places
 from gencomm_cli.classical import codecs
 from gencomm_cli.errors import ImageLost, InputError, RateError
 from gencomm_cli.methods.base import ClassicalOptions, DecodeOptions, Fading
@@ -139,6 +140,28 @@ def test_capacity_on_fading_channels(codec: pipeline.Codec) -> None:
         received = pipeline.pass_channel(block, kind="block", snr_db=15.0, snr_type="esn0", csi="perfect", seed=seed)
         assert received.csi_gain is not None
         assert decode(codec, received).outage == (rate > math.log2(1 + abs(received.csi_gain[0]) ** 2 * 10**1.5))
+
+
+def test_capacity_over_multipath_is_that_of_the_carriers_as_they_were(codec: pipeline.Codec) -> None:
+    sent = encode(codec, snr=10.0, fading="multipath", capacity=True)
+    form = sent.header.classical
+    assert form is not None
+    rate = 8 * form.payload_bytes / sent.symbols.size
+    lost = []
+    for seed in range(60):
+        received = pipeline.pass_channel(sent, kind="multipath", snr_db=10.0, snr_type="esn0", csi="perfect", seed=seed)
+        assert received.csi_cir is not None
+        carriers = np.fft.fft(received.csi_cir, 256)[places(sent.symbols.size, OfdmConfig()) % 256]
+        lost.append(decode(codec, received).outage)
+        assert lost[-1] == (rate > np.mean(np.log2(1 + 10 * np.abs(carriers) ** 2)))
+    assert 0 < sum(lost) < 6  # chosen to be lost in 2.5 % of all draws
+    assert receive(codec, sent, 30.0, "multipath", csi="none").outage
+    assert receive(codec, sent, 10.0, "multipath", seed=lost.index(False), csi="estimated").outage is False
+
+
+def test_codes_hold_over_multipath(codec: pipeline.Codec) -> None:
+    sent = encode(codec, snr=10.0, fading="multipath")
+    assert sum(receive(codec, sent, 10.0, "multipath", seed, "estimated").outage for seed in range(8)) <= 1
 
 
 def test_capacity_beats_every_code(codec: pipeline.Codec) -> None:

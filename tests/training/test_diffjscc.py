@@ -20,11 +20,11 @@ from gencomm_cli.diffusion.csi import CsiEmbedding
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.base import DecodeOptions, Received, Request
 from gencomm_cli.methods.diffjscc import DiffJSCC
+from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.training.air import Air
 from gencomm_cli.training.data import is_validation
 from gencomm_cli.training.diffjscc import (
     NETWORKS,
-    STAGES,
     CoarseCaptioner,
     CodecRecipe,
     ControlRecipe,
@@ -70,6 +70,7 @@ def recipe(jscc: dict[str, Any], steps: int = 3) -> dict[str, Any]:
     return {
         "name": "tiny", "start": "", "jscc": {**jscc, "recipe": codec},
         "control": {"schedule": brief, "batch": 2, "crop": 8}, "adversarial": codec | {"adversarial": 0.01},
+        "rollout": {"schedule": brief, "batch": 2, "crop": 8, "steps": [2, 3], "painted": 600},
         "settings": {"domain": "latent", "cbr_range": [0.001, 0.1], "csi": {"width": 64, "scale": 4.0}, "captioner": "none"},
     }  # fmt: skip
 
@@ -92,7 +93,8 @@ def test_from_a_backbone_to_a_preset_and_its_adversarial_twin(
 ) -> None:  # fmt: skip
     base, out = presets.load_config(make_preset()), tmp_path / "run"
     out.mkdir()
-    shop = Workshop(recipe(jscc), base, data, out, CPU)
+    judges = [LPIPS("squeeze").eval().requires_grad_(False)]
+    shop = Workshop(recipe(jscc), base, data, out, CPU, judges)
     backbone = {name: state(getattr(shop.backbone, name)) for name in ("codec", "unet", "text")}
     for stage, (name,) in NETWORKS.items():
         before, coded = state(shop.module(name)), state(shop.jscc)
@@ -119,7 +121,7 @@ def test_the_codec_and_the_control_module_learn(data: Path, make_preset: Callabl
     config["jscc"]["recipe"] |= {"schedule": fast, "batch": 4, "snr_db": [15, 20], "shares": [1, 0, 0]}
     config["control"] |= {"schedule": fast, "batch": 4}
     shop = Workshop(config, presets.load_config(make_preset()), data, tmp_path, CPU)
-    for stage in STAGES:
+    for stage in ("jscc", "control"):
         shop.run(stage, None, quiet)
         first, *_, last = losses(tmp_path, stage)
         assert last < first, stage
@@ -130,28 +132,30 @@ def test_the_whole_recipe_shares_out_its_minutes_and_resumes(
 ) -> None:  # fmt: skip
     path, out, said = tmp_path / "recipe.json", tmp_path / "run", list[str]()
     path.write_text(json.dumps(recipe(ADAPTIVE) | {"start": str(make_preset())}))
-    preset = presets.load_config(train(path, data, out, 5.0, False, "cpu", said.append))
+    preset = presets.load_config(train(path, data, out, None, 5.0, False, "cpu", said.append, stages=("jscc", "control")))
     assert (preset.method, preset.name) == ("diffjscc", "tiny")
-    assert [line.split(":")[0] for line in said if "finished" in line] == list(STAGES)
+    assert [line.split(":")[0] for line in said if "finished" in line] == ["jscc", "control"]
     saved = torch.load(out / "jscc.ckpt", weights_only=True)["schedule"]
     assert saved["max_minutes"] == pytest.approx(2.5)
     said.clear()
-    train(path, data, out, None, True, "cpu", said.append)
+    train(path, data, out, None, None, True, "cpu", said.append, stages=("jscc", "control"))
     assert not any("finished" in line for line in said)
     with pytest.raises(InputError, match="--resume"):
-        train(path, data, out, None, False, "cpu", quiet)
+        train(path, data, out, None, None, False, "cpu", quiet)
     with pytest.raises(InputError, match="there is no sharpen"):
-        train(path, data, tmp_path / "other", None, False, "cpu", quiet, stages=["sharpen"])
+        train(path, data, tmp_path / "other", None, None, False, "cpu", quiet, stages=["sharpen"])
+    with pytest.raises(InputError, match="no such folder"):
+        train(path, data, tmp_path / "unjudged", tmp_path / "nowhere", None, False, "cpu", quiet)
     with pytest.raises(InputError, match="no such preset"):
-        train(path, data, tmp_path / "third", None, False, "cpu", quiet, start="no-such-preset")
+        train(path, data, tmp_path / "third", None, None, False, "cpu", quiet, stages=("jscc",), start="no-such-preset")
 
 
 def test_the_shipped_recipe_builds_on_the_shipped_preset(data: Path, tmp_path: Path) -> None:
     config = load_config(None, "diffjscc-nano.json", ())
     shop = Workshop(config, find_base(config["start"]), data, tmp_path, CPU)
     assert sum(p.numel() for p in shop.control.parameters()) > 1e6
-    assert recipe_from(ControlRecipe, config["control"]).schedule.learning_rate == 1e-4
-    assert recipe_from(CodecRecipe, config["jscc"]["recipe"]).schedule == Schedule(20000, 1e-3, max_minutes=20, weight_decay=0.0)
+    assert recipe_from(ControlRecipe, config["control"]).schedule.learning_rate == 5e-4
+    assert recipe_from(CodecRecipe, config["jscc"]["recipe"]).schedule == Schedule(20000, 4e-4, max_minutes=11, weight_decay=0.0)
 
 
 def test_a_control_module_of_textguided_goes_on_as_it_was() -> None:
@@ -241,3 +245,13 @@ def test_patchgan_sees_70_pixels_and_its_losses_stay_apart() -> None:
     real, fake = (critic(x).detach() for x in (image, made))
     assert float(fooling.detach()) == pytest.approx(float((fake - 1).square().mean()))
     assert float(telling.detach()) == pytest.approx(float(((real - 1).square().mean() + fake.square().mean()) / 2))
+
+
+def test_rollouts_teach_the_states_that_the_sampler_meets(data: Path, make_preset: Callable[..., Path], tmp_path: Path) -> None:  # noqa: F811
+    config = recipe(ADAPTIVE)
+    config["rollout"] |= {"schedule": {"steps": 100, "learning_rate": 1e-2, "warmup": 5, "ema": 0.9}, "batch": 4, "perceptual": 0.0}
+    shop = Workshop(config, presets.load_config(make_preset()), data, tmp_path, CPU)
+    shop.judges = [LPIPS("squeeze").eval().requires_grad_(False)]
+    shop.run("rollout", None, quiet)
+    first, *_, last = losses(tmp_path, "rollout", "latent")
+    assert last < first

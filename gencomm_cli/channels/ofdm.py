@@ -1,0 +1,198 @@
+"""OFDM over a multipath channel (paper 003, section V-A3): the simulator's channel, and W_h of DiffCom's samplers.
+
+    symbols ─► interleaver ─► carriers ─► IDFT, cyclic prefix ─► clipping ─► L taps ─► DFT ─► de-interleaver ─► received carriers
+
+Functions of NumPy arrays or torch tensors, complex64 or complex128, differentiable in symbols and taps. The DFT is unitary: time
+samples have the symbols' power, and white noise of power N0 on the air is white noise of power N0 on the carriers, where the caller
+adds it. With a prefix of at least L − 1 samples and without clipping a carrier has one gain, H of
+:func:`response`; with less of a prefix, neighbouring OFDM symbols and carriers interfere.
+
+Pilots and interleaver are public: both ends know them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gencomm_cli.channels.fading import draw_noise
+from gencomm_cli.errors import InputError
+from gencomm_cli.seeds import generator
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = TypeVar("Array", NDArray[np.complex64], "Tensor")
+
+_LIMITS: dict[str, tuple[float, float]] = {
+    "carriers": (2, 4096), "cp": (0, 4096), "pilots": (0, 64), "taps": (1, 256), "decay": (0.01, 1e6), "clip": (0.01, 100.0),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OfdmConfig:
+    """What both ends know of the transmission; the defaults are the paper's.
+
+    Attributes:
+        carriers: M, size of the DFT. cp: samples of the cyclic prefix of every OFDM symbol; 0 for none.
+        pilots: OFDM symbols of pilots before the image's. taps: L, of the channel.
+        decay: r of the power-delay profile σ_l² ∝ e^(−l/r), in samples.
+        clip: amplitudes are limited to this ratio times the root of the signal's mean power; None for no clipping.
+        interleaver: symbols are shuffled over the carriers.
+
+    Raises:
+        InputError: a value out of its range.
+    """
+
+    carriers: int = 256
+    cp: int = 10
+    pilots: int = 1
+    taps: int = 8
+    decay: float = 4.0
+    clip: float | None = None
+    interleaver: bool = True
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _LIMITS.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise InputError(f"--{name}: {value:g} is out of range; {low:g} to {high:g}")
+        if max(self.cp, self.taps) > self.carriers:
+            raise InputError(f"--cp, --taps: {max(self.cp, self.taps)} samples are more than an OFDM symbol has ({self.carriers})")
+
+    def ofdm_symbols(self, count: int) -> int:
+        """OFDM symbols that ``count`` symbols take."""
+        return -(-count // self.carriers)
+
+
+@dataclass(frozen=True)
+class ExtraUses:
+    """Channel uses besides those of symbols: pilots, cyclic prefixes, and carriers that stay empty."""
+
+    pilots: int = 0
+    cp: int = 0
+    idle: int = 0
+
+
+def extra_uses(counts: Sequence[int], config: OfdmConfig) -> ExtraUses:
+    """What bursts of so many symbols cost besides, with ``config.pilots`` OFDM symbols of pilots before the first of them."""
+    data = sum(config.ofdm_symbols(count) for count in counts)
+    return ExtraUses(config.pilots * config.carriers, (data + config.pilots) * config.cp, data * config.carriers - sum(counts))
+
+
+def delay_profile(config: OfdmConfig) -> NDArray[np.float64]:
+    """σ_l² = c·e^(−l/r) for l = 0 … L − 1, with c such that they add up to 1; float64 [L]."""
+    powers = np.exp(-np.arange(config.taps) / config.decay)
+    profile: NDArray[np.float64] = powers / powers.sum()
+    return profile
+
+
+def draw_taps(config: OfdmConfig, rng: np.random.Generator) -> NDArray[np.complex64]:
+    """An impulse response h_l ~ CN(0, σ_l²), complex64 [L], never renormalised."""
+    return np.sqrt(delay_profile(config)).astype(np.float32) * draw_noise(config.taps, rng)
+
+
+def qpsk(count: int) -> NDArray[np.complex64]:
+    """The public pilots: unit-power QPSK, complex64 [count], the same on every machine (raw bits are, unlike drawn numbers)."""
+    bits = generator(0, "pilots").bit_generator.random_raw(count)
+    phases = (bits >> np.uint64(62)).astype(np.float64) * (np.pi / 2) + np.pi / 4
+    symbols: NDArray[np.complex64] = np.exp(1j * phases).astype(np.complex64)
+    return symbols
+
+
+def pilot_symbols(config: OfdmConfig) -> NDArray[np.complex64]:
+    """Pilots as sent, complex64 [N_p, M]."""
+    return qpsk(config.pilots * config.carriers).reshape(config.pilots, config.carriers)
+
+
+def places(count: int, config: OfdmConfig) -> NDArray[np.int64]:
+    """Where each of ``count`` symbols goes: int64 [count], OFDM symbol · M + carrier. Places that none takes stay empty."""
+    if not config.interleaver:
+        return np.arange(count)
+    every = config.ofdm_symbols(count) * config.carriers
+    return np.argsort(generator(0, "interleaver").bit_generator.random_raw(every), kind="stable")[:count]
+
+
+def through(symbols: Array, cir: Array, config: OfdmConfig, pilots: int = 0) -> tuple[Array, Array]:
+    """W_h: one burst of symbols through transmitter, channel and DFT, without noise.
+
+    Args:
+        symbols: complex [..., k]. cir: h, complex [..., taps], any number of taps up to M; batches broadcast.
+        pilots: OFDM symbols of pilots that go before; at most ``config.pilots``.
+
+    Returns:
+        Received carriers complex [..., k] in the symbols' order, and received pilots complex [..., pilots, M].
+    """
+    xp, count = _namespace(symbols), symbols.shape[-1]
+    where = places(count, config)
+    order = np.full(config.ofdm_symbols(count) * config.carriers, count)
+    order[where] = np.arange(count)
+    filled = xp.concatenate((symbols, 0 * symbols[..., :1]), -1)[..., order]
+    grid: Any = filled.reshape(*symbols.shape[:-1], -1, config.carriers)
+    if pilots:
+        known: Any = _constant(pilot_symbols(config)[:pilots], symbols)
+        grid = xp.concatenate((xp.broadcast_to(known, (*grid.shape[:-2], *known.shape)), grid), -2)
+    received = demodulate(convolve(transmitted(grid, config), cir), config)
+    data = received[..., pilots:, :]
+    return data.reshape(*data.shape[:-2], -1)[..., where], received[..., :pilots, :]
+
+
+def transmitted(grid: Array, config: OfdmConfig) -> Array:
+    """Carriers [..., S, M] to what the antenna sends, complex [..., S·(M + cp)]: IDFT, cyclic prefix, clipping."""
+    xp = _namespace(grid)
+    time = xp.fft.ifft(grid, None, -1, "ortho")
+    prefixed = xp.concatenate((time[..., config.carriers - config.cp :], time), -1)
+    signal = prefixed.reshape(*grid.shape[:-2], -1)
+    return signal if config.clip is None else clip(signal, config.clip)
+
+
+def clip(signal: Array, ratio: float) -> Array:
+    """Limits amplitudes to ``ratio``·√P_s, with P_s the signal's [..., n] mean power; phases stay."""
+    power: Any = signal.real**2 + signal.imag**2 + 1e-30  # no 0/0, nor in the gradient
+    limit = ratio * power.mean(-1, keepdims=True) ** 0.5
+    return signal * (limit / power**0.5).clip(max=1.0)
+
+
+def papr_db(signal: Array) -> Any:
+    """Peak-to-average power ratio of signals [..., n] in dB, real [...]."""
+    power: Any = signal.real**2 + signal.imag**2
+    xp = _namespace(signal)
+    return 10 * xp.log10(xp.amax(power, -1) / power.mean(-1))
+
+
+def convolve(signal: Array, cir: Array) -> Array:
+    """y_n = Σ_l h_l x_(n−l) after silence: complex [..., n], what comes after the signal's end cut off."""
+    length, taps = signal.shape[-1], cir.shape[-1]
+    silence = 0 * signal[..., : taps - 1]
+    padded = _namespace(signal).concatenate((silence, signal), -1)
+    echoes = (cir[..., tap, None] * padded[..., taps - 1 - tap :][..., :length] for tap in range(taps))
+    total: Array = sum(echoes)  # type: ignore[assignment]
+    return total
+
+
+def demodulate(signal: Array, config: OfdmConfig) -> Array:
+    """Received samples [..., S·(M + cp)] to carriers complex [..., S, M]: prefix removed, DFT."""
+    framed = signal.reshape(*signal.shape[:-1], -1, config.carriers + config.cp)
+    carriers: Array = _namespace(signal).fft.fft(framed[..., config.cp :], None, -1, "ortho")
+    return carriers
+
+
+def response(cir: Array, config: OfdmConfig) -> Array:
+    """H_m = Σ_l h_l e^(−2πi·l·m/M), complex [..., M], with E|H_m|² = Σσ_l² = 1."""
+    gains: Array = _namespace(cir).fft.fft(cir, config.carriers, -1)
+    return gains
+
+
+def _namespace(array: Any) -> Any:
+    """numpy or torch, whichever the array is of; torch is not imported for NumPy's."""
+    return np if isinstance(array, np.ndarray) else sys.modules["torch"]
+
+
+def _constant(values: NDArray[Any], like: Any) -> Any:
+    """Values as an array of ``like``'s kind, dtype and device."""
+    return values.astype(like.dtype) if isinstance(like, np.ndarray) else sys.modules["torch"].from_numpy(values).to(like)
