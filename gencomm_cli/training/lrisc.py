@@ -77,7 +77,7 @@ class Recipe:
     drop: float = 0.2
     distortion: float = 3.0
     perceptual: float = 0.5
-    rate: float = 0.003
+    rate: float = 0.03
     weights: tuple[float, float] = (0.3, 3.0)
     coarse: float = 1.0
     own: float = 0.0
