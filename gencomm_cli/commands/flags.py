@@ -52,16 +52,28 @@ Fec = Annotated[str | None, typer.Option(metavar="ldpc|5g", help="separate: chan
 Capacity = Annotated[
     bool, typer.Option("--capacity", help="separate: an ideal code at channel capacity. A bound to compare with, not a scheme.")
 ]
+
+
+def ratio(text: str | float) -> float:
+    """``0.0026``, or a fraction such as ``1/384``."""
+    try:
+        above, _, below = str(text).partition("/")
+        return float(above) / float(below or 1)
+    except (ValueError, ZeroDivisionError):
+        raise typer.BadParameter(f"{text!r} is not a ratio, such as 0.0033 or 1/384") from None
+
+
 Cbr = Annotated[
     float | None,
     typer.Option(
+        parser=ratio,
         metavar="RATIO",
         help="Channel uses for the image over 3*H*W. textguided, diffjscc: 0.0013 to 0.0208, default 0.0033 and 1/384; "
         "separate: default 1/96.",
     ),
 ]
 CbrTotal = Annotated[
-    float | None, typer.Option(metavar="RATIO", help="Like --cbr, but prompt, pilots and cyclic prefixes count too.")
+    float | None, typer.Option(parser=ratio, metavar="RATIO", help="Like --cbr, but prompt, pilots and cyclic prefixes count too.")
 ]
 CbrStrict = Annotated[bool, typer.Option("--cbr-strict", help="Fail (status 5) instead of taking the nearest rate.")]
 Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="Text to send beside the image, at most 4 KiB of UTF-8.")]
