@@ -134,11 +134,8 @@ class ScSic:
             received: all that is known. seed: of the sampler's noise. progress: called with (steps done, steps in all).
 
         Raises:
-            InputError: options out of range, or none of this method's; a number of symbols that this image cannot have.
+            InputError: options out of range; a number of symbols that this image cannot have.
         """
-        for flag in ("start_step", "spacing", "parameterization"):
-            if getattr(options, flag) is not None:
-                raise InputError(f"--{flag.replace('_', '-')}: scsic samples evenly from pure noise and has none; leave it out")
         steps = options.steps or int(self.preset.settings.get("steps", 10))
         if not 1 <= steps <= 1000:
             raise InputError(f"--steps {steps}: out of range; 1 to 1000")

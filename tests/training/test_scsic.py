@@ -27,7 +27,7 @@ from gencomm_cli.training.data import to_tensor
 from gencomm_cli.training.loop import Schedule
 from gencomm_cli.training.scsic import NETWORKS, STAGES, DiffusionRecipe, Workshop, over_the_air, settle, train
 from gencomm_cli.training.workshop import load_config, recipe_from
-from tests.methods.test_scsic import ENCODER, PREVIEWER, STAGE_A, STAGE_B
+from tests.methods.conftest import ENCODER, PREVIEWER, STAGE_A, STAGE_B
 
 CPU = torch.device("cpu")
 
