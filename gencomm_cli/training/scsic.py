@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -51,7 +51,8 @@ class VqganRecipe:
 
     Attributes:
         crop: side in pixels. quantised: share of the images whose latents are quantised; the sampler's never are.
-        critic: width of the PatchGAN.
+        critic: width of the PatchGAN. adversarial_from: the share of the stage before it takes part, when there is nothing yet
+            to tell apart that is not plain to see.
     """
 
     schedule: Schedule
@@ -62,6 +63,7 @@ class VqganRecipe:
     quantised: float = 0.25
     adversarial: float = 0.01
     critic: int = 32
+    adversarial_from: float = 0.5
     seed: int = 0
 
 
@@ -172,7 +174,7 @@ def train_vqgan(
                 "lpips": float(perceptual.detach()),
                 "vq": float(codebook.detach()),
             }
-            if critic is not None:
+            if critic is not None and progress >= recipe.adversarial_from:
                 fooling, telling = adversarial_losses(critic, image, made)
                 total = total + recipe.adversarial * fooling + telling
                 figures |= {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
@@ -279,6 +281,8 @@ class Workshop(StagedWorkshop):
         nn.init.normal_(self.vqgan.vquantizer.embedding.weight)  # as spread out as the latents are
         self.encoder = EfficientNetEncoder(**config["encoder"]["model"])
         self.previewer = Previewer(self.encoder.channels, **config["encoder"]["previewer"])
+        for last in (self.vqgan.out_block[0], self.previewer.blocks[-1]):  # both draw in [0, 1]: they begin at its middle
+            nn.init.constant_(cast(Tensor, last.bias), 0.5)
         self.stage_b_model = config["diffusion"]["model"] | {
             "effnet_in_channels": self.encoder.channels + bool(self.settings.get("snr_aware", False))
         }
