@@ -232,6 +232,11 @@ class SymbolFile:
         """The arrays of symbols and gains that are there, by their name in the file."""
         return {name: array for name in ARRAYS if (array := getattr(self, name)) is not None}
 
+    @property
+    def compression_ratio(self) -> float | None:
+        """Source samples for each real of the image's symbols, of which each has two; None where they carry coded bits."""
+        return None if self.header.classical else samples(self.header.image_size) / (2 * self.symbols.size)
+
 
 def write(file: SymbolFile, target: Path | BinaryIO) -> None:
     """Writes a symbol file, whole or not at all. The same file gives the same bytes.

@@ -35,7 +35,7 @@ Domain = Annotated[
 ]
 Method = Annotated[
     str,
-    typer.Option(metavar="METHOD", help="textguided, diffjscc, or separate (image codec and channel code: the baseline)."),
+    typer.Option(metavar="METHOD", help="textguided, diffjscc, scsic, or separate (image codec and channel code: the baseline)."),
 ]
 Codec = Annotated[
     str | None, typer.Option(metavar="NAME", help="separate: avif (default), jpeg2000, webp, hevc, bpg or vtm (`gencomm doctor`).")
@@ -69,7 +69,7 @@ Cbr = Annotated[
         parser=ratio,
         metavar="RATIO",
         help="Channel uses for the image over 3*H*W. textguided, diffjscc: 0.0013 to 0.0208, default 0.0033 and 1/384; "
-        "separate: default 1/96.",
+        "scsic: 0.00065 to 0.0026, default 0.00146; separate: default 1/96.",
     ),
 ]
 CbrTotal = Annotated[
@@ -116,7 +116,10 @@ EstimatorFlag = Annotated[
     Literal["lmmse", "ls", "authors"],
     typer.Option(help="Channel estimation from pilots; authors: DiffCom's program, LMMSE carrier by carrier."),
 ]
-Steps = Annotated[int | None, typer.Option(metavar="N", min=1, max=1000, help="Steps of the sampler; 5 with nano.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, max=1000, help="Steps of the sampler; with nano 5 (textguided), 50 (diffjscc) or 10 (scsic)."),
+]
 GuidanceScale = Annotated[float | None, typer.Option(metavar="W", help="Classifier-free guidance; the preset's if not given.")]
 StartStep = Annotated[
     int | None, typer.Option(metavar="N", min=1, max=1000, help="Noise level of the warm start; the preset's table if not given.")

@@ -12,7 +12,8 @@ from gencomm_cli.commands import flags
 
 def train(
     method: Annotated[
-        Literal["textguided", "diffjscc"], typer.Argument(metavar="METHOD", help="Method to train: textguided or diffjscc.")
+        Literal["textguided", "diffjscc", "scsic"],
+        typer.Argument(metavar="METHOD", help="Method to train: textguided, diffjscc or scsic."),
     ],
     data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of training images, with captions.tsv.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for checkpoints, logs and the finished preset.")],
@@ -28,15 +29,16 @@ def train(
         typer.Option(
             metavar="A,B",
             help="textguided: of vae, prior, jscc, decoder, control, refine (default: all); "
-            "diffjscc: of jscc, control (default: both), adversarial.",
+            "diffjscc: of jscc, control (default: both), adversarial; "
+            "scsic: of vqgan, encoder, diffusion, finetune (default: all).",
         ),
     ] = None,
     start: Annotated[
         str | None,
         typer.Option(
             metavar="PRESET",
-            help="Start from this preset's weights (a name or a folder); default: textguided from random ones, "
-            "diffjscc from the recipe's.",
+            help="Start from this preset's weights (a name or a folder); default: textguided and scsic from "
+            "random ones, diffjscc from the recipe's.",
         ),
     ] = None,
     metric_weights: flags.MetricWeights = None,
@@ -47,6 +49,7 @@ def train(
     \b
     gencomm train textguided --data photos --out runs/mine --max-minutes 120
     gencomm train diffjscc --data photos --out runs/joint --max-minutes 90
+    gencomm train scsic --data photos --out runs/cascade --max-minutes 60
     gencomm train textguided --data photos --out runs/more --start nano --stages refine --max-minutes 60
     """
     from gencomm_cli import console
@@ -69,10 +72,10 @@ def train(
             start=start,
         )  # fmt: skip
     else:
-        from gencomm_cli.training import textguided
+        from gencomm_cli.training import scsic, textguided
 
-        textguided.train(
-            config, data, out, metric_weights, max_minutes, resume, place, console.say, stages=chosen or textguided.STAGES,
-            start=start,
-        )  # fmt: skip
+        recipe = scsic if method == "scsic" else textguided
+        recipe.train(
+            config, data, out, metric_weights, max_minutes, resume, place, console.say, stages=chosen or recipe.STAGES, start=start
+        )
     console.out(str(out))

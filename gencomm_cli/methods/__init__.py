@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 METHODS = {
     "textguided": "gencomm_cli.methods.textguided:TextGuided",
     "diffjscc": "gencomm_cli.methods.diffjscc:DiffJSCC",
+    "scsic": "gencomm_cli.methods.scsic:ScSic",
     "separate": "gencomm_cli.methods.separate:Separate",
 }
 """Where each method's class lives; nothing is imported before it is asked for."""
@@ -27,6 +28,7 @@ _NETWORK = frozenset({"domain", "prompt", "captioner", "no_prompt", "steps", "sa
 READS = {
     "textguided": _NETWORK | {"guidance_scale", "start_step", "spacing", "parameterization"},
     "diffjscc": _NETWORK | {"gain", "caption_from", "guidance_lambda", "guidance_form", "colour_fix", "condition"},
+    "scsic": frozenset({"steps", "samples", "guidance_scale"}),
     "separate": frozenset({"codec", "modulation", "code_rate", "fec", "capacity"}),
 }
 """The flags that each method reads, beside those that every method does."""
