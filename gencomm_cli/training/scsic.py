@@ -33,8 +33,7 @@ from gencomm_cli.training.latent_space import frozen
 from gencomm_cli.training.latents import Latents, compute
 from gencomm_cli.training.loop import Schedule, autocast, fit
 from gencomm_cli.training.patchgan import PatchGAN, adversarial_losses
-from gencomm_cli.training.textguided import load_judges
-from gencomm_cli.training.workshop import StagedWorkshop, load_config, open_folder, recipe_from, store
+from gencomm_cli.training.workshop import StagedWorkshop, load_config, load_judges, open_folder, recipe_from, store
 
 NETWORKS = {"vqgan": ("stage_a",), "encoder": ("encoder", "previewer"), "diffusion": ("plain",), "finetune": ("stage_b",)}
 """What each stage trains, in the order of the stages; ``plain`` is stage B before it is fine-tuned."""
