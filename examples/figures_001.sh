@@ -1,23 +1,26 @@
 #!/bin/sh
-# Paper 001 (DiffJSCC), figures 4 to 6: the classical baselines with the paper's modes, and textguided at the paper's points.
-#   examples/figures_001.sh [OUT]                       one photograph, a few minutes: OUT/report.html
+# Paper 001 (DiffJSCC), figures 4 to 6, and its ablations: guidance weight, steps and conditions (figure 12).
+#   examples/figures_001.sh [OUT]                       one photograph, about ten minutes: OUT/report.html, OUT/ablations/report.html
 #   FULL=1 examples/figures_001.sh OUT KODAK            Kodak, each image sent five times; FID over half-overlapping 256x256 patches
-# DiffJSCC's own curve: put its name into METHODS when `gencomm encode --help` lists it, or images that it made, as folder:diffjscc/{snr}dB.
+# The classical baselines run in the paper's modes. METHODS may hold others, or finished images, as folder:DIR/{snr}dB.
 # BPG: CODEC=bpg where bpgenc and bpgdec are installed; CODEC=hevc (extra) is its core; AVIF stands in for it.
 set -eu
 here=$(dirname "$0")
 out=${1:-figures_001}
-methods=${METHODS:-textguided,textguided:coarse}
+methods=${METHODS:-diffjscc,diffjscc:coarse}
 codec=${CODEC:-avif}
 sweep() { gencomm bench run "$@" --out "$out" --protocol 001; }
+ablate() { gencomm bench run "$images" --out "$out/ablations" --methods diffjscc,diffjscc:coarse --snr 1,10 --cbr 1/384,1/96 "$@"; }
 
 if [ -n "${FULL:-}" ]; then
-    set -- "$2"
+    images=$2
+    set -- "$images"
     rates=1/384,1/192,1/96,1/48
     sweep "$@" --methods "$methods"                                          # figures 4 and 5
     sweep "$@" --methods "$methods" --channels block --cbr 1/192,1/48        # figure 6
 else
-    set -- "$here/kodim23.png" --repeats 2
+    images=$here/kodim23.png
+    set -- "$images" --repeats 2
     rates=1/96,1/48
     sweep "$@" --methods "$methods" --snr 1,10 --cbr 1/96,1/48
 fi
@@ -25,3 +28,8 @@ sweep "$@" --methods "separate:$codec" --snr 1 --cbr "$rates" --modulation bpsk 
 sweep "$@" --methods "separate:$codec" --snr 10 --cbr "$rates" --modulation 16qam --code-rate 1/2
 sweep "$@" --methods "separate:$codec:capacity" --snr 1,10 --cbr "$rates" ${FULL:+--fid}
 gencomm bench report "$out"
+
+ablate --option guidance-lambda=0,10,50,100,4915.2                           # 4915.2 is a tenth of C*H*W of nano's latent at 768x512
+ablate --steps 5,10,20,50,100
+ablate --option condition=spatial+csi+text,csi+text,spatial+text,spatial+csi,none
+gencomm bench report "$out/ablations"

@@ -2,12 +2,12 @@
 # Paper 004 (SC-SIC), figure 4 and table 2: JPEG 2000 + LDPC 1/2 + 16-QAM with its outage scores, and how much each send differs.
 #   examples/figures_004.sh [OUT]                       two photographs, a few minutes: OUT/report.html, OUT/predictability.md
 #   FULL=1 examples/figures_004.sh OUT CITYSCAPES       100 images scaled to 512x512; 25 sends
-# SC-SIC's rate is 0.00146; textguided is compared at it. GESCO and Img2Img-SC: add images that they made, of the same names and
+# All at SC-SIC's rate, 0.00146. GESCO and Img2Img-SC: add images that they made, of the same names and
 # 512x512, as folder:gesco/{snr}dB to METHODS. Table 2 needs `gencomm models get lpips-alex`.
 set -eu
 here=$(dirname "$0")
 out=${1:-figures_004}
-methods=${METHODS:-textguided,textguided:coarse}
+methods=${METHODS:-scsic,scsic:coarse,textguided}
 sweep() { gencomm bench run "$@" --out "$out" --protocol 004; }
 
 if [ -n "${FULL:-}" ]; then

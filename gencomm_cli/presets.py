@@ -140,7 +140,12 @@ def find(method: str, preset: str) -> Preset:
     looks_like_name = preset.replace("-", "").replace("_", "").replace(".", "").isalnum() and not preset.startswith(".")
     folder = shipped if looks_like_name and (shipped / "config.json").is_file() else Path(preset)
     if not folder.is_dir():
-        names = ", ".join(found.name for found in available() if found.method == method) or "none shipped"
+        names = ", ".join(found.name for found in available() if found.method == method)
+        if not names:
+            train = f"`gencomm train {method}`"
+            raise InputError(
+                f"--preset {preset}: no weights of {method} are shipped yet; train some ({train}) and give their folder"
+            )
         raise InputError(f"--preset {preset}: no such preset of {method} and no such folder; there is: {names}")
     found = load_config(folder)
     if found.method != method:

@@ -238,6 +238,11 @@ class SymbolFile:
         """The arrays of symbols and gains that are there, by their name in the file."""
         return {name: array for name in ARRAYS if (array := getattr(self, name)) is not None}
 
+    @property
+    def compression_ratio(self) -> float | None:
+        """Source samples for each real of the image's symbols, of which each has two; None where they carry coded bits."""
+        return None if self.header.classical else samples(self.header.image_size) / (2 * self.symbols.size)
+
 
 def write(file: SymbolFile, target: Path | BinaryIO) -> None:
     """Writes a symbol file, whole or not at all. The same file gives the same bytes.
@@ -394,8 +399,8 @@ def _check(file: SymbolFile) -> None:
         raise InputError("symbols is empty; an image takes at least one symbol")
     if (header.prompt is None) != (file.prompt_symbols.size == 0):
         raise InputError("meta.prompt and prompt_symbols do not agree on whether there is a prompt")
-    if (header.side is None) != (file.side_symbols.size == 0):
-        raise InputError("meta.side and side_symbols do not agree on whether there is side information")
+    if header.side is not None and not file.side_symbols.size:
+        raise InputError("meta.side says how side_symbols carry bits, and there are none")
     form, ideal_bits = header.classical, file.ideal_bits
     if (ideal_bits is None) == (form is not None and form.fec == "capacity"):
         raise InputError(f"ideal_bits is {'missing' if ideal_bits is None else 'there'}, against meta.classical")

@@ -47,6 +47,7 @@ def encode(
     gencomm encode photo.png                       writes photo.tx.npz
     gencomm encode photo.png --cbr 0.01 --snr 5 --prompt "a red door"
     gencomm encode photo.png --method diffjscc --snr 5 --fading block --gain 0.6,-0.2
+    gencomm encode photo.png --method scsic --cbr 0.0026
     gencomm encode photo.png --method separate --codec avif --snr 10 --fading awgn
     """
     from gencomm_cli import console, pipeline, symbols
@@ -83,12 +84,15 @@ def encode(
     loaded = pipeline.load_codec(method, preset or default_preset(method), device, domain=domain)
     file, sent_prompt = pipeline.encode(pixels, loaded, options, console.say)
     flags.write(target, symbols.to_bytes(file))
+    ratio = file.compression_ratio
     if json:
         meta = file.header.to_json()
-        console.print_json({"output": target, "meta": meta}, stdout_is_taken=target == "-")
+        printed = {"output": target, "meta": meta, "compression_ratio": ratio}
+        console.print_json(printed, stdout_is_taken=target == "-")
         return
-    with_side = f" + {file.side_symbols.size} for the rates" if file.side_symbols.size else ""
+    compressed = "" if ratio is None else f", compression ratio {ratio:.0f}"
+    with_side = f" + {file.side_symbols.size} of side information" if file.side_symbols.size else ""
     with_prompt = f" + {file.prompt_symbols.size} for the prompt {sent_prompt!r}" if sent_prompt else ""
-    console.say(f"{file.symbols.size} symbols, CBR {file.header.cbr.image:.5f}{with_side}{with_prompt}")
+    console.say(f"{file.symbols.size} symbols, CBR {file.header.cbr.image:.5f}{compressed}{with_side}{with_prompt}")
     if target != "-":
         console.out(target)

@@ -35,7 +35,9 @@ Domain = Annotated[
 ]
 Method = Annotated[
     str,
-    typer.Option(metavar="METHOD", help="textguided, diffjscc, lrisc, or separate (image codec and channel code: the baseline)."),
+    typer.Option(
+        metavar="METHOD", help="textguided, diffjscc, lrisc, scsic, or separate (image codec and channel code: the baseline)."
+    ),
 ]
 Codec = Annotated[
     str | None, typer.Option(metavar="NAME", help="separate: avif (default), jpeg2000, webp, hevc, bpg or vtm (`gencomm doctor`).")
@@ -52,12 +54,24 @@ Fec = Annotated[str | None, typer.Option(metavar="ldpc|5g", help="separate: chan
 Capacity = Annotated[
     bool, typer.Option("--capacity", help="separate: an ideal code at channel capacity. A bound to compare with, not a scheme.")
 ]
+
+
+def ratio(text: str | float) -> float:
+    """``0.0026``, or a fraction such as ``1/384``."""
+    try:
+        above, _, below = str(text).partition("/")
+        return float(above) / float(below or 1)
+    except (ValueError, ZeroDivisionError):
+        raise typer.BadParameter(f"{text!r} is not a ratio, such as 0.0033 or 1/384") from None
+
+
 Cbr = Annotated[
     float | None,
     typer.Option(
+        parser=ratio,
         metavar="RATIO",
         help="Channel uses for the image over 3*H*W. textguided, diffjscc: 0.0013 to 0.0208, default 0.0033 and 1/384; "
-        "lrisc: 0.0033 to 0.0417, default 1/96; separate: default 1/96.",
+        "lrisc: 0.0033 to 0.0417, default 1/96; scsic: 0.00065 to 0.0026, default 0.00146; separate: default 1/96.",
     ),
 ]
 Beta = Annotated[
@@ -69,7 +83,7 @@ Allocation = Annotated[
     typer.Option(help="lrisc: more symbols where there is more information (default), or the same everywhere."),
 ]
 CbrTotal = Annotated[
-    float | None, typer.Option(metavar="RATIO", help="Like --cbr, but prompt, pilots and cyclic prefixes count too.")
+    float | None, typer.Option(parser=ratio, metavar="RATIO", help="Like --cbr, but prompt, pilots and cyclic prefixes count too.")
 ]
 CbrStrict = Annotated[bool, typer.Option("--cbr-strict", help="Fail (status 5) instead of taking the nearest rate.")]
 Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="Text to send beside the image, at most 4 KiB of UTF-8.")]
@@ -112,7 +126,10 @@ EstimatorFlag = Annotated[
     Literal["lmmse", "ls", "authors"],
     typer.Option(help="Channel estimation from pilots; authors: DiffCom's program, LMMSE carrier by carrier."),
 ]
-Steps = Annotated[int | None, typer.Option(metavar="N", min=1, max=1000, help="Steps of the sampler; 5 with nano.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, max=1000, help="Steps of the sampler; with nano 5 (textguided), 50 (diffjscc) or 10 (scsic)."),
+]
 GuidanceScale = Annotated[float | None, typer.Option(metavar="W", help="Classifier-free guidance; the preset's if not given.")]
 StartStep = Annotated[
     int | None, typer.Option(metavar="N", min=1, max=1000, help="Noise level of the warm start; the preset's table if not given.")

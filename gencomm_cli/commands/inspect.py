@@ -47,13 +47,17 @@ def inspect(
     if found.ideal_bits is not None:
         arrays["ideal_bits"] = {"size": found.ideal_bits.size, "mean_power": None}
     drawn = {} if target is None else {"rates": _draw(found, target, preset, device)}
+    ratio = found.compression_ratio
     if json:
-        console.print_json({"output": file, "meta": meta, "arrays": arrays, **drawn}, stdout_is_taken=target == "-")
+        printed = {"output": file, "meta": meta, "arrays": arrays, "compression_ratio": ratio, **drawn}
+        console.print_json(printed, stdout_is_taken=target == "-")
         return
     if target == "-":
         return
     for name, value in {**meta, **drawn}.items():
         console.out(f"{name:18}{_line(value)}")
+    if ratio is not None:
+        console.out(f"{'compression ratio':18}{ratio:.0f}")
     for name, array in arrays.items():
         power = "" if array["mean_power"] is None else f", mean power {array['mean_power']:.4f}"
         console.out(f"{name:18}{array['size']} values{power}")

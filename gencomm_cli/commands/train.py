@@ -13,8 +13,8 @@ from gencomm_cli.commands import flags
 
 def train(
     method: Annotated[
-        Literal["textguided", "diffjscc", "lrisc"],
-        typer.Argument(metavar="METHOD", help="Method to train: textguided, diffjscc or lrisc."),
+        Literal["textguided", "diffjscc", "lrisc", "scsic"],
+        typer.Argument(metavar="METHOD", help="Method to train: textguided, diffjscc, lrisc or scsic."),
     ],
     data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of training images, with captions.tsv.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for checkpoints, logs and the finished preset.")],
@@ -30,15 +30,17 @@ def train(
         typer.Option(
             metavar="A,B",
             help="textguided: of vae, prior, jscc, decoder, control, refine (default: all); "
-            "diffjscc: of jscc, control (default: both), adversarial; lrisc: of transform, fixed, adaptive, joint (default: all).",
+            "diffjscc: of jscc, control (default: both), adversarial; "
+            "lrisc: of transform, fixed, adaptive, joint (default: all); "
+            "scsic: of vqgan, encoder, diffusion, finetune (default: all).",
         ),
     ] = None,
     start: Annotated[
         str | None,
         typer.Option(
             metavar="PRESET",
-            help="Start from this preset's weights (a name or a folder); default: textguided from random ones, "
-            "diffjscc from the recipe's, lrisc from the linear optimum.",
+            help="Start from this preset's weights (a name or a folder); default: textguided and scsic from "
+            "random ones, diffjscc from the recipe's, lrisc from the linear optimum.",
         ),
     ] = None,
     metric_weights: flags.MetricWeights = None,
@@ -49,6 +51,7 @@ def train(
     \b
     gencomm train textguided --data photos --out runs/mine --max-minutes 120
     gencomm train diffjscc --data photos --out runs/joint --max-minutes 90
+    gencomm train scsic --data photos --out runs/cascade --max-minutes 60
     gencomm train textguided --data photos --out runs/more --start nano --stages refine --max-minutes 60
     """
     from gencomm_cli import console

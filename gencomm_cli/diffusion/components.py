@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from diffusers.models import AutoencoderKL, UNet2DConditionModel
+from diffusers.models import AutoencoderKL, StableCascadeUNet, UNet2DConditionModel
 from torch import nn
 from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from gencomm_cli.diffusion.cascade import PaellaVQModel, Previewer, StageA, StageB
 from gencomm_cli.diffusion.control import LatentControlNet
 from gencomm_cli.diffusion.text import TextEncoder
 from gencomm_cli.diffusion.vae import LatentCodec
 from gencomm_cli.diffusion.weights import filled
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.deepjscc import DeepJSCC, DeepJSCCConfig
+from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.presets import Component, Preset, require, verify
 
@@ -39,12 +41,18 @@ BUILDERS = {
     "CLIPTextModel": _text_model,
     "RateAdaptiveJSCC": _jscc,
     "DeepJSCC": _deepjscc,
+    "EfficientNetEncoder": EfficientNetEncoder,
+    "PaellaVQModel": PaellaVQModel,
+    "StableCascadeUNet": StableCascadeUNet,
+    "Previewer": Previewer,
 }
 
 PRETRAINED: dict[str, Any] = {
     "AutoencoderKL": AutoencoderKL,
     "UNet2DConditionModel": UNet2DConditionModel,
     "CLIPTextModel": CLIPTextModel,
+    "PaellaVQModel": PaellaVQModel,
+    "StableCascadeUNet": StableCascadeUNet,
 }
 
 
@@ -123,3 +131,31 @@ def load_networks(preset: Preset, device: torch.device) -> Networks:
     backbone = load_backbone(preset, device)
     control, jscc = (build(preset.components[name], device) for name in ("control", "jscc"))
     return Networks(backbone.codec, backbone.unet, backbone.text, cast(LatentControlNet, control), jscc)
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """All of SC-SIC: semantic encoder, VQGAN, latent diffusion model, previewer; in evaluation mode."""
+
+    encoder: EfficientNetEncoder
+    stage_a: StageA
+    stage_b: StageB
+    previewer: Previewer
+
+
+def load_cascade(preset: Preset, device: torch.device) -> Cascade:
+    """Builds SC-SIC's networks.
+
+    Raises:
+        InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
+    """
+    names = ("encoder", "stage_a", "stage_b", "previewer")
+    require(preset, *names)
+    verify(preset)
+    encoder, vqgan, unet, previewer = (build(preset.components[name], device) for name in names)
+    return Cascade(
+        cast(EfficientNetEncoder, encoder),
+        StageA(cast(PaellaVQModel, vqgan)).eval(),
+        StageB(cast(StableCascadeUNet, unet)).eval(),
+        cast(Previewer, previewer),
+    )

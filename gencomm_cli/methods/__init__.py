@@ -18,6 +18,7 @@ METHODS = {
     "textguided": "gencomm_cli.methods.textguided:TextGuided",
     "diffjscc": "gencomm_cli.methods.diffjscc:DiffJSCC",
     "lrisc": "gencomm_cli.methods.lrisc:LRISC",
+    "scsic": "gencomm_cli.methods.scsic:ScSic",
     "separate": "gencomm_cli.methods.separate:Separate",
 }
 """Where each method's class lives; nothing is imported before it is asked for."""
@@ -29,6 +30,7 @@ READS = {
     "textguided": _NETWORK | {"guidance_scale", "start_step", "spacing", "parameterization"},
     "diffjscc": _NETWORK | {"gain", "caption_from", "guidance_lambda", "guidance_form", "colour_fix", "condition"},
     "lrisc": frozenset({"steps", "samples", "beta", "allocation"}),
+    "scsic": frozenset({"steps", "samples", "guidance_scale"}),
     "separate": frozenset({"codec", "modulation", "code_rate", "fec", "capacity"}),
 }
 """The flags that each method reads, beside those that every method does."""

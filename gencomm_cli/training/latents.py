@@ -8,17 +8,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gencomm_cli.diffusion.vae import LatentCodec
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.loop import autocast
 
 WINDOW = 256
 BATCH = 16
+
+
+class Codec(Protocol):
+    """What makes latents [B, channels, H/factor, W/factor] of images [B, 3, H, W]."""
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def factor(self) -> int: ...
+
+    def encode(self, image: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -52,7 +64,7 @@ def window(image: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def compute(
-    codec: LatentCodec, photographs: Photographs, path: Path, device: torch.device, report: Callable[[str], None] = print
+    codec: Codec, photographs: Photographs, path: Path, device: torch.device, report: Callable[[str], None] = print
 ) -> Latents:
     """Encodes every photograph's window into ``path`` (.npy), unless it is there already."""
     if not path.exists():

@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers.models import AutoencoderKL, UNet2DConditionModel
+from diffusers.models import AutoencoderKL, StableCascadeUNet, UNet2DConditionModel
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
+from gencomm_cli.diffusion.cascade import PaellaVQModel, Previewer
 from gencomm_cli.diffusion.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.diffusion.control import LatentControlNet, control_arguments
 from gencomm_cli.diffusion.csi import CsiEmbedding
 from gencomm_cli.jscc.deepjscc import DeepJSCC, DeepJSCCConfig
+from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
 from gencomm_cli.jscc.ntscc import LatentJSCC, NTSCCConfig
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.jscc.rate_indices import RateTables
@@ -47,6 +49,22 @@ TEXT = {
     "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 12,
     "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
 }  # fmt: skip
+
+ENCODER: dict[str, Any] = {
+    "stages": [["fused", 1, 1, 4, 1], ["fused", 2, 2, 4, 1], ["fused", 2, 2, 8, 1], ["mb", 2, 2, 8, 1], ["mb", 2, 2, 8, 1]],
+    "stem": 4, "width": 8,
+}  # fmt: skip
+STAGE_A: dict[str, Any] = {"bottleneck_blocks": 1, "embed_dim": 8, "num_vq_embeddings": 8, "scale_factor": 0.5}
+STAGE_B: dict[str, Any] = {
+    "in_channels": 4, "out_channels": 4, "timestep_ratio_embedding_dim": 8, "patch_size": 2, "conditioning_dim": 8,
+    "block_out_channels": [8, 16], "num_attention_heads": [-1, 2], "down_num_layers_per_block": [1, 1],
+    "up_num_layers_per_block": [1, 1], "clip_text_pooled_in_channels": 4, "clip_seq": 1, "effnet_in_channels": 16,
+    "block_types_per_layer": [
+        ["SDCascadeResBlock", "SDCascadeTimestepBlock"], ["SDCascadeResBlock", "SDCascadeTimestepBlock", "SDCascadeAttnBlock"],
+    ],
+    "timestep_conditioning_type": ["sca"], "dropout": [0.0, 0.0],
+}  # fmt: skip
+PREVIEWER: dict[str, Any] = {"hidden": 8}
 
 
 def randomise(module: nn.Module, seed: int) -> None:
@@ -131,6 +149,36 @@ def make_diffjscc(make_preset: Callable[..., Path]) -> Callable[..., Path]:
             }  # fmt: skip
         document["method"] = "diffjscc"
         document["settings"] |= {"csi": CSI, "steps": 3, "captioner": "none"} | settings
+        (folder / "config.json").write_text(json.dumps(document))
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_scsic(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """**settings → a preset folder of scsic; all have the same weights."""
+
+    def make(**settings: Any) -> Path:
+        folder = tmp_path_factory.mktemp("preset")
+        torch.manual_seed(0)
+        stage_b = STAGE_B | {"effnet_in_channels": 17 if settings.get("snr_aware") else 16}
+        parts: dict[str, tuple[str, nn.Module, dict[str, Any]]] = {
+            "encoder": ("EfficientNetEncoder", EfficientNetEncoder(**ENCODER), ENCODER),
+            "stage_a": ("PaellaVQModel", PaellaVQModel(**STAGE_A), STAGE_A),
+            "stage_b": ("StableCascadeUNet", StableCascadeUNet(**stage_b), stage_b),
+            "previewer": ("Previewer", Previewer(**PREVIEWER), PREVIEWER),
+        }
+        components: dict[str, Any] = {}
+        for index, (name, (kind, module, config)) in enumerate(parts.items()):
+            randomise(module, index)
+            save_file(module.state_dict(), folder / f"{name}.safetensors")
+            digest = file_hash(folder / f"{name}.safetensors")
+            components[name] = {"class": kind, "file": f"{name}.safetensors", "sha256": digest, "config": config}
+        document = {
+            "format": FORMAT, "version": VERSION, "method": "scsic", "name": "tiny", "components": components,
+            "settings": {"steps": 3, **settings},
+        }  # fmt: skip
         (folder / "config.json").write_text(json.dumps(document))
         return folder
 

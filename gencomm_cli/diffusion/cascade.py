@@ -1,0 +1,124 @@
+"""Stable Cascade's stages A and B as SC-SIC uses them (paper 004, section 2): diffusers' networks behind small interfaces."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from diffusers.models import StableCascadeUNet
+from torch import Tensor, nn
+
+try:
+    from diffusers.pipelines.deprecated.wuerstchen.modeling_paella_vq_model import PaellaVQModel as PaellaVQModel
+except ImportError:  # where diffusers had it before it deprecated the pipeline around it
+    from diffusers.pipelines.wuerstchen.modeling_paella_vq_model import PaellaVQModel as PaellaVQModel
+
+from gencomm_cli.jscc.efficientnet import FACTOR
+
+
+class StageA(nn.Module):
+    """Image [B, 3, H, W] in [0, 1] ↔ latent [B, C, H/f, W/f] of a VQGAN (eqs. 1, 2), not quantised.
+
+    Args:
+        vqgan: diffusers' PaellaVQModel, whose ``scale_factor`` its caller has to apply.
+    """
+
+    def __init__(self, vqgan: PaellaVQModel) -> None:
+        super().__init__()
+        self.vqgan = vqgan
+        self.scale = float(vqgan.config.scale_factor)
+
+    @property
+    def channels(self) -> int:
+        """Latent channels C."""
+        return int(self.vqgan.config.latent_channels)
+
+    @property
+    def factor(self) -> int:
+        """Image pixels per latent position along each side, f."""
+        return int(self.vqgan.config.up_down_scale_factor * 2 ** (self.vqgan.config.levels - 1))
+
+    def encode(self, image: Tensor) -> Tensor:
+        """X_VG = f_Θ(X) (eq. 1); H and W multiples of f."""
+        return self.vqgan.encode(image).latents / self.scale
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """f_Θ⁻¹(X_VG) (eq. 2), not clamped."""
+        return self.vqgan.decode(latent * self.scale).sample
+
+
+class StageB(nn.Module):
+    """The latent diffusion model, told Ẑ and nothing else: the pooled text, a required input, is zero.
+
+    Args:
+        unet: diffusers' StableCascadeUNet. Where it takes one channel more than Ẑ has, that is the reliability of Ẑ
+            (``snr_aware``).
+    """
+
+    def __init__(self, unet: StableCascadeUNet) -> None:
+        super().__init__()
+        self.unet = unet
+
+    @property
+    def multiple(self) -> int:
+        """Sides of its input are multiples of this many latent positions."""
+        return int(self.unet.config.patch_size * 2 ** (len(self.unet.config.block_out_channels) - 1))
+
+    def forward(self, x: Tensor, time: Tensor, condition: Tensor) -> Tensor:
+        """ε̄(X_VG,t, t, Ẑ) of eq. 4, or whatever it was trained to predict.
+
+        Args:
+            x: X_VG,t [B, C, H, W]. time: t in 0 … 1 [B].
+            condition: Ẑ, and what belongs to it, [B, 16, h, w]; it is stretched over x. Zeros are no condition.
+        """
+        text = x.new_zeros(len(x), 1, self.unet.config.clip_text_pooled_in_channels)
+        return self.unet(x, time, text, effnet=condition).sample
+
+
+class Previewer(nn.Module):
+    """A look at Z without diffusion: [B, channels, h, w] → picture [B, 3, 8h, 8w]. The layers are those of Stable Cascade's
+    previewer, under its names.
+
+    Args:
+        channels: of Z. hidden: of the first layers; a multiple of 4.
+    """
+
+    def __init__(self, channels: int = 16, hidden: int = 512) -> None:
+        super().__init__()
+
+        def active(layer: nn.Module, width: int) -> list[nn.Module]:
+            return [layer, nn.GELU(), nn.BatchNorm2d(width)]
+
+        layers = active(nn.Conv2d(channels, hidden, 1), hidden) + active(nn.Conv2d(hidden, hidden, 3, padding=1), hidden)
+        width = hidden
+        for narrower in (hidden // 2, hidden // 4, hidden // 4):
+            layers += active(nn.ConvTranspose2d(width, narrower, 2, stride=2), narrower)
+            layers += active(nn.Conv2d(narrower, narrower, 3, padding=1), narrower)
+            width = narrower
+        self.blocks = nn.Sequential(*layers, nn.Conv2d(width, 3, 1))
+
+    def forward(self, z: Tensor) -> Tensor:
+        out: Tensor = self.blocks(z)
+        return out
+
+
+def resize(image: Tensor, grid: tuple[int, int], antialias: bool) -> Tensor:
+    """The image [B, 3, H, W] as the encoder sees it: 32 pixels a position of the embedding's ``grid``.
+
+    Args:
+        antialias: a proper low-pass (bilinear) filter. Without it the nearest pixel is taken, as in Stable Cascade.
+    """
+    size = (FACTOR * grid[0], FACTOR * grid[1])
+    if antialias:
+        return F.interpolate(image, size, mode="bilinear", antialias=True).clamp(0, 1)
+    return F.interpolate(image, size, mode="nearest")
+
+
+def preview(previewer: Previewer, z: Tensor, size: tuple[int, int]) -> Tensor:
+    """The previewer's picture of Z, stretched to [B, 3, H, W]."""
+    return F.interpolate(previewer(z), size, mode="bicubic", antialias=True)
+
+
+def with_reliability(z: Tensor, trust: Tensor) -> Tensor:
+    """Ẑ [B, C, h, w] and, as one more channel, the mean reliability of each position's reals, from ``trust`` [B, C·h·w / 2]."""
+    plane = trust.float().reshape(len(z), z.shape[1] // 2, *z.shape[2:]).mean(1, keepdim=True)
+    return torch.cat([z, plane], 1)

@@ -1,0 +1,398 @@
+"""SC-SIC's recipe (paper 004, section 4.1): VQGAN, encoder and previewer, stage B on clean embeddings, stage B through the channel.
+
+The paper takes all but the last from Stable Cascade. What the last stage starts from is its ablation "not fine-tuned" (figure 8a).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers.models import StableCascadeUNet
+from torch import Tensor, nn
+
+from gencomm_cli.channels.equalisers import reliability
+from gencomm_cli.diffusion.cascade import PaellaVQModel, Previewer, StageA, StageB, resize, with_reliability
+from gencomm_cli.diffusion.components import build
+from gencomm_cli.diffusion.cosine import Target, amplitudes, log_snr, time_of
+from gencomm_cli.jscc import analog
+from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
+from gencomm_cli.methods.scsic import SCALE, grid_at
+from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.presets import FORMAT, VERSION, Preset, file_hash, find, verify
+from gencomm_cli.training.air import block_gains, draw, through
+from gencomm_cli.training.data import Photographs, load, to_tensor
+from gencomm_cli.training.latent_space import frozen
+from gencomm_cli.training.latents import Latents, compute
+from gencomm_cli.training.loop import Schedule, autocast, fit
+from gencomm_cli.training.patchgan import PatchGAN, adversarial_losses
+from gencomm_cli.training.workshop import StagedWorkshop, load_config, load_judges, open_folder, recipe_from, store
+
+NETWORKS = {"vqgan": ("stage_a",), "encoder": ("encoder", "previewer"), "diffusion": ("plain",), "finetune": ("stage_b",)}
+"""What each stage trains, in the order of the stages; ``plain`` is stage B before it is fine-tuned."""
+
+STAGES = tuple(NETWORKS)
+
+Report = Callable[[str], None]
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class VqganRecipe:
+    """Loss = MSE + ``perceptual`` · mean LPIPS + ``codebook`` · VQ loss + ``adversarial`` · PatchGAN loss, on random crops.
+
+    Attributes:
+        crop: side in pixels. quantised: share of the images whose latents are quantised; the sampler's never are.
+        critic: width of the PatchGAN. adversarial_from: the share of the stage before it takes part, when there is nothing yet
+            to tell apart that is not plain to see.
+    """
+
+    schedule: Schedule
+    batch: int = 12
+    crop: int = 128
+    perceptual: float = 0.06
+    codebook: float = 0.25
+    quantised: float = 0.25
+    adversarial: float = 0.01
+    critic: int = 32
+    adversarial_from: float = 0.5
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class EncoderRecipe:
+    """Loss = MSE + ``perceptual`` · mean LPIPS of the previewer's picture, at its own size.
+
+    Attributes:
+        crop: side in pixels. scales: s is drawn from them; one that stands there twice is drawn twice as often.
+        snr_db: the embedding meets noise of an SNR uniform in it; None for none. shares: of AWGN, of fading symbol by symbol,
+            of slow fading.
+    """
+
+    schedule: Schedule
+    batch: int = 12
+    crop: int = 256
+    scales: tuple[float, ...] = (SCALE,)
+    snr_db: Range | None = None
+    shares: tuple[float, float, float] = (1.0, 0.0, 0.0)
+    perceptual: float = 0.06
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class DiffusionRecipe:
+    """E‖ε − ε̄(X_VG,t, t, Ẑ)‖² (eq. 4) over t uniform in 0 … 1; encoder and stage A are frozen.
+
+    Attributes:
+        crop: side in latent positions. scales, snr_db, shares: as in :class:`EncoderRecipe`. The paper fine-tunes with
+            ``snr_db`` (1, 20), batch 4, 15,000 steps, learning rate 1e-4.
+        drop: Ẑ is left out for this share of the samples, for guidance.
+    """
+
+    schedule: Schedule
+    batch: int = 4
+    crop: int = 32
+    scales: tuple[float, ...] = (SCALE,)
+    snr_db: Range | None = None
+    shares: tuple[float, float, float] = (1.0, 0.0, 0.0)
+    drop: float = 0.1
+    seed: int = 2
+
+
+def over_the_air(z: Tensor, snr_db: Range | None, shares: Sequence[float], generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Ẑ of embeddings [B, C, h, w] (eqs. 5, 6), and how reliable each of its symbols [B, C·h·w / 2] is."""
+    symbols, power = analog.normalise(z)
+    if snr_db is None:
+        return z, torch.ones_like(symbols.real)
+    air = draw(len(z), generator, z.device, snr_db, shares)
+    received, gain, n0 = through(symbols, air, block_gains(air))
+    z_hat = analog.denormalise(received, gain, power, z.shape[1], (z.shape[2], z.shape[3]))
+    return z_hat, reliability(gain, n0)  # type: ignore[type-var]
+
+
+@torch.no_grad()
+def settle(module: nn.Module, run: Callable[[], object], rounds: int = 50) -> None:
+    """Batch normalisation's statistics for the averaged weights: their mean over ``rounds`` runs. Leaves ``module`` frozen."""
+    norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
+    module.train()
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over all runs
+    for _ in range(rounds):
+        run()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    frozen(module)
+
+
+def perceptual_loss(judges: list[LPIPS], made: Tensor, image: Tensor) -> Tensor:
+    """Mean LPIPS over images and backbones."""
+    return torch.stack([judge(made, image).mean() for judge in judges]).mean()
+
+
+def train_vqgan(
+    vqgan: PaellaVQModel,
+    photographs: Photographs,
+    recipe: VqganRecipe,
+    judges: list[LPIPS],
+    out: Path,
+    device: torch.device,
+    report: Report = print,
+) -> None:
+    """Trains stage A in place; then sets its scale so that latents have unit variance."""
+    vqgan.to(device, memory_format=torch.channels_last).requires_grad_(True).train()
+    generator = np.random.default_rng(recipe.seed)
+    torch.manual_seed(recipe.seed)
+    modules: dict[str, nn.Module] = {"vqgan": vqgan}
+    critic = PatchGAN(recipe.critic).to(device) if recipe.adversarial else None
+    if critic is not None:
+        modules["critic"] = critic
+
+    def images() -> Tensor:
+        return to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device)
+
+    def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
+        image = images()
+        with autocast(device):
+            latent = vqgan.encode(image).latents.float()
+            quantised, codebook, _ = vqgan.vquantizer(latent)
+            chosen = torch.from_numpy(generator.random(len(latent)) < recipe.quantised).to(device).view(-1, 1, 1, 1)
+            made = vqgan.decode(torch.where(chosen, quantised, latent)).sample.float()
+            mse, perceptual = (made - image).square().mean(), perceptual_loss(judges, made, image)
+            total = mse + recipe.perceptual * perceptual + recipe.codebook * codebook
+            figures = {
+                "psnr": float(-10 * mse.detach().log10()),
+                "lpips": float(perceptual.detach()),
+                "vq": float(codebook.detach()),
+            }
+            if critic is not None and progress >= recipe.adversarial_from:
+                fooling, telling = adversarial_losses(critic, image, made)
+                total = total + recipe.adversarial * fooling + telling
+                figures |= {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
+        return total, figures
+
+    fit(modules, loss, recipe.schedule, out, "vqgan", report=report)
+    settle(vqgan, lambda: vqgan.encode(images()))
+    with torch.no_grad():
+        spread = torch.cat([vqgan.encode(images()).latents for _ in range(20)]).std()
+    vqgan.register_to_config(scale_factor=float(spread))
+
+
+def train_encoder(
+    encoder: EfficientNetEncoder,
+    previewer: Previewer,
+    photographs: Photographs,
+    recipe: EncoderRecipe,
+    judges: list[LPIPS],
+    antialias: bool,
+    out: Path,
+    device: torch.device,
+    report: Report = print,
+) -> None:
+    """Trains both in place."""
+    both = nn.ModuleDict({"encoder": encoder, "previewer": previewer}).requires_grad_(True).train()
+    both.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    generator = np.random.default_rng(recipe.seed)
+    torch.manual_seed(recipe.seed)
+
+    def pictures() -> tuple[Tensor, Tensor]:
+        """What the previewer makes of a batch, and what it should."""
+        image = to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device)
+        grid = grid_at(float(generator.choice(recipe.scales)), (recipe.crop, recipe.crop))
+        z = encoder(resize(image, grid, antialias)).float()
+        made = previewer(over_the_air(z, recipe.snr_db, recipe.shares, generator)[0]).float()
+        return made, F.interpolate(image, made.shape[2:], mode="bilinear", antialias=True)
+
+    def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
+        with autocast(device):
+            made, image = pictures()
+            mse, perceptual = (made - image).square().mean(), perceptual_loss(judges, made, image)
+        figures = {"psnr": float(-10 * mse.detach().log10()), "lpips": float(perceptual.detach())}
+        return mse + recipe.perceptual * perceptual, figures
+
+    fit({"encoder": encoder, "previewer": previewer}, loss, recipe.schedule, out, "encoder", report=report)
+    settle(both, pictures)
+
+
+def train_stage_b(
+    stage: str,
+    stage_b: StageB,
+    encoder: EfficientNetEncoder,
+    latents: Latents,
+    recipe: DiffusionRecipe,
+    settings: Mapping[str, Any],
+    out: Path,
+    device: torch.device,
+    report: Report = print,
+) -> None:
+    """Trains stage B in place, on latents of the frozen stage A and embeddings of the frozen encoder."""
+    stage_b.to(device, memory_format=torch.channels_last).requires_grad_(True).train()  # type: ignore[call-overload]
+    generator = np.random.default_rng(recipe.seed)
+    torch.manual_seed(recipe.seed)
+    target: Target = settings.get("target", "epsilon")
+
+    def condition(pixels: np.ndarray) -> Tensor:
+        """Ẑ of a batch, zero where it is left out."""
+        image = to_tensor(pixels, device)
+        grid = grid_at(float(generator.choice(recipe.scales)), (image.shape[2], image.shape[3]))
+        z = encoder(resize(image, grid, settings.get("antialias", False))).float()
+        z_hat, trust = over_the_air(z, recipe.snr_db, recipe.shares, generator)
+        told = with_reliability(z_hat, trust) if settings.get("snr_aware", False) else z_hat
+        return told * torch.from_numpy(generator.random(recipe.batch) >= recipe.drop).to(told).view(-1, 1, 1, 1)
+
+    def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
+        clean, pixels, _ = latents.crops(recipe.batch, recipe.crop, generator)
+        x_0 = clean.to(device, memory_format=torch.channels_last)
+        epsilon = torch.randn_like(x_0)
+        level = log_snr(torch.from_numpy(generator.random(recipe.batch).astype(np.float32)).to(device))
+        a, b = (amplitude.view(-1, 1, 1, 1) for amplitude in amplitudes(level))
+        with autocast(device):
+            with torch.no_grad():
+                told = condition(pixels)
+            predicted = stage_b(a * x_0 + b * epsilon, time_of(level), told).float()  # eq. 3
+        error = (predicted - (epsilon if target == "epsilon" else a * epsilon - b * x_0)).square().mean((1, 2, 3))
+        early = level < 0
+        return error.mean(), {"early": float(error[early].mean().detach()) if early.any() else 0.0}
+
+    fit({stage: stage_b}, loss, recipe.schedule, out, stage, report=report)
+    frozen(stage_b)
+
+
+class Workshop(StagedWorkshop):
+    """The networks of one run, built from the recipe, trained stage by stage; finished stages are loaded from ``out``."""
+
+    networks = NETWORKS
+
+    def __init__(self, config: dict[str, Any], data: Path, out: Path, judges: list[LPIPS], device: torch.device) -> None:
+        self.config, self.out, self.judges, self.device = config, out, judges, device
+        self.settings: dict[str, Any] = config["settings"]
+        torch.manual_seed(0)
+        self.photographs = load(data, out / "cache", validation=False)
+        self.vqgan = PaellaVQModel(**config["vqgan"]["model"])
+        nn.init.normal_(self.vqgan.vquantizer.embedding.weight)  # as spread out as the latents are
+        self.encoder = EfficientNetEncoder(**config["encoder"]["model"])
+        self.previewer = Previewer(self.encoder.channels, **config["encoder"]["previewer"])
+        for last in (self.vqgan.out_block[0], self.previewer.blocks[-1]):  # both draw in [0, 1]: they begin at its middle
+            nn.init.constant_(cast(Tensor, last.bias), 0.5)
+        self.stage_b_model = config["diffusion"]["model"] | {
+            "effnet_in_channels": self.encoder.channels + bool(self.settings.get("snr_aware", False))
+        }
+        self.plain = StageB(StableCascadeUNet(**self.stage_b_model))
+        self._stage_b: StageB | None = None
+
+    def module(self, name: str) -> nn.Module:
+        """A network by its name; ``stage_b`` starts as a copy of the ``plain`` one, which is trained before it."""
+        if name == "stage_b":
+            if self._stage_b is None:
+                self._stage_b = copy.deepcopy(self.plain)
+            return self._stage_b.unet
+        known = {"stage_a": self.vqgan, "encoder": self.encoder, "previewer": self.previewer, "plain": self.plain.unet}
+        return known[name]
+
+    def start_from(self, preset: Preset) -> None:
+        """Takes every network's weights from a preset of the same sizes: of Stable Cascade itself, to fine-tune that."""
+        verify(preset)
+        for component, name in (("stage_a", "stage_a"), ("encoder", "encoder"), ("previewer", "previewer"), ("stage_b", "plain")):
+            built = build(preset.components[component], torch.device("cpu"))
+            self.module(name).load_state_dict(built.state_dict())
+            if isinstance(built, PaellaVQModel):
+                self.vqgan.register_to_config(scale_factor=built.config.scale_factor)
+
+    def notes(self, name: str) -> dict[str, str]:
+        """Stage A's scale, which is no tensor."""
+        return {"scale_factor": str(self.vqgan.config.scale_factor)} if name == "stage_a" else {}
+
+    def heed(self, name: str, notes: Mapping[str, str]) -> None:
+        """Takes up stage A's scale."""
+        if name == "stage_a":
+            self.vqgan.register_to_config(scale_factor=float(notes["scale_factor"]))
+
+    def run(self, stage: str, max_minutes: float | None, report: Report) -> None:
+        """Trains one stage, whose predecessors are finished."""
+        config, run = self.config[stage], (self.out, self.device, report)
+        if stage == "vqgan":
+            recipe = recipe_from(VqganRecipe, config["recipe"], max_minutes)
+            train_vqgan(self.vqgan, self.photographs, recipe, self.judges, *run)
+        elif stage == "encoder":
+            antialias = self.settings.get("antialias", False)
+            encoding = recipe_from(EncoderRecipe, config["recipe"], max_minutes)
+            train_encoder(self.encoder, self.previewer, self.photographs, encoding, self.judges, antialias, *run)
+        else:
+            stage_a = frozen(StageA(self.vqgan).to(self.device))
+            latents = compute(stage_a, self.photographs, self.out / "latents.npy", self.device, report)
+            self.module(NETWORKS[stage][0])  # the fine-tuned one starts from what is trained by now
+            stage_b = self.plain if stage == "diffusion" else self._stage_b
+            assert stage_b is not None
+            recipe_b = recipe_from(DiffusionRecipe, config.get("recipe") or config, max_minutes)
+            train_stage_b(stage, stage_b, frozen(self.encoder.to(self.device)), latents, recipe_b, self.settings, *run)
+
+    def export(self, models: Path) -> Path:
+        """Writes ``models/scsic/<name>``, and ``<name>-plain``: the same with stage B as it was before it was fine-tuned."""
+        name = self.config["name"]
+        stage_a = self.config["vqgan"]["model"] | {"scale_factor": self.vqgan.config.scale_factor}
+        previewer = {"channels": self.encoder.channels} | self.config["encoder"]["previewer"]
+        components: dict[str, Any] = {}
+        for preset, stage_b in ((name, "stage_b"), (f"{name}-plain", "plain")):
+            own = models / "scsic" / preset
+            own.mkdir(parents=True, exist_ok=True)
+            entries: list[tuple[str, str, str, dict[str, Any]]] = [("stage_b", stage_b, "StableCascadeUNet", self.stage_b_model)]
+            if preset == name:
+                entries += [
+                    ("encoder", "encoder", "EfficientNetEncoder", self.config["encoder"]["model"]),
+                    ("stage_a", "stage_a", "PaellaVQModel", stage_a),
+                    ("previewer", "previewer", "Previewer", previewer),
+                ]
+            for part, module, class_name, arguments in entries:
+                path = own / f"{part}.safetensors"
+                store(self.module(module), path)
+                components[part] = {
+                    "class": class_name, "file": str(path.relative_to(models)), "sha256": file_hash(path), "config": arguments
+                }  # fmt: skip
+            document = {
+                "format": FORMAT, "version": VERSION, "method": "scsic", "name": preset,
+                "components": components, "settings": self.settings,
+            }  # fmt: skip
+            (own / "config.json").write_text(json.dumps(document, indent=1) + "\n")
+        return models / "scsic" / name
+
+
+def train(
+    config_path: Path | None,
+    data: Path,
+    out: Path,
+    metric_weights: Path | None,
+    max_minutes: float | None,
+    resume: bool,
+    device: str,
+    report: Report = print,
+    stages: Sequence[str] = STAGES,
+    start: str | None = None,
+) -> Path:
+    """Trains every stage that is not finished in ``out`` and writes the preset to ``out/models``.
+
+    Args:
+        config_path: the recipe; None for nano's.
+        stages: which of them to train; the others are taken from ``out`` or ``start``.
+        start: preset (name or folder) whose weights every network starts from, instead of from random ones.
+        max_minutes: for all that is left, shared out between the stages as the recipe's own limits are.
+        resume: continue a run found in ``out``; without it, a non-empty ``out`` is refused.
+
+    Raises:
+        InputError: unusable recipe, data or folder.
+    """
+    config = load_config(config_path, "scsic-nano.json", {"name", *STAGES, "settings"})
+    open_folder(out, resume)
+    workshop = Workshop(config, data, out, load_judges(metric_weights, torch.device(device)), torch.device(device))
+    if start is not None:
+        workshop.start_from(find("scsic", start))
+    planned = {stage: (config[stage].get("recipe") or config[stage])["schedule"].get("max_minutes", 60) for stage in STAGES}
+    workshop.work(stages, planned, max_minutes, report)
+    return workshop.export(out / "models")

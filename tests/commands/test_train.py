@@ -1,0 +1,31 @@
+"""`gencomm train`: which recipe a method's name starts, and with what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gencomm_cli.commands.train import train
+from gencomm_cli.training import diffjscc, scsic, textguided
+
+
+@pytest.mark.parametrize(("method", "recipe"), [("textguided", textguided), ("diffjscc", diffjscc), ("scsic", scsic)])
+def test_the_methods_own_recipe_is_run_with_its_own_stages(
+    method: Any, recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda *given, **named: calls.append({"recipe": name, "given": given, **named})
+
+    for module in (textguided, diffjscc, scsic):
+        monkeypatch.setattr(module, "train", note(module.__name__.rpartition(".")[2]))
+    for stages, expected in ((None, tuple(recipe.STAGES)), (recipe.STAGES[-1], (recipe.STAGES[-1],))):
+        train(method, tmp_path, tmp_path / "out", max_minutes=3.0, stages=stages, start="nano", device="cpu")
+        call = calls.pop()
+        assert (call["recipe"], call["stages"], call["start"]) == (method, expected, "nano")
+        assert 3.0 in call["given"]
+        assert "cpu" in call["given"]
