@@ -229,6 +229,8 @@ class NTSCC(nn.Module):
         shape = self.shape(size)
         if symbols < shape[0] * shape[1]:
             raise InputError(f"symbols: {symbols} are fewer than the {shape[0] * shape[1]} embeddings of an image of this size")
+        if side is None and side_symbols.size:
+            raise InputError("side symbols: are there, and the header does not say how they carry bits (meta.side)")
         if side is None:
             levels = uniform(symbols, shape)
         else:

@@ -104,6 +104,8 @@ def test_claims_that_do_not_fit(codec: NTSCC) -> None:
     found = codec.allocate(information(), 12288, snr_db=10, fading="awgn")
     with pytest.raises(InputError, match="the rates take"):
         codec.levels_at_receiver(symbols_of(found.levels) + 1, (512, 768), found.side, found.side_symbols, None, 0.1)
+    with pytest.raises(InputError, match="how they carry bits"):
+        codec.levels_at_receiver(symbols_of(found.levels), (512, 768), None, found.side_symbols, None, 0.1)
     with pytest.raises(InputError, match="fewer than the 1536"):
         codec.levels_at_receiver(1000, (512, 768), None, found.side_symbols[:0], None, 0.1)
     with pytest.raises(InputError, match="the rates take"):  # 64 each is all that a uniform allocation has
