@@ -7,10 +7,14 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
-Progress = Callable[[int, int], None]
+
+class Progress(Protocol):
+    """Is told how far something is: (done, total), and a word on it."""
+
+    def __call__(self, done: int, total: int, note: str = "", /) -> None: ...
 
 
 def say(line: str) -> None:
@@ -64,4 +68,8 @@ def progress(label: str) -> Iterator[Progress | None]:
 
     with Bar(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+        def update(done: int, total: int, note: str = "", /) -> None:
+            bar.update(task, completed=done, total=total, description=f"{label} {note}".rstrip())
+
+        yield update

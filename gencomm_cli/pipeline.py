@@ -80,7 +80,8 @@ class Reception:
     """Images [H, W, 3] uint8 and the prompt as they arrived; ``prompt_ok`` is None where none was sent or used.
 
     ``outage``: the image was lost, and grey stands for it. ``caption``: what the receiver said of the coarse image, if it did.
-    ``side_ok`` is None where no side information was sent."""
+    ``side_ok`` is None where no side information was sent. ``distances``, ``taps``: as in
+    :class:`gencomm_cli.methods.base.Decoded`."""
 
     coarse: Pixels
     refined: tuple[Pixels, ...]
@@ -89,6 +90,8 @@ class Reception:
     outage: bool = False
     caption: str | None = None
     side_ok: bool | None = None
+    distances: tuple[float, ...] = ()
+    taps: tuple[Symbols, ...] = ()
 
 
 def pick_device(name: str) -> torch.device:
@@ -334,7 +337,7 @@ def decode(
             say(f"{line}; the image is decoded without it")
     received = Received(
         file.symbols, state.gain, state.n0, header.image_size, prompt, file.side_symbols, state.side_gain, header.classical,
-        file.ideal_bits, header.channel.kind, header.channel.ofdm, state.cir, header.side,
+        file.ideal_bits, header.channel.kind, header.channel.ofdm, state.cir, header.side, header.tx_snr_db,
     )  # fmt: skip
     decoded = codec.method.decode(received, options, seed=seed, progress=progress)
     if decoded.side_ok is False:
@@ -344,7 +347,8 @@ def decode(
             raise ImageLost("image: lost on the channel; without --strict a grey one stands for it")
         say("image: lost on the channel; a grey one stands for it")
     return Reception(
-        decoded.coarse, tuple(decoded.refined), prompt, prompt_ok, decoded.outage, decoded.caption, decoded.side_ok
+        decoded.coarse, tuple(decoded.refined), prompt, prompt_ok, decoded.outage, decoded.caption, decoded.side_ok,
+        decoded.distances, decoded.taps,
     )  # fmt: skip
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from gencomm_cli.errors import InputError, ModelMismatch
 
 FORMAT, VERSION = "gencomm-preset", 1
+DIFFCOM_CODECS = ("adjscc", "swinjscc", "ntscc")
+"""DiffCom has a preset for each; the first one's name is the plain one."""
 
 
 @dataclass(frozen=True)
@@ -141,12 +143,8 @@ def find(method: str, preset: str) -> Preset:
     folder = shipped if looks_like_name and (shipped / "config.json").is_file() else Path(preset)
     if not folder.is_dir():
         names = ", ".join(found.name for found in available() if found.method == method)
-        if not names:
-            train = f"`gencomm train {method}`"
-            raise InputError(
-                f"--preset {preset}: no weights of {method} are shipped yet; train some ({train}) and give their folder"
-            )
-        raise InputError(f"--preset {preset}: no such preset of {method} and no such folder; there is: {names}")
+        there = f"there is: {names}" if names else f"its weights are not shipped yet, `gencomm train {method}` makes some"
+        raise InputError(f"--preset {preset}: no such preset of {method} and no such folder; {there}")
     found = load_config(folder)
     if found.method != method:
         raise InputError(f"--preset {preset}: belongs to {found.method}, not to {method}")
@@ -157,6 +155,17 @@ def require(preset: Preset, *names: str) -> None:
     """Raises InputError where the preset lacks one of the named components."""
     if missing := set(names) - set(preset.components):
         raise InputError(f"preset {preset.name}: lacks {', '.join(sorted(missing))}; {preset.method} needs them all")
+
+
+def preset_name(base: str, codec: str) -> str:
+    """Where DiffCom's networks for ``codec`` are, among the presets that are named (or whose folders are) after ``base``.
+
+    Raises:
+        InputError: there is no such codec.
+    """
+    if codec not in DIFFCOM_CODECS:
+        raise InputError(f"--codec {codec}: diffcom has none of that name; there is: {', '.join(DIFFCOM_CODECS)}")
+    return base if codec == DIFFCOM_CODECS[0] else f"{base.rstrip('/')}-{codec}"
 
 
 def verify(preset: Preset) -> None:

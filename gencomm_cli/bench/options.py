@@ -20,7 +20,8 @@ def _switch(text: str) -> bool:
 
 PARSERS: dict[str, Callable[[str], Any]] = {
     "start-step": int, "spacing": str, "parameterization": str, "guidance-lambda": float, "guidance-form": str,
-    "colour-fix": _switch, "condition": _words, "captioner": str,
+    "colour-fix": _switch, "condition": _words, "captioner": str, "variant": str, "likelihood": str, "zeta": float, "gamma": float,
+    "zeta-h": float, "tau": float, "eta": float, "confirm": str, "blind-h": str, "blind-form": str, "pick": str,
 }  # fmt: skip
 """What turns an option's text into its value in ``DecodeOptions``."""
 

@@ -25,6 +25,17 @@ def decode(
     guidance_form: flags.GuidanceFormFlag = None,
     colour_fix: flags.ColourFix = None,
     condition: flags.Condition = None,
+    variant: flags.VariantFlag = None,
+    likelihood: flags.LikelihoodFlag = None,
+    zeta: flags.Zeta = None,
+    gamma: flags.Gamma = None,
+    zeta_h: flags.ZetaH = None,
+    tau: flags.Tau = None,
+    eta: flags.Eta = None,
+    confirm: flags.ConfirmFlag = None,
+    blind_h: flags.BlindHFlag = None,
+    blind_form: flags.BlindFormFlag = None,
+    pick: flags.PickFlag = None,
     captioner: Annotated[
         str | None,
         typer.Option(
@@ -61,8 +72,12 @@ def decode(
     from gencomm_cli.images import read_image
     from gencomm_cli.methods import READS
 
+    diffcom = {
+        "variant": variant, "likelihood": likelihood, "zeta": zeta, "gamma": gamma, "zeta_h": zeta_h, "tau": tau, "eta": eta,
+        "confirm": confirm, "blind_h": blind_h, "blind_form": blind_form, "pick": pick,
+    }  # fmt: skip
     target = flags.output(output, received, flags.beside(received, ".png"))
-    paths = results.targets(target, 1 if coarse else samples)
+    paths = results.targets(target, flags.pictures(samples, coarse, pick))
     file = symbols.read(flags.source(received))
     pipeline.check_received(file)
     original = None if reference is None else read_image(flags.source(reference))
@@ -74,14 +89,14 @@ def decode(
     flags.check_read(
         header.method, steps=steps, guidance_scale=guidance_scale, start_step=start_step, samples=None if samples == 1 else samples,
         spacing=spacing, parameterization=parameterization, guidance_lambda=guidance_lambda, guidance_form=guidance_form,
-        colour_fix=colour_fix, condition=condition, no_prompt=no_prompt,
+        colour_fix=colour_fix, condition=condition, no_prompt=no_prompt, **diffcom,
     )  # fmt: skip
     if captioner is not None and "caption_from" not in READS[header.method]:
         raise InputError(f"--captioner: {header.method} captions nothing at the receiver; encode takes it")
     codec = pipeline.load_codec(header.method, preset or header.preset, device, weights_sha256=header.weights_sha256)
     options = flags.decode_options(
         steps, guidance_scale, start_step, samples, coarse, spacing, parameterization, guidance_lambda, guidance_form, colour_fix,
-        condition, captioner,
+        condition, captioner, **diffcom,
     )  # fmt: skip
     started = perf_counter()
     with console.progress("decoding") as progress:

@@ -53,14 +53,13 @@ def encode(
     from gencomm_cli import console, pipeline, symbols
     from gencomm_cli.errors import InputError
     from gencomm_cli.images import read_image
-    from gencomm_cli.methods import default_preset
 
     flags.check_read(
         method, prompt=prompt, captioner=captioner, caption_from=caption_from, gain=gain, domain=domain, beta=beta,
         allocation=allocation, codec=codec,
         modulation=modulation, code_rate=code_rate, fec=fec, capacity=capacity,
     )  # fmt: skip
-    classical = flags.classical_options(codec, modulation, code_rate, fec, capacity)
+    classical = flags.classical_options(method, codec, modulation, code_rate, fec, capacity)
     sender = flags.sent_caption(method, captioner, caption_from, prompt)
     if captioner not in (None, "none", sender):
         raise InputError("--captioner: diffjscc captions at the receiver; give it to decode, or add --caption-from original")
@@ -81,7 +80,7 @@ def encode(
         channel=pipeline.channel_record("multipath", 0.0, "esn0", "perfect") if fading == "multipath" else None,
     )
     pixels = read_image(flags.source(image))
-    loaded = pipeline.load_codec(method, preset or default_preset(method), device, domain=domain)
+    loaded = pipeline.load_codec(method, flags.preset_of(method, preset, codec), device, domain=domain)
     file, sent_prompt = pipeline.encode(pixels, loaded, options, console.say)
     flags.write(target, symbols.to_bytes(file))
     ratio = file.compression_ratio

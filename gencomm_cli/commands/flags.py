@@ -36,11 +36,17 @@ Domain = Annotated[
 Method = Annotated[
     str,
     typer.Option(
-        metavar="METHOD", help="textguided, diffjscc, lrisc, scsic, or separate (image codec and channel code: the baseline)."
+        metavar="METHOD",
+        help="textguided, diffjscc, lrisc, diffcom, scsic, or separate (image codec and channel code: the baseline).",
     ),
 ]
 Codec = Annotated[
-    str | None, typer.Option(metavar="NAME", help="separate: avif (default), jpeg2000, webp, hevc, bpg or vtm (`gencomm doctor`).")
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="separate: avif (default), jpeg2000, webp, hevc, bpg or vtm (`gencomm doctor`); "
+        "diffcom: adjscc (default), swinjscc or ntscc.",
+    ),
 ]
 Modulation = Annotated[
     str | None,
@@ -71,7 +77,8 @@ Cbr = Annotated[
         parser=ratio,
         metavar="RATIO",
         help="Channel uses for the image over 3*H*W. textguided, diffjscc: 0.0013 to 0.0208, default 0.0033 and 1/384; "
-        "lrisc: 0.0033 to 0.0417, default 1/96; scsic: 0.00065 to 0.0026, default 0.00146; separate: default 1/96.",
+        "lrisc: 0.0033 to 0.0417, default 1/96; diffcom: 1/96 to 1/16, default 1/48; scsic: 0.00065 to 0.0026, default 0.00146; "
+        "separate: default 1/96.",
     ),
 ]
 Beta = Annotated[
@@ -149,6 +156,48 @@ ColourFix = Annotated[
 Condition = Annotated[
     str | None,
     typer.Option(metavar="LIST", help="diffjscc: what guides the networks, of spatial,csi,text (default: all); or none."),
+]
+VariantFlag = Annotated[
+    Literal["diffcom", "hifi", "blind"] | None,
+    typer.Option(
+        help="diffcom: plain posterior sampling from noise, with the coarse image's help (default), or without knowing the channel."
+    ),
+]
+LikelihoodFlag = Annotated[
+    Literal["squared", "norm", "score", "exact", "authors"] | None,
+    typer.Option(
+        help="diffcom: what pulls the samples: the squared norm as printed, the norm, Bayes' rule at the mean, the same with "
+        "the prior's covariance (slow), or all as the authors' program has it; the preset's if not given."
+    ),
+]
+Zeta = Annotated[
+    float | None, typer.Option(metavar="Z", min=0.0, help="diffcom: how strongly the received signal pulls the image.")
+]
+Gamma = Annotated[float | None, typer.Option(metavar="G", min=0.0, help="diffcom: how strongly the coarse image does (hifi).")]
+ZetaH = Annotated[
+    float | None, typer.Option(metavar="Z", min=0.0, help="diffcom: how strongly it pulls the channel's taps (blind).")
+]
+Tau = Annotated[float | None, typer.Option(metavar="T", min=0.0, help="diffcom: tau of the start step, eq. 21 (hifi); default 20.")]
+Eta = Annotated[
+    float | None, typer.Option(metavar="E", min=0.0, help="diffcom: scales the start step and so the time (hifi); 0.2 with nano.")
+]
+ConfirmFlag = Annotated[
+    Literal["decoded", "pixels"] | None,
+    typer.Option(
+        help="diffcom: the coarse image is compared with the sample as decoded from the air (default), or as it is (hifi)."
+    ),
+]
+BlindHFlag = Annotated[
+    Literal["diffusion", "lmmse"] | None,
+    typer.Option(help="diffcom: taps of blind by diffusion, as published, or by LMMSE from the image so far."),
+]
+BlindFormFlag = Annotated[
+    Literal["corrected", "authors"] | None,
+    typer.Option(help="diffcom: the taps' mean as derived, or as the authors' program has it."),
+]
+PickFlag = Annotated[
+    Literal["all", "best"] | None,
+    typer.Option(help="diffcom: keep all --samples, or the one whose signal is nearest to what was received."),
 ]
 Samples = Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Draw several images: OUT.1.png …, and OUT.std.png.")]
 Coarse = Annotated[bool, typer.Option("--coarse", help="The image before diffusion.")]
@@ -265,11 +314,14 @@ def encode_options(
 
 
 def classical_options(
-    codec: str | None, modulation: str | None, code_rate: str | None, fec: str | None, capacity: bool
+    method: str, codec: str | None, modulation: str | None, code_rate: str | None, fec: str | None, capacity: bool
 ) -> ClassicalOptions | None:
     """How ``separate`` is to send; None where no flag of it was given."""
+    from gencomm_cli.methods import CLASSICAL
     from gencomm_cli.methods.base import ClassicalOptions
 
+    if method not in CLASSICAL:
+        return None
     given = {"codec": codec, "modulation": modulation, "code_rate": code_rate, "fec": fec}
     if not capacity and not any(given.values()):
         return None
@@ -341,8 +393,9 @@ def decode_options(
     colour_fix: bool | None,
     condition: str | None,
     captioner: str | None,
+    **diffcom: Any,
 ) -> DecodeOptions:
-    """The sampler's options."""
+    """The sampler's options; those of DiffCom by the names that they have in :class:`DecodeOptions`."""
     from gencomm_cli.methods.base import DecodeOptions
 
     return DecodeOptions(
@@ -358,7 +411,22 @@ def decode_options(
         colour_fix=colour_fix,
         condition=conditions(condition),
         captioner=captioner,
+        **diffcom,
     )
+
+
+def preset_of(method: str, preset: str | None, codec: str | None) -> str:
+    """The preset that is asked for; DiffCom has one for each codec."""
+    from gencomm_cli.methods import default_preset
+    from gencomm_cli.presets import preset_name
+
+    base = preset or default_preset(method)
+    return preset_name(base, codec) if method == "diffcom" and codec is not None else base
+
+
+def pictures(samples: int, coarse: bool, pick: str | None) -> int:
+    """How many images come out."""
+    return 1 if coarse or pick == "best" else samples
 
 
 def conditions(text: str | None) -> tuple[str, ...] | None:

@@ -78,10 +78,15 @@ def measured(reference: images.Pixels, reception: Reception, folder: Path | None
 
 
 def extras(header: Header, reception: Reception) -> dict[str, Any]:
-    """What JSON says of some methods alone: how bits were coded and whether they were lost; the receiver's caption; side bits."""
+    """What JSON says of some methods alone: how bits were coded and whether they were lost; the receiver's caption; side bits;
+    of posterior samples their measurement distances, and the taps [re, im] that were found with them."""
     said: dict[str, Any] = {} if reception.caption is None else {"caption": reception.caption}
     if header.side is not None:
         said["side"] = {**asdict(header.side), "ok": reception.side_ok}
+    if reception.distances:
+        said["distances"] = list(reception.distances)
+    if reception.taps:
+        said["taps"] = [[[float(tap.real), float(tap.imag)] for tap in taps] for taps in reception.taps]
     return said if header.classical is None else {"classical": asdict(header.classical), "outage": reception.outage}
 
 

@@ -69,6 +69,17 @@ def roundtrip(
     guidance_form: flags.GuidanceFormFlag = None,
     colour_fix: flags.ColourFix = None,
     condition: flags.Condition = None,
+    variant: flags.VariantFlag = None,
+    likelihood: flags.LikelihoodFlag = None,
+    zeta: flags.Zeta = None,
+    gamma: flags.Gamma = None,
+    zeta_h: flags.ZetaH = None,
+    tau: flags.Tau = None,
+    eta: flags.Eta = None,
+    confirm: flags.ConfirmFlag = None,
+    blind_h: flags.BlindHFlag = None,
+    blind_form: flags.BlindFormFlag = None,
+    pick: flags.PickFlag = None,
     metric_weights: flags.MetricWeights = None,
     no_prompt: flags.NoPrompt = False,
     strict: flags.Strict = False,
@@ -86,21 +97,24 @@ def roundtrip(
     """
     from gencomm_cli import console, images, pipeline
     from gencomm_cli.commands import results
-    from gencomm_cli.methods import default_preset
     from gencomm_cli.outputs import check_writable
 
+    diffcom = {
+        "variant": variant, "likelihood": likelihood, "zeta": zeta, "gamma": gamma, "zeta_h": zeta_h, "tau": tau, "eta": eta,
+        "confirm": confirm, "blind_h": blind_h, "blind_form": blind_form, "pick": pick,
+    }  # fmt: skip
     flags.check_read(
         method, prompt=prompt, captioner=captioner, caption_from=caption_from, domain=domain, beta=beta, allocation=allocation,
         codec=codec, modulation=modulation,
         code_rate=code_rate, fec=fec, capacity=capacity, steps=steps, guidance_scale=guidance_scale, start_step=start_step,
         samples=None if samples == 1 else samples, spacing=spacing, parameterization=parameterization,
         guidance_lambda=guidance_lambda, guidance_form=guidance_form, colour_fix=colour_fix, condition=condition,
-        no_prompt=no_prompt,
+        no_prompt=no_prompt, **diffcom,
     )  # fmt: skip
-    classical = flags.classical_options(codec, modulation, code_rate, fec, capacity)
+    classical = flags.classical_options(method, codec, modulation, code_rate, fec, capacity)
     told_snr = told(tx_snr, snr_type, pipeline.check_snr("--snr", snr), classical)
     target = flags.output(output, image, flags.beside(image, ".rx.png"))
-    paths = results.targets(target, 1 if coarse else samples)
+    paths = results.targets(target, flags.pictures(samples, coarse, pick))
     if compare is not None:
         check_writable(compare)
         images.check_format(compare)
@@ -127,10 +141,10 @@ def roundtrip(
     )
     pixels = images.read_image(flags.source(image))
     folder = results.metrics_folder(metric_weights)
-    loaded = pipeline.load_codec(method, preset or default_preset(method), device, domain=domain)
+    loaded = pipeline.load_codec(method, flags.preset_of(method, preset, codec), device, domain=domain)
     decode_options = flags.decode_options(
         steps, guidance_scale, start_step, samples, coarse, spacing, parameterization, guidance_lambda, guidance_form, colour_fix,
-        condition, captioner,
+        condition, captioner, **diffcom,
     )  # fmt: skip
     with console.progress("decoding") as progress:
         trip = pipeline.roundtrip(

@@ -13,8 +13,8 @@ from gencomm_cli.commands import flags
 
 def train(
     method: Annotated[
-        Literal["textguided", "diffjscc", "lrisc", "scsic"],
-        typer.Argument(metavar="METHOD", help="Method to train: textguided, diffjscc, lrisc or scsic."),
+        Literal["textguided", "diffjscc", "lrisc", "diffcom", "scsic"],
+        typer.Argument(metavar="METHOD", help="Method to train: textguided, diffjscc, lrisc, diffcom or scsic."),
     ],
     data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of training images, with captions.tsv.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for checkpoints, logs and the finished preset.")],
@@ -30,8 +30,8 @@ def train(
         typer.Option(
             metavar="A,B",
             help="textguided: of vae, prior, jscc, decoder, control, refine (default: all); "
-            "diffjscc: of jscc, control (default: both), adversarial; "
-            "lrisc: of transform, fixed, adaptive, joint (default: all); "
+            "diffjscc: of jscc, control, rollout (default: these), adversarial; "
+            "lrisc: of transform, fixed, adaptive, joint (default: all); diffcom: of adjscc, swinjscc, prior (default: all); "
             "scsic: of vqgan, encoder, diffusion, finetune (default: all).",
         ),
     ] = None,
@@ -67,7 +67,12 @@ def train(
 
     place, chosen = str(pick_device(device)), tuple(stages.split(",")) if stages else None
     recipe = import_module(f"gencomm_cli.training.{method}")
-    recipe.train(
-        config, data, out, metric_weights, max_minutes, resume, place, console.say, stages=chosen or recipe.STAGES, start=start
-    )
+    if method == "diffcom":
+        if metric_weights is not None:
+            raise InputError("--metric-weights: diffcom trains without perceptual losses and does not read it; drop it")
+        recipe.train(config, data, out, max_minutes, resume, place, console.say, stages=chosen or recipe.STAGES, start=start)
+    else:
+        recipe.train(
+            config, data, out, metric_weights, max_minutes, resume, place, console.say, stages=chosen or recipe.STAGES, start=start
+        )
     console.out(str(out))

@@ -6,19 +6,22 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from diffusers.models import AutoencoderKL, StableCascadeUNet, UNet2DConditionModel
+from diffusers.models import AutoencoderKL, StableCascadeUNet, UNet2DConditionModel, UNet2DModel
 from torch import nn
 from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from gencomm_cli.diffusion.cascade import PaellaVQModel, Previewer, StageA, StageB
+from gencomm_cli.diffusion.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.diffusion.control import LatentControlNet
 from gencomm_cli.diffusion.text import TextEncoder
 from gencomm_cli.diffusion.vae import LatentCodec
 from gencomm_cli.diffusion.weights import filled
 from gencomm_cli.errors import InputError
+from gencomm_cli.jscc.adjscc import ADJSCC, ADJSCCConfig
 from gencomm_cli.jscc.deepjscc import DeepJSCC, DeepJSCCConfig
 from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
+from gencomm_cli.jscc.swinjscc import SwinJSCC, SwinJSCCConfig
 from gencomm_cli.presets import Component, Preset, require, verify
 
 
@@ -30,6 +33,18 @@ def _deepjscc(**config: Any) -> DeepJSCC:
     return DeepJSCC(DeepJSCCConfig(**config))
 
 
+def _adjscc(**config: Any) -> ADJSCC:
+    return ADJSCC(ADJSCCConfig(**config))
+
+
+def _swinjscc(**config: Any) -> SwinJSCC:
+    return SwinJSCC(SwinJSCCConfig.from_json(config))
+
+
+def _conditional_unet(**config: Any) -> ConditionalUNet:
+    return ConditionalUNet(UNetConfig.from_json(config))
+
+
 def _text_model(**config: Any) -> CLIPTextModel:
     return CLIPTextModel(CLIPTextConfig(**config))
 
@@ -38,6 +53,7 @@ BUILDERS = {
     "AutoencoderKL": AutoencoderKL,
     "UNet2DConditionModel": UNet2DConditionModel,
     "LatentControlNet": LatentControlNet,
+    "UNet2DModel": UNet2DModel,
     "CLIPTextModel": _text_model,
     "RateAdaptiveJSCC": _jscc,
     "DeepJSCC": _deepjscc,
@@ -45,11 +61,15 @@ BUILDERS = {
     "PaellaVQModel": PaellaVQModel,
     "StableCascadeUNet": StableCascadeUNet,
     "Previewer": Previewer,
+    "ADJSCC": _adjscc,
+    "SwinJSCC": _swinjscc,
+    "ConditionalUNet": _conditional_unet,
 }
 
 PRETRAINED: dict[str, Any] = {
     "AutoencoderKL": AutoencoderKL,
     "UNet2DConditionModel": UNet2DConditionModel,
+    "UNet2DModel": UNet2DModel,
     "CLIPTextModel": CLIPTextModel,
     "PaellaVQModel": PaellaVQModel,
     "StableCascadeUNet": StableCascadeUNet,

@@ -18,6 +18,7 @@ METHODS = {
     "textguided": "gencomm_cli.methods.textguided:TextGuided",
     "diffjscc": "gencomm_cli.methods.diffjscc:DiffJSCC",
     "lrisc": "gencomm_cli.methods.lrisc:LRISC",
+    "diffcom": "gencomm_cli.methods.diffcom:DiffCom",
     "scsic": "gencomm_cli.methods.scsic:ScSic",
     "separate": "gencomm_cli.methods.separate:Separate",
 }
@@ -30,6 +31,8 @@ READS = {
     "textguided": _NETWORK | {"guidance_scale", "start_step", "spacing", "parameterization"},
     "diffjscc": _NETWORK | {"gain", "caption_from", "guidance_lambda", "guidance_form", "colour_fix", "condition"},
     "lrisc": frozenset({"steps", "samples", "beta", "allocation"}),
+    "diffcom": frozenset({"codec", "steps", "start_step", "samples"})
+    | {"variant", "likelihood", "zeta", "gamma", "zeta_h", "tau", "eta", "confirm", "blind_h", "blind_form", "pick"},
     "scsic": frozenset({"steps", "samples", "guidance_scale"}),
     "separate": frozenset({"codec", "modulation", "code_rate", "fec", "capacity"}),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -14,6 +13,7 @@ from gencomm_cli.rates import ImageSize
 from gencomm_cli.symbols import ClassicalFormat, Symbols
 
 if TYPE_CHECKING:
+    from gencomm_cli.console import Progress
     from gencomm_cli.prompts.protected import SideFormat
 
 Image = NDArray[np.uint8]
@@ -21,6 +21,12 @@ Fading = Literal["awgn", "rayleigh", "block", "multipath", "unknown"]
 Spacing = Literal["uniform", "quadratic"]
 Parameterization = Literal["u", "paper"]
 GuidanceForm = Literal["paper", "authors"]
+Variant = Literal["diffcom", "hifi", "blind"]
+Likelihood = Literal["squared", "norm", "score", "exact", "authors"]
+BlindH = Literal["diffusion", "lmmse"]
+BlindForm = Literal["corrected", "authors"]
+Confirm = Literal["decoded", "pixels"]
+Pick = Literal["all", "best"]
 RateAllocation = Literal["adaptive", "uniform"]
 
 
@@ -96,6 +102,7 @@ class Received:
         fading: the channel's kind, which an ideal code needs.
         ofdm: of multipath, else None; its pilots went before the image symbols. cir: impulse response complex64 [L], known or
             estimated, of multipath with CSI. With both, :func:`gencomm_cli.channels.ofdm.through` is W_h.
+        tx_snr_db: the SNR in dB that the transmitter was told, as the header says; None for none.
     """
 
     symbols: Symbols
@@ -111,6 +118,7 @@ class Received:
     ofdm: OfdmConfig | None = None
     cir: Symbols | None = None
     side: SideFormat | None = None
+    tx_snr_db: float | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,8 @@ class DecodeOptions:
         colour_fix: the refined picture's detail over the coarse picture's colours.
         condition: the conditions that the networks get, of ``spatial``, ``csi`` and ``text``.
         captioner: of the coarse image, as :func:`gencomm_cli.prompts.captioners.caption` names them.
+        variant, likelihood, zeta, gamma, zeta_h, tau, eta, confirm, blind_h, blind_form, pick: as in
+            :class:`gencomm_cli.methods.diffcom.Sampling`.
         coarse: the image before diffusion, no more. samples: how many refined images from different starting noise.
     """
 
@@ -137,6 +147,17 @@ class DecodeOptions:
     colour_fix: bool | None = None
     condition: tuple[str, ...] | None = None
     captioner: str | None = None
+    variant: Variant | None = None
+    likelihood: Likelihood | None = None
+    zeta: float | None = None
+    gamma: float | None = None
+    zeta_h: float | None = None
+    tau: float | None = None
+    eta: float | None = None
+    confirm: Confirm | None = None
+    blind_h: BlindH | None = None
+    blind_form: BlindForm | None = None
+    pick: Pick | None = None
     coarse: bool = False
     samples: int = 1
 
@@ -146,7 +167,8 @@ class Decoded:
     """The coarse image uint8 [H, W, 3] and the refined ones (none with ``coarse``), from the same received symbols.
 
     ``outage``: the image was lost, and a grey one stands for it. ``caption``: what the receiver says of the coarse image, where it
-    does. ``side_ok``: whether side information arrived; None where none was sent.
+    does. ``side_ok``: whether side information arrived; None where none was sent. ``distances``, ``taps``: of each refined image
+    of a posterior sampler, its measurement distance, and (blind) the impulse response that came with it, complex64 [L].
     """
 
     coarse: Image
@@ -154,6 +176,8 @@ class Decoded:
     outage: bool = False
     caption: str | None = None
     side_ok: bool | None = None
+    distances: tuple[float, ...] = ()
+    taps: tuple[Symbols, ...] = ()
 
 
 class Method(Protocol):
@@ -175,8 +199,6 @@ class Method(Protocol):
         """Image uint8 [H, W, 3] to symbols. Raises RateError where ``request.symbols`` cannot be met."""
         ...
 
-    def decode(
-        self, received: Received, options: DecodeOptions, *, seed: int, progress: Callable[[int, int], None] | None = None
-    ) -> Decoded:
-        """Received symbols to images; ``progress`` is called with (steps done, steps in all)."""
+    def decode(self, received: Received, options: DecodeOptions, *, seed: int, progress: Progress | None = None) -> Decoded:
+        """Received symbols to images; ``progress`` is called with (steps done, steps in all), and may be told a note."""
         ...

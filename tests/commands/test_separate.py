@@ -88,7 +88,7 @@ def test_rates_that_cannot_be_are_status_5(here: Gencomm, photo: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("encode photo.png --codec avif", ["--codec", "it is for separate"]),
+        ("encode photo.png --codec avif", ["--codec", "it is for diffcom and separate"]),
         ("roundtrip photo.png --snr 1 --capacity", ["--capacity", "textguided"]),
         ("encode photo.png --method separate --prompt door", ["--prompt", "separate"]),
         ("encode photo.png --method separate --captioner builtin", ["--captioner"]),

@@ -1,0 +1,67 @@
+"""Unconditional pixel priors for the posterior samplers: networks that predict noise, or the clean image.
+
+Images are in [−1, 1]; x̂_{0|t} is clamped to them, as the published samplers do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from diffusers.models import UNet2DModel
+from torch import Tensor, nn
+
+from gencomm_cli.diffusion.conditional_unet import ConditionalUNet
+from gencomm_cli.diffusion.posterior import Prior
+
+COSINE_OFFSET = 0.008
+
+
+def pixel_prior(network: nn.Module, alpha_bar: Tensor) -> tuple[Prior, int]:
+    """x̂_{0|t} by a preset's network over the steps of ``alpha_bar``, and what the sides of its images are multiples of."""
+    if isinstance(network, UNet2DModel):
+        return noise_prior(network, alpha_bar), 2 ** (len(network.config.block_out_channels) - 1)
+    conditional = cast(ConditionalUNet, network)
+
+    def unconditional(x: Tensor, time: Tensor) -> Tensor:
+        out: Tensor = conditional(x, time, conditional.no_contexts(len(x), (x.shape[2], x.shape[3])))
+        return out
+
+    return clean_prior(unconditional, alpha_bar), conditional.config.multiple
+
+
+def noise_prior(unet: UNet2DModel, alpha_bar: Tensor) -> Prior:
+    """x̂_{0|t} = (x_t − √(1 − ᾱ_t) ε̂)/√ᾱ_t (eq. 15), of a network trained on the steps of ``alpha_bar`` and told t − 1.
+
+    A network of 6 output channels also gives the reverse step's variance [Nichol & Dhariwal, 2021].
+    """
+
+    def prior(x: Tensor, t: int) -> tuple[Tensor, Tensor | None]:
+        out: Tensor = unet(x, torch.tensor([t - 1], device=x.device)).sample
+        noise, *learned = out.split(3, 1)
+        a = float(alpha_bar[t])
+        v = (learned[0].detach() + 1) / 2 if learned else None
+        return ((x - (1 - a) ** 0.5 * noise) / a**0.5).clamp(-1, 1), v
+
+    return prior
+
+
+def clean_prior(network: Callable[[Tensor, Tensor], Tensor], alpha_bar: Tensor) -> Prior:
+    """x̂_{0|t} of a network (x, time [B]) → x_0 that was trained on a cosine schedule and is told the time in 0 … 1 (paper 002).
+
+    The sampler's steps are those of ``alpha_bar``: the network is told the time at which its own ᾱ is the same.
+    """
+
+    def prior(x: Tensor, t: int) -> tuple[Tensor, None]:
+        time = torch.full((len(x),), cosine_time(float(alpha_bar[t])), device=x.device)
+        return network(x, time).clamp(-1, 1), None
+
+    return prior
+
+
+def cosine_time(a: float) -> float:
+    """The time in 0 … 1 at which ᾱ of the cosine schedule, cos²((time + s)/(1 + s) · π/2) over its value at 0, is ``a``."""
+    least = math.cos(COSINE_OFFSET / (1 + COSINE_OFFSET) * math.pi / 2) ** 2
+    return max(0.0, math.acos(math.sqrt(a * least)) * 2 / math.pi * (1 + COSINE_OFFSET) - COSINE_OFFSET)

@@ -1,0 +1,446 @@
+"""DiffCom, HiFi-DiffCom and Blind-DiffCom: posterior sampling from the raw received signal (Wang et al., paper 003).
+
+    transmitter                 air                                      receiver
+  x ─► E ─► z ─► W_h: interleaver, OFDM, multipath, … ─► y ─┬─► W_h⁻¹ ─► D ─► x_d, the coarse image ─┐ (HiFi: start, confirming)
+                                                            │                                         ▼
+                                  x_T or noised x_d ─► T_s steps of an unconditional diffusion prior, each pulled along
+                                                       −∇ ζ‖y − W_h(E(x̂_{0|t}))‖² − ∇ γ‖x_d − D(W_h⁻¹(W_h(E(x̂_{0|t}))))‖² ─► x_0
+
+Nothing is trained for the channel: W_h is the simulator's own code, and the gradient goes through it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gencomm_cli.channels.equalisers import mmse, reliability
+from gencomm_cli.channels.ofdm import delay_profile, through
+from gencomm_cli.diffusion.components import build
+from gencomm_cli.diffusion.pixel_prior import pixel_prior
+from gencomm_cli.diffusion.posterior import (
+    ChannelPrior,
+    Form,
+    Guidance,
+    Report,
+    adaptive_start,
+    authors_start,
+    distance,
+    linear_schedule,
+    lmmse_taps,
+    sample,
+    sample_blind,
+    visited,
+)
+from gencomm_cli.errors import InputError, RateError
+from gencomm_cli.jscc.ntscc_codec import NTSCC
+from gencomm_cli.jscc.rate_allocation import RATES, Levels
+from gencomm_cli.jscc.source_codec import SourceCodec, ToldNTSCC
+from gencomm_cli.methods.base import (
+    BlindForm,
+    BlindH,
+    Confirm,
+    Decoded,
+    DecodeOptions,
+    Image,
+    Likelihood,
+    Pick,
+    Received,
+    Request,
+    Transmission,
+    Variant,
+)
+from gencomm_cli.methods.tensors import SNR_RANGE, to_image, to_tensor, told_snr
+from gencomm_cli.presets import Preset, require, verify
+from gencomm_cli.seeds import torch_normal
+
+if TYPE_CHECKING:
+    from gencomm_cli.console import Progress
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "variant": get_args(Variant), "likelihood": get_args(Likelihood), "blind_h": get_args(BlindH),
+    "blind_form": get_args(BlindForm), "confirm": get_args(Confirm), "pick": get_args(Pick),
+}  # fmt: skip
+
+PAPER = {"diffcom": (0.6, 0.0, 0.1), "hifi": (0.3, 0.3, 0.1), "blind": (0.3, 0.0, 0.1)}
+"""ζ, γ and ζ_h of section IV-A2 and table III."""
+AUTHORS = {"diffcom": (1.0, 0.0, 0.2), "hifi": (0.25, 0.25, 0.2), "blind": (1.0, 0.0, 0.2)}
+"""Those of the authors' program."""
+BAYES = (1.0, 0.0, 0.1)
+"""``score`` and ``exact`` weigh the likelihood by N0: ζ = 1 is Bayes' rule, and counts y once."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the image is sampled, once options and the preset's settings are settled.
+
+    Attributes:
+        variant: ``diffcom`` (Algorithm 1), ``hifi`` (2) or ``blind`` (3).
+        likelihood: a form of :class:`gencomm_cli.diffusion.posterior.Guidance`, or ``authors``: ``norm`` with their step sizes,
+            their start (also for ``diffcom``, from the noised x_d), no pull in the last step, and for ``blind`` a linear decay.
+        zeta, gamma, zeta_h: ζ, γ, ζ_h. tau, eta: τ, η of eq. 21.
+        steps: of the T_s that are visited; None for all. start_step: T_s; None for eq. 21 (``hifi``), else T.
+        confirm: what x_d is compared with (``hifi``): D(W_h⁻¹(W_h(E(x̂)))) of eq. 19 (``decoded``), or x̂ itself (``pixels``, Variant
+            2 of table VI).
+        blind_h: how the taps are found: by ``diffusion`` (Algorithm 3), or ``lmmse`` given x̂_{0|t}.
+        blind_form: ĥ_{0|t} as derived (``corrected``), or the ``authors``'.
+        pick: ``best`` keeps the sample with the smallest measurement distance. No reference is used.
+    """
+
+    variant: Variant = "hifi"
+    likelihood: Likelihood = "squared"
+    zeta: float = 0.3
+    gamma: float = 0.3
+    zeta_h: float = 0.1
+    tau: float = 20.0
+    eta: float = 1.0
+    steps: int | None = None
+    start_step: int | None = None
+    confirm: Confirm = "decoded"
+    blind_h: BlindH = "diffusion"
+    blind_form: BlindForm = "corrected"
+    pick: Pick = "all"
+
+    @classmethod
+    def settle(cls, options: DecodeOptions, settings: Mapping[str, Any]) -> Sampling:
+        """What the options say, else the preset's settings of the variant (``sampling``), else the paper's.
+
+        The preset's step sizes are for its own likelihood: with another, its published ones take their place.
+
+        Raises:
+            InputError: a value that cannot be.
+        """
+        names = [field.name for field in fields(cls)]
+        given = {name: value for name in names if (value := getattr(options, name)) is not None}
+        for name, allowed in CHOICES.items():
+            if given.get(name, allowed[0]) not in allowed:
+                raise InputError(f"--{name.replace('_', '-')} {given[name]}: unknown; there is: {', '.join(allowed)}")
+        variant = str(given.get("variant", settings.get("variant", "hifi")))
+        preset = dict(settings.get("sampling", {}).get(variant, {}))
+        likelihood = str(given.get("likelihood", preset.get("likelihood", "squared")))
+        if likelihood != preset.get("likelihood"):
+            preset = {name: value for name, value in preset.items() if name not in ("zeta", "gamma", "zeta_h")}
+        table = {"authors": AUTHORS[variant], "score": BAYES, "exact": BAYES}.get(likelihood, PAPER[variant])
+        sizes = dict(zip(("zeta", "gamma", "zeta_h"), table, strict=True))
+        settled = cls(**{"variant": variant, **sizes, **preset, **given, "likelihood": likelihood})
+        settled._check()
+        return settled
+
+    def _check(self) -> None:
+        for name in ("zeta", "gamma", "zeta_h", "tau", "eta"):
+            if not 0 <= getattr(self, name) <= 1e6:
+                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name):g}: out of range; 0 to 1e6")
+        for name in ("steps", "start_step"):
+            if (value := getattr(self, name)) is not None and not 1 <= value <= 1000:
+                raise InputError(f"--{name.replace('_', '-')} {value}: out of range; 1 to 1000")
+        if self.variant == "blind" and (self.likelihood not in ("squared", "norm", "authors") or self.start_step is not None):
+            raise InputError("--variant blind: starts from noise, with --likelihood squared, norm or authors; leave the rest out")
+        if self.gamma and (self.variant != "hifi" or self.likelihood == "exact"):
+            raise InputError("--gamma: is of --variant hifi, and not with --likelihood exact, which counts y once; leave it out")
+
+    def guidance(self, n0: float) -> Guidance:
+        """The likelihood term that the sampler takes."""
+        authors = self.likelihood == "authors"
+        form = cast(Form, "norm" if authors else self.likelihood)
+        decay: Literal["linear", "constant"] = "linear" if authors and self.variant == "blind" else "constant"
+        return Guidance(self.zeta, self.gamma, self.zeta_h, form, max(n0, 1e-6), decay, last=not authors)
+
+
+@dataclass(frozen=True)
+class Link:
+    """W_h and W_h⁻¹ as the receiver knows them: the gains of the symbols, or multipath's impulse response."""
+
+    received: Received
+    gain: Tensor | None
+    cir: Tensor | None
+
+    def send(self, z: Tensor, taps: Tensor | None = None) -> Tensor:
+        """W_h(z) without noise, complex [B, k]; ``taps`` [B, L] in the place of what is known, as ``blind`` has them."""
+        if self.received.ofdm is not None and (taps is not None or self.cir is not None):
+            response = taps if taps is not None else cast(Tensor, self.cir).expand(len(z), -1)
+            return through(z, response, self.received.ofdm, self.received.ofdm.pilots)[0]  # type: ignore[type-var]
+        gain = self.gain if taps is None else taps
+        return z if gain is None else gain * z
+
+    def invert(self, y: Tensor) -> Tensor:
+        """W_h⁻¹(y): the MMSE equaliser; without known gains the identity, as the codecs are trained on AWGN."""
+        return y if self.gain is None else mmse(y, self.gain, self.received.n0)  # type: ignore[type-var]
+
+    def profile(self) -> Tensor:
+        """σ_l² [L] of the taps' law.
+
+        Raises:
+            InputError: the channel is none that a few taps describe.
+        """
+        if self.received.ofdm is not None:
+            return torch.tensor(delay_profile(self.received.ofdm), dtype=torch.float32)
+        if self.received.fading == "block":
+            return torch.ones(1)
+        raise InputError(f"--variant blind: finds the taps of block and multipath fading, not of {self.received.fading}; use hifi")
+
+    def response(self, z: Tensor, taps: int) -> Tensor:
+        """What is received for each unit tap: complex [1, k, L], for one codeword z [1, k]."""
+        units = torch.eye(taps, dtype=z.dtype, device=z.device)
+        return self.send(z.expand(taps, -1), units).T[None]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """y = W_h(E(x)) + n, for one image in [−1, 1].
+
+    Attributes:
+        y: as received, complex [1, k]. link: W_h. encode: E, images [B, …] to complex [B, k]. decode: D of equalised symbols.
+        n0: N0 per complex symbol.
+    """
+
+    y: Tensor
+    link: Link
+    encode: Callable[[Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor]
+    n0: float
+
+    def coarse(self) -> Tensor:
+        """x_d = D(W_h⁻¹(y)) in [0, 1]."""
+        with torch.no_grad():
+            return self.decode(self.link.invert(self.y))
+
+    def residuals(self, x_0: Tensor, x_d: Tensor | None = None, confirm: Confirm = "decoded") -> tuple[Tensor, Tensor | None]:
+        """y − W_h(E(x_0)), and with ``x_d`` the confirming x_d − D(W_h⁻¹(W_h(E(x_0)))) (eq. 19), or x_d − x_0 (``pixels``)."""
+        heard = self.link.send(self.encode(x_0))
+        if x_d is None:
+            return self.y - heard, None
+        return self.y - heard, x_d - (self.decode(self.link.invert(heard)) if confirm == "decoded" else (x_0 + 1) / 2)
+
+    def blind_residual(self, x_0: Tensor, h_0: Tensor) -> Tensor:
+        """y − W_{h_0}(E(x_0))."""
+        return self.y - self.link.send(self.encode(x_0), h_0)
+
+    @torch.no_grad()
+    def taps(self, x_0: Tensor, power: Tensor) -> Tensor:
+        """E[h | y, x_0] for taps of the variances ``power`` [L]."""
+        return lmmse_taps(self.y, self.link.response(self.encode(x_0), len(power)), power, self.n0)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """x_0 in [−1, 1], h_0 complex [1, L] (``blind``), and the distance ‖y − W_h(E(x_0))‖₂ of x_0 clamped."""
+
+    x_0: Tensor
+    h_0: Tensor | None
+    distance: float
+
+
+class DiffCom:
+    """One preset's codec and prior, ready to encode and decode.
+
+    A preset holds ``codec`` (ADJSCC, SwinJSCC), or NTSCC's ``transform``, ``jscc`` and ``rates``; and ``prior``.
+    Settings: ``variant`` (of decoding), ``sampling`` (by variant: what :class:`Sampling` has), ``cbr_range``.
+    """
+
+    method = "diffcom"
+    default_cbr = 1 / 48
+
+    def __init__(self, preset: Preset, codec: SourceCodec | NTSCC, prior: torch.nn.Module, device: torch.device) -> None:
+        self.preset, self.codec, self.device = preset, codec, device
+        self.alpha_bar = linear_schedule()
+        self.cbr_range: tuple[float, float] = tuple(preset.settings.get("cbr_range", (1 / 96, 1 / 16)))
+        side = 8 * codec.multiple
+        self.exact_rate = isinstance(codec, NTSCC) or codec.symbols(1, (side, side)) == 1  # else the codec has one rate
+        self.prior, multiple = pixel_prior(prior, self.alpha_bar)
+        self.multiple = math.lcm(multiple, codec.multiple)
+
+    @classmethod
+    def load(cls, preset: Preset, device: torch.device) -> DiffCom:
+        """Builds the preset's networks.
+
+        Raises:
+            InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
+        """
+        own = "codec" in preset.components
+        require(preset, "prior", *(("codec",) if own else ("transform", "jscc", "rates")))
+        verify(preset)
+        codec = cast(SourceCodec, build(preset.components["codec"], device)) if own else NTSCC.load(preset, device)
+        return cls(preset, codec, build(preset.components["prior"], device), device)
+
+    def _padded(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        height, width = (-(-side // self.multiple) * self.multiple for side in image_size)
+        return height, width
+
+    def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
+        """k, the number of symbols nearest to ``cbr`` · 3HW that the preset's codec can send."""
+        low, high = self.cbr_range
+        wanted = round(min(max(cbr, low), high) * 3 * image_size[0] * image_size[1])
+        if isinstance(self.codec, NTSCC):  # side symbols included
+            return max(1, min(wanted, RATES[-1] * math.prod(self.codec.shape(image_size))))
+        return self.codec.symbols(wanted, self._padded(image_size))
+
+    def _told(self, snr_db: float | None) -> Tensor:
+        """What the encoder is told of the SNR [1]; the receiver finds it in the header, to encode as the transmitter did."""
+        told = math.nan if snr_db is None else min(max(snr_db, SNR_RANGE[0]), SNR_RANGE[1])
+        return torch.tensor([told], device=self.device)
+
+    @torch.no_grad()
+    def encode(self, image: Image, request: Request) -> Transmission:
+        """z = E(x): as many complex symbols as are asked for, with E|z|² = 1; NTSCC's count its side symbols.
+
+        Args:
+            image: uint8 [H, W, 3].
+
+        Raises:
+            RateError: another number of symbols than the code of this image can have.
+        """
+        x, told = to_tensor(image, self.multiple, self.device), self._told(request.snr_db)
+        if isinstance(self.codec, NTSCC):
+            size, latent = (image.shape[0], image.shape[1]), self.codec.latent(x)
+            information = self.codec.information(latent, size)
+            rates = self.codec.allocate(information, request.symbols, snr_db=request.snr_db, fading=request.fading)
+            z = self.codec.send(latent, rates.levels, None if request.snr_db is None else float(told))
+            return Transmission(z.cpu().numpy().astype(np.complex64), rates.side_symbols, side=rates.side)
+        try:
+            z = self.codec.encode(x, request.symbols, told)[0]
+        except ValueError as error:
+            raise RateError(f"--cbr: {error}; leave it out for the preset's own rate") from None
+        return Transmission(z.cpu().numpy().astype(np.complex64))
+
+    def decode(self, received: Received, options: DecodeOptions, *, seed: int, progress: Progress | None = None) -> Decoded:
+        """The coarse image x_d = D(W_h⁻¹(y)), and posterior samples by Algorithm 1, 2 or 3.
+
+        Args:
+            received: all that is known. seed: of the sampler's noise.
+            progress: called with (steps done, steps in all, the measurement distance in words).
+
+        Raises:
+            InputError: options out of range, or the samples diverge.
+        """
+        sampling = Sampling.settle(options, self.preset.settings)
+        levels, side_ok = self._levels(received)
+        if side_ok is False:
+            lost = self._without_rates(received, levels)
+            return Decoded(lost, () if options.coarse else (lost,) * options.samples, side_ok=False)
+        problem, n0 = self._problem(received, levels)
+        x_d = problem.coarse()
+        coarse = to_image(x_d, received.image_size)
+        if options.coarse:
+            return Decoded(coarse, side_ok=side_ok)
+        start = self._start(sampling, n0, received.symbols.size / (3 * received.image_size[0] * received.image_size[1]))
+        found = []
+        for index in range(options.samples):
+
+            def report(done: int, total: int, left: float, first: int = index) -> None:
+                if progress is not None:
+                    progress(first * total + done, options.samples * total, f"distance {left:.4g}")
+
+            found.append(self._sample(problem, x_d, sampling, start, (seed, f"sampler {index}"), report))
+            if not bool(torch.isfinite(found[-1].x_0).all()):
+                raise InputError(f"--zeta {sampling.zeta:g}, --zeta-h {sampling.zeta_h:g}: the samples diverge; take smaller ones")
+        if sampling.pick == "best":
+            found = [min(found, key=lambda one: one.distance)]
+        return Decoded(
+            coarse, tuple(to_image((one.x_0 + 1) / 2, received.image_size) for one in found), side_ok=side_ok,
+            distances=tuple(one.distance for one in found),
+            taps=tuple(one.h_0[0].cpu().numpy() for one in found if one.h_0 is not None),
+        )  # fmt: skip
+
+    def _problem(self, received: Received, levels: Levels) -> tuple[Problem, float]:
+        """The inverse problem, and N0 of the AWGN channel with the same mean reliability of a symbol."""
+        y, gain = self._heard(received)
+        cir = None if received.cir is None else torch.tensor(received.cir, device=self.device)[None]
+        trust = torch.as_tensor(reliability(gain, received.n0), device=self.device).float().expand(y.shape)  # type: ignore[type-var]
+        mean_trust = float(trust.mean().clamp(1e-4, 1 - 1e-9))
+        n0, size = (1 - mean_trust) / mean_trust, self._padded(received.image_size)
+        snr_db, sent_snr_db = told_snr(n0, self.device), self._told(received.tx_snr_db)
+        codec: SourceCodec = (
+            ToldNTSCC(self.codec, levels, received.image_size, self.multiple, trust[0], gain is not None)
+            if isinstance(self.codec, NTSCC)
+            else self.codec
+        )
+
+        def encode(x: Tensor) -> Tensor:
+            return codec.encode((x + 1) / 2, y.shape[1], sent_snr_db.expand(len(x)))
+
+        def decode(equalised: Tensor) -> Tensor:
+            return codec.decode(equalised, size, snr_db)
+
+        return Problem(y, Link(received, gain, cir), encode, decode, received.n0), n0
+
+    def _levels(self, received: Received) -> tuple[Levels, bool | None]:
+        """NTSCC's rates as the side symbols say, and whether these arrived; other codecs have none."""
+        if not isinstance(self.codec, NTSCC):
+            return np.zeros(0, np.int64), None
+        return self.codec.levels_at_receiver(
+            received.symbols.size, received.image_size, received.side, received.side_symbols, received.side_gain, received.n0
+        )
+
+    @torch.no_grad()
+    def _without_rates(self, received: Received, levels: Levels) -> Image:
+        """What is left where NTSCC's side symbols are lost: the image from the first symbol of every embedding.
+
+        There is nothing to sample from: the receiver does not know what E would have sent.
+        """
+        y, gain = self._heard(received)
+        y, gain = y[0, : levels.size], None if gain is None else gain[0, : levels.size]
+        trust = torch.as_tensor(reliability(gain, received.n0), device=self.device).float().expand(y.shape)  # type: ignore[type-var]
+        codec = cast(NTSCC, self.codec)
+        z = codec.receive(mmse(y, gain, received.n0), trust, levels, received.image_size, self.multiple)  # type: ignore[type-var]
+        return to_image((codec.coarse(z)[0] + 1) / 2, received.image_size)
+
+    def _heard(self, received: Received) -> tuple[Tensor, Tensor | None]:
+        """y and the gain of each symbol, if known: complex [1, k]."""
+        y = torch.tensor(received.symbols, device=self.device)[None]
+        return y, None if received.gain is None else torch.tensor(received.gain, device=self.device)[None].expand_as(y)
+
+    def _sample(
+        self, problem: Problem, x_d: Tensor, sampling: Sampling, start: int, stream: tuple[int, str], report: Report
+    ) -> Sample:
+        """One sample."""
+        seed, purpose = stream
+        steps, guidance = visited(start, sampling.steps), sampling.guidance(problem.n0)
+
+        def draw(step: int) -> Tensor:
+            return torch_normal(tuple(x_d.shape), seed, f"{purpose} step {step}").to(x_d)
+
+        if sampling.variant == "blind":
+            channel = ChannelPrior(problem.link.profile().to(x_d), sampling.blind_form)
+
+            def draw_taps(step: int) -> Tensor:
+                reals = torch_normal((1, len(channel.power), 2), seed, f"{purpose} taps {step}").to(x_d)
+                return torch.view_as_complex(reals) / math.sqrt(2)
+
+            def update(x_0: Tensor) -> Tensor:
+                return problem.taps(x_0, channel.power)
+
+            x_0, h_0 = sample_blind(
+                draw(-1), draw_taps(-1), steps, self.alpha_bar, self.prior, channel, problem.blind_residual, guidance, draw,
+                draw_taps, update if sampling.blind_h == "lmmse" else None, report,
+            )  # fmt: skip
+        else:
+            h_0, x = None, draw(-1)
+            if start < len(self.alpha_bar) - 1:  # eq. 20
+                a = float(self.alpha_bar[start])
+                x = a**0.5 * (2 * x_d.clamp(0, 1) - 1) + (1 - a) ** 0.5 * x
+            confirmed = x_d if sampling.gamma else None
+
+            def residuals(x_0: Tensor) -> tuple[Tensor, Tensor | None]:
+                return problem.residuals(x_0, confirmed, sampling.confirm)
+
+            x_0 = sample(x, steps, self.alpha_bar, self.prior, residuals, guidance, draw, report)
+        with torch.no_grad():
+            clean = x_0.clamp(-1, 1)
+            left = problem.residuals(clean)[0] if h_0 is None else problem.blind_residual(clean, h_0)
+        return Sample(x_0, h_0, float(distance(left)))
+
+    def _start(self, sampling: Sampling, n0: float, cbr: float) -> int:
+        """T_s: as given, by eq. 21, or T (Algorithms 1 and 3 start from pure noise)."""
+        if sampling.start_step is not None:
+            return sampling.start_step
+        if sampling.variant == "blind" or (sampling.variant == "diffcom" and sampling.likelihood != "authors"):
+            return len(self.alpha_bar) - 1
+        if sampling.likelihood == "authors":
+            return authors_start(n0, self.alpha_bar, sampling.eta)
+        return adaptive_start(n0, cbr, self.alpha_bar, sampling.tau, sampling.eta)

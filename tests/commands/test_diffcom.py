@@ -1,0 +1,97 @@
+"""What diffcom adds to the command line: a preset for each codec, its samplers over every channel, its own flags."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gencomm_cli import symbols
+from tests.commands.conftest import Result, failed
+from tests.methods.test_diffcom import KINDS, write_preset
+
+Here = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The preset with ADJSCC; beside it are those with the other codecs."""
+    base = tmp_path_factory.mktemp("models") / "tiny"
+    for codec, folder in {"adjscc": base, "swinjscc": Path(f"{base}-swinjscc"), "ntscc": Path(f"{base}-ntscc")}.items():
+        folder.mkdir()
+        write_preset(folder, KINDS[codec])
+    return base
+
+
+@pytest.mark.parametrize("codec", ["adjscc", "swinjscc", "ntscc"])
+def test_encode_channel_decode_is_roundtrip_with_every_codec(here: Here, photo: Path, tiny: Path, codec: str) -> None:
+    """Over multipath with estimated CSI, from three commands and from one."""
+    air = ("--multipath", "--csi", "estimated", "--carriers", 64, "--snr", 10)
+    of_preset = tiny if codec == "adjscc" else f"{tiny}-{codec}"
+    told = ("--snr", 10, "--fading", "multipath")
+    sent = here("encode", photo, "--method", "diffcom", "--preset", tiny, "--codec", codec, "--cbr", 0.04, *told, "-o", "tx.npz")
+    assert sent.returncode == 0, sent.stderr
+    assert here("channel", "tx.npz", *air, "-o", "rx.npz").returncode == 0
+    for likelihood in ("norm", "exact"):
+        choice = ("--variant", "hifi", "--likelihood", likelihood, "--steps", 2)
+        one = here("decode", "rx.npz", "--preset", of_preset, *choice, "-o", "three.png")
+        assert one.returncode == 0, one.stderr
+        whole = here(
+            "roundtrip", photo, "--method", "diffcom", "--preset", tiny, "--codec", codec, "--cbr", 0.04, *air, *choice, "-o",
+            "one.png", "--json",
+        )  # fmt: skip
+        assert whole.returncode == 0, whole.stderr
+        assert Path("three.png").read_bytes() == Path("one.png").read_bytes()
+        found = json.loads(whole.stdout)
+        assert len(found["distances"]) == 1
+        assert found["metrics"]["psnr"] != found["coarse_metrics"]["psnr"]
+        assert found["cbr"]["pilots"] > 0
+        assert (found["cbr"]["side"] > 0) == (codec == "ntscc")
+
+
+@pytest.mark.parametrize("fading", ["multipath", "block-rayleigh"])
+def test_blind_has_neither_gains_nor_pilots(here: Here, photo: Path, tiny: Path, fading: str) -> None:
+    """Nothing in the file but the image's symbols depends on the channel; with --pick best one picture comes out."""
+    assert here("encode", photo, "--method", "diffcom", "--preset", tiny, "-o", "tx.npz").returncode == 0
+    for seed in (0, 1):
+        made = here("channel", "tx.npz", f"--{fading}", "--csi", "none", "--snr", 10, "--seed", seed, "-o", f"rx{seed}.npz")
+        assert made.returncode == 0, made.stderr
+    one, two = (symbols.read(Path(f"rx{seed}.npz")) for seed in (0, 1))
+    assert set(one.arrays()) == {"symbols", "prompt_symbols", "side_symbols"}
+    assert one.header.cbr.pilots == 0
+    assert one.header.n0 == two.header.n0
+    assert not np.array_equal(one.symbols, two.symbols)
+    for way in ("diffusion", "lmmse"):
+        done = here(
+            "decode", "rx0.npz", "--preset", tiny, "--variant", "blind", "--steps", 2, "--blind-h", way, "--samples", 2, "--pick",
+            "best", "-o", f"{way}.png",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in Path().glob("*.png")) == ["diffusion.png", "lmmse.png", "photo.png"]
+
+
+def test_samples_come_with_their_deviation(here: Here, photo: Path, tiny: Path) -> None:
+    done = here("roundtrip", photo, "--method", "diffcom", "--preset", tiny, "--snr", 5, "--samples", 3, "--steps", 2)
+    assert done.returncode == 0, done.stderr
+    names = [f"photo.rx.{name}.png" for name in (1, 2, 3, "std")]
+    assert sorted(path.name for path in Path().glob("photo.rx.*")) == names
+    assert np.asarray(Image.open(names[-1])).any()
+
+
+def test_flags_that_do_not_go_together(here: Here, photo: Path, tiny: Path) -> None:
+    sending = ("encode", photo, "--method", "diffcom", "--preset", tiny)
+    failed(here(*sending, "--codec", "bpg"), 2, "--codec bpg: diffcom has none of that name", "adjscc, swinjscc, ntscc")
+    failed(here(*sending, "--fec", "5g"), 2, "--fec: diffcom does not read it")
+    failed(here(*sending, "--prompt", "a house"), 2, "--prompt: diffcom does not read it")
+    failed(here("encode", photo, "--method", "diffcom", "--preset", f"{tiny}-none"), 2, "no such preset of diffcom")
+    trip = ("roundtrip", photo, "--snr", 10, "--method")
+    failed(here(*trip, "textguided", "--zeta", 1), 2, "--zeta: textguided does not read it; it is for diffcom")
+    failed(here(*trip, "diffcom", "--guidance-scale", 2), 2, "--guidance-scale: diffcom does not read it")
+    assert here(*sending, "-o", "tx.npz").returncode == here("channel", "tx.npz", "--snr", 10, "-o", "rx.npz").returncode == 0
+    receiving = ("decode", "rx.npz", "--preset", tiny, "--variant")
+    failed(here(*receiving, "blind"), 2, "--variant blind: finds the taps of block and multipath fading, not of awgn")
+    failed(here(*receiving, "diffcom", "--gamma", 1), 2, "--gamma: is of --variant hifi")
