@@ -96,3 +96,17 @@ def test_both_ends_of_the_snr_range(here: Gencomm, photo: Path, tiny: list[objec
     printed = parsed(here("roundtrip", "photo.png", *tiny, "--snr", snr, channel, "--json"))
     assert printed["metrics"]["psnr"] > 3
     assert n0_from_db(snr) > 0
+
+
+@pytest.mark.parametrize("channel", ["--awgn", "--block-rayleigh", "--multipath"])
+def test_the_shipped_preset_in_three_commands_and_in_one(here: Gencomm, photo: Path, channel: str) -> None:
+    told = {"--awgn": ["awgn"], "--block-rayleigh": ["block"], "--multipath": ["multipath"]}[channel]
+    h = complex(pipeline.block_gain(0)[0])
+    gain = ["--gain", f"{h.real!r},{h.imag!r}"] if channel == "--block-rayleigh" else []
+    encoded = here("encode", "photo.png", "-o", "tx.npz", "--method", "diffjscc", "--snr", 7, "--fading", *told, *gain)
+    assert encoded.returncode == 0, encoded.stderr
+    assert here("channel", "tx.npz", "--snr", 7, channel).returncode == 0
+    assert here("decode", "rx.npz", "--steps", 3).returncode == 0
+    trip = here("roundtrip", "photo.png", "-o", "trip.png", "--method", "diffjscc", "--snr", 7, channel, "--steps", 3)
+    assert trip.returncode == 0, trip.stderr
+    assert Path("trip.png").read_bytes() == Path("rx.png").read_bytes()
