@@ -93,11 +93,11 @@ def decode(
     )  # fmt: skip
     if captioner is not None and "caption_from" not in READS[header.method]:
         raise InputError(f"--captioner: {header.method} captions nothing at the receiver; encode takes it")
-    codec = pipeline.load_codec(header.method, preset or header.preset, device, weights_sha256=header.weights_sha256)
     options = flags.decode_options(
         steps, guidance_scale, start_step, samples, coarse, spacing, parameterization, guidance_lambda, guidance_form, colour_fix,
         condition, captioner, **diffcom,
     )  # fmt: skip
+    codec = pipeline.load_codec(header.method, preset or header.preset, device, weights_sha256=header.weights_sha256)
     started = perf_counter()
     with console.progress("decoding") as progress:
         reception = pipeline.decode(

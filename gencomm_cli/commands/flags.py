@@ -430,5 +430,16 @@ def pictures(samples: int, coarse: bool, pick: str | None) -> int:
 
 
 def conditions(text: str | None) -> tuple[str, ...] | None:
-    """``spatial,csi,text`` as words, ``none`` as no word; None where nothing is said."""
-    return None if text is None else () if text == "none" else tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    """``spatial,csi,text`` as words, ``none`` as no word; None where nothing is said.
+
+    Raises:
+        InputError: a word that is none of them.
+    """
+    from gencomm_cli.methods.base import CONDITIONS
+
+    if text is None:
+        return None
+    words = () if text == "none" else tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if unknown := set(words) - set(CONDITIONS):
+        raise InputError(f"--condition: there is no {', '.join(sorted(unknown))}; there is: {', '.join(CONDITIONS)}, or none")
+    return words

@@ -139,13 +139,13 @@ def roundtrip(
         allocation=allocation,
         channel=pipeline.channel_record(kind, snr_db, snr_type, csi, ofdm),
     )
-    pixels = images.read_image(flags.source(image))
-    folder = results.metrics_folder(metric_weights)
-    loaded = pipeline.load_codec(method, flags.preset_of(method, preset, codec), device, domain=domain)
     decode_options = flags.decode_options(
         steps, guidance_scale, start_step, samples, coarse, spacing, parameterization, guidance_lambda, guidance_form, colour_fix,
         condition, captioner, **diffcom,
     )  # fmt: skip
+    pixels = images.read_image(flags.source(image))
+    folder = results.metrics_folder(metric_weights)
+    loaded = pipeline.load_codec(method, flags.preset_of(method, preset, codec), device, domain=domain)
     with console.progress("decoding") as progress:
         trip = pipeline.roundtrip(
             pixels,

@@ -67,12 +67,7 @@ def train(
 
     place, chosen = str(pick_device(device)), tuple(stages.split(",")) if stages else None
     recipe = import_module(f"gencomm_cli.training.{method}")
-    if method == "diffcom":
-        if metric_weights is not None:
-            raise InputError("--metric-weights: diffcom trains without perceptual losses and does not read it; drop it")
-        recipe.train(config, data, out, max_minutes, resume, place, console.say, stages=chosen or recipe.STAGES, start=start)
-    else:
-        recipe.train(
-            config, data, out, metric_weights, max_minutes, resume, place, console.say, stages=chosen or recipe.STAGES, start=start
-        )
+    recipe.train(
+        config, data, out, metric_weights, max_minutes, resume, place, console.say, stages=chosen or recipe.STAGES, start=start
+    )
     console.out(str(out))

@@ -21,6 +21,8 @@ Fading = Literal["awgn", "rayleigh", "block", "multipath", "unknown"]
 Spacing = Literal["uniform", "quadratic"]
 Parameterization = Literal["u", "paper"]
 GuidanceForm = Literal["paper", "authors"]
+CONDITIONS = ("spatial", "csi", "text")
+"""What may guide diffjscc's networks."""
 Variant = Literal["diffcom", "hifi", "blind"]
 Likelihood = Literal["squared", "norm", "score", "exact", "authors"]
 BlindH = Literal["diffusion", "lmmse"]

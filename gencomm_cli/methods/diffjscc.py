@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,14 +31,11 @@ from gencomm_cli.diffusion.spaced import Guidance, sample, spaced_steps
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.jscc.deepjscc import DeepJSCC
 from gencomm_cli.jscc.image_code import equalise, image_code
-from gencomm_cli.methods.base import Decoded, DecodeOptions, GuidanceForm, Image, Received, Request, Transmission
+from gencomm_cli.methods.base import CONDITIONS, Decoded, DecodeOptions, GuidanceForm, Image, Received, Request, Transmission
 from gencomm_cli.methods.tensors import SNR_RANGE, to_image, to_tensor, told_snr
 from gencomm_cli.presets import Preset
 from gencomm_cli.prompts.captioners import caption
 from gencomm_cli.seeds import torch_normal
-
-Condition = Literal["spatial", "csi", "text"]
-CONDITIONS: tuple[Condition, ...] = ("spatial", "csi", "text")
 
 
 @dataclass(frozen=True)

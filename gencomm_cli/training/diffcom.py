@@ -233,6 +233,7 @@ def train(
     config_path: Path | None,
     data: Path,
     out: Path,
+    metric_weights: Path | None,
     max_minutes: float | None,
     resume: bool,
     device: str,
@@ -249,8 +250,10 @@ def train(
         resume: continue a run found in ``out``; without it, a non-empty ``out`` is refused.
 
     Raises:
-        InputError: unusable recipe, data or folder.
+        InputError: unusable recipe, data or folder; ``metric_weights`` is given, which no stage reads.
     """
+    if metric_weights is not None:
+        raise InputError("--metric-weights: diffcom trains without perceptual losses and does not read it; drop it")
     config = load_config(config_path, "diffcom-nano.json", {"name", *STAGES, "settings"})
     open_folder(out, resume)
     workshop = Workshop(config, data, out, torch.device(device))

@@ -15,8 +15,8 @@ from diffusers.models import UNet2DConditionModel
 from gencomm_cli import presets
 from gencomm_cli.diffusion.control import LatentControlNet, control_arguments
 from gencomm_cli.errors import InputError, RateError
-from gencomm_cli.methods.base import DecodeOptions, Received, Request
-from gencomm_cli.methods.diffjscc import CONDITIONS, DiffJSCC
+from gencomm_cli.methods.base import CONDITIONS, DecodeOptions, Received, Request
+from gencomm_cli.methods.diffjscc import DiffJSCC
 
 CPU = torch.device("cpu")
 KINDS = ("latent", "pixel", "published")
