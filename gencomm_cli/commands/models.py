@@ -81,6 +81,52 @@ def get(
             console.out(path)
 
 
+@models.command("import")
+def import_checkpoint(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", help="What the authors released; several where one preset is made of several files."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the preset that is written.")],
+    kind: Annotated[
+        str | None, typer.Option(metavar="KIND", help="What the files are; recognised from their tensors if not given.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="The preset's name; the folder's if not given.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The configuration that was released beside the weights (YAML or JSON).")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the preset that is in FOLDER.")] = False,
+    json: flags.Json = False,
+) -> None:
+    """Convert released checkpoints to a preset; nothing in them is run.
+
+    \b
+    gencomm models import ADJSCC_C=2.pth.tar -o presets/adjscc
+    gencomm models import ADJSCC_C=2.pth.tar ffhq_10m.pt -o presets/diffcom-ffhq
+    gencomm models import model.ckpt --config config.yaml -o presets/diffjscc-openimage
+    """
+    from gencomm_cli import console, presets
+    from gencomm_cli.released import conversion
+    from gencomm_cli.released.checkpoint import read_checkpoint, read_config
+
+    conversion.check_folder(output, force)
+    settings = {} if config is None else read_config(config)
+    converted = conversion.convert([read_checkpoint(path) for path in files], kind, settings)
+    conversion.write_preset(converted, output, name or output.absolute().name, files, force=force)
+    written = presets.load_config(output)
+    if json:
+        report = {
+            "mapped": [{"theirs": theirs, "ours": ours} for theirs, ours in converted.mapped],
+            "dropped": [{"theirs": theirs, "reason": reason} for theirs, reason in converted.dropped],
+            "missed": list(converted.missed),
+        }
+        console.print_json(_described(written) | {"outputs": [str(output)]} | report)
+        return
+    for line in conversion.report(converted):
+        console.out(line)
+    console.out(f"{written.method}/{written.name}: {output}")
+
+
 def _find(name: str) -> Preset:
     from gencomm_cli import presets
     from gencomm_cli.errors import InputError
