@@ -18,6 +18,7 @@ from gencomm_cli.diffusion.vae import LatentCodec
 from gencomm_cli.diffusion.weights import filled
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.adjscc import ADJSCC, ADJSCCConfig
+from gencomm_cli.jscc.convolutional import ConvolutionalJSCC, ConvolutionalJSCCConfig
 from gencomm_cli.jscc.deepjscc import DeepJSCC, DeepJSCCConfig
 from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
@@ -35,7 +36,11 @@ def _deepjscc(**config: Any) -> DeepJSCC:
 
 
 def _adjscc(**config: Any) -> ADJSCC:
-    return ADJSCC(ADJSCCConfig(**config))
+    return ADJSCC(ADJSCCConfig.from_json(config))
+
+
+def _convolutional(**config: Any) -> ConvolutionalJSCC:
+    return ConvolutionalJSCC(ConvolutionalJSCCConfig.from_json(config))
 
 
 def _swinjscc(**config: Any) -> SwinJSCC:
@@ -67,6 +72,7 @@ BUILDERS = {
     "StableCascadeUNet": StableCascadeUNet,
     "Previewer": Previewer,
     "ADJSCC": _adjscc,
+    "ConvolutionalJSCC": _convolutional,
     "SwinJSCC": _swinjscc,
     "ConditionalUNet": _conditional_unet,
     "NonlinearTransform": _transform,

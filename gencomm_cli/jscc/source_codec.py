@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from gencomm_cli.jscc.conventions import Conventions
 from gencomm_cli.jscc.ntscc_codec import NTSCC
 from gencomm_cli.jscc.rate_allocation import Levels
 
@@ -33,6 +34,16 @@ class SourceCodec(Protocol):
 
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
         """Symbols as the equaliser leaves them [B, k] → images [B, 3, H, W]; ``snr_db`` [B] is the receiver's."""
+        ...
+
+
+class LearnedCodec(SourceCodec, Protocol):
+    """A codec that also says how its symbols are made and taken, so that it can be used alone (``jscc``)."""
+
+    conventions: Conventions
+
+    def code(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
+        """What :meth:`encode` brings to unit power: complex [B, k] as the network has it."""
         ...
 
 

@@ -24,7 +24,11 @@ from gencomm_cli.diffusion.components import BUILDERS
 from gencomm_cli.errors import InputError, ModelMismatch
 from gencomm_cli.released.checkpoint import Checkpoint
 
-CONVERTERS: dict[str, str] = {}
+CONVERTERS = {
+    "adjscc": "gencomm_cli.released.adjscc",
+    "guided-diffusion": "gencomm_cli.released.guided_diffusion",
+    "deepjscc": "gencomm_cli.released.deepjscc",
+}
 """Kinds of checkpoints, by what ``--kind`` calls them, and where each is converted; the first that recognises a file has it."""
 
 
@@ -93,6 +97,14 @@ def recognised(checkpoint: Checkpoint) -> str:
     raise InputError(
         f"{checkpoint.path}: of no kind that is known ({len(checkpoint.tensors)} tensors: {few}, …); known: {', '.join(CONVERTERS)}"
     )
+
+
+def only(checkpoints: Sequence[Checkpoint], kind: str) -> Checkpoint:
+    """The one file of a kind whose models are one file each. Raises InputError where there are more."""
+    if len(checkpoints) > 1:
+        names = ", ".join(str(checkpoint.path) for checkpoint in checkpoints)
+        raise InputError(f"models import: {names} are all of kind {kind}, and a preset has one; import them one by one")
+    return checkpoints[0]
 
 
 def convert(checkpoints: Sequence[Checkpoint], kind: str | None, config: Mapping[str, Any]) -> Conversion:
