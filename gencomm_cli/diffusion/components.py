@@ -21,6 +21,7 @@ from gencomm_cli.jscc.adjscc import ADJSCC, ADJSCCConfig
 from gencomm_cli.jscc.convolutional import ConvolutionalJSCC, ConvolutionalJSCCConfig
 from gencomm_cli.jscc.deepjscc import DeepJSCC, DeepJSCCConfig
 from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
+from gencomm_cli.jscc.mambajscc import MambaJSCC, MambaJSCCConfig
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.jscc.swinjscc import SwinJSCC, SwinJSCCConfig
 from gencomm_cli.jscc.transform import NonlinearTransform, TransformConfig
@@ -41,6 +42,10 @@ def _adjscc(**config: Any) -> ADJSCC:
 
 def _convolutional(**config: Any) -> ConvolutionalJSCC:
     return ConvolutionalJSCC(ConvolutionalJSCCConfig.from_json(config))
+
+
+def _mambajscc(**config: Any) -> MambaJSCC:
+    return MambaJSCC(MambaJSCCConfig.from_json(config))
 
 
 def _swinjscc(**config: Any) -> SwinJSCC:
@@ -74,6 +79,7 @@ BUILDERS = {
     "ADJSCC": _adjscc,
     "ConvolutionalJSCC": _convolutional,
     "SwinJSCC": _swinjscc,
+    "MambaJSCC": _mambajscc,
     "ConditionalUNet": _conditional_unet,
     "NonlinearTransform": _transform,
 }
