@@ -19,16 +19,15 @@ NETWORKS = {"Encoder.": "jscc_encoder.", "Decoder.": "jscc_decoder."}
 CONVENTIONS = (
     "ADJSCC: each image's code has power 1 a complex symbol, and is decoded at that power; reals take turns as real and imaginary.",
     "ADJSCC: SNR is Es/N0 of a complex symbol, as here; both networks are told it in dB, trained on 0 to 14.",
-    "ADJSCC: the authors shuffle the reals before they pair them, which on AWGN changes nothing; here only `--multipath` interleaves.",
+    "ADJSCC: the authors shuffle the reals before they pair them, which AWGN does not notice; here only `--multipath` interleaves.",
     "ADJSCC: trained on AWGN; fading symbols are MMSE equalised.",
 )
 
 
 def recognises(tensors: Mapping[str, Tensor]) -> bool:
     """Whether names are those of ADJSCC, of a released file or of the program's own state dict."""
-    return any(
-        {f"{name}conv_block5.1.gamma", f"{name}attention4.fc1.weight"} <= set(tensors) for pair in NETWORKS.items() for name in pair
-    )
+    encoders = ("Encoder.", "jscc_encoder.")
+    return any({f"{name}conv_block5.1.gamma", f"{name}attention4.fc1.weight"} <= set(tensors) for name in encoders)
 
 
 def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Conversion:

@@ -32,6 +32,7 @@ DTYPES = {
     "LongStorage": torch.int64, "IntStorage": torch.int32, "ShortStorage": torch.int16, "CharStorage": torch.int8,
     "ByteStorage": torch.uint8, "BoolStorage": torch.bool, "ComplexFloatStorage": torch.complex64,
 }  # fmt: skip
+LONGEST_NAME, MOST_ENTRIES = 300, 100_000
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LARGEST_CONFIG = 1_000_000
 _SHARED = 4
@@ -125,10 +126,9 @@ def _zip(path: Path, mapped: mmap.mmap) -> tuple[Any, Bytes]:
 def _legacy(path: Path, mapped: mmap.mmap) -> tuple[Any, Bytes]:
     """The pickles of torch's old format: magic number, version, the machine, the object, its storages' keys; and storages."""
     mapped.seek(0)
-    magic, *_ = (read_pickle(mapped, str(path)) for _ in range(3))  # type: ignore[arg-type]
-    if magic != _LEGACY_MAGIC:
+    if read_pickle(mapped, str(path)) != _LEGACY_MAGIC:  # type: ignore[arg-type]
         raise InputError(f"{path}: a pickle, but not torch's; give a checkpoint saved by torch.save")
-    root, keys = (read_pickle(mapped, str(path)) for _ in range(2))  # type: ignore[arg-type]
+    _version, _machine, root, keys = (read_pickle(mapped, str(path)) for _ in range(4))  # type: ignore[arg-type]
     kinds = {each.storage.key: DTYPES.get(each.storage.kind) for each in _references(root)}
     places: dict[str, tuple[int, int]] = {}
     position = mapped.tell()
@@ -186,16 +186,16 @@ def _flat(path: Path, root: Any) -> tuple[dict[str, TensorRef], tuple[str, ...],
         root = root[inner]
     flat: dict[str, TensorRef] = {}
     waiting: list[tuple[str, Any]] = [("", root)]
-    for _ in range(1_000_000):
+    for _ in range(MOST_ENTRIES):
         if not waiting:
             break
         name, value = waiting.pop()
         if isinstance(value, Inert):
             value = module_state(value)
             wrappers += [] if name else ["a whole module"]
-        if isinstance(value, TensorRef):
+        if isinstance(value, TensorRef) and name:
             flat[name] = value
-        elif isinstance(value, dict) and len(name) < 1000:
+        elif isinstance(value, dict) and len(name) <= LONGEST_NAME:
             waiting += [(f"{name}.{key}" if name else str(key), each) for key, each in reversed(value.items())]
     if waiting or not flat:
         raise InputError(f"{path}: holds no tensors by name; give a state dict or a whole module, as released")
@@ -221,6 +221,9 @@ def _materialised(path: Path, name: str, ref: TensorRef, storage: Bytes, budget:
 
 def _unwrapped(path: Path, tensors: dict[str, Tensor], wrappers: tuple[str, ...], dropped: list[tuple[str, str]]) -> Checkpoint:
     """Takes off what wrappers put before the names. Where an averaged copy lies beside the trained one, the average is meant."""
+    names = [*tensors, *(name for name, _ in dropped)]
+    if odd := next((name for name in names if not name.isprintable() or len(name) > LONGEST_NAME), None):
+        raise InputError(f"{path}: names a tensor {odd[:60]!a}, as no program does; it is damaged or hostile")
     stripped = list(wrappers)
     while prefix := next((each for each in PREFIXES if any(name.startswith(each) for name in tensors)), None):
         if prefix != "ema_model." and not all(name.startswith(prefix) for name in tensors):

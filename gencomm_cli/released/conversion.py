@@ -129,10 +129,15 @@ def convert(checkpoints: Sequence[Checkpoint], kind: str | None, config: Mapping
         if kind not in (None, found):
             raise InputError(f"{checkpoint.path}: is not of kind {kind}; it looks like {found}")
         kinds.setdefault(cast(str, found), []).append(checkpoint)
-    conversions = [converter(each).convert(files, config) for each, files in kinds.items()]
-    for conversion in conversions:
-        for component in conversion.components:
-            check(component)
+    conversions = []
+    for each, files in kinds.items():
+        try:
+            conversions.append(converter(each).convert(files, config))
+            for component in conversions[-1].components:
+                check(component)
+        except (LookupError, ValueError, TypeError, ArithmeticError, RuntimeError) as error:  # of shapes that no network has
+            reason = " ".join(str(error).split())[:120]
+            raise ModelMismatch(f"{files[0].path}: looks like {each}, but does not fit ({reason}); is it whole?") from None
     whole = joined(conversions)
     left = tuple(pair for checkpoint in checkpoints for pair in checkpoint.dropped)
     return Conversion(
@@ -172,7 +177,7 @@ def check(component: ConvertedComponent) -> None:
     """Builds the component's class without memory, and compares names and shapes.
 
     Raises:
-        ModelMismatch: a tensor is missing, misshapen or too many.
+        ModelMismatch: a tensor is missing, misshapen or too many. ValueError: there is no such network.
     """
     with torch.device("meta"):
         module: nn.Module = BUILDERS[component.class_name](**component.config)  # type: ignore[operator]
@@ -189,7 +194,7 @@ def check(component: ConvertedComponent) -> None:
 
 
 def write_preset(conversion: Conversion, folder: Path, name: str, sources: Sequence[Path], *, force: bool = False) -> None:
-    """Writes weights, ``config.json`` and a card; the folder appears whole or not at all.
+    """Writes weights, ``config.json``, a card and the list of all tensors; the folder appears whole or not at all.
 
     Args:
         sources: the files that were imported, named in the card with their SHA-256. force: replaces the files of an older preset.
@@ -241,6 +246,9 @@ def _fill(conversion: Conversion, folder: Path, name: str, sources: Sequence[Pat
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     (folder / "README.md").write_text(_card(conversion, name, sources), "utf-8")
+    rows = [("mapped", *pair) for pair in conversion.mapped] + [("dropped", *pair) for pair in conversion.dropped]
+    rows += [("missed", "", ours) for ours in conversion.missed]
+    (folder / "tensors.tsv").write_text("".join("\t".join(row) + "\n" for row in rows), "utf-8")
 
 
 def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -265,7 +273,7 @@ def _card(conversion: Conversion, name: str, sources: Sequence[Path]) -> str:
     lines += ["", *(f"- `{path.name}`, SHA-256 {presets.file_hash(path)}" for path in sources)]
     if conversion.conventions:
         lines += ["", "## Conventions", "", *(f"- {line}" for line in conversion.conventions)]
-    lines += ["", "## Tensors", "", *report(conversion)]
+    lines += ["", "## Tensors", "", *report(conversion), "", "`tensors.tsv` lists them all."]
     return "\n".join(lines) + "\n"
 
 
@@ -274,7 +282,8 @@ def report(conversion: Conversion) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for key, reason in conversion.dropped:
         reasons.setdefault(reason, []).append(key)
-    lines = [f"mapped {len(conversion.mapped)}: {', '.join(f'{each.name} ({each.class_name})' for each in conversion.components)}"]
+    made = ", ".join(f"{each.name} ({each.class_name})" for each in conversion.components)
+    lines = [f"mapped {len({theirs for theirs, _ in conversion.mapped})}: {made}"]
     lines += [f"dropped {len(keys)}: {reason} ({_few(keys)})" for reason, keys in reasons.items()]
     if conversion.missed:
         lines.append(

@@ -67,7 +67,7 @@ def architecture(path: Path, tensors: Mapping[str, Tensor], config: Mapping[str,
         int(found[1]) for name in tensors if (found := re.fullmatch(r"output_blocks\.(\d+)\.[12]\.in_layers\.0\.weight", name))
     ]
     blocks = min(rises, default=outputs - 1)  # the last block of each level but the last ends in one that doubles the picture
-    levels = outputs // (blocks + 1)
+    levels = min(outputs, len(tensors)) // (blocks + 1)
     starts = [1 + level * (blocks + 1) for level in range(levels)]
     scale_shift = tensors.get("input_blocks.1.0.emb_layers.1.weight")
     if scale_shift is None or blocks < 1 or levels * (blocks + 1) != outputs or scale_shift.shape[0] != 2 * width:

@@ -98,7 +98,7 @@ def _instance(name: Any, *, called: bool) -> Inert:
         raise pickle.UnpicklingError("an object without a class")
     standard = name.module.partition(".")[0] in _STANDARD
     if name not in HARMLESS and (standard or (called and not name.name.rpartition(".")[2][:1].isupper())):
-        raise pickle.UnpicklingError(f"it calls {name.module}.{name.name}"[:120])
+        raise pickle.UnpicklingError("it calls " + ascii(f"{name.module}.{name.name}"[:100])[1:-1])
     return Inert(name)
 
 
