@@ -319,18 +319,11 @@ class DiffCom:
             InputError: options out of range, or the samples diverge.
         """
         sampling = Sampling.settle(options, self.preset.settings)
-        if isinstance(self.codec, NTSCC):
-            levels, side_ok = self._levels(received)
-            if side_ok is False:
-                lost = self._without_rates(received, levels)
-                return Decoded(lost, () if options.coarse else (lost,) * options.samples, side_ok=False)
-            problem, n0 = self._problem(received, levels)
-        else:
-            told, side_ok = codec_side.receive(self.codec, received, self.device)
-            if told is None:
-                lost = codec_side.grey(received.image_size)
-                return Decoded(lost, () if options.coarse else (lost,) * options.samples, outage=True, side_ok=False)
-            problem, n0 = self._problem(received, told)
+        told, side_ok = self._known(received)
+        if told is None or (side_ok is False and not isinstance(told, ToldCodec)):
+            lost = codec_side.grey(received.image_size) if told is None else self._without_rates(received, told)
+            return Decoded(lost, () if options.coarse else (lost,) * options.samples, outage=told is None, side_ok=False)
+        problem, n0 = self._problem(received, told)
         x_d = problem.coarse()
         coarse = to_image(x_d, received.image_size)
         if options.coarse:
@@ -380,9 +373,11 @@ class DiffCom:
 
         return Problem(y, Link(received, gain, cir), encode, decode, received.n0), n0
 
-    def _levels(self, received: Received) -> tuple[Levels, bool | None]:
-        """NTSCC's rates as the side symbols say, and whether these arrived."""
-        return cast(NTSCC, self.codec).levels_at_receiver(
+    def _known(self, received: Received) -> tuple[Levels | ToldCodec | None, bool | None]:
+        """NTSCC's rates, or any other codec, as the side symbols say, and whether these arrived; None where nothing is known then."""
+        if not isinstance(self.codec, NTSCC):
+            return codec_side.receive(self.codec, received, self.device)
+        return self.codec.levels_at_receiver(
             received.symbols.size, received.image_size, received.side, received.side_symbols, received.side_gain, received.n0
         )
 
