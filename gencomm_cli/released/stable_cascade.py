@@ -88,7 +88,7 @@ def stage_b_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     down, up = ([_blocks(tensors, f"{side}_blocks.{level}") for level in levels] for side in ("down", "up"))
     kinds = [list(dict.fromkeys(blocks)) for blocks in down]
     widths = [len(tensors[f"down_blocks.{level}.0.depthwise.weight"]) for level in levels]
-    text = [tensor.shape[1] for name, tensor in tensors.items() if name.endswith(".attention.kv_mapper.1.weight")]
+    text = [tensor.shape[1] for name, tensor in tensors.items() if name.endswith(".kv_mapper.1.weight")]
     rows, pooled = tensors["clip_mapper.weight"].shape
     condition = text[0] if text else rows // 4
     return {
