@@ -135,6 +135,8 @@ class Decoder(nn.Module):
 class ADJSCC(nn.Module):
     """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple`` (a :class:`LearnedCodec`)."""
 
+    choices = 0
+
     def __init__(self, config: ADJSCCConfig) -> None:
         super().__init__()
         self.config, self.conventions, self.multiple = config, config.conventions, 4

@@ -104,6 +104,8 @@ class Decoder(nn.Module):
 class ConvolutionalJSCC(nn.Module):
     """Joint source-channel code of one rate and one SNR for images [B, 3, H, W] (a :class:`LearnedCodec`)."""
 
+    choices = 0
+
     def __init__(self, config: ConvolutionalJSCCConfig) -> None:
         super().__init__()
         self.config, self.conventions = config, config.conventions

@@ -28,6 +28,11 @@ CONVERTERS = {
     "adjscc": "gencomm_cli.released.adjscc",
     "guided-diffusion": "gencomm_cli.released.guided_diffusion",
     "deepjscc": "gencomm_cli.released.deepjscc",
+    "swinjscc": "gencomm_cli.released.swinjscc",
+    "mambajscc": "gencomm_cli.released.mambajscc",
+    "diffjscc": "gencomm_cli.released.diffjscc",
+    "cdc": "gencomm_cli.released.cdc",
+    "stable-cascade": "gencomm_cli.released.stable_cascade",
 }
 """Kinds of checkpoints, by what ``--kind`` calls them, and where each is converted; the first that recognises a file has it."""
 
