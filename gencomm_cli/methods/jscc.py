@@ -30,13 +30,14 @@ class JSCC:
     """One preset's codec, ready to encode and decode. Settings: ``cbr``, the default rate of a codec that has several."""
 
     method = "jscc"
+    exact_rate = True
 
     def __init__(self, preset: Preset, codec: LearnedCodec, device: torch.device) -> None:
         self.preset, self.codec, self.device = preset, codec, device
         side = 8 * codec.multiple
-        self.exact_rate = codec.symbols(1, (side, side)) == 1  # else the codec has one rate, or some
-        own = codec.symbols(3 * side * side, (side, side)) / (3 * side * side)
-        self.default_cbr = float(preset.settings.get("cbr", 1 / 48)) if self.exact_rate or codec.choices else own
+        own = codec.symbols(1, (side, side))  # 1 where any number can be sent
+        several = own == 1 or codec.choices
+        self.default_cbr = float(preset.settings.get("cbr", 1 / 48)) if several else own / (3 * side * side)
 
     @classmethod
     def load(cls, preset: Preset, device: torch.device) -> JSCC:

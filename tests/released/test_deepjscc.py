@@ -21,7 +21,8 @@ def encode(weights: Weights, x: Tensor, padded: bool, reals: int) -> Tensor:
         name, edge = f"encoder.conv{number}", 2 if padded or stride == 1 else 0
         kernels = weights(f"{name}.conv.weight", after, x.shape[1], 5, 5)
         x = F.prelu(F.conv2d(x, kernels, weights(f"{name}.conv.bias", after), stride, edge), weights(f"{name}.prelu.weight", 1))
-    return x * (x[0].numel() ** 0.5 / x.flatten(1).norm(dim=1))[:, None, None, None]
+    unit: Tensor = x * x[0].numel() ** 0.5 / x.square().sum((1, 2, 3), keepdim=True).sqrt()
+    return unit
 
 
 def decode(weights: Weights, x: Tensor, padded: bool) -> Tensor:

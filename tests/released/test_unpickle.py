@@ -75,7 +75,7 @@ def test_wrappers_are_taken_off(tmp_path: Path) -> None:
     state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     lightning = {
         "epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in state.items()},
-        "optimizer_states": [optimiser.state_dict()], "hyper_parameters": collections.defaultdict(list, rate=Path("a")),
+        "optimizer_states": [optimiser.state_dict()], "hyper_parameters": collections.defaultdict(Path, rate=Path("a")),
         "best": np.float64(0.5), "scores": np.arange(3), "callbacks": {nn.Linear: functools.partial(nn.LayerNorm, eps=1e-6)},
     }  # fmt: skip
     found = read_checkpoint(save(lightning, tmp_path / "a.ckpt"))
@@ -113,7 +113,7 @@ class Reduced:
 def attacks(mark: Path) -> dict[str, Any]:
     touch = f"open({str(mark)!r}, 'w').close()"
     module = network()
-    module[1].evil = Reduced(os.system, f"touch {mark}")
+    module[1].evil = Reduced(os.system, f"touch {mark}")  # type: ignore[assignment]
     return {
         "os.system": Reduced(os.system, f"touch {mark}"),
         "eval": Reduced(eval, touch),
