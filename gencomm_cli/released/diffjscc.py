@@ -171,6 +171,8 @@ def text_config(text: Mapping[str, Tensor]) -> dict[str, Any]:
         "num_attention_heads": max(1, width // 64),
         "max_position_embeddings": len(text["positional_embedding"]),
         "hidden_act": "gelu",
+        "bos_token_id": words - 2,
+        "eos_token_id": words - 1,
     }
 
 
