@@ -91,7 +91,12 @@ def import_checkpoint(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the preset that is written.")],
     kind: Annotated[
-        str | None, typer.Option(metavar="KIND", help="What the files are; recognised from their tensors if not given.")
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="What the files are: adjscc, guided-diffusion, deepjscc, swinjscc, mambajscc, diffjscc, cdc or stable-cascade; "
+            "recognised from their tensors if not given.",
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="The preset's name; the folder's if not given.")] = None,
     config: Annotated[

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -70,7 +70,7 @@ class Conversion:
     mapped: tuple[tuple[str, str], ...]
     dropped: tuple[tuple[str, str], ...] = ()
     missed: tuple[str, ...] = ()
-    conventions: tuple[str, ...] = field(default=())
+    conventions: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
 
 
