@@ -176,6 +176,7 @@ def test_the_previewer_never_reaches_the_decoder(make: Callable[..., ScSic]) -> 
     method = make()
     base = received(method, photograph(64, 64))
     before = method.decode(base, DecodeOptions(), seed=0)
+    assert method.networks.previewer is not None
     randomise(method.networks.previewer, 9)
     after = method.decode(base, DecodeOptions(), seed=0)
     assert not np.array_equal(before.coarse, after.coarse)

@@ -58,7 +58,10 @@ def tiny() -> dict[str, Any]:
 
 
 def at(get: Get, prefix: str) -> Get:
-    return lambda name, *shape, **more: get(f"{prefix}{name}", *shape, **more)
+    def under(name: str, *shape: int, **more: float) -> Tensor:
+        return get(f"{prefix}{name}", *shape, **more)
+
+    return under
 
 
 def conv(get: Get, name: str, x: Tensor, after: int, kernel: int = 3, stride: int = 1, padding: int | None = None) -> Tensor:
