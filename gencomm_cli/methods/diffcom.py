@@ -374,7 +374,7 @@ class DiffCom:
         return Problem(y, Link(received, gain, cir), encode, decode, received.n0), n0
 
     def _known(self, received: Received) -> tuple[Levels | ToldCodec | None, bool | None]:
-        """NTSCC's rates, or any other codec, as the side symbols say, and whether these arrived; None where nothing is known then."""
+        """NTSCC's rates, or any other codec, as the side symbols say, and whether these arrived; None where nothing is known."""
         if not isinstance(self.codec, NTSCC):
             return codec_side.receive(self.codec, received, self.device)
         return self.codec.levels_at_receiver(

@@ -8,19 +8,17 @@ adds one. It has no coarse image either; the layers for it start where they add 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gencomm_cli.diffusion.ddim import STEPS, cosine_alpha_bar
-from gencomm_cli.errors import InputError, ModelMismatch
+from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.transform import NonlinearTransform, TransformConfig
-from gencomm_cli.released.conversion import Conversion, ConvertedComponent
+from gencomm_cli.released.checkpoint import Checkpoint
+from gencomm_cli.released.conversion import Conversion, ConvertedComponent, only
 from gencomm_cli.released.names import under
-
-if TYPE_CHECKING:
-    from gencomm_cli.released.checkpoint import Checkpoint
 
 KIND = "cdc"
 
@@ -107,17 +105,13 @@ def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Con
     """Components ``transform`` and ``unet`` of ``lrisc``.
 
     Raises:
-        InputError: it predicts noise. ModelMismatch: tensors are missing.
+        InputError: it was trained with another schedule.
     """
-    if len(checkpoints) > 1:
-        raise InputError(f"{checkpoints[1].path}: CDC has one checkpoint a preset; import the other in a call of its own")
-    tensors = checkpoints[0].tensors
-    _check_schedule(checkpoints[0])
+    checkpoint = only(checkpoints, KIND)
+    _check_schedule(checkpoint)
+    tensors = checkpoint.tensors
     context, denoise = under(TRANSFORM, tensors), under(UNET, tensors)
-    try:
-        sizes, unet = transform_config(context), unet_config(denoise)
-    except (KeyError, IndexError) as error:
-        raise ModelMismatch(f"{checkpoints[0].path}: not whole, {error} is missing; fetch it again") from None
+    sizes, unet = transform_config(context), unet_config(denoise)
     added = _without_coarse(sizes)
     return Conversion(
         "lrisc",
@@ -131,6 +125,7 @@ def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Con
         tuple((name, _reason(name)) for name in tensors if not name.startswith((TRANSFORM, UNET))),
         tuple(f"transform.{name} = {'1' if name == 'to_latent.weight' else '0'}" for name in added),
         CONVENTIONS,
+        ("jscc, rates: LRISC's code for the channel, which `gencomm train lrisc --start FOLDER` adds",),
     )
 
 

@@ -33,6 +33,8 @@ DTYPES = {
     "ByteStorage": torch.uint8, "BoolStorage": torch.bool, "ComplexFloatStorage": torch.complex64,
 }  # fmt: skip
 LONGEST_NAME, MOST_ENTRIES = 300, 100_000
+SUFFIXES = (".ckpt", ".pt", ".pth", ".tar", ".pkl", ".model", ".safetensors")
+"""Of files that hold weights."""
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LARGEST_CONFIG = 1_000_000
 _SHARED = 4
@@ -55,6 +57,16 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     wrappers: tuple[str, ...] = ()
     dropped: tuple[tuple[str, str], ...] = ()
+
+
+def files_in(path: Path) -> list[Path]:
+    """The checkpoints in a folder, by name; a file is its own list. Raises InputError where the folder has none."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES and each.is_file())
+    if not found:
+        raise InputError(f"{path}: holds no checkpoint ({', '.join(SUFFIXES)}); name the released files")
+    return found
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gencomm_cli import presets
-from gencomm_cli.diffusion.components import BUILDERS
+from gencomm_cli.diffusion.components import BUILDERS, build_tokenizer
 from gencomm_cli.errors import InputError, ModelMismatch
 from gencomm_cli.released.checkpoint import Checkpoint
 
@@ -39,12 +39,16 @@ CONVERTERS = {
 
 @dataclass(frozen=True)
 class ConvertedComponent:
-    """One network of the preset: name, class and config as in :class:`gencomm_cli.presets.Component`, and its state dict."""
+    """One network of the preset: name, class and config as in :class:`gencomm_cli.presets.Component`, and its state dict.
+
+    ``pretrained``: the folder it is loaded from in place of tensors.
+    """
 
     name: str
     class_name: str
     config: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
+    pretrained: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Conversion:
         dropped: (their name, why it is not needed).
         missed: ours that theirs have nothing for, each with the value that does the same (a bias of zero, …).
         conventions: lines for the card: how the authors normalise, pair, count SNR, equalise, and where this differs here.
+        lacks: lines on what the files do not hold and the method needs, and where it comes from.
     """
 
     method: str
@@ -66,6 +71,7 @@ class Conversion:
     dropped: tuple[tuple[str, str], ...] = ()
     missed: tuple[str, ...] = ()
     conventions: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
 
 class Converter(Protocol):
@@ -140,9 +146,7 @@ def convert(checkpoints: Sequence[Checkpoint], kind: str | None, config: Mapping
             raise ModelMismatch(f"{files[0].path}: looks like {each}, but does not fit ({reason}); is it whole?") from None
     whole = joined(conversions)
     left = tuple(pair for checkpoint in checkpoints for pair in checkpoint.dropped)
-    return Conversion(
-        whole.method, whole.components, whole.settings, whole.mapped, left + whole.dropped, whole.missed, whole.conventions
-    )
+    return replace(whole, dropped=left + whole.dropped)
 
 
 def joined(conversions: Sequence[Conversion]) -> Conversion:
@@ -170,7 +174,22 @@ def joined(conversions: Sequence[Conversion]) -> Conversion:
         tuple(pair for conversion in conversions for pair in conversion.dropped),
         tuple(name for conversion in conversions for name in conversion.missed),
         tuple(line for conversion in conversions for line in conversion.conventions),
+        tuple(line for conversion in conversions for line in conversion.lacks),
     )
+
+
+def with_tokenizer(conversion: Conversion, folder: Path) -> Conversion:
+    """The preset with a tokeniser that is loaded from a folder, as transformers keeps it.
+
+    Raises:
+        InputError: it has no text model, or there is no tokeniser in the folder.
+    """
+    if "text_encoder" not in {component.name for component in conversion.components}:
+        raise InputError("--tokenizer: these files have no text model; leave it out")
+    tokenizer = ConvertedComponent("tokenizer", "PreTrainedTokenizerFast", {}, {}, str(folder.absolute()))
+    build_tokenizer(presets.Component(tokenizer.name, tokenizer.class_name, None, "", {}, tokenizer.pretrained))
+    kept = tuple(line for line in conversion.lacks if not line.startswith("tokenizer:"))
+    return replace(conversion, components=(*conversion.components, tokenizer), lacks=kept)
 
 
 def check(component: ConvertedComponent) -> None:
@@ -232,8 +251,11 @@ def check_folder(folder: Path, force: bool) -> None:
 
 
 def _fill(conversion: Conversion, folder: Path, name: str, sources: Sequence[Path]) -> None:
-    entries = {}
+    entries: dict[str, dict[str, Any]] = {}
     for component in conversion.components:
+        if component.pretrained is not None:
+            entries[component.name] = {"class": component.class_name, "pretrained": component.pretrained, "config": {}}
+            continue
         path = folder / f"{component.name}.safetensors"
         save_file(_storable(component.tensors), path)
         path.chmod(0o644)  # safetensors writes 0600
@@ -289,7 +311,7 @@ def report(conversion: Conversion) -> list[str]:
         lines.append(
             f"missed {len(conversion.missed)}: not in the files, filled with what does the same ({_few(conversion.missed)})"
         )
-    return lines
+    return lines + [f"lacks {line}" for line in conversion.lacks]
 
 
 def _few(names: Sequence[str]) -> str:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
-import yaml
 from diffusers.loaders.single_file_utils import (
     convert_ldm_unet_checkpoint,
     convert_ldm_vae_checkpoint,
@@ -24,15 +24,11 @@ from diffusers.loaders.single_file_utils import (
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from gencomm_cli.errors import InputError, ModelMismatch
+from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.deepjscc import DeepJSCCConfig
-from gencomm_cli.released.conversion import Conversion, ConvertedComponent
+from gencomm_cli.released.checkpoint import Checkpoint, read_config
+from gencomm_cli.released.conversion import Conversion, ConvertedComponent, only
 from gencomm_cli.released.names import Renaming, traced, under
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from gencomm_cli.released.checkpoint import Checkpoint
 
 KIND = "diffjscc"
 
@@ -57,8 +53,6 @@ OUTSIDE = {
 
 UNREAD = ("text_projection", "logit_scale", "attn_mask")
 """Of OpenCLIP: what no feature of a word depends on, and a mask that is computed."""
-
-MOST_YAML = 1 << 20
 
 PUBLISHED = {
     "linear_start": 0.00085,
@@ -166,24 +160,16 @@ def vae_config(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def text_config(text: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Transformers' arguments of OpenCLIP's text model without its last layer; heads are 64 wide, as all of OpenCLIP's are.
-
-    Raises:
-        ModelMismatch: these are not OpenCLIP's tensors.
-    """
+    """Transformers' arguments of OpenCLIP's text model without its last layer; heads are 64 wide, as all of OpenCLIP's are."""
     layers = {name.split(".")[2] for name in text if name.startswith("transformer.resblocks.")}
-    try:
-        words, width = text["token_embedding.weight"].shape
-        inner, length = len(text["transformer.resblocks.0.mlp.c_fc.weight"]), len(text["positional_embedding"])
-    except (KeyError, ValueError, TypeError):
-        raise ModelMismatch(f"{TEXT}*: not the tensors of OpenCLIP's text model; is the checkpoint whole?") from None
+    words, width = text["token_embedding.weight"].shape
     return {
         "vocab_size": words,
         "hidden_size": width,
-        "intermediate_size": inner,
+        "intermediate_size": len(text["transformer.resblocks.0.mlp.c_fc.weight"]),
         "num_hidden_layers": len(layers) - 1,
         "num_attention_heads": max(1, width // 64),
-        "max_position_embeddings": length,
+        "max_position_embeddings": len(text["positional_embedding"]),
         "hidden_act": "gelu",
     }
 
@@ -215,22 +201,6 @@ def _text_names(config: Mapping[str, Any]) -> Renaming:
         return {name if name in ours else name.removeprefix("text_model."): tensor for name, tensor in found.items()}
 
     return rename
-
-
-def _beside(path: Path) -> Any:
-    """What ``config.yaml`` beside a checkpoint holds.
-
-    Raises:
-        InputError: there is none, or it is not YAML.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file; DiffJSCC's config.yaml lies beside its model.ckpt, or give --config")
-    try:
-        if path.stat().st_size > MOST_YAML:
-            raise ValueError
-        return yaml.safe_load(path.read_text("utf-8"))
-    except (ValueError, RecursionError, yaml.YAMLError):
-        raise InputError(f"{path}: not YAML; give the config.yaml that was released beside model.ckpt") from None
 
 
 def _document(path: Path, document: Any) -> Mapping[str, Any]:
@@ -294,12 +264,11 @@ def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Con
         config: what the checkpoint's ``config.yaml`` holds; where it is empty, the file beside the checkpoint is read.
 
     Raises:
-        InputError: the configuration is not DiffJSCC's. ModelMismatch: the control module has tensors that are not known.
+        InputError: the configuration is not DiffJSCC's.
     """
-    if len(checkpoints) > 1:
-        raise InputError(f"{checkpoints[1].path}: DiffJSCC has one checkpoint a preset; import the other in a call of its own")
-    tensors, path = checkpoints[0].tensors, checkpoints[0].path.with_name("config.yaml")
-    document = _document(path, config or _beside(path))
+    checkpoint = only(checkpoints, KIND)
+    tensors, path = checkpoint.tensors, checkpoint.path.with_name("config.yaml")
+    document = _document(path, config or read_config(path))
     unet = unet_config(
         _params(path, document, "unet_config", "params", numbers=UNET_NUMBERS | {"out_channels": 64}, lists=UNET_LISTS)
     )
@@ -321,10 +290,7 @@ def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Con
     }
     components, mapped, missed = [], [], []
     for name, (class_name, arguments, prefix, rename) in networks.items():
-        try:
-            ours, pairs = traced(rename, under(prefix, tensors))
-        except (KeyError, IndexError, AttributeError, RuntimeError) as error:
-            raise ModelMismatch(f"{prefix}*: not the tensors of DiffJSCC's {name} ({str(error)[:80]}); is it whole?") from None
+        ours, pairs = traced(rename, under(prefix, tensors))
         components.append(ConvertedComponent(name, class_name, arguments, ours))
         mapped += [(f"{prefix}{theirs}", f"{name}.{our}") for theirs, our in pairs]
         missed += [f"{name}.{our} = 0" for our in ours if our not in {pair[1] for pair in pairs}]
@@ -354,6 +320,7 @@ def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Con
         tuple((name, _reason(name, copied)) for name in tensors if name not in known),
         tuple(missed),
         CONVENTIONS if copied else (*CONVENTIONS, differs),
+        ("tokenizer: it is not in the checkpoint; give the folder of Stable Diffusion 2's with --tokenizer",),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gencomm_cli.errors import InputError, ModelMismatch
+from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.mamba import Adaptation, MambaConfig
 from gencomm_cli.jscc.mambajscc import MambaJSCCConfig
 from gencomm_cli.released.checkpoint import Checkpoint
@@ -26,7 +26,7 @@ ADAPTATIONS: dict[str, Adaptation] = {"ssm": "released", "no": "none", "attn": "
 """The authors' names, and ours."""
 
 CONVENTIONS = (
-    "MambaJSCC: unit power for each image (the authors: each batch); the code is decoded at its own power, which is sent beside it.",
+    "MambaJSCC: unit power for each image (the authors: each batch); a code is decoded at its own power, which is sent beside it.",
     "MambaJSCC: the upper half of each channel's rows are real parts, the lower half imaginary.",
     "MambaJSCC: SNR is Es/N0 of a complex symbol, as here; fading symbols are MMSE equalised.",
     "MambaJSCC: with `released` adaptation the SNR in dB enters every 2048 tokens of a scan, so that small images do not see it.",
@@ -45,7 +45,7 @@ def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Con
         config: ``adaptation`` (``ssm``, ``no`` or ``attn``) and ``unknown_snr_db``, both optional.
 
     Raises:
-        InputError: one of the two files is missing, or it is not known how they learn of the channel. ModelMismatch: tensors are.
+        InputError: one of the two files is missing, or it is not known how they learn of the channel.
     """
     files = {part: [each for each in checkpoints if f"{part}{MARKS[0]}" in each.tensors] for part in (ENCODER, DECODER)}
     for part, found in files.items():
@@ -54,10 +54,7 @@ def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Con
                 f"models import: {len(found)} files with MambaJSCC's {part[:-1]}; give the encoder's and the decoder's"
             )
     theirs = {part: _of(found[0], part) for part, found in files.items()}
-    try:
-        sizes = mamba_config(theirs[ENCODER], _adaptation([each.path.name for each in checkpoints], theirs[ENCODER], config))
-    except (KeyError, IndexError) as error:
-        raise ModelMismatch(f"{files[ENCODER][0].path}: not whole ({error} is missing); fetch it again") from None
+    sizes = mamba_config(theirs[ENCODER], _adaptation([each.path.name for each in checkpoints], theirs[ENCODER], config))
     unknown = config.get("unknown_snr_db", MambaJSCCConfig.unknown_snr_db)
     tensors = {f"{part}{name}": tensor for part, each in theirs.items() for name, tensor in each.items()}
     return Conversion(

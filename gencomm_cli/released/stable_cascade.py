@@ -7,17 +7,15 @@ authors' next system (D-SIC) have the same names; what it adds to stage B is lef
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from diffusers.loaders.single_file_utils import convert_stable_cascade_unet_single_file_to_diffusers
 from torch import Tensor
 
-from gencomm_cli.errors import InputError, ModelMismatch
+from gencomm_cli.errors import InputError
+from gencomm_cli.released.checkpoint import Checkpoint
 from gencomm_cli.released.conversion import Conversion, ConvertedComponent
 from gencomm_cli.released.names import Renaming, traced
-
-if TYPE_CHECKING:
-    from gencomm_cli.released.checkpoint import Checkpoint
 
 KIND = "stable-cascade"
 
@@ -58,7 +56,7 @@ def _blocks(tensors: Mapping[str, Tensor], level: str) -> list[str]:
     found = []
     for index in range(_count(tensors, level)):
         names = [name.removeprefix(f"{level}.{index}.") for name in tensors if name.startswith(f"{level}.{index}.")]
-        found.append(next(kind for start, kind in BLOCKS if any(name.startswith(start) for name in names)))
+        found.append(next((kind for start, kind in BLOCKS if any(name.startswith(start) for name in names)), "none"))
     return found
 
 
@@ -90,7 +88,7 @@ def stage_b_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     down, up = ([_blocks(tensors, f"{side}_blocks.{level}") for level in levels] for side in ("down", "up"))
     kinds = [list(dict.fromkeys(blocks)) for blocks in down]
     widths = [len(tensors[f"down_blocks.{level}.0.depthwise.weight"]) for level in levels]
-    text = [tensor.shape[1] for name, tensor in tensors.items() if name.endswith(".attention.kv_mapper.1.weight")]
+    text = [tensor.shape[1] for name, tensor in tensors.items() if name.endswith(".kv_mapper.1.weight")]
     rows, pooled = tensors["clip_mapper.weight"].shape
     condition = text[0] if text else rows // 4
     return {
@@ -162,7 +160,7 @@ def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Con
     """A preset of ``scsic``.
 
     Raises:
-        InputError: a file is missing, or given twice. ModelMismatch: tensors are missing.
+        InputError: a file is missing, or given twice.
     """
     found: dict[str, Checkpoint] = {}
     for checkpoint in checkpoints:
@@ -175,12 +173,8 @@ def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Con
         raise InputError(f"models import: Stable Cascade's {names} is missing; give {', '.join(FILES.values())} in one call")
     components, mapped, dropped = [], [], []
     for name, checkpoint in found.items():
-        try:
-            arguments = CONFIGS[name](checkpoint.tensors)
-        except (KeyError, ValueError, IndexError, StopIteration, ZeroDivisionError) as error:
-            raise ModelMismatch(f"{checkpoint.path}: not whole ({error} is missing); fetch it again") from None
         ours, pairs = traced(RENAMINGS[name], checkpoint.tensors)
-        components.append(ConvertedComponent(name, CLASSES[name], arguments, ours))
+        components.append(ConvertedComponent(name, CLASSES[name], CONFIGS[name](checkpoint.tensors), ours))
         mapped += [(theirs, f"{name}.{our}") for theirs, our in pairs]
         dropped += [(key, reason) for key in checkpoint.tensors if (reason := _reason(key)) is not None]
     return Conversion(
@@ -189,7 +183,8 @@ def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Con
         {"steps": 10, "guidance_scale": 1.5, "rescale": 0.7, "target": "epsilon", "shift": 1.0, "antialias": False},
         tuple(mapped),
         tuple(dropped),
-        conventions=CONVENTIONS
+        conventions=CONVENTIONS,
+        lacks=()
         if "previewer" in found
-        else (*CONVENTIONS, "there is no previewer: --coarse is refused, and the refined image stands for the coarse one"),
+        else ("previewer: without it --coarse is refused; previewer.safetensors is one more file to give",),
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gencomm_cli.errors import InputError, ModelMismatch
+from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.conventions import Conventions
 from gencomm_cli.jscc.swinjscc import SwinJSCCConfig
 from gencomm_cli.released.checkpoint import Checkpoint
@@ -50,17 +50,14 @@ def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Con
         config: ``snr`` (the channel ModNet is used), ``choice`` (``stable`` or ``bitonic``), ``unknown_snr_db``; all optional.
 
     Raises:
-        InputError: the mode or the sizes are not known. ModelMismatch: tensors are missing.
+        InputError: the mode or the sizes are not known.
     """
     checkpoint = only(checkpoints, KIND)
     theirs = checkpoint.tensors
     choice = config.get("choice", CHOICES[0])
     if choice not in CHOICES:
         raise InputError(f"--config: choice is {str(choice)[:40]}; {' or '.join(CHOICES)} would be right")
-    try:
-        sizes = _sizes(theirs)
-    except (KeyError, IndexError) as error:
-        raise ModelMismatch(f"{checkpoint.path}: not whole ({error} is missing); fetch it again") from None
+    sizes = _sizes(theirs)
     head = theirs.get("encoder.head_list.weight")
     ours = SwinJSCCConfig(
         *sizes,
