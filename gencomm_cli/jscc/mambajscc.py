@@ -34,9 +34,9 @@ class MambaJSCCConfig:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> MambaJSCCConfig:
         """From a preset's ``config.json``, where tuples are lists."""
-        sizes = {key: tuple(value) if isinstance(value, list) else value for key, value in values["mamba"].items()}
+        sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values["mamba"].items()}
         conventions = Conventions.from_json(values.get("conventions", PUBLISHED))
-        return cls(**dict(values) | {"mamba": MambaConfig(**sizes), "conventions": conventions})
+        return cls(**{**values, "mamba": MambaConfig(**sizes), "conventions": conventions})
 
     @property
     def factor(self) -> int:

@@ -136,7 +136,7 @@ def unet_config(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def control_config(params: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of a :class:`gencomm_cli.diffusion.control.LatentControlNet` for latent diffusion's."""
-    shared = unet_config(params | {"out_channels": params["in_channels"]})
+    shared = unet_config({**params, "out_channels": params["in_channels"]})
     return {name: value for name, value in shared.items() if name not in ("out_channels", "up_block_types")} | {
         "hint_channels": params["hint_channels"],
         "csi_width": params["model_channels"],
@@ -171,6 +171,8 @@ def text_config(text: Mapping[str, Tensor]) -> dict[str, Any]:
         "num_attention_heads": max(1, width // 64),
         "max_position_embeddings": len(text["positional_embedding"]),
         "hidden_act": "gelu",
+        "bos_token_id": words - 2,
+        "eos_token_id": words - 1,
     }
 
 

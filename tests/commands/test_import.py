@@ -9,9 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
 
 from gencomm_cli.jscc.convolutional import ConvolutionalJSCC, ConvolutionalJSCCConfig
 from tests.commands.conftest import Result, failed
+from tests.released.test_diffjscc import released as random_diffjscc
+from tests.released.test_diffjscc import tiny as tiny_diffjscc
 
 Here = Callable[..., Result]
 
@@ -53,6 +59,33 @@ def test_an_imported_codec_is_used_like_any_other(here: Here, photo: Path, relea
     strict = ("--cbr", 0.01, "--cbr-strict")
     failed(here("encode", photo, "--method", "jscc", "--preset", "cifar", *strict), 5, "the nearest is 0.0833333")
     failed(here("encode", photo, "--method", "jscc"), 2, "no such preset of jscc", "gencomm models import")
+
+
+def test_a_folder_with_its_configuration_and_a_tokeniser(here: Here, photo: Path) -> None:
+    """DiffJSCC, as it is released; the tokeniser comes from elsewhere."""
+    weights, _, _ = random_diffjscc(tiny_diffjscc())
+    Path("released").mkdir()
+    torch.save({"state_dict": dict(weights), "epoch": 3, "hyper_parameters": {"learning_rate": 1e-4}}, "released/model.ckpt")
+    Path("released/config.yaml").write_text(yaml.safe_dump({"target": "model.cldm.ControlLDM", "params": tiny_diffjscc()}))
+    words = Tokenizer(WordLevel({"<pad>": 0, "<unk>": 1, "a": 2}, unk_token="<unk>"))
+    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", unk_token="<unk>").save_pretrained("tokenizer")
+    bare = here("models", "import", "released", "-o", "bare")
+    assert bare.returncode == 0, bare.stderr
+    lines = bare.stdout.decode().splitlines()
+    assert any(line.startswith("lacks tokenizer: it is not in the checkpoint") for line in lines)
+    assert any("a copy of the autoencoder's encoder" in line for line in lines)
+    way = ("--method", "diffjscc", "--snr", 5, "--steps", 2, "--condition", "spatial,csi", "-o", "out.png", "--json")
+    failed(here("encode", photo, "--method", "diffjscc", "--preset", "bare", "-o", "tx.npz"), 2, "lacks tokenizer")
+    whole = here("models", "import", "released", "-o", "whole", "--tokenizer", "tokenizer")
+    assert whole.returncode == 0, whole.stderr
+    assert b"lacks" not in whole.stdout
+    done = here("roundtrip", photo, "--preset", "whole", *way)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["cbr"]["image"] == pytest.approx(1 / 384)
+    failed(here("models", "import", "released", "-o", "no", "--tokenizer", "released"), 2, "no tokeniser there")
+    Path("empty").mkdir()
+    failed(here("models", "import", "empty", "-o", "no"), 2, "empty: holds no checkpoint")
+    assert not Path("no").exists()
 
 
 def test_the_report_as_json(here: Here, released: Path) -> None:
