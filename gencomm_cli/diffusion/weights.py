@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from gencomm_cli.errors import ModelMismatch
+from gencomm_cli.packing import unpacked
 from gencomm_cli.presets import Component
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -23,7 +24,7 @@ def filled(module: Network, component: Component, device: torch.device) -> Netwo
     """
     assert component.path is not None
     try:
-        module.load_state_dict({name: tensor.float() for name, tensor in load_file(component.path).items()})
-    except (RuntimeError, SafetensorError) as error:
+        module.load_state_dict(unpacked(load_file(component.path)))
+    except (RuntimeError, ValueError, SafetensorError) as error:
         raise ModelMismatch(f"{component.path}: does not fit its config ({str(error).splitlines()[0]})") from None
     return module.to(device).eval().requires_grad_(False)

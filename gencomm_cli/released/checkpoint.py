@@ -113,7 +113,7 @@ def _zip(path: Path, mapped: mmap.mmap) -> tuple[Any, Bytes]:
         if info is None or info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise InputError(f"{path}: its record {name} is missing or compressed, which torch's never are; fetch it again")
         header = mapped[info.header_offset : info.header_offset + 30]
-        if len(header) != 30 or header[:4] != b"PK\x03\x04":
+        if info.header_offset < 0 or len(header) != 30 or header[:4] != b"PK\x03\x04":
             raise InputError(f"{path}: a damaged zip file; fetch it again")
         start = info.header_offset + 30 + sum(struct.unpack("<HH", header[26:30]))
         if start + info.file_size > len(mapped):

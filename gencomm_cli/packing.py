@@ -1,0 +1,93 @@
+"""Weights in 8 bits: a preset at half the size, for a repository or a slow line.
+
+A matrix or kernel W [out, …] is stored as int8 with one scale a row: W ≈ q · s, s = max|W_row| / 127, so that no weight is off by
+more than half a step (0.4 % of its row's largest). What has fewer than two dimensions, and small tensors, stay in half precision.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from gencomm_cli.errors import InputError
+from gencomm_cli.presets import file_hash
+
+SCALE = ".8bit_scale"
+"""Suffix of the float32 [out] tensor beside each int8 one."""
+
+SMALLEST = 1024
+"""Tensors of fewer elements are left alone: nothing is gained by them."""
+
+
+def packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights, large matrices as int8 with a scale a row; what is packed already stays."""
+    stored: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or tensor.ndim < 2 or tensor.numel() < SMALLEST:
+            stored[name] = tensor
+            continue
+        rows = tensor.float().flatten(1)
+        scale = rows.abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny) / 127
+        stored[name] = (rows / scale[:, None]).round().to(torch.int8).reshape(tensor.shape)
+        stored[name + SCALE] = scale
+    return stored
+
+
+def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as float32, whether they were packed or not.
+
+    Raises:
+        ValueError: a scale has no matrix of as many rows.
+    """
+    restored: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if not name.endswith(SCALE):
+            restored[name] = tensor.float()
+    for name in tensors.keys() - restored.keys():
+        matrix, scale = restored.get(name.removesuffix(SCALE)), tensors[name].float()
+        if matrix is None or matrix.ndim < 2 or scale.shape != matrix.shape[:1]:
+            raise ValueError(f"{name} has no matrix of {tuple(scale.shape)} rows")
+        matrix *= scale.view(-1, *[1] * (matrix.ndim - 1))
+    return restored
+
+
+def pack_folder(source: Path, target: Path) -> list[Path]:
+    """Copies a folder of presets (``models/`` as ``gencomm train`` writes it) with its weights packed and the hashes in its configs.
+
+    Returns:
+        The weights files written.
+
+    Raises:
+        InputError: ``source`` holds no preset, ``target`` exists and is not empty, or a file is not safetensors.
+    """
+    if not any(source.rglob("config.json")):
+        raise InputError(f"{source}: no preset in it; give a models folder as `gencomm train` writes it")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target}: exists; name a new folder")
+    hashes, written = {}, []
+    for path in sorted(path for path in source.rglob("*") if path.is_file()):
+        copy = target / path.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix != ".safetensors":
+            shutil.copyfile(path, copy)
+            continue
+        try:
+            save_file(packed(load_file(path)), copy)
+        except SafetensorError as error:
+            raise InputError(f"{path}: not safetensors ({str(error).splitlines()[0]})") from None
+        copy.chmod(0o644)
+        hashes[file_hash(path)] = file_hash(copy)
+        written.append(copy)
+    for config in target.rglob("config.json"):
+        document = json.loads(config.read_text("utf-8"))
+        for component in document.get("components", {}).values():
+            component["sha256"] = hashes.get(component.get("sha256"), component.get("sha256"))
+        config.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    return written
