@@ -18,10 +18,13 @@ from gencomm_cli.diffusion.vae import LatentCodec
 from gencomm_cli.diffusion.weights import filled
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.adjscc import ADJSCC, ADJSCCConfig
+from gencomm_cli.jscc.convolutional import ConvolutionalJSCC, ConvolutionalJSCCConfig
 from gencomm_cli.jscc.deepjscc import DeepJSCC, DeepJSCCConfig
 from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
+from gencomm_cli.jscc.mambajscc import MambaJSCC, MambaJSCCConfig
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.jscc.swinjscc import SwinJSCC, SwinJSCCConfig
+from gencomm_cli.jscc.transform import NonlinearTransform, TransformConfig
 from gencomm_cli.presets import Component, Preset, require, verify
 
 
@@ -34,7 +37,15 @@ def _deepjscc(**config: Any) -> DeepJSCC:
 
 
 def _adjscc(**config: Any) -> ADJSCC:
-    return ADJSCC(ADJSCCConfig(**config))
+    return ADJSCC(ADJSCCConfig.from_json(config))
+
+
+def _convolutional(**config: Any) -> ConvolutionalJSCC:
+    return ConvolutionalJSCC(ConvolutionalJSCCConfig.from_json(config))
+
+
+def _mambajscc(**config: Any) -> MambaJSCC:
+    return MambaJSCC(MambaJSCCConfig.from_json(config))
 
 
 def _swinjscc(**config: Any) -> SwinJSCC:
@@ -43,6 +54,10 @@ def _swinjscc(**config: Any) -> SwinJSCC:
 
 def _conditional_unet(**config: Any) -> ConditionalUNet:
     return ConditionalUNet(UNetConfig.from_json(config))
+
+
+def _transform(**config: Any) -> NonlinearTransform:
+    return NonlinearTransform(TransformConfig.from_json(config))
 
 
 def _text_model(**config: Any) -> CLIPTextModel:
@@ -62,8 +77,11 @@ BUILDERS = {
     "StableCascadeUNet": StableCascadeUNet,
     "Previewer": Previewer,
     "ADJSCC": _adjscc,
+    "ConvolutionalJSCC": _convolutional,
     "SwinJSCC": _swinjscc,
+    "MambaJSCC": _mambajscc,
     "ConditionalUNet": _conditional_unet,
+    "NonlinearTransform": _transform,
 }
 
 PRETRAINED: dict[str, Any] = {
@@ -155,12 +173,12 @@ def load_networks(preset: Preset, device: torch.device) -> Networks:
 
 @dataclass(frozen=True)
 class Cascade:
-    """All of SC-SIC: semantic encoder, VQGAN, latent diffusion model, previewer; in evaluation mode."""
+    """All of SC-SIC, in evaluation mode: semantic encoder, VQGAN, latent diffusion model, and the previewer, if it has one."""
 
     encoder: EfficientNetEncoder
     stage_a: StageA
     stage_b: StageB
-    previewer: Previewer
+    previewer: Previewer | None
 
 
 def load_cascade(preset: Preset, device: torch.device) -> Cascade:
@@ -169,13 +187,14 @@ def load_cascade(preset: Preset, device: torch.device) -> Cascade:
     Raises:
         InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
     """
-    names = ("encoder", "stage_a", "stage_b", "previewer")
+    names = ("encoder", "stage_a", "stage_b")
     require(preset, *names)
     verify(preset)
-    encoder, vqgan, unet, previewer = (build(preset.components[name], device) for name in names)
+    encoder, vqgan, unet = (build(preset.components[name], device) for name in names)
+    previewer = build(preset.components["previewer"], device) if "previewer" in preset.components else None
     return Cascade(
         cast(EfficientNetEncoder, encoder),
         StageA(cast(PaellaVQModel, vqgan)).eval(),
         StageB(cast(StableCascadeUNet, unet)).eval(),
-        cast(Previewer, previewer),
+        cast(Previewer | None, previewer),
     )
