@@ -31,7 +31,7 @@ def train(
             metavar="A,B",
             help="textguided: of vae, prior, jscc, decoder, control, refine (default: all); "
             "diffjscc: of jscc, control, rollout (default: these), adversarial; "
-            "lrisc: of transform, fixed, adaptive, joint (default: all); diffcom: of adjscc, swinjscc, prior (default: all); "
+            "lrisc: of transform, fixed, adaptive, joint, rollout (default: all); diffcom: of adjscc, swinjscc, prior (default: all); "
             "scsic: of vqgan, encoder, diffusion, finetune (default: all).",
         ),
     ] = None,

@@ -1,9 +1,10 @@
-"""LRISC's recipe: Algorithm 1 of paper 002 in four stages, then the tables that code the rate indices, then the preset folder.
+"""LRISC's recipe: Algorithm 1 of paper 002 in four stages, a fifth for a small network, then the tables that code the rate indices, then the preset folder.
 
 transform   stage 1: g_e, h_e, h_d, p(y), the ladder of contexts, g_s and the U-Net, no channel
 fixed       stage 2: f_e, f_d at 10 dB, without the SNR-adaptive modules
 adaptive    stage 2: f_e, f_d whole, at every SNR
 joint       stage 3: everything
+rollout     the U-Net once more, at the states of the sampler's own path: a small one's errors add up along it
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from gencomm_cli.diffusion.conditional_unet import ConditionalUNet, UNetConfig
-from gencomm_cli.diffusion.ddim import STEPS, cosine_alpha_bar
+from gencomm_cli.diffusion.ddim import STEPS, cosine_alpha_bar, next_state, visited
 from gencomm_cli.diffusion.weights import filled
 from gencomm_cli.jscc.entropy import bits, gaussian_likelihood, noisy
 from gencomm_cli.jscc.ntscc import LatentJSCC, NTSCCConfig, embedding_snr, unit_power
@@ -41,6 +43,7 @@ NETWORKS = {
     "fixed": ("jscc",),
     "adaptive": ("jscc",),
     "joint": ("transform", "jscc", "unet"),
+    "rollout": ("unet",),
 }
 """What each stage trains, in the order of the stages."""
 
@@ -66,7 +69,8 @@ class Recipe:
         distortion: d is this many times the mean squared error. perceptual: η. rate: λ.
         weights: between which eq. 7's ᾱ/(1 − ᾱ) is held: beyond, only one end of the schedule would be learnt.
         coarse: weight of d of the coarse image, which has no part in d_p. own: share of steps at which x_n comes from the
-            network's own first prediction, as it does in the sampler.
+            network's own first prediction, as it does in the sampler. path: x_n is a state of the sampler's path of 1 to this many
+            steps, all of the same weight; 0: never.
         refined: share of the crops that go through the U-Net. latent: weight of the error of ẑ, in units of its rounding step.
         medians: weight of the prior's medians.
     """
@@ -82,6 +86,7 @@ class Recipe:
     weights: tuple[float, float] = (0.3, 3.0)
     coarse: float = 1.0
     own: float = 0.0
+    path: int = 0
     refined: float = 1.0
     latent: float = 0.0
     medians: float = 1e-3
@@ -154,8 +159,25 @@ class Trainer:
         judge = self.judges[int(self.generator.integers(len(self.judges)))]
         return self.recipe.perceptual * judge((image + 1) / 2, (other.float() + 1) / 2).mean()
 
+    def on_path(self, contexts: list[Tensor], coarse: Tensor) -> tuple[Tensor, Tensor]:
+        """X_θ(x_n, ẑ, n/T) at a random state of the sampler's path, and weights of 1 [B]."""
+        count = int(self.generator.integers(1, self.recipe.path + 1))
+        visit = visited(count)[: int(self.generator.integers(count)) + 1]
+        x, last = torch.randn_like(coarse), visit[-1]
+        for n, following in pairwise(visit):
+            with torch.no_grad():
+                clean = self.networks.unet(x, self.time(n, x), contexts, coarse).float().clamp(-1, 1)
+            x = next_state(x, clean, float(self.alpha_bar[n]), float(self.alpha_bar[following]))
+        return self.networks.unet(x, self.time(last, x), contexts, coarse), torch.ones(len(x), device=self.device)
+
+    def time(self, n: int, x: Tensor) -> Tensor:
+        """n/T for every image [B]."""
+        return torch.full((len(x),), n / STEPS, device=self.device)
+
     def refined(self, image: Tensor, contexts: list[Tensor], coarse: Tensor | None) -> tuple[Tensor, Tensor]:
         """X_θ(x_n, ẑ, n/T) at random n, and eq. 7's weights [B]."""
+        if coarse is not None and self.recipe.path:
+            return self.on_path(contexts, coarse)
         n = torch.from_numpy(self.generator.integers(0, STEPS, len(image))).to(self.device)
         bar = self.alpha_bar[n][:, None, None, None]
         start = image
@@ -203,7 +225,7 @@ class Trainer:
                 total = total + self.distortion(image[:some], x, weight, figures, "psnr")
                 perception = self.perception(image[:some], x)
                 total, figures["perception"] = total + perception, float(perception.detach())
-                if self.stage != "transform":  # x̄_0, what the transform alone makes: of one crop of the batch
+                if self.stage not in ("transform", "rollout"):  # x̄_0, what the transform alone makes: of one crop of the batch
                     clean = transform.contexts(z_noisy[-1:])
                     x, weight = self.refined(image[-1:], clean, transform.image(z_noisy[-1:], clean).float())
                     bare = self.distortion(image[-1:], x, weight, figures, "bare") + self.perception(image[-1:], x)

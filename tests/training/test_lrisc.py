@@ -52,7 +52,8 @@ def recipe(steps: int = 2) -> dict[str, Any]:
     small = stage | {"drop": 0.34, "own": 0.5}
     return {
         "name": "tiny", "step": 0.2, "networks": {name: config for name, (_, config) in LRISC.items() if name != "rates"},
-        "transform": small, "fixed": stage | {"refined": 0.0}, "adaptive": stage, "joint": small, "tables": 4,
+        "transform": small, "fixed": stage | {"refined": 0.0}, "adaptive": stage, "joint": small,
+        "rollout": stage | {"path": 3}, "tables": 4,
         "settings": {"cbr_range": [0.0033, 0.0417], "steps": 2},
     }  # fmt: skip
 
