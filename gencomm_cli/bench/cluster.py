@@ -1,8 +1,8 @@
 """A sweep over a Dask cluster: each job is a task, its image travels with it, rows and received images travel back.
 
-Workers share no files with the bench folder. What each must have is the same: this version of gencomm, the presets and image codecs
-(hashes are compared), and the folder of metric weights. Dask's connections carry pickles, so whoever speaks to the scheduler can run
-code on all machines: it must be trusted, or reached over TLS, which Dask's own configuration sets up.
+Workers share no files with the bench folder. What each must have alike is this version of gencomm, the presets and image codecs
+(their hashes are compared), and the folder of metric weights. Dask's connections carry pickles, so that whoever speaks to the
+scheduler can run code on all machines: all must be trusted, or kept out by TLS, which Dask's own configuration sets up.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ LEAST_AHEAD = 16
 def made(left: Sequence[Job], place: Workplace, address: str) -> Generator[list[Row], None, None]:
     """The rows of each job, as they come; received images are in the bench folder before their rows are returned.
 
-    A job whose worker is lost goes to another one; one that ends several workers becomes a row with that error. Closing the iterator
-    cancels what is queued.
+    A job whose worker is lost goes to another one; one that ends several workers becomes a row with that error. Closing the
+    iterator cancels what is queued.
 
     Args:
         address: of the scheduler (``tcp://HOST:8786``), or ``local``, ``local:N``: N processes of this machine.
@@ -89,7 +89,7 @@ def _received(future: Future, job: Job, place: Workplace) -> list[Row]:
         raise
     except Exception as error:  # a job's own failures are rows: what comes here, no job would survive
         raise InputError(
-            f"--dask: the cluster cannot run this ({type(error).__name__}: {error}); install the same gencomm on scheduler and workers"
+            f"--dask: the cluster cannot run this ({type(error).__name__}: {error}); give scheduler and workers the same gencomm"
         ) from None
     write_files({place.folder / row.output: image for row, image in results if row.output})
     return [row for row, _ in results]
@@ -103,7 +103,7 @@ def work(place: Workplace, job: Job, image: bytes, finished: bytes | None) -> li
     """A task: the job's rows, each with the file of its received image (empty where none is kept).
 
     Args:
-        place: its folder is a name that is this sweep's alone. image: the original as a PNG. finished: the file of ``job.finished``.
+        place: its folder is a name that is this sweep's alone. image: the original as a PNG. finished: ``job.finished``'s content.
     """
     with _one_at_a_time:
         worker = _worker(place)
@@ -146,7 +146,9 @@ def _check_weights(job: Job) -> None:
     if scheme.method:
         preset = presets.find(scheme.method, scheme.preset_argument)
         if weights_hash(preset, scheme.image_codec) != scheme.weights_sha256:
-            raise InputError(f"--dask: {_host()} has another {scheme.name} {scheme.preset}; use the same weights and codecs everywhere")
+            raise InputError(
+                f"--dask: {_host()} has another {scheme.name} {scheme.preset}; use the same weights and codecs everywhere"
+            )
 
 
 def _host() -> str:

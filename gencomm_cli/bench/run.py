@@ -59,11 +59,11 @@ def run(
             console.say(
                 f"metrics: {', '.join(without)} will be null, as no weights are here; `gencomm models get` fetches them once"
             )
-        with _progress(len(cells), sum(len(job.cells) for job in left)) as advance:
-            with contextlib.closing(cluster.made(left, place, dask) if dask and left else _made(left, place, processes)) as made:
-                for rows in made:
-                    store.add(rows)
-                    advance(rows)
+        source = cluster.made(left, place, dask) if dask and left else _made(left, place, processes)
+        with _progress(len(cells), sum(len(job.cells) for job in left)) as advance, contextlib.closing(source) as made:
+            for rows in made:
+                store.add(rows)
+                advance(rows)
         return [store.rows[cell.id] for cell in cells]
 
 

@@ -152,7 +152,7 @@ def run(
 
     part = parts(shard)
     if dask and jobs > 1:
-        raise InputError("--jobs: is for processes of this command; with --dask the cluster's workers count (local:N for N of them)")
+        raise InputError("--jobs: is for processes of this command; leave it out with --dask (local:N has N of them)")
     paper = PROTOCOLS[protocol] if protocol else Protocol("", "none", (1, 5, 10), (0.0033,), (0.0033,))
     sweep = Sweep(
         methods=listed(methods),
