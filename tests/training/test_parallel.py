@@ -1,10 +1,9 @@
-"""Training by several processes: it learns what one process with the whole batch learns, and goes on after a kill as if nothing was."""
+"""Training by several processes: it learns what one process with the whole batch learns, and goes on after a kill."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
+import socket
 import subprocess
 import sys
 import time
@@ -70,17 +69,23 @@ def write_recipe(path: Path, steps: int, batch: int) -> Path:
     return path
 
 
-def launch(config: Path, data: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
-    """``gencomm train diffcom`` in two processes."""
+def start_pair(config: Path, data: Path, out: Path, *more: str) -> list[subprocess.Popen[bytes]]:
+    """``gencomm train diffcom`` in two processes, told of each other as torchrun and accelerate launch tell them."""
     words = ["train", "diffcom", "--data", data, "--out", out, "--config", config, "--precision", "fp32", "--device", "cpu", *more]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "gencomm_cli"]
-    return subprocess.Popen(
-        [*launcher, *map(str, words)],
-        env=ENVIRONMENT | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = ENVIRONMENT | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    common |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "gencomm_cli", *map(str, words)],
+            env=common | {"RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for rank in ("0", "1")
+    ]
 
 
 def test_two_processes_learn_what_one_learns_from_the_doubled_batch(data: Path, tmp_path: Path) -> None:
@@ -88,11 +93,11 @@ def test_two_processes_learn_what_one_learns_from_the_doubled_batch(data: Path, 
     pytest.importorskip("tensorboard", reason="TensorBoard is not installed (extra `train`)")
     stages = ("adjscc", "prior")
     half, whole = write_recipe(tmp_path / "half.json", 10, 2), write_recipe(tmp_path / "whole.json", 10, 4)
-    pair = launch(half, data, tmp_path / "pair", "--stages", ",".join(stages), "--tensorboard")
-    out, errors = pair.communicate(timeout=100)
-    assert pair.returncode == 0, errors.decode()
-    assert out.decode() == f"{tmp_path / 'pair'}\n"  # said once
-    assert errors.count(b"prior: finished") == 1
+    pair = start_pair(half, data, tmp_path / "pair", "--stages", ",".join(stages), "--tensorboard")
+    (said, told), (nothing, warnings) = (process.communicate(timeout=100) for process in pair)
+    assert [process.returncode for process in pair] == [0, 0], (told, warnings)
+    assert said.decode() == f"{tmp_path / 'pair'}\n"
+    assert (told.count(b"prior: finished"), warnings.count(b"prior"), nothing) == (1, 0, b"")
     folder = diffcom.train(TrainOptions(data, tmp_path / "one", whole, stages=stages, precision="fp32"), quiet)
     for stage in stages:
         same(curve(tmp_path / "pair", stage), curve(tmp_path / "one", stage))
@@ -108,11 +113,12 @@ def test_what_two_processes_began_before_a_kill_one_finishes_as_if_it_had_not_be
     pytest.importorskip("accelerate", reason="Accelerate is not installed (extra `train`)")
     steps = 60
     half, whole = write_recipe(tmp_path / "half.json", steps, 2), write_recipe(tmp_path / "whole.json", steps, 4)
-    pair, log = launch(half, data, tmp_path / "killed", "--stages", "adjscc"), tmp_path / "killed" / "adjscc.log"
-    while not (log.exists() and log.read_bytes().count(b"\n") >= 10) and pair.poll() is None:
+    pair, log = start_pair(half, data, tmp_path / "killed", "--stages", "adjscc"), tmp_path / "killed" / "adjscc.log"
+    while not (log.exists() and log.read_bytes().count(b"\n") >= 10) and pair[0].poll() is None:
         time.sleep(0.005)
-    os.killpg(pair.pid, signal.SIGKILL)
-    pair.communicate()
+    for process in pair:
+        process.kill()
+        process.communicate()
     assert 10 <= log.read_bytes().count(b"\n") < steps
     said: list[str] = []
     for out, resume in ((tmp_path / "killed", True), (tmp_path / "one", False)):
@@ -163,9 +169,9 @@ def test_accumulated_batches_are_one_batch_in_other_methods(
     photographs: Photographs,
     make_preset: Callable[..., Path],
     tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    folder = tmp_path_factory.mktemp("images")
+    folder = tmp_path / "images"
+    folder.mkdir()
     for index, name in enumerate(photographs.names):
         test_diffcom.Image.fromarray(photographs.image(index)).save(folder / name)
     judges = [LPIPS("alex").eval().requires_grad_(False)] * 2
