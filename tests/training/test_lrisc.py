@@ -190,7 +190,7 @@ def test_a_start_from_an_imported_transform_and_unet(data: Path, tmp_path: Path,
     write_preset(convert([Checkpoint(tmp_path / "cdc.pt", tensors)], None, {}), tmp_path / "cdc", "cdc", [])
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(recipe()))
-    made = train(path, data, tmp_path / "run", None, None, False, "cpu", quiet, stages=["fixed"], start=str(tmp_path / "cdc"))
+    made = train(TrainOptions(data, tmp_path / "run", path, stages=("fixed",), start=str(tmp_path / "cdc")), quiet)
     preset = presets.load_config(made)
     assert preset.components["transform"].config["widths"] == [8, 12, 128]
     assert preset.components["jscc"].config["channels"] == 128

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,12 @@ import numpy as np
 import pytest
 import torch
 from diffusers.models import AutoencoderKL, UNet2DConditionModel
+from PIL import Image
 from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from gencomm_cli import presets
+from gencomm_cli.app import run
 from gencomm_cli.diffusion.control import LatentControlNet
 from gencomm_cli.diffusion.text import TextEncoder
 from gencomm_cli.diffusion.vae import LatentCodec
@@ -33,7 +37,6 @@ from gencomm_cli.training.loop import Schedule
 from gencomm_cli.training.prior import PriorRecipe, train_prior, train_tokenizer
 from gencomm_cli.training.refiner import RefinerRecipe, train_refiner
 from gencomm_cli.training.workshop import TrainOptions
-from tests.commands.conftest import ENVIRONMENT
 from tests.methods.conftest import TEXT, UNET, VAE, make_preset
 from tests.training import test_diffcom, test_diffjscc, test_lrisc, test_scsic
 from tests.training.test_training import latents, photographs
@@ -69,23 +72,30 @@ def write_recipe(path: Path, steps: int, batch: int) -> Path:
     return path
 
 
-def start_pair(config: Path, data: Path, out: Path, *more: str) -> list[subprocess.Popen[bytes]]:
-    """``gencomm train diffcom`` in two processes, told of each other as torchrun and accelerate launch tell them."""
+def start_pair(config: Path, data: Path, out: Path, *more: str) -> list[BaseProcess]:
+    """``gencomm train diffcom`` in two processes that are told of each other as torchrun and accelerate launch tell them.
+
+    What they print is in ``<out>.0`` and ``<out>.1``.
+    """
     words = ["train", "diffcom", "--data", data, "--out", out, "--config", config, "--precision", "fp32", "--device", "cpu", *more]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = ENVIRONMENT | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    common |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    return [
-        subprocess.Popen(
-            [sys.executable, "-m", "gencomm_cli", *map(str, words)],
-            env=common | {"RANK": rank, "LOCAL_RANK": rank},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for rank in ("0", "1")
-    ]
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("forkserver")  # which imports everything once
+    context.set_forkserver_preload([__name__])
+    pair = [context.Process(target=one_of_two, args=(rank, port, f"{out}.{rank}", [*map(str, words)])) for rank in (0, 1)]
+    for process in pair:
+        process.start()
+    return list(pair)
+
+
+def one_of_two(rank: int, port: int, said: str, words: list[str]) -> None:
+    for stream in (1, 2):
+        os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+    met = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in met.items()}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    sys.exit(run(words))
 
 
 def test_two_processes_learn_what_one_learns_from_the_doubled_batch(data: Path, tmp_path: Path) -> None:
@@ -94,10 +104,12 @@ def test_two_processes_learn_what_one_learns_from_the_doubled_batch(data: Path, 
     stages = ("adjscc", "prior")
     half, whole = write_recipe(tmp_path / "half.json", 10, 2), write_recipe(tmp_path / "whole.json", 10, 4)
     pair = start_pair(half, data, tmp_path / "pair", "--stages", ",".join(stages), "--tensorboard")
-    (said, told), (nothing, warnings) = (process.communicate(timeout=100) for process in pair)
-    assert [process.returncode for process in pair] == [0, 0], (told, warnings)
-    assert said.decode() == f"{tmp_path / 'pair'}\n"
-    assert (told.count(b"prior: finished"), warnings.count(b"prior"), nothing) == (1, 0, b"")
+    for process in pair:
+        process.join(100)
+    first, second = ((tmp_path / f"pair.{rank}").read_text() for rank in (0, 1))
+    assert [process.exitcode for process in pair] == [0, 0], (first, second)
+    assert first.endswith(f"\n{tmp_path / 'pair'}\n")
+    assert (first.count("prior: finished"), "prior" in second, str(tmp_path / "pair") in second) == (1, False, False)
     folder = diffcom.train(TrainOptions(data, tmp_path / "one", whole, stages=stages, precision="fp32"), quiet)
     for stage in stages:
         same(curve(tmp_path / "pair", stage), curve(tmp_path / "one", stage))
@@ -114,11 +126,11 @@ def test_what_two_processes_began_before_a_kill_one_finishes_as_if_it_had_not_be
     steps = 60
     half, whole = write_recipe(tmp_path / "half.json", steps, 2), write_recipe(tmp_path / "whole.json", steps, 4)
     pair, log = start_pair(half, data, tmp_path / "killed", "--stages", "adjscc"), tmp_path / "killed" / "adjscc.log"
-    while not (log.exists() and log.read_bytes().count(b"\n") >= 10) and pair[0].poll() is None:
+    while not (log.exists() and log.read_bytes().count(b"\n") >= 10) and pair[0].is_alive():
         time.sleep(0.005)
     for process in pair:
         process.kill()
-        process.communicate()
+        process.join()
     assert 10 <= log.read_bytes().count(b"\n") < steps
     said: list[str] = []
     for out, resume in ((tmp_path / "killed", True), (tmp_path / "one", False)):
@@ -173,7 +185,7 @@ def test_accumulated_batches_are_one_batch_in_other_methods(
     folder = tmp_path / "images"
     folder.mkdir()
     for index, name in enumerate(photographs.names):
-        test_diffcom.Image.fromarray(photographs.image(index)).save(folder / name)
+        Image.fromarray(photographs.image(index)).save(folder / name)
     judges = [LPIPS("alex").eval().requires_grad_(False)] * 2
     base = make_preset()
     stage = {"diffjscc": "control", "lrisc": "fixed", "scsic": "diffusion"}[method]
