@@ -166,7 +166,7 @@ def test_prior_jscc_and_both_refining_stages_learn(latents: Latents, tmp_path: P
     unet, text_model = UNet2DConditionModel(**UNET), CLIPTextModel(CLIPTextConfig(**TEXT, vocab_size=len(words)))
     train_prior(unet, text_model, words, latents, PriorRecipe(schedule(100), batch=4), tmp_path, CPU, quiet)
     jscc = RateAdaptiveJSCC(JSCCConfig(channels=4, code_channels=16, dims=(8,), depths=(1,)))
-    train_jscc(jscc, latents, JSCCRecipe(schedule(100), batch=4, crop=16), tmp_path, CPU, quiet)
+    train_jscc(jscc, latents, JSCCRecipe(schedule(100), batch=4, crop=16, seed=1), tmp_path, CPU, quiet)
     for stage in ("prior", "jscc"):
         first, last = losses(tmp_path, stage)
         assert last < first, stage
