@@ -10,7 +10,7 @@ rollout     the U-Net once more, at the states of the sampler's own path: a smal
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -36,7 +36,8 @@ from gencomm_cli.training.air import Air, draw, send
 from gencomm_cli.training.data import Photographs, load, to_tensor
 from gencomm_cli.training.jscc import token_statistics
 from gencomm_cli.training.loop import Schedule, autocast, fit
-from gencomm_cli.training.workshop import StagedWorkshop, load_config, load_judges, open_folder, recipe_from, store
+from gencomm_cli.training.parallel import rows
+from gencomm_cli.training.workshop import StagedWorkshop, TrainOptions, load_judges, recipe_from, store
 
 NETWORKS = {
     "transform": ("transform", "unet"),
@@ -109,20 +110,25 @@ def draw_levels(information: Tensor, pictures: int, generator: np.random.Generat
     """
     sent = []
     believed = []
-    for crops in information.double().cpu().numpy().reshape(pictures, -1, *information.shape[1:]):
-        mean = float(np.exp(generator.uniform(*np.log(SYMBOLS))))
-        mode = generator.choice(list(MODES), p=list(MODES.values()))
+    by_picture = information.double().cpu().numpy().reshape(pictures, -1, *information.shape[1:])
+    drawn = rows(lambda count: [_draw_rate(generator) for _ in range(count)], pictures)
+    for crops, (mean, mode, group) in zip(by_picture, drawn, strict=True):
         shape = crops.shape[1:]
         if mode == "uniform":
             levels = np.stack([uniform(max(int(mean * crop.size), crop.size), shape) for crop in crops])
         else:
-            group = int(generator.choice([1, 2, 4]))
             grouped = np.stack([group_means(crop, group) for crop in crops])
             chosen = quantise(solve_beta(grouped, mean * grouped.size) * grouped)
             levels = np.stack([spread(crop, group, shape) for crop in chosen])
         sent.append(levels)
         believed.append(np.zeros_like(levels) if mode == "lost" else levels)
     return tuple(torch.from_numpy(np.concatenate(parts)).to(information.device) for parts in (sent, believed))  # type: ignore[return-value]
+
+
+def _draw_rate(generator: np.random.Generator) -> tuple[float, str, int]:
+    """A picture's mean number of symbols an embedding, its mode, and the side of the groups that share a rate."""
+    mean = float(np.exp(generator.uniform(*np.log(SYMBOLS))))
+    return mean, str(generator.choice(list(MODES), p=list(MODES.values()))), int(generator.choice([1, 2, 4]))
 
 
 def through_air(jscc: LatentJSCC, z: Tensor, levels: Tensor, believed: Tensor, air: Air) -> Tensor:
@@ -178,7 +184,7 @@ class Trainer:
         """X_θ(x_n, ẑ, n/T) at random n, and eq. 7's weights [B]."""
         if coarse is not None and self.recipe.path:
             return self.on_path(contexts, coarse)
-        n = torch.from_numpy(self.generator.integers(0, STEPS, len(image))).to(self.device)
+        n = torch.from_numpy(rows(lambda count: self.generator.integers(0, STEPS, count), len(image))).to(self.device)
         bar = self.alpha_bar[n][:, None, None, None]
         start = image
         if coarse is not None and self.generator.random() < self.recipe.own:
@@ -207,7 +213,7 @@ class Trainer:
         figures: dict[str, float] = {}
         total = torch.zeros((), device=self.device)
 
-        with autocast(self.device):
+        with autocast(self.device, recipe.schedule.precision):
             z = transform.encode(image).float()
             z_noisy = received = noisy(z)
             if "transform" in NETWORKS[self.stage]:
@@ -305,7 +311,8 @@ class Workshop(StagedWorkshop):
             for module in (self.parts.jscc.sent_snr, self.parts.jscc.received_snr):
                 module.requires_grad_(False)
         loss = Trainer(self.parts, stage, recipe, self.photographs, self.judges, self.device)
-        fit({name: self.module(name) for name in NETWORKS[stage]}, loss, recipe.schedule, self.out, stage, report=report)
+        modules = {name: self.module(name) for name in NETWORKS[stage]}
+        fit(modules, loss, loss.generator, recipe.schedule, self.out, stage, report=report)
 
     def tables(self, report: Report) -> RateTables:
         """The tables that code the rate indices, from the levels that training photographs get at random rates."""
@@ -359,38 +366,20 @@ def _sizes(networks: dict[str, Any], preset: Preset) -> dict[str, Any]:
     return sizes | {"jscc": sizes["jscc"] | {"channels": sizes["transform"]["widths"][-1]}}
 
 
-def train(
-    config_path: Path | None,
-    data: Path,
-    out: Path,
-    metric_weights: Path | None,
-    max_minutes: float | None,
-    resume: bool,
-    device: str,
-    report: Report = print,
-    stages: Sequence[str] = STAGES,
-    start: str | None = None,
-) -> Path:
-    """Trains every stage that is not finished in ``out`` and writes the preset to ``out/models``.
+def train(options: TrainOptions, report: Report = print) -> Path:
+    """Trains every stage that is not finished and writes the presets to ``options.out / "models"``.
 
-    Args:
-        config_path: the recipe; None for nano's.
-        start: preset (name or folder) whose networks are the start, with their sizes, instead of the recipe's and the linear
-            optimum.
-        max_minutes: for all that is left, shared out between the stages as the recipe's own limits are.
-        resume: continue a run found in ``out``; without it, a non-empty ``out`` is refused.
+    The networks of a preset to start from bring their sizes.
 
     Raises:
         InputError: unusable recipe, data or folder.
     """
-    config = load_config(config_path, "lrisc-nano.json", {"name", "networks", "step", *STAGES, "tables", "settings"})
-    preset = None if start is None else find("lrisc", start)
+    config = options.open("lrisc-nano.json", {"name", "networks", "step", *STAGES, "tables", "settings"})
+    preset = None if options.start is None else find("lrisc", options.start)
     if preset is not None:
         config["networks"] = _sizes(config["networks"], preset)
-    open_folder(out, resume)
-    workshop = Workshop(config, data, out, load_judges(metric_weights, torch.device(device)), torch.device(device))
+    device = torch.device(options.device)
+    workshop = Workshop(config, options.data, options.out, load_judges(options.metric_weights, device), device)
     if preset is not None:
         workshop.start_from(preset)
-    planned = {stage: config[stage]["schedule"].get("max_minutes", 60) for stage in STAGES}
-    workshop.work(stages, planned, max_minutes, report)
-    return workshop.export(out / "models", report)
+    return workshop.complete(options.stages or STAGES, options, report)
