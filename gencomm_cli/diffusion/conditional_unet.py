@@ -134,6 +134,8 @@ class UNetConfig:
         fold: the image is taken apart into fold × fold phases, stacked as channels (1: not).
         kernel: of the first and the last convolution.
         variances: (v_c, v_u), see :meth:`ConditionalUNet.forward`; None for the bare network, as published.
+        outer_skip: the first level's features join the last ones too, in one more ResNet block. Published, they do not; but of a
+            folded image they hold all the detail.
     """
 
     widths: tuple[int, ...] = (64, 128, 192, 256, 320, 384)
@@ -142,6 +144,7 @@ class UNetConfig:
     kernel: int = 7
     time_width: int = 64
     variances: tuple[float, float] | None = None
+    outer_skip: bool = False
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> UNetConfig:
@@ -184,6 +187,7 @@ class ConditionalUNet(nn.Module):
                     [ResnetBlock(2 * before, after, time), ResnetBlock(after, after, time), Attention(after), Upsample(after)]
                 )
             )
+        self.outer = ResnetBlock(2 * widths[0], widths[0], time) if config.outer_skip else None
         self.final_conv = nn.Sequential(
             ChannelNorm(widths[0]), nn.Conv2d(widths[0], pixels, config.kernel, padding=config.kernel // 2)
         )
@@ -223,6 +227,8 @@ class ConditionalUNet(nn.Module):
         for parts in self.ups:
             first, second, attention, up = cast(nn.ModuleList, parts)
             h = up(attention(second(first(torch.cat([h, skips.pop()], 1), t), t)))
+        if self.outer is not None:
+            h = self.outer(torch.cat([h, skips.pop()], 1), t)
         return F.pixel_shuffle(self.final_conv(h), self.config.fold)
 
     def forward(self, x: Tensor, time: Tensor, contexts: Sequence[Tensor], coarse: Tensor | None = None) -> Tensor:
