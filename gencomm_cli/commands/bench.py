@@ -120,6 +120,8 @@ def run(
         typer.Option("--fid-patches/--fid-whole", help="FID over half-overlapping 256x256 patches, or whole images (default)."),
     ] = None,
     device: flags.Device = "auto",
+    precision: flags.Precision = "auto",
+    compile: flags.Compile = False,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, max=256, help="Processes, each with its own model.")] = 1,
     shard: Annotated[str, typer.Option(metavar="i/N", help="Only the i-th of N parts; `bench merge` joins them.")] = "1/1",
     json: flags.Json = False,
@@ -164,7 +166,7 @@ def run(
     from gencomm_cli.bench import run as bench_run
     from gencomm_cli.bench.worker import Workplace
 
-    place = Workplace(out, _device(device), _metrics(metrics), _weights(metric_weights), save_images)
+    place = Workplace(out, _device(device), _metrics(metrics), _weights(metric_weights), save_images, precision, compile)
     if fid and (save_images != "all" or part != (1, 1)):
         raise InputError("--fid: needs all received images; leave out --save-images, and give --fid to `bench merge` after --shard")
     measure_sets = _measure_sets(place, paper.fid_patches if fid_patches is None else fid_patches) if fid else None

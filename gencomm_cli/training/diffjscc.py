@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gencomm_cli import presets
 from gencomm_cli.channels.equalisers import reliability
-from gencomm_cli.diffusion.components import BUILDERS, Backbone, build, load_backbone
+from gencomm_cli.diffusion.components import BUILDERS, Backbone, build
 from gencomm_cli.diffusion.control import CSI_WIDTH, FEATURES, LatentControlNet, control_arguments, controlled
 from gencomm_cli.diffusion.csi import CsiEmbedding
 from gencomm_cli.diffusion.schedule import scaled_linear
@@ -344,7 +344,7 @@ class Workshop(StagedWorkshop):
         self.config, self.base, self.out, self.device, self.judges = config, base, out, device, judges
         torch.manual_seed(0)
         self.photographs = load(data, out / "cache", validation=False)
-        self.backbone = load_backbone(base, device)
+        self.backbone = Backbone(base, device)
         self.domain: Domain = config["settings"].get("domain", "latent")
         self.csi = CsiEmbedding(**config["settings"].get("csi", {}))
         trained = base.components.get("control")
