@@ -24,7 +24,9 @@ def located(component: Component) -> Path:
     source = str(component.pretrained)
     if component.revision is None:
         if not Path(source).is_dir():
-            raise InputError(f"component {component.name}: there is no folder {source} any more; `gencomm models add` the preset again")
+            raise InputError(
+                f"component {component.name}: there is no folder {source} any more; `gencomm models add` the preset again"
+            )
         return Path(source)
     from huggingface_hub import snapshot_download
 
@@ -49,7 +51,9 @@ def checked(component: Component, *, afresh: bool = False) -> Path:
         if not path.is_file():
             raise ModelMismatch(f"{path}: is gone; the preset needs it: put it back, or `gencomm models add` the preset again")
         if digest(path, afresh=afresh) != expected:
-            raise ModelMismatch(f"{path}: SHA-256 differs from the preset's; put the file back, or `gencomm models add` the preset again")
+            raise ModelMismatch(
+                f"{path}: SHA-256 differs from the preset's; put the file back, or `gencomm models add` the preset again"
+            )
     return folder
 
 

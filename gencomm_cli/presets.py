@@ -99,7 +99,9 @@ def _component(folder: Path, name: str, entry: Any) -> Component:
     if isinstance(pretrained, str):
         files, words = entry.get("files", {}), [entry.get(key) for key in ("subfolder", "revision", "variant")]
         if not isinstance(files, dict) or not all(isinstance(word, str | None) for word in (*words, *files.values())):
-            raise InputError(f"{folder}/config.json: component {name} needs text for subfolder, revision, variant, and files by name")
+            raise InputError(
+                f"{folder}/config.json: component {name} needs text for subfolder, revision, variant, and files by name"
+            )
         if any(Path(file).is_absolute() or ".." in Path(file).parts for file in files):
             raise InputError(f"{folder}/config.json: component {name} names files outside {pretrained}; `gencomm models add` again")
         sha256 = combined_hash(list(files.values())) if files else str(entry.get("sha256", ""))
@@ -112,6 +114,19 @@ def _component(folder: Path, name: str, entry: Any) -> Component:
         if path.is_file() and path.resolve().is_relative_to(root.resolve()):
             return Component(name, entry["class"], path, entry["sha256"], entry.get("config", {}))
     raise InputError(f"{folder}/config.json: component {name} ({file}) is neither in the preset's folder nor in its models/ folder")
+
+
+def entry_of(component: Component) -> dict[str, Any]:
+    """A component as ``config.json`` of a preset has it; one with a file of its own by that file's name alone."""
+    if component.path is not None:
+        return {
+            "class": component.class_name, "file": component.path.name, "sha256": component.sha256, "config": dict(component.config),
+        }  # fmt: skip
+    words = {name: getattr(component, name) for name in ("pretrained", "subfolder", "revision", "variant")}
+    return {
+        "class": component.class_name, **{name: word for name, word in words.items() if word is not None},
+        "sha256": component.sha256, "files": dict(component.files), "config": dict(component.config),
+    }  # fmt: skip
 
 
 def load_config(folder: Path) -> Preset:
@@ -187,6 +202,11 @@ def require(preset: Preset, *names: str) -> None:
             f"preset {preset.name}: lacks {', '.join(sorted(missing))}; `gencomm train {preset.method} --start {preset.name}` makes "
             "control and jscc over a backbone, `gencomm models add` takes them from other presets"
         )
+
+
+def is_pretrained(preset: Preset) -> bool:
+    """Whether it stands on models that others trained, which are used as they are."""
+    return any(component.pretrained is not None for component in preset.components.values())
 
 
 def preset_name(base: str, codec: str) -> str:

@@ -28,7 +28,7 @@ from gencomm_cli.diffusion.control import CSI_WIDTH, LatentControlNet, control_a
 from gencomm_cli.diffusion.csi import CsiEmbedding
 from gencomm_cli.errors import InputError
 from gencomm_cli.model_files import digest, one_line
-from gencomm_cli.presets import FORMAT, VERSION, Component, Preset
+from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, entry_of
 
 Say = Callable[[str], None]
 LAYOUT = "diffusers' layout, as a pipeline's save_pretrained writes it"
@@ -111,7 +111,9 @@ class HubRepository:
         try:
             info = HfApi().model_info(name, revision=revision, files_metadata=True)
         except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(f"{name}: no such folder, and the hub does not give it ({one_line(error)}); give a local folder") from None
+            raise InputError(
+                f"{name}: no such folder, and the hub does not give it ({one_line(error)}); give a local folder"
+            ) from None
         except Exception as error:  # the hub's client has errors of its own, from one release to the next
             raise InputError(f"{name}: the hub does not answer ({one_line(error)}); give a local folder") from None
         self.name, self.revision = name, info.sha
@@ -163,25 +165,14 @@ class Model:
                     return cast(nn.Module, builder.from_config(config))
                 return cast(nn.Module, BUILDERS[name](**config))  # type: ignore[operator]
         except (TypeError, ValueError, RuntimeError, KeyError, AttributeError) as error:
-            raise InputError(f"{self.component.subfolder}/config.json: no {name} has this configuration ({one_line(error)})") from None
+            raise InputError(
+                f"{self.component.subfolder}/config.json: no {name} has this configuration ({one_line(error)})"
+            ) from None
 
     @property
     def entry(self) -> dict[str, Any]:
         """As ``config.json`` of a preset has it."""
         return entry_of(self.component)
-
-
-def entry_of(component: Component) -> dict[str, Any]:
-    """A component as ``config.json`` of a preset has it; one with a file of its own by that file's name alone."""
-    if component.path is not None:
-        return {
-            "class": component.class_name, "file": component.path.name, "sha256": component.sha256, "config": dict(component.config),
-        }  # fmt: skip
-    words = {name: getattr(component, name) for name in ("pretrained", "subfolder", "revision", "variant")}
-    return {
-        "class": component.class_name, **{name: word for name, word in words.items() if word is not None},
-        "sha256": component.sha256, "files": dict(component.files), "config": dict(component.config),
-    }  # fmt: skip
 
 
 def _component(source: Source, name: str, class_name: str, files: list[str], config: Mapping[str, Any], **words: Any) -> Component:
@@ -243,9 +234,13 @@ def _weights(source: Source, subfolder: str, variant: str | None) -> tuple[list[
         if taken in found:
             return [f"{subfolder}/{found[taken]}"], taken
     if any(file.endswith((".bin", ".ckpt", ".pth")) for file in inside):
-        raise InputError(f"{source.name}: {subfolder} has pickled weights alone; give a copy with .safetensors (save_pretrained writes them)")
+        raise InputError(
+            f"{source.name}: {subfolder} has pickled weights alone; give a copy with .safetensors (save_pretrained writes them)"
+        )
     asked = f" of variant {variant}" if variant else ""
-    raise InputError(f"{source.name}: {subfolder} has no weights{asked} (.safetensors); give a local folder or a hub id in {LAYOUT}")
+    raise InputError(
+        f"{source.name}: {subfolder} has no weights{asked} (.safetensors); give a local folder or a hub id in {LAYOUT}"
+    )
 
 
 def _check_numbers(source: LocalFolder, model: Model, weights: list[str]) -> None:
@@ -257,7 +252,9 @@ def _check_numbers(source: LocalFolder, model: Model, weights: list[str]) -> Non
                 slices = (opened.get_slice(key) for key in opened.keys())  # noqa: SIM118
                 held += sum(torch.Size(each.get_shape()).numel() for each in slices if each.get_dtype().startswith(("F", "BF")))
         except (SafetensorError, OSError) as error:
-            raise InputError(f"{source.path(file)}: not safetensors ({one_line(error)}); fetch it again from where you have it") from None
+            raise InputError(
+                f"{source.path(file)}: not safetensors ({one_line(error)}); fetch it again from where you have it"
+            ) from None
     wanted = sum(tensor.numel() for tensor in model.blueprint.state_dict().values() if tensor.is_floating_point())
     if held != wanted:
         raise InputError(
@@ -274,7 +271,9 @@ def _tokenizer(source: Source, subfolder: str, most: int) -> Component:
     component = _component(source, "tokenizer", "CLIPTokenizer", files, {}, subfolder=subfolder)
     size = len(build_tokenizer(component))
     if size > most:
-        raise InputError(f"{source.name}: {subfolder} has {size} tokens, and the text encoder knows {most}; they are of different models")
+        raise InputError(
+            f"{source.name}: {subfolder} has {size} tokens, and the text encoder knows {most}; they are of different models"
+        )
     return component
 
 
@@ -368,7 +367,9 @@ def cascade(source: Source, plan: Plan) -> dict[str, Model | Component]:
     found: dict[str, Model | Component] = {"stage_a": stage_a, "stage_b": stage_b}
     for name, class_name, file in (("encoder", "EfficientNetEncoder", plan.encoder), ("previewer", "Previewer", plan.previewer)):
         if file not in source.files:
-            raise InputError(f"{source.name}: lacks {file}; give --{name} FILE, a file of Stable Cascade's {name} below {source.name}")
+            raise InputError(
+                f"{source.name}: lacks {file}; give --{name} FILE, a file of Stable Cascade's {name} below {source.name}"
+            )
         config = _sizes(source, name, file)
         found[name] = Model(config, _component(source, name, class_name, [file], config))
     with torch.device("meta"):
@@ -397,7 +398,9 @@ def add(plan: Plan, out: Path | None, say: Say) -> Path:
     if not presets.is_name(plan.name):
         raise InputError(f"--name {plan.name}: is no name; use letters, digits, - and _")
     if folder.exists() or presets.folder_of(plan.method, plan.name) is not None:
-        raise InputError(f"--name {plan.name}: there is such a preset of {plan.method} already; take another name, or delete {folder}")
+        raise InputError(
+            f"--name {plan.name}: there is such a preset of {plan.method} already; take another name, or delete {folder}"
+        )
     source = open_source(plan.source, plan.revision, say)
     settings: dict[str, Any] = {}
     own: dict[str, Component] = {}

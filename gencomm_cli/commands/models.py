@@ -115,7 +115,10 @@ def add(
     name: Annotated[str, typer.Option(metavar="NAME", help="Of the new preset; --preset NAME then takes it.")],
     sd: Annotated[
         str | None,
-        typer.Option(metavar="FOLDER|HUB_ID", help="Stable Diffusion 1.x or 2.x (base) in diffusers' layout: vae, unet, text_encoder, tokenizer."),
+        typer.Option(
+            metavar="FOLDER|HUB_ID",
+            help="Stable Diffusion 1.x or 2.x (base) in diffusers' layout: vae, unet, text_encoder, tokenizer.",
+        ),
     ] = None,
     cascade: Annotated[
         str | None,
@@ -125,14 +128,17 @@ def add(
         ),
     ] = None,
     control: Annotated[
-        str | None, typer.Option(metavar="PRESET", help="Take the control module from this preset (name or folder); else train one.")
+        str | None,
+        typer.Option(metavar="PRESET", help="Take the control module from this preset (name or folder); else train one."),
     ] = None,
     jscc: Annotated[str | None, typer.Option(metavar="PRESET", help="Take the JSCC from this preset; else train one.")] = None,
     captioner: Annotated[
         str | None,
         typer.Option(metavar="none|builtin|hf:FOLDER_OR_ID|openai:MODEL", help="diffjscc: who captions the coarse image."),
     ] = None,
-    revision: Annotated[str | None, typer.Option(metavar="REV", help="Branch, tag or commit on the hub; its commit is kept.")] = None,
+    revision: Annotated[
+        str | None, typer.Option(metavar="REV", help="Branch, tag or commit on the hub; its commit is kept.")
+    ] = None,
     variant: Annotated[
         str | None, typer.Option(metavar="NAME", help="Take weights named ....NAME.safetensors, such as fp16; default: plain ones.")
     ] = None,
@@ -142,10 +148,14 @@ def add(
     encoder: Annotated[
         str, typer.Option(metavar="FILE", help="scsic: the semantic encoder, below --cascade.")
     ] = "effnet_encoder.safetensors",
-    previewer: Annotated[str, typer.Option(metavar="FILE", help="scsic: the previewer, below --cascade.")] = "previewer.safetensors",
+    previewer: Annotated[
+        str, typer.Option(metavar="FILE", help="scsic: the previewer, below --cascade.")
+    ] = "previewer.safetensors",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Models folder for it; $GENCOMM_MODELS or ~/.local/share/gencomm/models, where --preset looks."),
+        typer.Option(
+            metavar="DIR", help="Models folder for it; $GENCOMM_MODELS or ~/.local/share/gencomm/models, where --preset looks."
+        ),
     ] = None,
     json: flags.Json = False,
 ) -> None:
@@ -161,7 +171,9 @@ def add(
 
     flag, source = ("--cascade", cascade) if method == "scsic" else ("--sd", sd)
     if source is None or (sd is not None and cascade is not None):
-        raise InputError(f"{flag}: {method} stands on it, and on nothing else; give a local folder or a hub id in diffusers' layout")
+        raise InputError(
+            f"{flag}: {method} stands on it, and on nothing else; give a local folder or a hub id in diffusers' layout"
+        )
     if (method == "scsic" and (control or jscc)) or (method != "diffjscc" and captioner):
         raise InputError(f"models add {method}: reads no --control or --jscc (scsic), no --captioner (but diffjscc); leave it out")
     from gencomm_cli.pretrained import Plan, add

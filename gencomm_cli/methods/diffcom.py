@@ -346,7 +346,6 @@ class DiffCom:
         start = self._start(sampling, n0, received.symbols.size / (3 * received.image_size[0] * received.image_size[1]))
         found = []
         for index in range(options.samples):
-
             report = None if progress is None else _reporting(progress, index, options.samples)
             found.append(self._sample(problem, x_d, sampling, start, (seed, f"sampler {index}"), report))
             if not bool(torch.isfinite(found[-1].x_0).all()):

@@ -27,7 +27,7 @@ from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.image_code import ImageCode, equalise, image_code
 from gencomm_cli.jscc.rate_adaptive import RateAdaptiveJSCC, sinusoid
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, file_hash, find, models_root
+from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, entry_of, file_hash, find, is_pretrained, models_root
 from gencomm_cli.prompts import retrieval
 from gencomm_cli.training.air import Air, block_gains, draw, draw_cbr, through
 from gencomm_cli.training.data import Photographs, load, to_tensor
@@ -424,8 +424,7 @@ class Workshop(StagedWorkshop):
     def _shared(self, component: Component, models: Path) -> dict[str, Any]:
         """A component of the base as the new preset names it; its file lies at the same place inside ``models``."""
         if component.path is None:
-            entry = {"class": component.class_name, "pretrained": component.pretrained, "subfolder": component.subfolder}
-            return entry | {"sha256": component.sha256, "config": dict(component.config)}
+            return entry_of(component)
         relative = Path("shared") / self.base.name / component.path.name
         (models / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(component.path, models / relative)
@@ -463,7 +462,7 @@ def train(
     """Trains every stage that is not finished in ``out`` and writes the preset to ``out/models``.
 
     Args:
-        config_path: the recipe; None for nano's. metric_weights: folder of LPIPS weights, for ``rollout``.
+        config_path: the recipe; None for nano's, or full size where ``start`` is over a pretrained backbone. metric_weights: folder of LPIPS weights, for ``rollout``.
         start: preset (name or folder) that brings VAE, UNet, text encoder and starting weights; None for the recipe's.
         max_minutes: for all that is left, shared out between the stages as the recipe's own limits are.
         resume: continue a run found in ``out``; without it, a non-empty ``out`` is refused.
@@ -472,7 +471,8 @@ def train(
         InputError: unusable recipe, data or folder.
     """
     fields = {"name", "start", "jscc", "control", "rollout", "adversarial", "settings"}
-    config = load_config(config_path, "diffjscc-nano.json", fields)
+    shipped = "diffjscc-sd.json" if start is not None and is_pretrained(find_base(start)) else "diffjscc-nano.json"
+    config = load_config(config_path, shipped, fields)
     open_folder(out, resume)
     judges = load_judges(metric_weights, torch.device(device)) if "rollout" in stages else []
     workshop = Workshop(config, find_base(start or config["start"]), data, out, torch.device(device), judges)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from gencomm_cli.channels.equalisers import reliability
 from gencomm_cli.diffusion.cascade import PaellaVQModel, Previewer, StageA, StageB, resize, with_reliability
-from gencomm_cli.diffusion.components import build
+from gencomm_cli.diffusion.components import Cascade, build
 from gencomm_cli.diffusion.cosine import Target, amplitudes, log_snr, time_of
 from gencomm_cli.jscc import analog
 from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
 from gencomm_cli.methods.scsic import SCALE, grid_at
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.presets import FORMAT, VERSION, Preset, file_hash, find, verify
+from gencomm_cli.presets import FORMAT, VERSION, Preset, entry_of, file_hash, find, is_pretrained, verify
 from gencomm_cli.training.air import block_gains, draw, through
 from gencomm_cli.training.data import Photographs, load, to_tensor
 from gencomm_cli.training.latent_space import frozen
@@ -364,6 +364,36 @@ class Workshop(StagedWorkshop):
         return models / "scsic" / name
 
 
+class CascadeWorkshop(Workshop):
+    """The paper's own training (section 4.1): pretrained Stable Cascade, whose stage B alone is fine-tuned."""
+
+    networks: ClassVar[dict[str, tuple[str, ...]]] = {"finetune": ("stage_b",)}
+
+    def __init__(self, config: dict[str, Any], base: Preset, data: Path, out: Path, device: torch.device) -> None:
+        self.config, self.base, self.out, self.device = config, base, out, device
+        self.settings = {**base.settings, **config["settings"]}
+        torch.manual_seed(0)
+        self.photographs = load(data, out / "cache", validation=False)
+        cascade = Cascade(base, device)
+        self.vqgan, self.encoder, self._stage_b = cascade.stage_a.vqgan, cascade.encoder, cascade.stage_b
+
+    def export(self, models: Path) -> Path:
+        """Writes ``models/scsic/<name>``: stage B in half precision, and where the rest is."""
+        own = models / "scsic" / self.config["name"]
+        own.mkdir(parents=True, exist_ok=True)
+        path, stage_b = own / "stage_b.safetensors", self.module("stage_b")
+        store(stage_b, path)
+        sizes = {key: value for key, value in cast(StableCascadeUNet, stage_b).config.items() if not key.startswith("_")}
+        components = {name: entry_of(self.base.components[name]) for name in ("encoder", "stage_a", "previewer")}
+        components["stage_b"] = {"class": "StableCascadeUNet", "file": path.name, "sha256": file_hash(path), "config": sizes}
+        document = {
+            "format": FORMAT, "version": VERSION, "method": "scsic", "name": self.config["name"],
+            "components": components, "settings": self.settings,
+        }  # fmt: skip
+        (own / "config.json").write_text(json.dumps(document, indent=1) + "\n")
+        return own
+
+
 def train(
     config_path: Path | None,
     data: Path,
@@ -381,13 +411,21 @@ def train(
     Args:
         config_path: the recipe; None for nano's.
         stages: which of them to train; the others are taken from ``out`` or ``start``.
-        start: preset (name or folder) whose weights every network starts from, instead of from random ones.
+        start: preset (name or folder) whose weights every network starts from, instead of from random ones. Over pretrained Stable
+            Cascade only stage B is trained, by a recipe of its own (``configs/scsic-cascade.json``).
         max_minutes: for all that is left, shared out between the stages as the recipe's own limits are.
         resume: continue a run found in ``out``; without it, a non-empty ``out`` is refused.
 
     Raises:
         InputError: unusable recipe, data or folder.
     """
+    if start is not None and is_pretrained(base := find("scsic", start)):
+        config = load_config(config_path, "scsic-cascade.json", {"name", "finetune", "settings"})
+        open_folder(out, resume)
+        tuning = CascadeWorkshop(config, base, data, out, torch.device(device))
+        minutes = {"finetune": config["finetune"]["schedule"].get("max_minutes", 60)}
+        tuning.work(("finetune",) if tuple(stages) == STAGES else stages, minutes, max_minutes, report)
+        return tuning.export(out / "models")
     config = load_config(config_path, "scsic-nano.json", {"name", *STAGES, "settings"})
     open_folder(out, resume)
     workshop = Workshop(config, data, out, load_judges(metric_weights, torch.device(device)), torch.device(device))

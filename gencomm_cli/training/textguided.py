@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers.models import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-from gencomm_cli.diffusion.components import build
+from gencomm_cli.diffusion.components import Backbone, build
 from gencomm_cli.diffusion.control import LatentControlNet, control_arguments
 from gencomm_cli.diffusion.text import TextEncoder
 from gencomm_cli.diffusion.vae import Domain, LatentCodec
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.presets import FORMAT, VERSION, Preset, file_hash, find, verify
+from gencomm_cli.presets import FORMAT, VERSION, Preset, entry_of, file_hash, find, is_pretrained, verify
 from gencomm_cli.training.data import load
 from gencomm_cli.training.jscc import JSCCRecipe, train_jscc
 from gencomm_cli.training.latent_space import DecoderRecipe, VAERecipe, frozen, train_decoder, train_vae
@@ -187,6 +187,73 @@ class Workshop(StagedWorkshop):
         return own
 
 
+class BackboneWorkshop(Workshop):
+    """JSCC, control module and stage 2 over the pretrained backbone of the preset ``base``, which stays as it is.
+
+    JSCC and control module start from ``base``'s where it has them, else from the linear optimum and the UNet's encoder.
+    """
+
+    networks: ClassVar[dict[str, tuple[str, ...]]] = {"jscc": ("jscc",), "control": ("control", "jscc"), "refine": ("control", "jscc")}
+
+    def __init__(
+        self, config: dict[str, Any], base: Preset, data: Path, out: Path, judges: list[LPIPS], device: torch.device
+    ) -> None:
+        self.config, self.base, self.out, self.judges, self.device = config, base, out, judges, device
+        if config["refine"].get("decoder"):
+            raise InputError("--config: refine.decoder trains the VAE, which a pretrained backbone keeps; leave it out")
+        torch.manual_seed(0)
+        self.photographs = load(data, out / "cache", validation=False)
+        backbone = Backbone(base, device)
+        self.autoencoder, self.unet = backbone.codec.autoencoder, backbone.unet
+        self.tokenizer, self.text_model = backbone.text.tokenizer, backbone.text.model
+        self.jscc = RateAdaptiveJSCC(JSCCConfig.from_json(config["jscc"]["model"]))
+        self._control = None
+        self.started = "jscc" in base.components
+        for name in {"control", "jscc"} & set(base.components):
+            self.module(name).load_state_dict(build(base.components[name], torch.device("cpu")).state_dict())
+        self.domain = config["settings"].get("domain", "latent")
+
+    def export(self, models: Path) -> Path:
+        """Writes ``models/textguided/<name>``: own weights in half precision, and where the backbone is."""
+        own = models / "textguided" / self.config["name"]
+        own.mkdir(parents=True, exist_ok=True)
+        components = {name: entry_of(self.base.components[name]) for name in ("vae", "unet", "text_encoder", "tokenizer")}
+        for name, class_name, module, arguments in (
+            ("control", "LatentControlNet", self.control, control_arguments(self.unet)),
+            ("jscc", "RateAdaptiveJSCC", self.jscc, self.config["jscc"]["model"]),
+        ):
+            path = own / f"{name}.safetensors"
+            store(module, path)
+            components[name] = {"class": class_name, "file": path.name, "sha256": file_hash(path), "config": arguments}
+        document = {
+            "format": FORMAT, "version": VERSION, "method": "textguided", "name": self.config["name"],
+            "components": components, "settings": self.config["settings"],
+        }  # fmt: skip
+        (own / "config.json").write_text(json.dumps(document, indent=1) + "\n")
+        return own
+
+
+def train_over(
+    base: Preset,
+    config_path: Path | None,
+    data: Path,
+    out: Path,
+    metric_weights: Path | None,
+    max_minutes: float | None,
+    device: str,
+    report: Callable[[str], None],
+    stages: Sequence[str],
+) -> Path:
+    """:func:`train` over a pretrained backbone; of ``stages``, all stands for those that it has."""
+    config = load_config(config_path, "textguided-sd.json", {"name", "jscc", "control", "refine", "settings"})
+    workshop = BackboneWorkshop(config, base, data, out, load_judges(metric_weights, torch.device(device)), torch.device(device))
+    planned = {
+        stage: (config[stage].get("recipe") or config[stage])["schedule"].get("max_minutes", 60) for stage in workshop.networks
+    }
+    workshop.work(tuple(workshop.networks) if tuple(stages) == STAGES else stages, planned, max_minutes, report)
+    return workshop.export(out / "models")
+
+
 def train(
     config_path: Path | None,
     data: Path,
@@ -203,13 +270,17 @@ def train(
 
     Args:
         stages: which of them to train; the others are taken from ``out`` or ``start``.
-        start: preset (name or folder) whose weights every network starts from, instead of from random ones.
+        start: preset (name or folder) whose weights every network starts from, instead of from random ones. Over a pretrained
+            backbone only JSCC and control module are trained, by a recipe of its own (``configs/textguided-sd.json``).
         max_minutes: for all that is left, shared out between the stages as the recipe's own limits are.
         resume: continue a run found in ``out``; without it, a non-empty ``out`` is refused.
 
     Raises:
         InputError: unusable recipe, data or folder.
     """
+    if start is not None and is_pretrained(base := find("textguided", start)):
+        open_folder(out, resume)
+        return train_over(base, config_path, data, out, metric_weights, max_minutes, device, report, stages)
     config = load_recipe(config_path)
     open_folder(out, resume)
     if start is not None and not (out / "tokenizer.json").exists():

@@ -150,7 +150,9 @@ def test_a_fresh_control_module_leaves_the_unet_alone(method: TextGuided) -> Non
     z, text = torch.randn(2, 4, 8, 8), method.networks.text(["a", "b"])
     with torch.no_grad():
         bare = method.networks.unet(z, torch.tensor([9, 9]), encoder_hidden_states=text).sample
-        under = controlled(method.networks.unet, control, z, torch.tensor([10, 10]), text, torch.randn_like(z), torch.zeros(2, CSI_WIDTH))
+        under = controlled(
+            method.networks.unet, control, z, torch.tensor([10, 10]), text, torch.randn_like(z), torch.zeros(2, CSI_WIDTH)
+        )
     assert torch.allclose(bare, under, atol=1e-6)
 
 
