@@ -198,10 +198,10 @@ def find(method: str, preset: str) -> Preset:
 def require(preset: Preset, *names: str) -> None:
     """Raises InputError where the preset lacks one of the named components."""
     if missing := set(names) - set(preset.components):
-        raise InputError(
-            f"preset {preset.name}: lacks {', '.join(sorted(missing))}; `gencomm train {preset.method} --start {preset.name}` makes "
-            "control and jscc over a backbone, `gencomm models add` takes them from other presets"
-        )
+        right = f"{preset.method} needs them all"
+        if missing <= {"control", "jscc"} and is_pretrained(preset):
+            right += f": `gencomm train {preset.method} --start {preset.name}` makes these, `models add` takes them from other presets"
+        raise InputError(f"preset {preset.name}: lacks {', '.join(sorted(missing))}; {right}")
 
 
 def is_pretrained(preset: Preset) -> bool:
