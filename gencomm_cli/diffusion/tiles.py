@@ -23,17 +23,20 @@ def window(tile: int, overlap: int) -> Tensor:
     return torch.minimum(ramp, ramp.flip(0))
 
 
-def tiled(network: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int) -> Tensor:
+def tiled(network: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int, multiple: int = 1) -> Tensor:
     """``network`` on each tile of ``x`` [B, C, H, W], blended where they overlap; its output has another number of positions
     along each side, the same ratio for both.
 
     Args:
         tile, overlap: positions of ``x`` along each side; a smaller picture is one tile.
+        multiple: of it are all sizes and all places of tiles: what the network makes one position of.
     """
+    units = (tile // multiple, overlap // multiple)
+    tops, lefts = ([multiple * start for start in starts(side // multiple, *units)] for side in x.shape[2:])
     height, width = min(tile, x.shape[2]), min(tile, x.shape[3])
     total, weights = None, None
-    for top in starts(x.shape[2], tile, overlap):
-        for left in starts(x.shape[3], tile, overlap):
+    for top in tops:
+        for left in lefts:
             part = network(x[:, :, top : top + height, left : left + width])
             rows, columns = part.shape[2:]
 

@@ -48,7 +48,7 @@ class LatentCodec(nn.Module):
 
     def moments(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the unscaled posterior; H and W multiples of f."""
-        both = self._in_tiles(self._moments, image, 1)
+        both = self._in_tiles(self._moments, image, 1, self.factor)
         mean, logvar = both.chunk(2, 1)
         return mean, logvar
 
@@ -69,11 +69,11 @@ class LatentCodec(nn.Module):
         pixels = self.autoencoder.decode((latent / self.scaling).to(self.autoencoder.dtype)).sample
         return (F.pixel_shuffle(pixels.to(latent.dtype), self.fold) + 1) / 2
 
-    def _in_tiles(self, network: Callable[[Tensor], Tensor], x: Tensor, pixels: int) -> Tensor:
+    def _in_tiles(self, network: Callable[[Tensor], Tensor], x: Tensor, pixels: int, multiple: int = 1) -> Tensor:
         """``network`` of x, ``pixels`` of the picture to a position along each side."""
         if x.shape[2] * x.shape[3] * pixels**2 <= 2 * TILE**2:
             return network(x)
-        return tiled(network, x, TILE // pixels, OVERLAP // pixels)
+        return tiled(network, x, TILE // pixels, OVERLAP // pixels, multiple)
 
 
 def kl_divergence(mean: Tensor, logvar: Tensor) -> Tensor:

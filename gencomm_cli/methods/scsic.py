@@ -187,7 +187,7 @@ class ScSic:
 
     def _denoiser(self, condition: Tensor, guidance: float) -> Callable[[Tensor, Tensor], Tensor]:
         """ε̄(X_VG,t, t, Ẑ) with classifier-free guidance; without a condition Ẑ is zero."""
-        stage_b = self.denoiser or self.networks.stage_b
+        stage_b = self.networks.stage_b if self.denoiser is None else self.denoiser
         if guidance == 1.0:
             return lambda x, time: stage_b(x, time, condition)
         both = torch.cat([condition, torch.zeros_like(condition)])

@@ -144,6 +144,19 @@ def test_flipped_byte_and_wrong_config_are_refused(make_preset: Callable[..., Pa
         load_method(presets.load_config(folder), CPU)
 
 
+def test_both_branches_in_one_batch_are_guidance_of_two_passes(method: TextGuided) -> None:
+    """ε̂ = free + ω (told − free); the frozen UNet's branch knows neither control nor prompt."""
+    networks = method.networks
+    z, z_c, csi, t = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8), torch.randn(2, CSI_WIDTH), torch.tensor([10, 700])
+    with torch.no_grad():
+        prompt, nothing = networks.text(["a", "b"]), networks.text(["", ""])
+        told = controlled(networks.unet, networks.control, z, t, prompt, z_c, csi)
+        free = networks.unet(z, t - 1, encoder_hidden_states=nothing).sample
+        both = controlled(networks.unet, networks.control, z, t, prompt, z_c, csi, nothing, 2.5)
+    assert not torch.allclose(told, free, atol=1e-3)
+    assert torch.allclose(both, free + 2.5 * (told - free), atol=1e-5)
+
+
 def test_a_fresh_control_module_leaves_the_unet_alone(method: TextGuided) -> None:
     """Zero-initialised outputs: before training, control over the UNet is the UNet."""
     control = LatentControlNet.over(method.networks.unet)
