@@ -5,11 +5,11 @@
     HiFi-DiffCom   256², one step                    beside a plain loop in float32
     scsic          512² and 1024², 10 steps          beside diffusers' StableCascadeDecoderPipeline
 
-Networks have the published sizes (Stable Diffusion 2.1's, Stable Cascade's with the small stage B, guided-diffusion's of 256² faces)
-and numbers drawn at random, which take the same time. Times are those of a whole ``decode``: everything from received symbols to the
-picture, captions excepted. Cold is the first call of a process for this size, compilation included; warm is the median of the next
-ones. Stock pipelines do no JSCC and run in the same number format. Everything fits ten minutes on a large GPU; what does not fit
-``--budget`` is left out and said. ``--tiny --device cpu`` runs the same code on tiny networks: it tests the script, not the systems.
+Networks have the published sizes (Stable Diffusion 2.1's, Stable Cascade's with the small stage B, guided-diffusion's of 256²
+faces) and numbers drawn at random, which take the same time. Times are those of a whole ``decode``, from received symbols to the
+picture, captions excepted. Cold is the first call of a network, compilation included; warm is the median of the next ones.
+Stock pipelines do no JSCC and run in the same number format. It is meant to fit ten minutes on a large GPU; what does not fit
+``--budget`` is left out, and said. ``--tiny --device cpu`` runs the same code on tiny networks: that tests the script alone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from _common import markdown
 from diffusers.models import ControlNetModel
-from torch import Tensor, nn
+from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from gencomm_cli import presets
@@ -277,9 +277,7 @@ def stock_controlled(bench: Bench, side: int, steps: int, guidance: float) -> Ca
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     pipeline.set_progress_bar_config(disable=True)
-    prompt, hint = (
-        torch.randn(1, *shape, device=bench.device, dtype=bench.dtype) for shape in ((words, width), (3, side, side))
-    )
+    prompt, hint = (torch.randn(1, *shape, device=bench.device, dtype=bench.dtype) for shape in ((words, width), (3, side, side)))
     return lambda: pipeline(
         prompt_embeds=prompt, negative_prompt_embeds=prompt, image=hint.abs().clamp(0, 1), height=side, width=side,
         num_inference_steps=steps, guidance_scale=guidance, output_type="np",
@@ -309,13 +307,19 @@ def stock_cascade(bench: Bench, side: int, steps: int) -> Callable[[], object]:
 
 def diffcom(bench: Bench) -> DiffCom:
     """HiFi-DiffCom over ADJSCC."""
-    prior, codec = bench.random("UNet2DModel", bench.sizes.prior, bench.dtype), bench.random("ADJSCC", bench.sizes.codec, torch.float32)
+    prior, codec = (
+        bench.random("UNet2DModel", bench.sizes.prior, bench.dtype),
+        bench.random("ADJSCC", bench.sizes.codec, torch.float32),
+    )
     return DiffCom(Preset("diffcom", "random", Path(), {}, {}, ""), codec, prior, bench.device)  # type: ignore[arg-type]
 
 
 def stock_posterior(bench: Bench, side: int, steps: int) -> Callable[[], object]:
     """Algorithm 2 as one writes it down: float32, a look at the loss in every step."""
-    prior, codec = bench.random("UNet2DModel", bench.sizes.prior, torch.float32), bench.random("ADJSCC", bench.sizes.codec, torch.float32)
+    prior, codec = (
+        bench.random("UNet2DModel", bench.sizes.prior, torch.float32),
+        bench.random("ADJSCC", bench.sizes.codec, torch.float32),
+    )
     method = DiffCom(Preset("diffcom", "random", Path(), {}, {}, ""), codec, prior, bench.device)  # type: ignore[arg-type]
     given, alpha_bar = received(method, side), linear_schedule().to(bench.device)
     problem = method._problem(given, method._levels(given)[0])[0]
@@ -334,7 +338,11 @@ def stock_posterior(bench: Bench, side: int, steps: int) -> Callable[[], object]
             (pull,) = torch.autograd.grad(loss, x)
             alpha = a / a_next
             mean = (alpha.sqrt() * (1 - a_next) * x + a_next.sqrt() * (1 - alpha) * x_0) / (1 - a)
-            x = mean.detach() - pull + ((1 - alpha) * (1 - a_next) / (1 - a)).sqrt() * torch.randn(1, 3, side, side).to(bench.device)
+            x = (
+                mean.detach()
+                - pull
+                + ((1 - alpha) * (1 - a_next) / (1 - a)).sqrt() * torch.randn(1, 3, side, side).to(bench.device)
+            )
             loss.detach().item()
 
     return run
@@ -367,10 +375,14 @@ def systems(bench: Bench) -> Iterator[tuple[str, int, list[Row]]]:
         ("diffusers", lambda: stock_controlled(bench, side, 50, 1.0)),
     ]  # fmt: skip
     small, options = bench.side(256), DecodeOptions(variant="hifi", steps=POSTERIOR_STEPS, start_step=POSTERIOR_STEPS)
-    yield "HiFi-DiffCom 256², each step", POSTERIOR_STEPS, [
-        ("gencomm", lambda: ours(lambda: diffcom(bench), small, options, False)),
-        ("plain loop, float32", lambda: stock_posterior(bench, small, POSTERIOR_STEPS)),
-    ]
+    yield (
+        "HiFi-DiffCom 256², each step",
+        POSTERIOR_STEPS,
+        [
+            ("gencomm", lambda: ours(lambda: diffcom(bench), small, options, False)),
+            ("plain loop, float32", lambda: stock_posterior(bench, small, POSTERIOR_STEPS)),
+        ],
+    )
     for pixels in (512, 1024):
         large = bench.side(pixels)
         yield f"scsic {pixels}², 10 steps, guidance", 1, [
@@ -425,7 +437,8 @@ def main() -> None:
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(
         f"{where}; {str(dtype).removeprefix('torch.')}; Python {platform.python_version()}, torch {torch.__version__}, "
-        f"CUDA {torch.version.cuda}, diffusers {diffusers.__version__}" + ("; tiny networks: no figures of the systems" * given.tiny)
+        f"CUDA {torch.version.cuda}, diffusers {diffusers.__version__}"
+        + ("; tiny networks: no figures of the systems" * given.tiny)
     )
     print()
     header = ["system", "program", "cold, s", "warm, s", "times as fast as stock", "peak memory, MiB"]

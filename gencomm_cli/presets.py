@@ -74,7 +74,7 @@ def models_root() -> Path:
 
 
 def user_root() -> Path:
-    """The presets that the user added: the folder that ``GENCOMM_MODELS`` names, or ``gencomm/models`` in the user's data folder."""
+    """The presets that the user added: the folder that ``GENCOMM_MODELS`` names, or ``gencomm/models`` among the user's data."""
     if named := os.environ.get(ENVIRONMENT):
         return Path(named)
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "gencomm" / "models"
@@ -97,15 +97,15 @@ def _component(folder: Path, name: str, entry: Any) -> Component:
         raise InputError(f"{folder}/config.json: component {name} needs a class and a config")
     pretrained, file = entry.get("pretrained"), entry.get("file")
     if isinstance(pretrained, str):
-        files, words = entry.get("files", {}), [entry.get(key) for key in ("subfolder", "revision", "variant")]
-        if not isinstance(files, dict) or not all(isinstance(word, str | None) for word in (*words, *files.values())):
+        files, words = entry.get("files", {}), {key: entry.get(key) for key in ("subfolder", "revision", "variant")}
+        if not isinstance(files, dict) or not all(isinstance(word, str | None) for word in (*words.values(), *files.values())):
             raise InputError(
                 f"{folder}/config.json: component {name} needs text for subfolder, revision, variant, and files by name"
             )
         if any(Path(file).is_absolute() or ".." in Path(file).parts for file in files):
             raise InputError(f"{folder}/config.json: component {name} names files outside {pretrained}; `gencomm models add` again")
         sha256 = combined_hash(list(files.values())) if files else str(entry.get("sha256", ""))
-        return Component(name, entry["class"], None, sha256, entry.get("config", {}), pretrained, *words, files)
+        return Component(name, entry["class"], None, sha256, entry.get("config", {}), pretrained, files=files, **words)
     if not isinstance(file, str) or not isinstance(entry.get("sha256"), str):
         raise InputError(f"{folder}/config.json: component {name} needs file and sha256, or pretrained")
     places = [(folder, file), (folder, Path(file).name), (folder.resolve().parent.parent, file), (models_root(), file)]
@@ -120,7 +120,8 @@ def entry_of(component: Component) -> dict[str, Any]:
     """A component as ``config.json`` of a preset has it; one with a file of its own by that file's name alone."""
     if component.path is not None:
         return {
-            "class": component.class_name, "file": component.path.name, "sha256": component.sha256, "config": dict(component.config),
+            "class": component.class_name, "file": component.path.name, "sha256": component.sha256,
+            "config": dict(component.config),
         }  # fmt: skip
     words = {name: getattr(component, name) for name in ("pretrained", "subfolder", "revision", "variant")}
     return {
@@ -200,7 +201,9 @@ def require(preset: Preset, *names: str) -> None:
     if missing := set(names) - set(preset.components):
         right = f"{preset.method} needs them all"
         if missing <= {"control", "jscc"} and is_pretrained(preset):
-            right += f": `gencomm train {preset.method} --start {preset.name}` makes these, `models add` takes them from other presets"
+            right += (
+                f": `gencomm train {preset.method} --start {preset.name}` makes these, `models add` takes them from other presets"
+            )
         raise InputError(f"preset {preset.name}: lacks {', '.join(sorted(missing))}; {right}")
 
 

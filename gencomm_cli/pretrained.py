@@ -302,7 +302,7 @@ def backbone(source: Source, variant: str | None) -> dict[str, Model | Component
         schedule = _document(source, "scheduler/scheduler_config.json")
         if schedule.get("prediction_type", "epsilon") != "epsilon":
             raise InputError(
-                f"{source.name}: its unet predicts {schedule['prediction_type']}; give one that predicts noise (of SD 2.x, base: 512²)"
+                f"{source.name}: its unet predicts {schedule['prediction_type']}; give one that predicts noise (SD 2.x: the base)"
             )
         for key, value in SCHEDULE.items():
             _fit(source, f"the scheduler's {key} and ours", schedule.get(key, value), value)
@@ -427,7 +427,7 @@ def add(plan: Plan, out: Path | None, say: Say) -> Path:
 
 def _card(plan: Plan, source: Source) -> str:
     at = f" at commit {source.revision}" if source.revision else ""
-    return f"# {plan.method}/{plan.name}\n\nAdded by `gencomm models add`, over {source.name}{at}. Its licence is that of those weights.\n"
+    return f"# {plan.method}/{plan.name}\n\nAdded by `gencomm models add`, over {source.name}{at}. Its licence is theirs.\n"
 
 
 def _write(folder: Path, document: Mapping[str, Any], own: Mapping[str, Component], card: str) -> None:

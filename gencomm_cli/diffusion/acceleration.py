@@ -10,7 +10,8 @@ import torch
 from gencomm_cli.errors import InputError
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def number_format(precision: str, device: torch.device) -> torch.dtype:

@@ -198,8 +198,9 @@ class Networks(Backbone):
 
 
 class Cascade:
-    """All of SC-SIC, in evaluation mode: semantic encoder, VQGAN, latent diffusion model, previewer; each is loaded when it is first
-    asked for.
+    """All of SC-SIC, in evaluation mode: semantic encoder, VQGAN, latent diffusion model, previewer.
+
+    Each is loaded when it is first asked for.
 
     Args:
         dtype: of stages A and B (A stays in float32 where this is float16); the others are float32.

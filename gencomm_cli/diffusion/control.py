@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -43,6 +42,7 @@ class LatentControlNet(ControlNetModel):
         if anchored:
             self.lean_here = nn.Conv2d(self.config.block_out_channels[0], hint_channels, 3, padding=1)
             self.lean_now = nn.Linear(FEATURES + csi_width, hint_channels)
+            self.register_buffer("signal_bits", scaled_linear().float().view(torch.int32), persistent=False)
             for layer in (self.lean_here, self.lean_now):
                 nn.init.zeros_(layer.weight)
                 nn.init.constant_(layer.bias, -1.0)  # type: ignore[arg-type]
@@ -55,6 +55,10 @@ class LatentControlNet(ControlNetModel):
         """
         now = self.lean_now(torch.cat([sinusoid(t.float(), FEATURES), csi], 1).to(features.dtype))
         return torch.sigmoid(((1 - signal) / signal).log() + self.lean_here(features) + now[:, :, None, None])
+
+    def signal(self, t: Tensor) -> Tensor:
+        """ᾱ_t [B, 1, 1, 1] in float32: kept as bits, since as numbers they would be rounded with the weights to half precision."""
+        return self.signal_bits[t].view(torch.float32).view(-1, 1, 1, 1)
 
     @classmethod
     def over(cls, unet: UNet2DConditionModel, csi_width: int = CSI_WIDTH, anchored: bool = False) -> LatentControlNet:
@@ -113,13 +117,7 @@ def controlled(
     ).sample.to(kind)  # fmt: skip
     out, unguided = (out, None) if free is None else out.chunk(2)
     if control.config.anchored:
-        a = _signal(z_t.device)[t].view(-1, 1, 1, 1)
+        a = control.signal(t)
         anchor = (z_t - a.sqrt() * z_c) / (1 - a).sqrt()
         out = out + control.lean(t, csi, features, a).to(kind) * (anchor - out)
     return out if unguided is None else unguided + guidance * (out - unguided)
-
-
-@lru_cache(maxsize=8)
-def _signal(device: torch.device) -> Tensor:
-    """ᾱ_0 … ᾱ_T on the device, float32."""
-    return scaled_linear().float().to(device)

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from gencomm_cli.channels.equalisers import reliability
-from gencomm_cli.diffusion.colour import colour_fix
 from gencomm_cli.diffusion.acceleration import compiled
+from gencomm_cli.diffusion.colour import colour_fix
 from gencomm_cli.diffusion.components import Networks
 from gencomm_cli.diffusion.control import controlled
 from gencomm_cli.diffusion.csi import CsiEmbedding

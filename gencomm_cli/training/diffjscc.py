@@ -462,7 +462,8 @@ def train(
     """Trains every stage that is not finished in ``out`` and writes the preset to ``out/models``.
 
     Args:
-        config_path: the recipe; None for nano's, or full size where ``start`` is over a pretrained backbone. metric_weights: folder of LPIPS weights, for ``rollout``.
+        config_path: the recipe; None for nano's, or full size where ``start`` is over a pretrained backbone.
+        metric_weights: folder of LPIPS weights, for ``rollout``.
         start: preset (name or folder) that brings VAE, UNet, text encoder and starting weights; None for the recipe's.
         max_minutes: for all that is left, shared out between the stages as the recipe's own limits are.
         resume: continue a run found in ``out``; without it, a non-empty ``out`` is refused.

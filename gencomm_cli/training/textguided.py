@@ -193,7 +193,11 @@ class BackboneWorkshop(Workshop):
     JSCC and control module start from ``base``'s where it has them, else from the linear optimum and the UNet's encoder.
     """
 
-    networks: ClassVar[dict[str, tuple[str, ...]]] = {"jscc": ("jscc",), "control": ("control", "jscc"), "refine": ("control", "jscc")}
+    networks: ClassVar[dict[str, tuple[str, ...]]] = {
+        "jscc": ("jscc",),
+        "control": ("control", "jscc"),
+        "refine": ("control", "jscc"),
+    }
 
     def __init__(
         self, config: dict[str, Any], base: Preset, data: Path, out: Path, judges: list[LPIPS], device: torch.device

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,12 +16,14 @@ from gencomm_cli.diffusion.vae import LatentCodec
 from tests.methods.conftest import VAE
 
 
-@pytest.mark.parametrize(("length", "tile", "overlap"), [(10, 16, 4), (16, 16, 4), (17, 16, 4), (100, 16, 4), (129, 128, 32), (64, 8, 2)])
+@pytest.mark.parametrize(
+    ("length", "tile", "overlap"), [(10, 16, 4), (16, 16, 4), (17, 16, 4), (100, 16, 4), (129, 128, 32), (64, 8, 2)]
+)
 def test_tiles_cover_and_share_at_least_the_overlap(length: int, tile: int, overlap: int) -> None:
     found = starts(length, tile, overlap)
     assert found[0] == 0
     assert max(found[-1] + tile, length) == max(length, tile)
-    assert all(0 < after - before <= tile - overlap for before, after in zip(found, found[1:], strict=False))
+    assert all(0 < after - before <= tile - overlap for before, after in itertools.pairwise(found))
 
 
 def test_windows_of_neighbours_add_up_to_one() -> None:

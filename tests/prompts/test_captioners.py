@@ -202,7 +202,10 @@ def _save_blip2(folder: Path) -> None:
     former = Blip2QFormerConfig(vocab_size=len(WORDS), encoder_hidden_size=16, intermediate_size=16, **sizes)
     torch.manual_seed(0)
     config = Blip2Config(
-        text_config=text.to_dict(), vision_config=vision.to_dict(), qformer_config=former.to_dict(), num_query_tokens=4,
+        text_config=text.to_dict(),
+        vision_config=vision.to_dict(),
+        qformer_config=former.to_dict(),
+        num_query_tokens=4,
         image_token_index=len(WORDS),
     )
     model = Blip2ForConditionalGeneration(config)

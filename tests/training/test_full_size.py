@@ -110,7 +110,11 @@ def test_the_shipped_full_size_recipes_fit_stable_diffusion_and_stable_cascade()
     with torch.device("meta"):
         code = diffjscc.BUILDERS[of_diffjscc["jscc"]["class"]](**of_diffjscc["jscc"]["model"])  # type: ignore[operator]
     assert code.config.cbr == pytest.approx(1 / 384)  # type: ignore[union-attr]
-    for kind, name in ((diffjscc.ControlRecipe, "control"), (diffjscc.RolloutRecipe, "rollout"), (diffjscc.CodecRecipe, "adversarial")):
+    for kind, name in (
+        (diffjscc.ControlRecipe, "control"),
+        (diffjscc.RolloutRecipe, "rollout"),
+        (diffjscc.CodecRecipe, "adversarial"),
+    ):
         diffjscc.recipe_from(kind, of_diffjscc[name])
     of_scsic = load_config(None, "scsic-cascade.json", {"name", "settings"})
     assert scsic.recipe_from(scsic.DiffusionRecipe, of_scsic["finetune"]).schedule.steps == 15000  # as in the paper
