@@ -79,7 +79,7 @@ class Source(Protocol):
 class LocalFolder:
     """A folder on this machine."""
 
-    revision = None
+    revision: str | None = None
 
     def __init__(self, folder: Path, say: Say) -> None:
         self.folder, self.say = folder.resolve(), say
@@ -162,7 +162,7 @@ class Model:
         try:
             with torch.device("meta"):
                 if isinstance(builder, type) and issubclass(builder, ConfigMixin):
-                    return cast(nn.Module, builder.from_config(config))
+                    return cast(nn.Module, cast(Any, builder).from_config(config))
                 return cast(nn.Module, BUILDERS[name](**config))  # type: ignore[operator]
         except (TypeError, ValueError, RuntimeError, KeyError, AttributeError) as error:
             raise InputError(

@@ -113,9 +113,9 @@ def test_the_preset_computes_what_its_parts_do(weights: Path) -> None:
     (own / "config.json").write_text(json.dumps(document))
     by_hand = load_method(presets.load_config(own), CPU)
     image = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
-    sent = [method.encode(image, Request(over.symbol_budget(0.01, (40, 48)))).symbols for method in (over, by_hand)]
-    assert np.array_equal(*sent)
-    received = Received(sent[0], None, 0.1, (40, 48), "abc")
+    sent, also = (method.encode(image, Request(over.symbol_budget(0.01, (40, 48)))).symbols for method in (over, by_hand))
+    assert np.array_equal(sent, also)
+    received = Received(sent, None, 0.1, (40, 48), "abc")
     one, other = (method.decode(received, DecodeOptions(), seed=0).refined[0] for method in (over, by_hand))
     assert np.array_equal(one, other)
 
@@ -224,8 +224,12 @@ def test_parts_of_other_presets_must_fit(weights: Path, spoil: Callable[[Path], 
         add(Plan("textguided", "sd", str(weights / "sd"), control=own, jscc=own), None, quiet)
 
 
-def test_names_and_flags(here: Gencomm, weights: Path) -> None:
+def test_names_and_flags(here: Gencomm, photo: Path, weights: Path) -> None:
     sd = weights / "sd"
+    failed(
+        here("roundtrip", "photo.png", "--method", "separate", "--snr", 5, "--compile"), 2, "--compile: separate does not read it"
+    )
+    failed(here("roundtrip", "photo.png", "--snr", 5, "--device", "cpu", "--precision", "fp16"), 2, "--precision fp16: is for CUDA")
     failed(here("models", "add", "textguided", "--name", "../x", "--sd", sd), 2, "--name ../x: is no name")
     failed(here("models", "add", "textguided", "--name", "nano", "--sd", sd), 2, "there is such a preset of textguided already")
     failed(here("models", "add", "textguided", "--name", "x"), 2, "--sd: textguided stands on it")

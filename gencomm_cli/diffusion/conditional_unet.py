@@ -238,7 +238,7 @@ class ConditionalUNet(nn.Module):
 
         The bare network may have a number format of its own; the result has x's.
         """
-        dtype = self.final_conv[1].weight.dtype
+        dtype = next(self.parameters()).dtype
         out = self.network(x.to(dtype), time.to(dtype), [context.to(dtype) for context in contexts]).to(x.dtype)
         if self.config.variances is None:
             return out

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -39,6 +39,9 @@ NETWORKS = {"vqgan": ("stage_a",), "encoder": ("encoder", "previewer"), "diffusi
 """What each stage trains, in the order of the stages; ``plain`` is stage B before it is fine-tuned."""
 
 STAGES = tuple(NETWORKS)
+
+OVER_CASCADE = {"finetune": ("stage_b",)}
+"""The same over pretrained Stable Cascade."""
 
 Report = Callable[[str], None]
 Range = tuple[float, float]
@@ -367,7 +370,7 @@ class Workshop(StagedWorkshop):
 class CascadeWorkshop(Workshop):
     """The paper's own training (section 4.1): pretrained Stable Cascade, whose stage B alone is fine-tuned."""
 
-    networks: ClassVar[dict[str, tuple[str, ...]]] = {"finetune": ("stage_b",)}
+    networks = OVER_CASCADE
 
     def __init__(self, config: dict[str, Any], base: Preset, data: Path, out: Path, device: torch.device) -> None:
         self.config, self.base, self.out, self.device = config, base, out, device

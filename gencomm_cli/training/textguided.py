@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from diffusers.models import AutoencoderKL, UNet2DConditionModel
@@ -39,6 +39,9 @@ NETWORKS = {
 """What each stage trains, in the order of the stages."""
 
 STAGES = tuple(NETWORKS)
+
+OVER_BACKBONE = {"jscc": ("jscc",), "control": ("control", "jscc"), "refine": ("control", "jscc")}
+"""The same where VAE, UNet and text encoder are others' and stay as they are."""
 
 
 def load_recipe(path: Path | None) -> dict[str, Any]:
@@ -193,11 +196,7 @@ class BackboneWorkshop(Workshop):
     JSCC and control module start from ``base``'s where it has them, else from the linear optimum and the UNet's encoder.
     """
 
-    networks: ClassVar[dict[str, tuple[str, ...]]] = {
-        "jscc": ("jscc",),
-        "control": ("control", "jscc"),
-        "refine": ("control", "jscc"),
-    }
+    networks = OVER_BACKBONE
 
     def __init__(
         self, config: dict[str, Any], base: Preset, data: Path, out: Path, judges: list[LPIPS], device: torch.device

@@ -12,13 +12,17 @@ import torch
 from PIL import Image
 
 from gencomm_cli import presets
+from gencomm_cli.diffusion.components import BUILDERS
 from gencomm_cli.errors import InputError
+from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.methods import load_method
 from gencomm_cli.methods.base import DecodeOptions, Received, Request
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.pretrained import Plan, add
 from gencomm_cli.training import diffjscc, scsic, textguided
-from gencomm_cli.training.workshop import load_config
+from gencomm_cli.training.jscc import JSCCRecipe
+from gencomm_cli.training.refiner import RefinerRecipe
+from gencomm_cli.training.workshop import load_config, recipe_from
 from tests.standins import JSCC, stable_cascade, stable_diffusion
 
 CPU = torch.device("cpu")
@@ -102,19 +106,19 @@ def test_the_shipped_full_size_recipes_fit_stable_diffusion_and_stable_cascade()
     """Sizes by the published configurations, without numbers; every field of a recipe is known."""
     of_textguided = load_config(None, "textguided-sd.json", {"name"})
     with torch.device("meta"):
-        jscc = textguided.RateAdaptiveJSCC(textguided.JSCCConfig.from_json(of_textguided["jscc"]["model"]))
+        jscc = RateAdaptiveJSCC(JSCCConfig.from_json(of_textguided["jscc"]["model"]))
     assert jscc.config.channels == 4
-    textguided.recipe_from(textguided.JSCCRecipe, of_textguided["jscc"]["recipe"])
-    assert not textguided.recipe_from(textguided.RefinerRecipe, of_textguided["refine"]).decoder
+    recipe_from(JSCCRecipe, of_textguided["jscc"]["recipe"])
+    assert not recipe_from(RefinerRecipe, of_textguided["refine"]).decoder
     of_diffjscc = load_config(None, "diffjscc-sd.json", {"name", "start"})
     with torch.device("meta"):
-        code = diffjscc.BUILDERS[of_diffjscc["jscc"]["class"]](**of_diffjscc["jscc"]["model"])  # type: ignore[operator]
+        code = BUILDERS[of_diffjscc["jscc"]["class"]](**of_diffjscc["jscc"]["model"])  # type: ignore[operator]
     assert code.config.cbr == pytest.approx(1 / 384)  # type: ignore[union-attr]
     for kind, name in (
         (diffjscc.ControlRecipe, "control"),
         (diffjscc.RolloutRecipe, "rollout"),
         (diffjscc.CodecRecipe, "adversarial"),
     ):
-        diffjscc.recipe_from(kind, of_diffjscc[name])
+        recipe_from(kind, of_diffjscc[name])
     of_scsic = load_config(None, "scsic-cascade.json", {"name", "settings"})
-    assert scsic.recipe_from(scsic.DiffusionRecipe, of_scsic["finetune"]).schedule.steps == 15000  # as in the paper
+    assert recipe_from(scsic.DiffusionRecipe, of_scsic["finetune"]).schedule.steps == 15000  # as in the paper
