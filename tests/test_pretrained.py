@@ -229,7 +229,9 @@ def test_names_and_flags(here: Gencomm, photo: Path, weights: Path) -> None:
     failed(
         here("roundtrip", "photo.png", "--method", "separate", "--snr", 5, "--compile"), 2, "--compile: separate does not read it"
     )
-    failed(here("roundtrip", "photo.png", "--snr", 5, "--device", "cpu", "--precision", "fp16"), 2, "--precision fp16: is for CUDA")
+    half = here("roundtrip", "photo.png", "--snr", 5, "--device", "cpu", "--precision", "fp16")
+    assert half.returncode == 2
+    assert b"error: --precision fp16: is for CUDA devices; use fp32 or bf16" in half.stderr
     failed(here("models", "add", "textguided", "--name", "../x", "--sd", sd), 2, "--name ../x: is no name")
     failed(here("models", "add", "textguided", "--name", "nano", "--sd", sd), 2, "there is such a preset of textguided already")
     failed(here("models", "add", "textguided", "--name", "x"), 2, "--sd: textguided stands on it")

@@ -23,6 +23,7 @@ from gencomm_cli.training import diffjscc, scsic, textguided
 from gencomm_cli.training.jscc import JSCCRecipe
 from gencomm_cli.training.refiner import RefinerRecipe
 from gencomm_cli.training.workshop import load_config, recipe_from
+from tests.methods.conftest import PUBLISHED
 from tests.standins import JSCC, stable_cascade, stable_diffusion
 
 CPU = torch.device("cpu")
@@ -36,11 +37,11 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "diffjscc": {
         "start": "sd",
-        "jscc": {"class": "RateAdaptiveJSCC", "model": JSCC, "recipe": FAST | {"crop": 64}},
+        "jscc": {"class": "DeepJSCC", "model": PUBLISHED, "recipe": FAST | {"crop": 64}},
         "control": FAST,
         "rollout": FAST,
         "adversarial": FAST,
-        "settings": {"domain": "latent", "cbr_range": [0.0005, 0.02], "steps": 2, "csi": {"width": 8}, "captioner": "none"},
+        "settings": {"steps": 2, "csi": {"width": 8}, "captioner": "none"},
     },
     "scsic": {"finetune": FAST | {"crop": 32, "snr_db": [1, 20]}, "settings": {"steps": 2}},
 }
