@@ -59,7 +59,7 @@ def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def pack_folder(source: Path, target: Path) -> list[Path]:
-    """Copies a folder of presets (``models/`` as ``gencomm train`` writes it) with its weights packed and the hashes in its configs.
+    """Copies a folder of presets (``models/`` as ``gencomm train`` writes it) its weights packed, its configs' hashes too.
 
     Returns:
         The weights files written.

@@ -359,7 +359,7 @@ def decode(
     )  # fmt: skip
     decoded = codec.method.decode(received, options, seed=seed, progress=progress)
     if decoded.side_ok is False:
-        say("side information: lost on the channel (its CRC fails); every block is decoded from its first symbol alone")
+        say("side information: lost on the channel (its check fails); the image is decoded without it")
     if decoded.outage:
         if strict:
             raise ImageLost("image: lost on the channel; without --strict a grey one stands for it")

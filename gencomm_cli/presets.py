@@ -188,7 +188,8 @@ def find(method: str, preset: str) -> Preset:
     folder = folder_of(method, preset) or Path(preset)
     if not folder.is_dir():
         names = ", ".join(found.name for found in available() if found.method == method)
-        there = f"there is: {names}" if names else f"its weights are not shipped yet, `gencomm train {method}` makes some"
+        where = "`gencomm models import`" if method == "jscc" else f"`gencomm train {method}`"
+        there = f"there is: {names}" if names else f"its weights are not shipped, {where} makes some"
         raise InputError(f"--preset {preset}: no such preset of {method} and no such folder; {there}")
     found = load_config(folder)
     if found.method != method:

@@ -366,6 +366,8 @@ def cascade(source: Source, plan: Plan) -> dict[str, Model | Component]:
     _fit(source, "channels of stage B's input and of stage A's latent", sizes.in_channels, latent)
     found: dict[str, Model | Component] = {"stage_a": stage_a, "stage_b": stage_b}
     for name, class_name, file in (("encoder", "EfficientNetEncoder", plan.encoder), ("previewer", "Previewer", plan.previewer)):
+        if name == "previewer" and file == Plan.previewer and file not in source.files:
+            continue  # it makes the coarse image, and nothing else needs it
         if file not in source.files:
             raise InputError(
                 f"{source.name}: lacks {file}; give --{name} FILE, a file of Stable Cascade's {name} below {source.name}"

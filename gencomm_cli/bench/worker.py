@@ -101,7 +101,10 @@ class Worker:
         known, rows = figures(trip, job.cell), []
         for cell in job.cells:
             coarse = cell.method.endswith(COARSE)
-            image = trip.reception.coarse if coarse or not trip.reception.refined else trip.reception.refined[0]
+            refined = trip.reception.refined
+            if coarse and refined and trip.reception.coarse is refined[0]:
+                raise InputError(f"{cell.method}: preset {cell.preset} makes no coarse image; leave that row out")
+            image = trip.reception.coarse if coarse or not refined else refined[0]
             seconds = dict(trip.seconds)
             if coarse and not job.scheme.coarse:
                 del seconds["decode"]  # it was the refined image's

@@ -37,7 +37,8 @@ Method = Annotated[
     str,
     typer.Option(
         metavar="METHOD",
-        help="textguided, diffjscc, lrisc, diffcom, scsic, or separate (image codec and channel code: the baseline).",
+        help="textguided, diffjscc, lrisc, diffcom, scsic; baselines: jscc (a learned image codec alone, with --preset FOLDER as "
+        "`gencomm models import` writes it), separate (image codec and channel code).",
     ),
 ]
 Codec = Annotated[
@@ -78,7 +79,7 @@ Cbr = Annotated[
         metavar="RATIO",
         help="Channel uses for the image over 3*H*W. textguided, diffjscc: 0.0013 to 0.0208, default 0.0033 and 1/384; "
         "lrisc: 0.0033 to 0.0417, default 1/96; diffcom: 1/96 to 1/16, default 1/48; scsic: 0.00065 to 0.0026, default 0.00146; "
-        "separate: default 1/96.",
+        "jscc: the preset's own; separate: default 1/96.",
     ),
 ]
 Beta = Annotated[

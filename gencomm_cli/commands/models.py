@@ -83,6 +83,68 @@ def get(
             console.out(path)
 
 
+@models.command("import")
+def import_checkpoint(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE", help="What the authors released, or its folder; several where one preset is made of several files."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the preset that is written.")],
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="What the files are: adjscc, guided-diffusion, deepjscc, swinjscc, mambajscc, diffjscc, cdc or stable-cascade; "
+            "recognised from their tensors if not given.",
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="The preset's name; the folder's if not given.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The configuration that was released beside the weights (YAML or JSON).")
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="diffjscc: Stable Diffusion 2's tokeniser, which is not in the checkpoint."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the preset that is in FOLDER.")] = False,
+    json: flags.Json = False,
+) -> None:
+    """Convert released checkpoints to a preset; nothing in them is run.
+
+    \b
+    gencomm models import ADJSCC_C=2.pth.tar -o presets/adjscc
+    gencomm models import ADJSCC_C=2.pth.tar ffhq_10m.pt -o presets/diffcom-ffhq
+    gencomm models import DiffJSCC-OpenImage-CBR-1-384 --tokenizer sd2/tokenizer -o presets/diffjscc-openimage
+    gencomm models import effnet_encoder.safetensors stage_a.safetensors stage_b_lite_bf16.safetensors -o presets/cascade
+    """
+    from gencomm_cli import console, presets
+    from gencomm_cli.released import conversion
+    from gencomm_cli.released.checkpoint import files_in, read_checkpoint, read_config
+
+    conversion.check_folder(output, force)
+    settings = {} if config is None else read_config(config)
+    files = [each for path in files for each in files_in(path)]
+    converted = conversion.convert([read_checkpoint(path) for path in files], kind, settings)
+    if tokenizer is not None:
+        converted = conversion.with_tokenizer(converted, tokenizer)
+    conversion.write_preset(converted, output, name or output.absolute().name, files, force=force)
+    written = presets.load_config(output)
+    if json:
+        report = {
+            "mapped": [{"theirs": theirs, "ours": ours} for theirs, ours in converted.mapped],
+            "dropped": [{"theirs": theirs, "reason": reason} for theirs, reason in converted.dropped],
+            "missed": list(converted.missed),
+            "lacks": list(converted.lacks),
+        }
+        console.print_json(_described(written) | {"outputs": [str(output)]} | report)
+        return
+    for line in conversion.report(converted):
+        console.out(line)
+    console.out(f"{written.method}/{written.name}: {output}")
+
+
 @models.command()
 def pack(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A models folder as `gencomm train` writes it.")],

@@ -21,10 +21,13 @@ from gencomm_cli.diffusion.vae import LatentCodec
 from gencomm_cli.diffusion.weights import filled
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.adjscc import ADJSCC, ADJSCCConfig
+from gencomm_cli.jscc.convolutional import ConvolutionalJSCC, ConvolutionalJSCCConfig
 from gencomm_cli.jscc.deepjscc import DeepJSCC, DeepJSCCConfig
 from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
+from gencomm_cli.jscc.mambajscc import MambaJSCC, MambaJSCCConfig
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.jscc.swinjscc import SwinJSCC, SwinJSCCConfig
+from gencomm_cli.jscc.transform import NonlinearTransform, TransformConfig
 from gencomm_cli.model_files import checked, one_line
 from gencomm_cli.presets import Component, Preset, require, verify
 
@@ -38,7 +41,15 @@ def _deepjscc(**config: Any) -> DeepJSCC:
 
 
 def _adjscc(**config: Any) -> ADJSCC:
-    return ADJSCC(ADJSCCConfig(**config))
+    return ADJSCC(ADJSCCConfig.from_json(config))
+
+
+def _convolutional(**config: Any) -> ConvolutionalJSCC:
+    return ConvolutionalJSCC(ConvolutionalJSCCConfig.from_json(config))
+
+
+def _mambajscc(**config: Any) -> MambaJSCC:
+    return MambaJSCC(MambaJSCCConfig.from_json(config))
 
 
 def _swinjscc(**config: Any) -> SwinJSCC:
@@ -47,6 +58,10 @@ def _swinjscc(**config: Any) -> SwinJSCC:
 
 def _conditional_unet(**config: Any) -> ConditionalUNet:
     return ConditionalUNet(UNetConfig.from_json(config))
+
+
+def _transform(**config: Any) -> NonlinearTransform:
+    return NonlinearTransform(TransformConfig.from_json(config))
 
 
 def _text_model(**config: Any) -> CLIPTextModel:
@@ -66,8 +81,11 @@ BUILDERS = {
     "StableCascadeUNet": StableCascadeUNet,
     "Previewer": Previewer,
     "ADJSCC": _adjscc,
+    "ConvolutionalJSCC": _convolutional,
     "SwinJSCC": _swinjscc,
+    "MambaJSCC": _mambajscc,
     "ConditionalUNet": _conditional_unet,
+    "NonlinearTransform": _transform,
 }
 
 PRETRAINED: dict[str, Any] = {
@@ -198,7 +216,7 @@ class Networks(Backbone):
 
 
 class Cascade:
-    """All of SC-SIC, in evaluation mode: semantic encoder, VQGAN, latent diffusion model, previewer.
+    """All of SC-SIC, in evaluation mode: semantic encoder, VQGAN, latent diffusion model, and the previewer, if it has one.
 
     Each is loaded when it is first asked for.
 
@@ -210,7 +228,7 @@ class Cascade:
     """
 
     def __init__(self, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
-        require(preset, "encoder", "stage_a", "stage_b", "previewer")
+        require(preset, "encoder", "stage_a", "stage_b")
         verify(preset)
         self.preset, self.device, self.dtype = preset, device, dtype
 
@@ -241,9 +259,9 @@ class Cascade:
         return int(sizes["patch_size"] * 2 ** (len(sizes["block_out_channels"]) - 1))
 
     @cached_property
-    def previewer(self) -> Previewer:
-        """Ẑ to a coarse image."""
-        return self._build("previewer", torch.float32)
+    def previewer(self) -> Previewer | None:
+        """Ẑ to a coarse image; None where the preset has none."""
+        return self._build("previewer", torch.float32) if "previewer" in self.preset.components else None
 
 
 def steady(dtype: torch.dtype) -> torch.dtype:

@@ -16,24 +16,28 @@ RELEASED: dict[str, dict[str, Any]] = {
 
 def arguments(
     size: int = 256, width: int = 128, blocks: int = 1, multipliers: tuple[int, ...] = (1, 1, 2, 2, 4, 4),
-    attention: tuple[int, ...] = (16,), head_channels: int = 64,
+    attention: tuple[int, ...] = (16,), head_channels: int = 64, updown: bool = True, scale_shift: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
     """Constructor arguments of the UNet2DModel that computes what guided-diffusion's ``create_model`` does.
 
-    With scale-shift normalisation, residual blocks that resize, and a learned variance, as all released 256 × 256 models have.
+    With a learned variance, as all released 256 × 256 models have it; and, unless said otherwise, what else they have in common.
 
     Args:
         size: side of the training images in pixels. width: channels of the first level. blocks: residual blocks a level.
         multipliers: channels of each level over ``width``.
         attention: sides in pixels of the levels that have attention. head_channels: of each attention head.
+        updown: residual blocks resize, not convolutions. scale_shift: the time scales and shifts, and is not added.
     """
+    down, up, resize = "DownBlock2D", "UpBlock2D", "conv"
+    if updown:
+        down, up, resize = "ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D", "resnet"
     attended = [size // 2**level in attention for level in range(len(multipliers))]
     return {
         "sample_size": size, "in_channels": 3, "out_channels": 6, "layers_per_block": blocks,
         "block_out_channels": [width * multiplier for multiplier in multipliers],
-        "down_block_types": ["AttnDownBlock2D" if here else "ResnetDownsampleBlock2D" for here in attended],
-        "up_block_types": ["AttnUpBlock2D" if here else "ResnetUpsampleBlock2D" for here in reversed(attended)],
-        "downsample_type": "resnet", "upsample_type": "resnet", "resnet_time_scale_shift": "scale_shift",
+        "down_block_types": ["AttnDownBlock2D" if here else down for here in attended],
+        "up_block_types": ["AttnUpBlock2D" if here else up for here in reversed(attended)],
+        "downsample_type": resize, "upsample_type": resize, "resnet_time_scale_shift": "scale_shift" if scale_shift else "default",
         "attention_head_dim": head_channels, "attn_norm_num_groups": 32, "norm_num_groups": 32, "norm_eps": 1e-5,
         "flip_sin_to_cos": True, "freq_shift": 0,
     }  # fmt: skip
@@ -71,13 +75,15 @@ def _blocks(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 _RESNET = {
     "in_layers.0": "norm1", "in_layers.2": "conv1", "emb_layers.1": "time_emb_proj", "out_layers.0": "norm2",
-    "out_layers.3": "conv2", "skip_connection": "conv_shortcut",
+    "out_layers.3": "conv2", "skip_connection": "conv_shortcut", "op": "conv",
 }  # fmt: skip
 _ATTENTION = {"norm": "group_norm", "proj_out": "to_out.0"}
 
 
-def to_diffusers(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
+def to_diffusers(state: Mapping[str, Tensor], config: Mapping[str, Any], heads_first: bool = True) -> dict[str, Tensor]:
     """A published state dict under diffusers' names, for a UNet2DModel of ``config`` (:func:`arguments`).
+
+    ``heads_first``: head by head, each with its q, k and v; else all heads' q, then k, then v (``use_new_attention_order``).
 
     Raises:
         ValueError: tensors that such a network does not have.
@@ -91,8 +97,10 @@ def to_diffusers(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict
         if found is None:
             raise ValueError(f"{key}: is not in a network of these sizes")
         inner = module.removeprefix(found[0]).lstrip(".")
-        if inner == "qkv":  # head by head, each with its q, k and v
-            parts = value.reshape(-1, 3, heads_of, *value.shape[1:]).transpose(0, 1).flatten(1, 2)
+        if inner == "qkv":
+            parts = value.unflatten(0, (3, -1))
+            if heads_first:
+                parts = value.reshape(-1, 3, heads_of, *value.shape[1:]).transpose(0, 1).flatten(1, 2)
             for name, part in zip("qkv", parts, strict=True):
                 out[f"{found[1]}.to_{name}.{kind}"] = part.flatten(1) if kind == "weight" else part
         elif "attentions" in found[1]:

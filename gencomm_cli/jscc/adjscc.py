@@ -8,13 +8,16 @@ Modules carry the published state dict's names (``jscc_encoder.conv_block1.0.wei
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gencomm_cli.jscc.rate_adaptive import sent_positions, to_complex, to_real, unit_power
+from gencomm_cli.jscc.conventions import USUAL, Conventions
+from gencomm_cli.jscc.rate_adaptive import sent_positions, unit_power
 
 _PEDESTAL = 2.0**-36
 _LEAST_GAMMA = 2.0**-18
@@ -35,6 +38,12 @@ class ADJSCCConfig:
     width: int = 256
     rate_adaptive: bool = False
     unknown_snr_db: float = 7.0
+    conventions: Conventions = USUAL
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ADJSCCConfig:
+        """From a preset's ``config.json``."""
+        return cls(**{**values, "conventions": Conventions.from_json(values.get("conventions", {}))})
 
     @property
     def cbr(self) -> float:
@@ -124,11 +133,13 @@ class Decoder(nn.Module):
 
 
 class ADJSCC(nn.Module):
-    """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple`` (a :class:`SourceCodec`)."""
+    """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple`` (a :class:`LearnedCodec`)."""
+
+    choices = 0
 
     def __init__(self, config: ADJSCCConfig) -> None:
         super().__init__()
-        self.config, self.multiple = config, 4
+        self.config, self.conventions, self.multiple = config, config.conventions, 4
         self.jscc_encoder, self.jscc_decoder = Encoder(config), Decoder(config)
 
     def symbols(self, wanted: int, size: tuple[int, int]) -> int:
@@ -136,8 +147,8 @@ class ADJSCC(nn.Module):
         most = self.config.code_channels * (size[0] // 4) * (size[1] // 4) // 2
         return max(1, min(wanted, most)) if self.config.rate_adaptive else most
 
-    def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
-        """z = E(x): complex [B, ``symbols``] with E|z|² = 1 each row.
+    def code(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
+        """Complex [B, ``symbols``] at their own power.
 
         Args:
             image: [B, 3, H, W] in [0, 1]. snr_db: what the transmitter knows [B]; NaN where it knows nothing.
@@ -148,9 +159,13 @@ class ADJSCC(nn.Module):
         size = (image.shape[2], image.shape[3])
         if symbols != self.symbols(symbols, size):
             raise ValueError(f"{symbols} symbols asked of a code that has {self.symbols(symbols, size)}")
-        code = self.jscc_encoder(image, snr_db.nan_to_num(self.config.unknown_snr_db)).float()
+        told = self.conventions.told(snr_db).nan_to_num(self.config.unknown_snr_db)
         positions = self._positions(symbols, size).to(image.device)
-        return unit_power(to_complex(code.flatten(1)[:, positions]))
+        return self.conventions.pair(self.jscc_encoder(image, told).flatten(1)[:, positions])
+
+    def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
+        """z = E(x): :meth:`code` with E|z|² = 1 each row."""
+        return unit_power(self.code(image, symbols, snr_db))
 
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
         """x̂ = D(z): [B, 3, H, W] in [0, 1]; channels that were not sent are zero.
@@ -160,8 +175,10 @@ class ADJSCC(nn.Module):
         """
         tokens = (size[0] // 4) * (size[1] // 4)
         code = torch.zeros(len(equalised), self.config.code_channels * tokens, device=equalised.device)
-        code[:, self._positions(equalised.shape[1], size).to(code.device)] = to_real(equalised)
-        image: Tensor = self.jscc_decoder(code.unflatten(1, (-1, size[0] // 4, size[1] // 4)), snr_db)
+        reals = self.conventions.unpair(equalised, (2 * equalised.shape[1],))
+        code[:, self._positions(equalised.shape[1], size).to(code.device)] = reals
+        told = self.conventions.told(snr_db)
+        image: Tensor = self.jscc_decoder(code.unflatten(1, (-1, size[0] // 4, size[1] // 4)), told)
         return image
 
     def _positions(self, symbols: int, size: tuple[int, int]) -> Tensor:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 
+from gencomm_cli.jscc.conventions import Conventions
 from gencomm_cli.jscc.ntscc_codec import NTSCC
+from gencomm_cli.jscc.rate_adaptive import unit_power
 from gencomm_cli.jscc.rate_allocation import Levels
 
 
@@ -34,6 +36,71 @@ class SourceCodec(Protocol):
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
         """Symbols as the equaliser leaves them [B, k] → images [B, 3, H, W]; ``snr_db`` [B] is the receiver's."""
         ...
+
+
+class LearnedCodec(SourceCodec, Protocol):
+    """A codec that also says how its symbols are made and taken, so that it can be used alone (``jscc``).
+
+    ``choices``: of how many channels it chooses some for each image (it is a :class:`ChoosingCodec` then); else 0.
+    """
+
+    conventions: Conventions
+    choices: int
+
+    def code(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
+        """What :meth:`encode` brings to unit power: complex [B, k] as the network has it."""
+        ...
+
+
+class ChoosingCodec(LearnedCodec, Protocol):
+    """A codec whose receiver has to be told which channels were sent: bool [C], the same for a whole batch."""
+
+    def choose(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
+        """The channels of an image [1, 3, H, W], as many as ``symbols`` take."""
+        ...
+
+    def code(self, image: Tensor, symbols: int, snr_db: Tensor, channels: Tensor | None = None) -> Tensor:
+        """As :meth:`LearnedCodec.code`, of these channels."""
+        ...
+
+    def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor, channels: Tensor | None = None) -> Tensor:
+        """As :meth:`SourceCodec.decode`, of these channels."""
+        ...
+
+
+@dataclass(frozen=True)
+class ToldCodec:
+    """A learned codec once both ends know one picture's gain and channels: a :class:`SourceCodec`.
+
+    Attributes:
+        gain: root mean power of the code's symbols; 1 where the decoder takes them at unit power.
+        channels: that are sent, bool [C]; None for a codec without choices.
+    """
+
+    codec: LearnedCodec
+    gain: float
+    channels: Tensor | None
+
+    @property
+    def multiple(self) -> int:
+        """The codec's."""
+        return self.codec.multiple
+
+    def symbols(self, wanted: int, size: tuple[int, int]) -> int:
+        """The codec's."""
+        return self.codec.symbols(wanted, size)
+
+    def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
+        """Images [B, 3, H, W] in [0, 1] → complex [B, k] of unit power."""
+        if self.channels is None:
+            return self.codec.encode(image, symbols, snr_db)
+        return unit_power(cast(ChoosingCodec, self.codec).code(image, symbols, snr_db, self.channels))
+
+    def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
+        """Symbols [B, k] → images [B, 3, H, W]."""
+        if self.channels is None:
+            return self.codec.decode(self.gain * equalised, size, snr_db)
+        return cast(ChoosingCodec, self.codec).decode(self.gain * equalised, size, snr_db, self.channels)
 
 
 @dataclass(frozen=True)

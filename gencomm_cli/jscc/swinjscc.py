@@ -15,15 +15,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gencomm_cli.jscc.conventions import USUAL, Conventions
 from gencomm_cli.jscc.rate_adaptive import sent_positions, to_complex, to_real, unit_power
 
 MODULATIONS = 7
+Choice = Literal["first", "stable", "bitonic"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class SwinJSCCConfig:
         gain: received symbols are multiplied by it. The published decoder takes features at their own power, image by image, which
             a receiver cannot know: give the mean root power of the features then.
         unknown_snr_db: what the encoder assumes where the transmitter does not know the SNR.
+        choice: which channels are sent with the rate ModNet, and in which order reals follow one another. ``first``: the first
+            ones, channel by channel, any number of reals. As published, token by token: those with the largest gates in this
+            picture, of which the receiver is told; of equal gates the lowest index wins (``stable``, as with CUDA since torch
+            1.13), or whichever the older CUDA's sort puts in front (``bitonic``).
     """
 
     dims: tuple[int, ...] = (128, 192, 256, 320)
@@ -50,12 +56,14 @@ class SwinJSCCConfig:
     trained_size: int = 256
     gain: float = 1.0
     unknown_snr_db: float = 7.0
+    choice: Choice = "first"
+    conventions: Conventions = USUAL
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> SwinJSCCConfig:
         """From a preset's ``config.json``, where tuples are lists."""
         sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**sizes)
+        return cls(**sizes | {"conventions": Conventions.from_json(values.get("conventions", {}))})
 
     @property
     def factor(self) -> int:
@@ -285,65 +293,122 @@ class Decoder(nn.Module):
         return x.permute(0, 3, 1, 2)
 
 
-def top_channels(gates: Tensor, rate: int) -> Tensor:
+def bitonic_order(scores: Tensor) -> Tensor:
+    """Indices [B, C] of scores [B, C] in falling order as CUDA's sort of torch up to 1.12 has them, C at most 2048.
+
+    A bitonic network over a power of two of places (Batcher, 1968), in which equal scores change places. Places beyond C are at the
+    end: their comparison always says so.
+    """
+    count = scores.shape[1]
+    places = next(size for size in (32, 128, 1024, 2048) if count <= size)
+    keys = F.pad(scores, (0, places - count)).clone()
+    order = torch.arange(places, device=scores.device).expand(len(scores), -1).clone()
+    here = order < count
+    lane = torch.arange(places // 2, device=scores.device)
+    size = 2
+    while size <= places:
+        rising = (lane & size // 2 != 0) & (size < places)
+        stride = size // 2
+        while stride:
+            left = 2 * lane - (lane & stride - 1)
+            right = left + stride
+            ahead = ((keys[:, left] > keys[:, right]) & here[:, left]) | ~here[:, right]
+            swapped = ahead == rising
+            first, second = torch.where(swapped, right, left), torch.where(swapped, left, right)
+            for values in (keys, order, here):
+                values[:, left], values[:, right] = values.gather(1, first), values.gather(1, second)
+            stride //= 2
+        size *= 2
+    return order[:, :count]
+
+
+def top_channels(gates: Tensor, rate: int, choice: Choice = "stable") -> Tensor:
     """The published choice of channels: the ``rate`` with the largest gates, summed over the picture; bool [B, C].
 
-    The lowest index wins a tie. (Published, an unstable sort decides: many gates are exactly 1, and its checkpoints depend on it.)
+    Many gates are exactly 1. Published, an unstable sort decides between them, and its checkpoints depend on that.
     """
-    order = gates.sum((1, 2)).sort(dim=1, descending=True, stable=True).indices
+    scores = gates.sum((1, 2))
+    order = bitonic_order(scores) if choice == "bitonic" else scores.sort(dim=1, descending=True, stable=True).indices
     return torch.zeros(order.shape, dtype=torch.bool, device=order.device).scatter(1, order[:, :rate], True)
 
 
 class SwinJSCC(nn.Module):
-    """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple`` (a :class:`SourceCodec`).
+    """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple`` (a :class:`LearnedCodec`).
 
-    On the air the first channels are sent, as many as the rate asks for, so that the receiver knows which they are. The published
-    choice (:func:`top_channels`) depends on the image, and its receiver is told for free.
+    ``choices``: of how many channels the image's own are chosen, where the receiver has to be told (``choice`` of the config).
     """
 
     def __init__(self, config: SwinJSCCConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.conventions = config, config.conventions
         self.multiple = config.factor * config.window
         self.encoder, self.decoder = Encoder(config), Decoder(config)
         self.channels = config.code_channels or config.dims[-1]
+        self.choices = self.channels if config.choice != "first" and config.code_channels is None else 0
 
     def _tokens(self, size: tuple[int, int]) -> int:
         return (size[0] // self.config.factor) * (size[1] // self.config.factor)
 
     def symbols(self, wanted: int, size: tuple[int, int]) -> int:
-        """Complex symbols nearest to ``wanted`` that an image of ``size`` (H, W) can have."""
-        most = self.channels * self._tokens(size) // 2
+        """Complex symbols nearest to ``wanted`` for an image of ``size`` (H, W); with ``choices``, those of whole channels."""
+        tokens = self._tokens(size)
+        most = self.channels * tokens // 2
+        if self.choices:
+            return tokens * max(1, min(round(2 * wanted / tokens), self.channels)) // 2
         return max(1, min(wanted, most)) if self.config.code_channels is None else most
 
-    def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
-        """z = E(x): complex [B, ``symbols``] with E|z|² = 1 each row.
-
-        Args:
-            image: [B, 3, H, W] in [0, 1]. snr_db: what the transmitter knows [B]; NaN where it knows nothing.
-
-        Raises:
-            ValueError: a number of symbols that this code cannot have.
-        """
+    def _features(self, image: Tensor, symbols: int, snr_db: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and gates [B, rows, columns, C]. Raises ValueError for a number of symbols that this code cannot have."""
         size = (image.shape[2], image.shape[3])
         if symbols != self.symbols(symbols, size):
             raise ValueError(f"{symbols} symbols asked of a code that has {self.symbols(symbols, size)}")
         rate = torch.full_like(snr_db, 2 * symbols / self._tokens(size))
-        features, _ = self.encoder(image, snr_db.nan_to_num(self.config.unknown_snr_db), rate)
-        code = features.permute(0, 3, 1, 2).flatten(1).float()
-        positions = sent_positions(self._tokens(size), self.channels, 2 * symbols).to(image.device)
-        return unit_power(to_complex(code[:, positions]))
+        features: tuple[Tensor, Tensor] = self.encoder(image, snr_db.nan_to_num(self.config.unknown_snr_db), rate)
+        return features
 
-    def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
+    def choose(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
+        """Which channels of an image [1, 3, H, W] are sent, bool [C]; for a codec with ``choices``."""
+        gates = self._features(image, symbols, snr_db)[1]
+        size = (image.shape[2], image.shape[3])
+        return top_channels(gates, 2 * symbols // self._tokens(size), self.config.choice)[0]
+
+    def code(self, image: Tensor, symbols: int, snr_db: Tensor, channels: Tensor | None = None) -> Tensor:
+        """Complex [B, ``symbols``] at their own power.
+
+        Args:
+            image: [B, 3, H, W] in [0, 1]. snr_db: what the transmitter knows [B]; NaN where it knows nothing.
+            channels: those that are sent, bool [C]; a codec with ``choices`` needs them.
+
+        Raises:
+            ValueError: a number of symbols that this code cannot have.
+        """
+        features, _ = self._features(image, symbols, snr_db)
+        if self.config.choice != "first":
+            chosen = features if channels is None else features[..., channels]
+            return to_complex(chosen.flatten(1).float())
+        tokens = self._tokens((image.shape[2], image.shape[3]))
+        positions = sent_positions(tokens, self.channels, 2 * symbols).to(image.device)
+        return to_complex(features.permute(0, 3, 1, 2).flatten(1).float()[:, positions])
+
+    def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
+        """z = E(x): :meth:`code` with E|z|² = 1 each row."""
+        return unit_power(self.code(image, symbols, snr_db))
+
+    def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor, channels: Tensor | None = None) -> Tensor:
         """x̂ = D(z): [B, 3, H, W], not clamped; channels that were not sent are zero.
 
         Args:
-            equalised: complex [B, k]. size: (H, W). snr_db: the receiver's SNR [B].
+            equalised: complex [B, k]. size: (H, W). snr_db: the receiver's SNR [B]. channels: as in :meth:`code`.
         """
-        tokens = self._tokens(size)
-        code = torch.zeros(len(equalised), self.channels * tokens, device=equalised.device)
-        positions = sent_positions(tokens, self.channels, 2 * equalised.shape[1]).to(code.device)
-        code[:, positions] = self.config.gain * to_real(equalised)
-        features = code.unflatten(1, (self.channels, size[0] // self.config.factor, -1)).permute(0, 2, 3, 1)
+        tokens, reals = self._tokens(size), self.config.gain * to_real(equalised)
+        grid = (size[0] // self.config.factor, size[1] // self.config.factor)
+        if self.config.choice != "first":
+            chosen = torch.ones(self.channels, dtype=torch.bool, device=reals.device) if channels is None else channels
+            features = torch.zeros(len(reals), *grid, self.channels, device=reals.device)
+            features[..., chosen] = reals.unflatten(1, (*grid, -1))
+        else:
+            code = torch.zeros(len(reals), self.channels * tokens, device=reals.device)
+            code[:, sent_positions(tokens, self.channels, reals.shape[1]).to(code.device)] = reals
+            features = code.unflatten(1, (self.channels, *grid)).permute(0, 2, 3, 1)
         image: Tensor = self.decoder(features, snr_db)
         return image

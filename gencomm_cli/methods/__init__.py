@@ -20,6 +20,7 @@ METHODS = {
     "lrisc": "gencomm_cli.methods.lrisc:LRISC",
     "diffcom": "gencomm_cli.methods.diffcom:DiffCom",
     "scsic": "gencomm_cli.methods.scsic:ScSic",
+    "jscc": "gencomm_cli.methods.jscc:JSCC",
     "separate": "gencomm_cli.methods.separate:Separate",
 }
 """Where each method's class lives; nothing is imported before it is asked for."""
@@ -34,6 +35,7 @@ READS = {
     "diffcom": frozenset({"codec", "steps", "start_step", "samples"})
     | {"variant", "likelihood", "zeta", "gamma", "zeta_h", "tau", "eta", "confirm", "blind_h", "blind_form", "pick"},
     "scsic": frozenset({"compile", "steps", "samples", "guidance_scale"}),
+    "jscc": frozenset(),
     "separate": frozenset({"codec", "modulation", "code_rate", "fec", "capacity"}),
 }
 """The flags that each method reads, beside those that every method does."""

@@ -41,7 +41,8 @@ from gencomm_cli.diffusion.posterior import (
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.jscc.ntscc_codec import NTSCC
 from gencomm_cli.jscc.rate_allocation import RATES, Levels
-from gencomm_cli.jscc.source_codec import SourceCodec, ToldNTSCC
+from gencomm_cli.jscc.source_codec import LearnedCodec, SourceCodec, ToldCodec, ToldNTSCC
+from gencomm_cli.methods import codec_side
 from gencomm_cli.methods.base import (
     BlindForm,
     BlindH,
@@ -261,7 +262,7 @@ class DiffCom:
     method = "diffcom"
     default_cbr = 1 / 48
 
-    def __init__(self, preset: Preset, codec: SourceCodec | NTSCC, prior: torch.nn.Module, device: torch.device) -> None:
+    def __init__(self, preset: Preset, codec: LearnedCodec | NTSCC, prior: torch.nn.Module, device: torch.device) -> None:
         self.preset, self.codec, self.device = preset, codec, device
         self.alpha_bar = linear_schedule()
         self.cbr_range: tuple[float, float] = tuple(preset.settings.get("cbr_range", (1 / 96, 1 / 16)))
@@ -280,7 +281,7 @@ class DiffCom:
         own = "codec" in preset.components
         require(preset, "prior", *(("codec",) if own else ("transform", "jscc", "rates")))
         verify(preset)
-        codec = cast(SourceCodec, build(preset.components["codec"], device)) if own else NTSCC.load(preset, device)
+        codec = cast(LearnedCodec, build(preset.components["codec"], device)) if own else NTSCC.load(preset, device)
         return cls(preset, codec, build(preset.components["prior"], device, dtype), device)
 
     def _padded(self, image_size: tuple[int, int]) -> tuple[int, int]:
@@ -293,7 +294,7 @@ class DiffCom:
         wanted = round(min(max(cbr, low), high) * 3 * image_size[0] * image_size[1])
         if isinstance(self.codec, NTSCC):  # side symbols included
             return max(1, min(wanted, RATES[-1] * math.prod(self.codec.shape(image_size))))
-        return self.codec.symbols(wanted, self._padded(image_size))
+        return self.codec.symbols(wanted, self._padded(image_size)) + codec_side.most_symbols(self.codec)
 
     def _told(self, snr_db: float | None) -> Tensor:
         """What the encoder is told of the SNR [1]; the receiver finds it in the header, to encode as the transmitter did."""
@@ -318,10 +319,9 @@ class DiffCom:
             z = self.codec.send(latent, rates.levels, None if request.snr_db is None else float(told))
             return Transmission(z.cpu().numpy().astype(np.complex64), rates.side_symbols, side=rates.side)
         try:
-            z = self.codec.encode(x, request.symbols, told)[0]
+            return codec_side.send(self.codec, x, request, told)
         except ValueError as error:
             raise RateError(f"--cbr: {error}; leave it out for the preset's own rate") from None
-        return Transmission(z.cpu().numpy().astype(np.complex64))
 
     def decode(self, received: Received, options: DecodeOptions, *, seed: int, progress: Progress | None = None) -> Decoded:
         """The coarse image x_d = D(W_h⁻¹(y)), and posterior samples by Algorithm 1, 2 or 3.
@@ -334,11 +334,11 @@ class DiffCom:
             InputError: options out of range, or the samples diverge.
         """
         sampling = Sampling.settle(options, self.preset.settings)
-        levels, side_ok = self._levels(received)
-        if side_ok is False:
-            lost = self._without_rates(received, levels)
-            return Decoded(lost, () if options.coarse else (lost,) * options.samples, side_ok=False)
-        problem, n0 = self._problem(received, levels)
+        told, side_ok = self._known(received)
+        if told is None or (side_ok is False and not isinstance(told, ToldCodec)):
+            lost = codec_side.grey(received.image_size) if told is None else self._without_rates(received, told)
+            return Decoded(lost, () if options.coarse else (lost,) * options.samples, outage=told is None, side_ok=False)
+        problem, n0 = self._problem(received, told)
         x_d = problem.coarse()
         coarse = to_image(x_d, received.image_size)
         if options.coarse:
@@ -358,8 +358,12 @@ class DiffCom:
             taps=tuple(one.h_0[0].cpu().numpy() for one in found if one.h_0 is not None),
         )  # fmt: skip
 
-    def _problem(self, received: Received, levels: Levels) -> tuple[Problem, float]:
-        """The inverse problem, and N0 of the AWGN channel with the same mean reliability of a symbol."""
+    def _problem(self, received: Received, told: Levels | ToldCodec) -> tuple[Problem, float]:
+        """The inverse problem, and N0 of the AWGN channel with the same mean reliability of a symbol.
+
+        Args:
+            told: NTSCC's levels, or any other codec as the receiver knows it.
+        """
         y, gain = self._heard(received)
         cir = None if received.cir is None else torch.tensor(received.cir, device=self.device)[None]
         trust = torch.as_tensor(reliability(gain, received.n0), device=self.device).float().expand(y.shape)  # type: ignore[type-var]
@@ -367,9 +371,9 @@ class DiffCom:
         n0, size = (1 - mean_trust) / mean_trust, self._padded(received.image_size)
         snr_db, sent_snr_db = told_snr(n0, self.device), self._told(received.tx_snr_db)
         codec: SourceCodec = (
-            ToldNTSCC(self.codec, levels, received.image_size, self.multiple, trust[0], gain is not None)
-            if isinstance(self.codec, NTSCC)
-            else self.codec
+            told
+            if isinstance(told, ToldCodec)
+            else ToldNTSCC(cast(NTSCC, self.codec), told, received.image_size, self.multiple, trust[0], gain is not None)
         )
 
         def encode(x: Tensor) -> Tensor:
@@ -380,10 +384,10 @@ class DiffCom:
 
         return Problem(y, Link(received, gain, cir), encode, decode, received.n0), n0
 
-    def _levels(self, received: Received) -> tuple[Levels, bool | None]:
-        """NTSCC's rates as the side symbols say, and whether these arrived; other codecs have none."""
+    def _known(self, received: Received) -> tuple[Levels | ToldCodec | None, bool | None]:
+        """NTSCC's rates, or any other codec, as the side symbols say, and whether these arrived; None where nothing is known."""
         if not isinstance(self.codec, NTSCC):
-            return np.zeros(0, np.int64), None
+            return codec_side.receive(self.codec, received, self.device)
         return self.codec.levels_at_receiver(
             received.symbols.size, received.image_size, received.side, received.side_symbols, received.side_gain, received.n0
         )

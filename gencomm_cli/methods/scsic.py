@@ -134,21 +134,25 @@ class ScSic:
     def decode(
         self, received: Received, options: DecodeOptions, *, seed: int, progress: Callable[[int, int], None] | None = None
     ) -> Decoded:
-        """The previewer's picture of Ẑ, and images that stage B draws under Ẑ.
+        """The previewer's picture of Ẑ, and images that stage B draws under Ẑ. Without a previewer the first of these is both.
 
         Args:
             received: all that is known. seed: of the sampler's noise. progress: called with (steps done, steps in all).
 
         Raises:
-            InputError: options out of range; a number of symbols that this image cannot have.
+            InputError: options out of range; a number of symbols that this image cannot have; ``coarse`` without a previewer.
         """
+        if options.coarse and self.networks.previewer is None:
+            raise InputError(f"--coarse: preset {self.preset.name} has no previewer; leave it out for the refined image")
         steps = options.steps or int(self.preset.settings.get("steps", 10))
         if not 1 <= steps <= 1000:
             raise InputError(f"--steps {steps}: out of range; 1 to 1000")
         z_hat, condition = self._receive(received)
         height, width = (-(-side // self.multiple) * self.multiple for side in received.image_size)
-        coarse = to_image(preview(self.networks.previewer, z_hat, (height, width)), received.image_size)
-        if options.coarse:
+        coarse = None
+        if self.networks.previewer is not None:
+            coarse = to_image(preview(self.networks.previewer, z_hat, (height, width)), received.image_size)
+        if options.coarse and coarse is not None:
             return Decoded(coarse)
         guidance = self.preset.settings.get("guidance_scale", 1.5) if options.guidance_scale is None else options.guidance_scale
         predict = self._denoiser(condition, guidance)
@@ -166,7 +170,8 @@ class ScSic:
             latent = sample(draw(-1), times(steps), predict, draw, target=self.target, shift=self.shift, progress=report)
             return to_image(stage_a.decode(latent), received.image_size)  # eq. 2
 
-        return Decoded(coarse, tuple(refine(index) for index in range(options.samples)))
+        refined = tuple(refine(index) for index in range(options.samples))
+        return Decoded(refined[0] if coarse is None else coarse, refined)
 
     def _receive(self, received: Received) -> tuple[Tensor, Tensor]:
         """Ẑ = Z + ε (eq. 6), and the condition that stage B takes."""

@@ -1,6 +1,6 @@
-"""DiffCom's recipes (paper 003, section IV-A2): each codec alone, by its mean squared error, and the unconditional prior alone.
+"""DiffCom's recipes (paper 003, section IV-A2): each codec by its root mean squared error, the unconditional prior alone.
 
-adjscc, swinjscc   E‖x − D(W⁻¹(W(E(x))))‖² over AWGN and Rayleigh fading, at random rates; never over multipath
+adjscc, swinjscc   E‖x − D(W⁻¹(W(E(x))))‖ over AWGN and Rayleigh fading, at random rates; never over multipath
 prior              E‖x_0 − x̂_0(x_t, t)‖², weighted by noise level
 
 NTSCC is LRISC's: its preset is taken as it is.
@@ -26,9 +26,12 @@ from gencomm_cli.diffusion.pixel_prior import cosine_time
 from gencomm_cli.diffusion.posterior import linear_schedule
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.source_codec import SourceCodec
+from gencomm_cli.jscc.swinjscc import SwinJSCC
 from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, file_hash, find, preset_name, verify
 from gencomm_cli.training.air import Air, block_gains, draw, through
 from gencomm_cli.training.data import Photographs, load, to_tensor
+from gencomm_cli.training.jscc import token_statistics
+from gencomm_cli.training.linear_start import start_linear
 from gencomm_cli.training.loop import Schedule, autocast, fit
 from gencomm_cli.training.workshop import StagedWorkshop, load_config, open_folder, recipe_from, store
 
@@ -45,6 +48,7 @@ class CodecRecipe:
     """Attributes:
     crop: side in pixels. cbr: the rate is log-uniform in it, but 1/48 for two fifths of the batches.
     snr_db: uniform. shares: of AWGN, of Rayleigh fading symbol by symbol, of one gain a picture.
+    linear: a SwinJSCC starts as the linear code for CBR 1/48 at 10 dB, not from random weights.
     """
 
     schedule: Schedule
@@ -53,6 +57,7 @@ class CodecRecipe:
     cbr: tuple[float, float] = (1 / 96, 1 / 16)
     snr_db: tuple[float, float] = (-5.0, 20.0)
     shares: tuple[float, float, float] = (0.7, 0.2, 0.1)
+    linear: bool = False
     seed: int = 2
 
 
@@ -99,7 +104,7 @@ def train_codec(
             error = (through_air(cast(SourceCodec, codec), image, cbr, air) - image).square().mean((1, 2, 3))
         shown = (air.snr_db.sub(10).abs() < 3) & (air.kind == 0)
         figures = {"at10dB": float(error[shown].mean().detach()) * 2.5 if usual and shown.any() else 0.0}
-        return error.mean(), figures
+        return error.sqrt().mean(), figures  # squared, the worst channels would drown the good ones
 
     fit({"codec": codec}, loss, recipe.schedule, out, stage, report=report)
     codec.eval().requires_grad_(False)
@@ -143,6 +148,7 @@ class Workshop(StagedWorkshop):
         self.config, self.out, self.device = config, out, device
         torch.manual_seed(0)
         self.photographs = load(data, out / "cache", validation=False)
+        self.started = False
         self.parts: dict[str, nn.Module] = {
             name: BUILDERS[config[name]["class"]](**config[name]["model"])
             for name in STAGES  # type: ignore[operator]
@@ -153,6 +159,7 @@ class Workshop(StagedWorkshop):
 
     def start_from(self, base: str) -> None:
         """Takes the prior's weights, and those of every codec that has a preset, from the presets named after ``base``."""
+        self.started = True
         for name in CODECS:
             try:
                 preset = find("diffcom", preset_name(base, name))
@@ -164,6 +171,15 @@ class Workshop(StagedWorkshop):
 
     def _take(self, name: str, preset: Preset, component: str) -> None:
         self.parts[name].load_state_dict(build(preset.components[component], torch.device("cpu")).state_dict())
+
+    def start_linear(self, codec: nn.Module) -> None:
+        """Sets a SwinJSCC to the linear code of the training photographs' statistics."""
+        if not isinstance(codec, SwinJSCC):
+            raise InputError("--config: linear is for a SwinJSCC; leave it out of the other codecs")
+        fields = to_tensor(self.photographs.crops(600, 128, np.random.default_rng(0))[0], torch.device("cpu")).contiguous()
+        sides = [2 ** (stage + 1) for stage in range(len(codec.config.dims))]
+        covariances = [token_statistics(fields, side)[1] for side in sides]
+        start_linear(codec, fields.mean((0, 2, 3)), covariances, reals=6 * sides[-1] ** 2 // 48, snr_db=10.0)
 
     def module(self, name: str) -> nn.Module:
         """A codec, or ``prior``."""
@@ -177,6 +193,8 @@ class Workshop(StagedWorkshop):
             train_prior(cast(ConditionalUNet, module), self.photographs, recipe, self.out, self.device, report)
         else:
             codec_recipe = recipe_from(CodecRecipe, values, max_minutes)
+            if codec_recipe.linear and not self.started:
+                self.start_linear(module)
             train_codec(stage, module, self.photographs, codec_recipe, self.out, self.device, report)
 
     def export(self, models: Path, report: Report = print) -> Path:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from gencomm_cli.diffusion.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.diffusion.ddim import STEPS, cosine_alpha_bar
+from gencomm_cli.diffusion.weights import filled
 from gencomm_cli.jscc.entropy import bits, gaussian_likelihood, noisy
 from gencomm_cli.jscc.ntscc import LatentJSCC, NTSCCConfig, embedding_snr, unit_power
 from gencomm_cli.jscc.ntscc_codec import NTSCC
@@ -238,15 +239,14 @@ class Workshop(StagedWorkshop):
             LatentJSCC(NTSCCConfig.from_json(config["networks"]["jscc"])),
             ConditionalUNet(UNetConfig.from_json(config["networks"]["unet"])),
         )
-        self.started = False
+        self.started: set[str] = set()
 
     def start_from(self, preset: Preset) -> None:
-        """Takes every network's weights from a preset of the same sizes."""
+        """Takes the weights of the networks that a preset has: all, or those of an imported one."""
         verify(preset)
-        codec, unet = NTSCC.load(preset, torch.device("cpu")), ConditionalUNet.load(preset, torch.device("cpu"))
-        for name, module in {"transform": codec.transform, "jscc": codec.code, "unet": unet}.items():
-            self.module(name).load_state_dict(module.state_dict())
-        self.started = True
+        self.started = PARTS.keys() & preset.components.keys()
+        for name in self.started:
+            filled(self.module(name), preset.components[name], torch.device("cpu"))
 
     def module(self, name: str) -> nn.Module:
         """``transform``, ``jscc`` or ``unet``."""
@@ -258,15 +258,13 @@ class Workshop(StagedWorkshop):
         return 2 * to_tensor(self.photographs.crops(count, 128, np.random.default_rng(0))[0], torch.device("cpu")).contiguous() - 1
 
     def start(self, stage: str) -> None:
-        """Sets what ``stage`` is the first to train to the linear optimum, unless the run started from a preset."""
+        """Sets what ``stage`` is the first to train to the linear optimum, unless that started from a preset."""
         transform = self.parts.transform
-        if self.started:
-            return
-        if stage == "transform":
+        if stage == "transform" and "transform" not in self.started:
             transform.start_linear(*token_statistics(self.fields(800), transform.config.factor), self.config["step"])
             for parameter in self.parts.unet.final_conv[1].parameters():
                 nn.init.zeros_(parameter)
-        elif stage == "fixed":
+        elif stage == "fixed" and "jscc" not in self.started:
             with torch.no_grad():
                 z = torch.cat([transform.encode(part.to(self.device)) for part in self.fields(200).split(20)])
             self.parts.jscc.start_linear(z.transpose(0, 1).flatten(1).std(1).cpu())
@@ -333,6 +331,12 @@ class Workshop(StagedWorkshop):
         return own
 
 
+def _sizes(networks: dict[str, Any], preset: Preset) -> dict[str, Any]:
+    """The recipe's sizes, with those of the networks that the preset has in their place."""
+    sizes = networks | {name: dict(preset.components[name].config) for name in PARTS if name in preset.components}
+    return sizes | {"jscc": sizes["jscc"] | {"channels": sizes["transform"]["widths"][-1]}}
+
+
 def train(
     config_path: Path | None,
     data: Path,
@@ -349,7 +353,8 @@ def train(
 
     Args:
         config_path: the recipe; None for nano's.
-        start: preset (name or folder) whose weights every network starts from, instead of from the linear optimum.
+        start: preset (name or folder) whose networks are the start, with their sizes, instead of the recipe's and the linear
+            optimum.
         max_minutes: for all that is left, shared out between the stages as the recipe's own limits are.
         resume: continue a run found in ``out``; without it, a non-empty ``out`` is refused.
 
@@ -357,10 +362,13 @@ def train(
         InputError: unusable recipe, data or folder.
     """
     config = load_config(config_path, "lrisc-nano.json", {"name", "networks", "step", *STAGES, "tables", "settings"})
+    preset = None if start is None else find("lrisc", start)
+    if preset is not None:
+        config["networks"] = _sizes(config["networks"], preset)
     open_folder(out, resume)
     workshop = Workshop(config, data, out, load_judges(metric_weights, torch.device(device)), torch.device(device))
-    if start is not None:
-        workshop.start_from(find("lrisc", start))
+    if preset is not None:
+        workshop.start_from(preset)
     planned = {stage: config[stage]["schedule"].get("max_minutes", 60) for stage in STAGES}
     workshop.work(stages, planned, max_minutes, report)
     return workshop.export(out / "models", report)

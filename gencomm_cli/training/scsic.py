@@ -40,7 +40,7 @@ NETWORKS = {"vqgan": ("stage_a",), "encoder": ("encoder", "previewer"), "diffusi
 
 STAGES = tuple(NETWORKS)
 
-OVER_CASCADE = {"finetune": ("stage_b",)}
+OVER_CASCADE: dict[str, tuple[str, ...]] = {"finetune": ("stage_b",)}
 """The same over pretrained Stable Cascade."""
 
 Report = Callable[[str], None]
@@ -387,7 +387,7 @@ class CascadeWorkshop(Workshop):
         path, stage_b = own / "stage_b.safetensors", self.module("stage_b")
         store(stage_b, path)
         sizes = {key: value for key, value in cast(StableCascadeUNet, stage_b).config.items() if not key.startswith("_")}
-        components = {name: entry_of(self.base.components[name]) for name in ("encoder", "stage_a", "previewer")}
+        components = {name: entry_of(self.base.components[name]) for name in self.base.components if name != "stage_b"}
         components["stage_b"] = {"class": "StableCascadeUNet", "file": path.name, "sha256": file_hash(path), "config": sizes}
         document = {
             "format": FORMAT, "version": VERSION, "method": "scsic", "name": self.config["name"],

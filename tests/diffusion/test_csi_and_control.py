@@ -14,7 +14,7 @@ from diffusers.models.embeddings import TimestepEmbedding
 
 from gencomm_cli.diffusion.control import LatentControlNet, controlled
 from gencomm_cli.diffusion.csi import CsiEmbedding
-from gencomm_cli.diffusion.released import control_weights
+from gencomm_cli.released.diffjscc import control_weights
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 NO_GAIN = torch.ones(4, dtype=torch.complex64)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from gencomm_cli.jscc.swinjscc import SwinJSCC, SwinJSCCConfig, top_channels
+from gencomm_cli.jscc.swinjscc import SwinJSCC, SwinJSCCConfig, bitonic_order, top_channels
 from tests.published import load, load_state
 
 TINY: dict[str, Any] = {"dims": (8, 12), "depths": (2, 2), "heads": (2, 3), "window": 2, "trained_size": 32}
@@ -57,6 +57,38 @@ def test_the_lowest_index_wins_a_tie() -> None:
     gates[..., 4] = 0.5
     assert top_channels(gates, 3)[0].tolist() == [True, True, True, False, False, False]
     assert top_channels(gates, 6).all()
+
+
+def network(scores: list[float], places: int) -> list[int]:
+    """The sorting network comparison by comparison: (score, index, whether there is one) in each place."""
+    row = [(score, index, True) for index, score in enumerate(scores)] + [(0.0, -1, False)] * (places - len(scores))
+    size = 2
+    while size <= places:
+        stride = size // 2
+        while stride:
+            for lane in range(places // 2):
+                left = 2 * lane - lane % stride
+                first, second = row[left], row[left + stride]
+                ahead = (first[0] > second[0] and first[2]) or not second[2]
+                if ahead == (size < places and lane // (size // 2) % 2 == 1):
+                    row[left], row[left + stride] = second, first
+            stride //= 2
+        size *= 2
+    return [index for _, index, there in row if there]
+
+
+@pytest.mark.parametrize(("count", "places"), [(20, 32), (100, 128), (320, 1024)])
+def test_the_older_sort_of_equal_scores(count: int, places: int) -> None:
+    torch.manual_seed(0)
+    scores = torch.stack([torch.rand(count), torch.randint(0, 3, (count,)).float(), torch.ones(count)])
+    order = bitonic_order(scores)
+    for row, found in zip(scores, order, strict=True):
+        assert found.tolist() == network(row.tolist(), places)
+        assert torch.equal(row[found], row.sort(descending=True).values)
+    assert torch.equal(order[0], scores[0].argsort(descending=True))
+    assert not torch.equal(order[2], torch.arange(count))  # ties do not keep their order
+    gates = scores[1].view(1, 1, 1, count)
+    assert top_channels(gates, 7, "bitonic")[0].nonzero().flatten().tolist() == sorted(order[1, :7].tolist())
 
 
 def test_any_rate_unit_power_and_what_both_ends_are_told() -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -189,7 +189,7 @@ def test_best_of_several_has_the_smallest_distance(methods: dict[str, DiffCom]) 
     base, told = received(method, image), []
     every = method.decode(base, DecodeOptions(samples=3), seed=0, progress=lambda *news: told.append(news))
     best = method.decode(base, DecodeOptions(samples=3, pick="best"), seed=0)
-    problem, _ = method._problem(base, method._levels(base)[0])
+    problem, _ = method._problem(base, cast(Any, method._known(base)[0]))
     distances = []
     for picture in every.refined:
         x = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
@@ -250,7 +250,7 @@ def test_ntscc_sends_its_rates_and_needs_them(methods: dict[str, DiffCom]) -> No
     assert not np.array_equal(there.coarse, lost.coarse)
     assert not np.array_equal(there.coarse, there.refined[0])
     assert all(np.array_equal(picture, lost.coarse) for picture in lost.refined)
-    problem, _ = method._problem(base, method._levels(base)[0])
+    problem, _ = method._problem(base, cast(Any, method._known(base)[0]))
     x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
     assert float(problem.residuals(x)[0].abs().max()) < 1e-4  # the receiver encodes as the transmitter did
 

@@ -54,6 +54,19 @@ def test_any_size_comes_back_at_its_size(method: ScSic, size: tuple[int, int]) -
     assert method.decode(received(method, photograph(*size)), DecodeOptions(coarse=True), seed=0).refined == ()
 
 
+def test_without_a_previewer_only_coarse_is_refused(make_scsic: Callable[..., Path]) -> None:
+    preset = presets.load_config(make_scsic())
+    parts = {name: component for name, component in preset.components.items() if name != "previewer"}
+    whole, bare = (ScSic.load(dataclasses.replace(preset, components=found), CPU) for found in (preset.components, parts))
+    message = received(whole, photograph(32, 48))
+    options = DecodeOptions(steps=2)
+    decoded, expected = (method.decode(message, options, seed=0) for method in (bare, whole))
+    assert np.array_equal(decoded.refined[0], expected.refined[0])
+    assert np.array_equal(decoded.coarse, expected.refined[0])
+    with pytest.raises(InputError, match=r"--coarse: preset .* has no previewer; leave it out"):
+        bare.decode(message, DecodeOptions(coarse=True), seed=0)
+
+
 @pytest.mark.parametrize(
     ("size", "scale", "grid", "ratio"),
     [((512, 512), 0.75, (12, 12), 341), ((1024, 1024), 0.75, (24, 24), 341), ((1024, 1024), 1.0, (32, 32), 192)],
@@ -163,6 +176,7 @@ def test_the_previewer_never_reaches_the_decoder(make: Callable[..., ScSic]) -> 
     method = make()
     base = received(method, photograph(64, 64))
     before = method.decode(base, DecodeOptions(), seed=0)
+    assert method.networks.previewer is not None
     randomise(method.networks.previewer, 9)
     after = method.decode(base, DecodeOptions(), seed=0)
     assert not np.array_equal(before.coarse, after.coarse)

@@ -11,15 +11,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 
 from gencomm_cli import presets
+from gencomm_cli.diffusion.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.diffusion.ddim import STEPS, cosine_alpha_bar
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.rate_allocation import RATES
+from gencomm_cli.jscc.transform import NonlinearTransform, TransformConfig
 from gencomm_cli.methods.base import DecodeOptions, Received, Request
 from gencomm_cli.methods.lrisc import LRISC as Method
 from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.released.checkpoint import Checkpoint
+from gencomm_cli.released.conversion import convert, write_preset
 from gencomm_cli.training import lrisc as recipes
 from gencomm_cli.training.air import Air
 from gencomm_cli.training.loop import Schedule, fit
@@ -175,6 +180,31 @@ def test_the_whole_recipe_resumes_and_goes_on_from_a_preset(data: Path, tmp_path
         train(path, data, out, None, None, False, "cpu", quiet)
     more = train(path, data, tmp_path / "more", None, None, False, "cpu", quiet, stages=["joint"], start=str(preset.folder))
     assert presets.load_config(more).weights_sha256 != preset.weights_sha256
+
+
+def test_a_start_from_an_imported_transform_and_unet(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their sizes and weights are the preset's; the code between them is the recipe's, and starts at the linear optimum."""
+    monkeypatch.setattr(recipes, "load_judges", lambda *_: judges())
+    torch.manual_seed(1)
+    sizes = TransformConfig((8, 12, 128), (True, True, True), (6, 8, 10), (12, 12, 14))
+    parts = {"context_fn.": NonlinearTransform(sizes), "denoise_fn.": ConditionalUNet(UNetConfig((8, 12, 16, 20), (6, 8, 10)))}
+    tensors = {f"{prefix}{name}": tensor for prefix, part in parts.items() for name, tensor in part.state_dict().items()}
+    write_preset(convert([Checkpoint(tmp_path / "cdc.pt", tensors)], None, {}), tmp_path / "cdc", "cdc", [])
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(recipe()))
+    made = train(path, data, tmp_path / "run", None, None, False, "cpu", quiet, stages=["fixed"], start=str(tmp_path / "cdc"))
+    preset = presets.load_config(made)
+    assert preset.components["transform"].config["widths"] == [8, 12, 128]
+    assert preset.components["jscc"].config["channels"] == 128
+    kept, there = load_file(made / "unet.safetensors"), parts["denoise_fn."].state_dict()
+    assert all(torch.equal(kept[name], tensor.half()) for name, tensor in there.items())
+    method = Method.load(preset, CPU)
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    sent = method.encode(image, Request(method.symbol_budget(0.03, (64, 64)), snr_db=10.0, fading="awgn"))
+    message = Received(sent.symbols, None, 0.1, (64, 64), side_symbols=sent.side_symbols, side=sent.side)
+    assert method.decode(message, DecodeOptions(), seed=0).refined[0].shape == image.shape
+    with pytest.raises(InputError, match="lacks jscc, rates"):
+        Method.load(presets.load_config(tmp_path / "cdc"), CPU)
 
 
 def test_the_shipped_recipe_is_whole() -> None:

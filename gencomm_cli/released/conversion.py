@@ -1,0 +1,318 @@
+"""A released checkpoint under this project's names: what was mapped, dropped and missed, and the preset that is written of it.
+
+Each kind of checkpoint has a file here with ``KIND``, ``recognises(tensors)`` and ``convert(checkpoints, config)``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from gencomm_cli import presets
+from gencomm_cli.diffusion.components import BUILDERS, build_tokenizer
+from gencomm_cli.errors import InputError, ModelMismatch
+from gencomm_cli.released.checkpoint import Checkpoint
+
+CONVERTERS = {
+    "adjscc": "gencomm_cli.released.adjscc",
+    "guided-diffusion": "gencomm_cli.released.guided_diffusion",
+    "deepjscc": "gencomm_cli.released.deepjscc",
+    "swinjscc": "gencomm_cli.released.swinjscc",
+    "mambajscc": "gencomm_cli.released.mambajscc",
+    "diffjscc": "gencomm_cli.released.diffjscc",
+    "cdc": "gencomm_cli.released.cdc",
+    "stable-cascade": "gencomm_cli.released.stable_cascade",
+}
+"""Kinds of checkpoints, by what ``--kind`` calls them, and where each is converted; the first that recognises a file has it."""
+
+
+@dataclass(frozen=True)
+class ConvertedComponent:
+    """One network of the preset: name, class and config as in :class:`gencomm_cli.presets.Component`, and its state dict.
+
+    ``pretrained``: the folder it is loaded from in place of tensors.
+    """
+
+    name: str
+    class_name: str
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    pretrained: str | None = None
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What became of one kind of checkpoint.
+
+    Attributes:
+        method: the method that the preset is for. components, settings: of the preset.
+        mapped: (their name, ours), a pair for each tensor of ours that came from theirs.
+        dropped: (their name, why it is not needed).
+        missed: ours that theirs have nothing for, each with the value that does the same (a bias of zero, …).
+        conventions: lines for the card: how the authors normalise, pair, count SNR, equalise, and where this differs here.
+        lacks: lines on what the files do not hold and the method needs, and where it comes from.
+    """
+
+    method: str
+    components: tuple[ConvertedComponent, ...]
+    settings: Mapping[str, Any]
+    mapped: tuple[tuple[str, str], ...]
+    dropped: tuple[tuple[str, str], ...] = ()
+    missed: tuple[str, ...] = ()
+    conventions: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
+
+
+class Converter(Protocol):
+    """A module of this package."""
+
+    KIND: str
+
+    def recognises(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether names and shapes are those of this kind."""
+        ...
+
+    def convert(self, checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Conversion:
+        """Checkpoints of this kind (more than one where the authors split a model) and what ``--config`` holds, as ours.
+
+        Raises:
+            InputError: a file or an entry of the config is missing. ModelMismatch: the tensors are not of this kind.
+        """
+        ...
+
+
+def converter(kind: str) -> Converter:
+    """The converter of a kind. Raises InputError where there is none."""
+    if kind not in CONVERTERS:
+        raise InputError(f"--kind {kind}: unknown; there is: {', '.join(CONVERTERS)}")
+    return cast(Converter, import_module(CONVERTERS[kind]))
+
+
+def recognised(checkpoint: Checkpoint) -> str:
+    """The kind of a checkpoint, by its tensors' names. Raises InputError where it is of no known kind."""
+    for kind in CONVERTERS:
+        if converter(kind).recognises(checkpoint.tensors):
+            return kind
+    few = ", ".join(list(checkpoint.tensors)[:3])
+    raise InputError(
+        f"{checkpoint.path}: of no kind that is known ({len(checkpoint.tensors)} tensors: {few}, …); known: {', '.join(CONVERTERS)}"
+    )
+
+
+def only(checkpoints: Sequence[Checkpoint], kind: str) -> Checkpoint:
+    """The one file of a kind whose models are one file each. Raises InputError where there are more."""
+    if len(checkpoints) > 1:
+        names = ", ".join(str(checkpoint.path) for checkpoint in checkpoints)
+        raise InputError(f"models import: {names} are all of kind {kind}, and a preset has one; import them one by one")
+    return checkpoints[0]
+
+
+def convert(checkpoints: Sequence[Checkpoint], kind: str | None, config: Mapping[str, Any]) -> Conversion:
+    """All files of one call as one preset's networks, seen to fit the classes that they are for.
+
+    Args:
+        kind: of all files; None to recognise each.
+
+    Raises:
+        InputError: a file is of no known kind, or they make no preset together. ModelMismatch: tensors are missing or misshapen.
+    """
+    kinds: dict[str, list[Checkpoint]] = {}
+    for checkpoint in checkpoints:
+        found = kind
+        if kind is None or not converter(kind).recognises(checkpoint.tensors):
+            found = recognised(checkpoint)
+        if kind not in (None, found):
+            raise InputError(f"{checkpoint.path}: is not of kind {kind}; it looks like {found}")
+        kinds.setdefault(cast(str, found), []).append(checkpoint)
+    conversions = []
+    for each, files in kinds.items():
+        try:
+            conversions.append(converter(each).convert(files, config))
+            for component in conversions[-1].components:
+                check(component)
+        except (LookupError, ValueError, TypeError, ArithmeticError, RuntimeError) as error:  # of shapes that no network has
+            reason = " ".join(str(error).split())[:120]
+            raise ModelMismatch(f"{files[0].path}: looks like {each}, but does not fit ({reason}); is it whole?") from None
+    whole = joined(conversions)
+    left = tuple(pair for checkpoint in checkpoints for pair in checkpoint.dropped)
+    return replace(whole, dropped=left + whole.dropped)
+
+
+def joined(conversions: Sequence[Conversion]) -> Conversion:
+    """Several kinds as one preset: a codec and a diffusion prior are DiffCom's, a codec alone is ``jscc``'s.
+
+    Raises:
+        InputError: they make no preset together.
+    """
+    names = [component.name for conversion in conversions for component in conversion.components]
+    methods = {conversion.method for conversion in conversions}
+    if "diffcom" in methods:
+        methods -= {"jscc"}
+    if len(methods) > 1 or len(set(names)) < len(names):
+        raise InputError(f"models import: these files make no preset together ({', '.join(names)}); import them one by one")
+    if methods == {"diffcom"} and "codec" not in names:
+        raise InputError("models import: a diffusion prior alone is no preset; give a codec (ADJSCC, SwinJSCC) in the same call")
+    settings: dict[str, Any] = {}
+    for conversion in conversions:
+        settings |= conversion.settings
+    return Conversion(
+        methods.pop(),
+        tuple(component for conversion in conversions for component in conversion.components),
+        settings,
+        tuple(pair for conversion in conversions for pair in conversion.mapped),
+        tuple(pair for conversion in conversions for pair in conversion.dropped),
+        tuple(name for conversion in conversions for name in conversion.missed),
+        tuple(line for conversion in conversions for line in conversion.conventions),
+        tuple(line for conversion in conversions for line in conversion.lacks),
+    )
+
+
+def with_tokenizer(conversion: Conversion, folder: Path) -> Conversion:
+    """The preset with a tokeniser that is loaded from a folder, as transformers keeps it.
+
+    Raises:
+        InputError: it has no text model, or there is no tokeniser in the folder.
+    """
+    if "text_encoder" not in {component.name for component in conversion.components}:
+        raise InputError("--tokenizer: these files have no text model; leave it out")
+    tokenizer = ConvertedComponent("tokenizer", "PreTrainedTokenizerFast", {}, {}, str(folder.absolute()))
+    build_tokenizer(presets.Component(tokenizer.name, tokenizer.class_name, None, "", {}, tokenizer.pretrained))
+    kept = tuple(line for line in conversion.lacks if not line.startswith("tokenizer:"))
+    return replace(conversion, components=(*conversion.components, tokenizer), lacks=kept)
+
+
+def check(component: ConvertedComponent) -> None:
+    """Builds the component's class without memory, and compares names and shapes.
+
+    Raises:
+        ModelMismatch: a tensor is missing, misshapen or too many. ValueError: there is no such network.
+    """
+    with torch.device("meta"):
+        module: nn.Module = BUILDERS[component.class_name](**component.config)  # type: ignore[operator]
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    here = {name: tuple(tensor.shape) for name, tensor in component.tensors.items()}
+    wrong = [f"{name} is {here[name]} instead of {shape}" for name, shape in wanted.items() if here.get(name, shape) != shape]
+    wrong = [f"{name} is missing" for name in wanted if name not in here] + wrong
+    wrong += [f"{name} is unknown" for name in here if name not in wanted]
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise ModelMismatch(
+            f"{component.name}: the checkpoint does not fit {component.class_name} ({wrong[0]}{more}); is it whole?"
+        )
+
+
+def write_preset(conversion: Conversion, folder: Path, name: str, sources: Sequence[Path], *, force: bool = False) -> None:
+    """Writes weights, ``config.json``, a card and the list of all tensors; the folder appears whole or not at all.
+
+    Args:
+        sources: the files that were imported, named in the card with their SHA-256. force: replaces the files of an older preset.
+
+    Raises:
+        InputError: the folder holds something and ``force`` is not set, or it cannot be written.
+    """
+    check_folder(folder, force)
+    try:
+        temporary = Path(tempfile.mkdtemp(dir=folder.absolute().parent, prefix=f".{folder.name}."))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); name another folder") from None
+    try:
+        _fill(conversion, temporary, name, sources)
+        if folder.is_dir():
+            for path in sorted(temporary.iterdir(), key=lambda path: path.name == "config.json"):  # the config last
+                os.replace(path, folder / path.name)
+        else:
+            temporary.chmod(0o755)
+            os.replace(temporary, folder)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); name another folder") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_folder(folder: Path, force: bool) -> None:
+    """Says before any work is done that a preset cannot be written to ``folder``. Raises InputError."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; name a folder for the preset")
+    if not folder.absolute().parent.is_dir():
+        raise InputError(f"{folder}: there is no folder {folder.parent}; make it first")
+    if folder.is_dir() and any(folder.iterdir()) and not force:
+        raise InputError(f"{folder}: not empty; name a new folder, or pass --force to replace the preset in it")
+
+
+def _fill(conversion: Conversion, folder: Path, name: str, sources: Sequence[Path]) -> None:
+    entries: dict[str, dict[str, Any]] = {}
+    for component in conversion.components:
+        if component.pretrained is not None:
+            entries[component.name] = {"class": component.class_name, "pretrained": component.pretrained, "config": {}}
+            continue
+        path = folder / f"{component.name}.safetensors"
+        save_file(_storable(component.tensors), path)
+        path.chmod(0o644)  # safetensors writes 0600
+        entries[component.name] = {
+            "class": component.class_name, "file": path.name, "sha256": presets.file_hash(path), "config": dict(component.config)
+        }  # fmt: skip
+    document = {
+        "format": presets.FORMAT, "version": presets.VERSION, "method": conversion.method, "name": name, "components": entries,
+        "settings": dict(conversion.settings),
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    (folder / "README.md").write_text(_card(conversion, name, sources), "utf-8")
+    rows = [("mapped", *pair) for pair in conversion.mapped] + [("dropped", *pair) for pair in conversion.dropped]
+    rows += [("missed", "", ours) for ours in conversion.missed]
+    (folder / "tensors.tsv").write_text("".join("\t".join(row) + "\n" for row in rows), "utf-8")
+
+
+def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous tensors that own their memory, as safetensors wants them; the types of numbers stay."""
+    seen: set[int] = set()
+    out = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().contiguous()
+        if tensor.data_ptr() in seen or tensor.untyped_storage().nbytes() != tensor.nbytes:
+            tensor = tensor.clone()
+        seen.add(tensor.data_ptr())
+        out[name] = tensor
+    return out
+
+
+def _card(conversion: Conversion, name: str, sources: Sequence[Path]) -> str:
+    lines = [
+        f"# {conversion.method}/{name}",
+        "",
+        "Imported by `gencomm models import` from what others released and trained; their terms hold.",
+    ]
+    lines += ["", *(f"- `{path.name}`, SHA-256 {presets.file_hash(path)}" for path in sources)]
+    if conversion.conventions:
+        lines += ["", "## Conventions", "", *(f"- {line}" for line in conversion.conventions)]
+    lines += ["", "## Tensors", "", *report(conversion), "", "`tensors.tsv` lists them all."]
+    return "\n".join(lines) + "\n"
+
+
+def report(conversion: Conversion) -> list[str]:
+    """Lines for people: how many tensors were mapped, which were dropped and why (as many as share a reason), which were missed."""
+    reasons: dict[str, list[str]] = {}
+    for key, reason in conversion.dropped:
+        reasons.setdefault(reason, []).append(key)
+    made = ", ".join(f"{each.name} ({each.class_name})" for each in conversion.components)
+    lines = [f"mapped {len({theirs for theirs, _ in conversion.mapped})}: {made}"]
+    lines += [f"dropped {len(keys)}: {reason} ({_few(keys)})" for reason, keys in reasons.items()]
+    if conversion.missed:
+        lines.append(
+            f"missed {len(conversion.missed)}: not in the files, filled with what does the same ({_few(conversion.missed)})"
+        )
+    return lines + [f"lacks {line}" for line in conversion.lacks]
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
