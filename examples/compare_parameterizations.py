@@ -27,7 +27,8 @@ from gencomm_cli.training.latent_space import frozen
 from gencomm_cli.training.latents import window
 from gencomm_cli.training.loop import Schedule
 from gencomm_cli.training.refiner import RefinerRecipe, train_refiner
-from gencomm_cli.training.textguided import Workshop, load_judges, load_recipe
+from gencomm_cli.training.textguided import Workshop
+from gencomm_cli.training.workshop import load_config, load_judges
 
 CPU = torch.device("cpu")
 
@@ -67,7 +68,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--images", type=int, default=16)
     given = parser.parse_args()
-    shop = Workshop(load_recipe(None), given.data, given.run, load_judges(given.metric_weights, CPU), CPU)
+    config, judges = load_config(None, "textguided-nano.json", ()), load_judges(given.metric_weights, CPU)
+    shop = Workshop(config, given.data, given.run, judges, CPU)
     for stage in ("vae", "prior", "jscc", "decoder"):
         if not shop.restore(stage) and stage != "decoder":
             raise SystemExit(f"error: {given.run}: stage {stage} is not finished there; run `gencomm train textguided` first")

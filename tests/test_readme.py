@@ -12,14 +12,14 @@ import pytest
 from PIL import Image
 
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.training import diffjscc, scsic, textguided
+from gencomm_cli.training import diffjscc, textguided, workshop
 from tests.commands.conftest import Result, here
 from tests.prompts.test_captioners import _save_blip, _save_tokenizer
 from tests.standins import stable_cascade, stable_diffusion
 from tests.training.test_full_size import RECIPES
 
 __all__ = ["here"]
-SECTION = re.compile(r"## Full-size weights\n(.*?)\n## ", re.DOTALL)
+SECTION = re.compile(r"## Full-size weights\n(.*?)\n###? ", re.DOTALL)
 
 
 def commands() -> list[str]:
@@ -36,14 +36,14 @@ def test_the_full_size_section_works_as_written(
     """Only the place of the weights and the sizes of the recipes are others: those of the stand-ins."""
     monkeypatch.setenv("GENCOMM_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for method, recipe in (("textguided", textguided), ("diffjscc", diffjscc), ("scsic", scsic)):
-        name = "cascade" if method == "scsic" else "sd"
+    recipes = {"textguided-sd.json": "textguided", "diffjscc-sd.json": "diffjscc", "scsic-cascade.json": "scsic"}
 
-        def small(path: Path | None, shipped: str, _: object, method: str = method, name: str = name) -> dict[str, object]:
-            assert (path, shipped) == (None, f"{method}-{name}.json")
-            return {"name": name, **RECIPES[method]}
+    def small(path: Path | None, shipped: str, _: object) -> dict[str, object]:
+        assert path is None
+        return {"name": shipped.partition("-")[2].removesuffix(".json"), **RECIPES[recipes[shipped]]}
 
-        monkeypatch.setattr(recipe, "load_config", small)
+    monkeypatch.setattr(workshop, "load_config", small)
+    for recipe in (textguided, diffjscc):
         monkeypatch.setattr(recipe, "load_judges", lambda *_: [LPIPS("squeeze").eval().requires_grad_(False)])
     stable_cascade(tmp_path / "weights" / "stable-cascade")
     stable_diffusion(tmp_path / "weights" / "stable-diffusion-2-1-base")

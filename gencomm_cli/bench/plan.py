@@ -187,7 +187,7 @@ def _folder(text: str) -> Scheme:
 
 
 def _separate(text: str, preset: presets.Preset, argument: str, variants: list[str]) -> Scheme:
-    """``separate[:CODEC][:capacity]``; the codec's version counts as weights do."""
+    """``separate[:CODEC][:capacity]``."""
     from gencomm_cli.classical import codecs
 
     capacity = variants[-1:] == ["capacity"]
@@ -195,9 +195,16 @@ def _separate(text: str, preset: presets.Preset, argument: str, variants: list[s
     if len(codec) > 1:
         raise InputError(f"--methods: {text!r} is not separate, separate:CODEC or separate:CODEC:capacity")
     codecs.find(codec[0])
-    weights = presets.combined_hash([preset.weights_sha256, codecs.version_tag(codec[0])])
+    weights = weights_hash(preset, codec[0])
     name = f"separate:{codec[0]}{':capacity' if capacity else ''}"
     return Scheme(name, "separate", preset.name, weights, argument, image_codec=codec[0], capacity=capacity)
+
+
+def weights_hash(preset: presets.Preset, image_codec: str = "") -> str:
+    """What a cell has as ``weights_sha256``; the version of ``separate``'s image codec counts as weights do."""
+    from gencomm_cli.classical import codecs
+
+    return presets.combined_hash([preset.weights_sha256, codecs.version_tag(image_codec)]) if image_codec else preset.weights_sha256
 
 
 def _finished(scheme: Scheme, cell: Cell) -> Path:

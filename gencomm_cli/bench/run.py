@@ -10,12 +10,13 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from gencomm_cli import console
+from gencomm_cli.bench import cluster
 from gencomm_cli.bench.photographs import find, gather
 from gencomm_cli.bench.plan import Job, Sweep, jobs, pending, shard
 from gencomm_cli.bench.rows import Row
@@ -35,11 +36,13 @@ def run(
     prepare: str = "none",
     part: tuple[int, int] = (1, 1),
     processes: int = 1,
+    dask: str | None = None,
 ) -> list[Row]:
     """Makes the rows of a sweep that are not there yet, and returns all of them in the sweep's order.
 
     Args:
         images: files or folders. prepare: as :func:`~gencomm_cli.bench.photographs.prepare` has it. part: the shard, (i, N).
+        dask: the cluster that makes them, as :func:`~gencomm_cli.bench.cluster.made` has it, instead of ``processes`` of our own.
 
     Raises:
         InputError: the sweep asks for what is not there, or another process writes to the folder.
@@ -56,8 +59,9 @@ def run(
             console.say(
                 f"metrics: {', '.join(without)} will be null, as no weights are here; `gencomm models get` fetches them once"
             )
-        with _progress(len(cells), sum(len(job.cells) for job in left)) as advance:
-            for rows in _made(left, place, processes):
+        source = cluster.made(left, place, dask) if dask and left else _made(left, place, processes)
+        with _progress(len(cells), sum(len(job.cells) for job in left)) as advance, contextlib.closing(source) as made:
+            for rows in made:
                 store.add(rows)
                 advance(rows)
         return [store.rows[cell.id] for cell in cells]
@@ -67,7 +71,7 @@ def _is_done(row: Row, metrics: Sequence[str]) -> bool:
     return row.status == "infeasible" or set(metrics) <= set(row.metrics)
 
 
-def _made(left: Sequence[Job], place: Workplace, processes: int) -> Iterator[list[Row]]:
+def _made(left: Sequence[Job], place: Workplace, processes: int) -> Generator[list[Row], None, None]:
     """The rows of each job, as they come."""
     if processes == 1 or len(left) < 2:
         worker = Worker(place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -123,6 +124,14 @@ def run(
     precision: flags.Precision = "auto",
     compile: flags.Compile = False,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, max=256, help="Processes, each with its own model.")] = 1,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Send rows to the workers of a Dask cluster: tcp://HOST:8786, tls://..., or local:N (N processes here). Trust the "
+            "scheduler and its network: Dask's connections carry pickles, which can run code; TLS is set in Dask's configuration.",
+        ),
+    ] = None,
     shard: Annotated[str, typer.Option(metavar="i/N", help="Only the i-th of N parts; `bench merge` joins them.")] = "1/1",
     json: flags.Json = False,
 ) -> None:
@@ -131,6 +140,7 @@ def run(
     \b
     gencomm bench photos --out results --methods textguided,textguided:coarse --snr 1,5,10
     gencomm bench kodak --out paper --protocol 001 --methods textguided --shard 1/4
+    gencomm bench kodak --out paper --protocol 001 --methods textguided --dask tcp://head:8786
 
     Running the same command again goes on where it stopped, however it stopped: a row is in DIR/rows.jsonl whole or not at all, and
     its results do not depend on interruptions. A failed cell is a row with its error, the run goes on and ends with status 1; the
@@ -143,6 +153,8 @@ def run(
     from gencomm_cli.errors import GencommError, InputError
 
     part = parts(shard)
+    if dask and jobs > 1:
+        raise InputError("--jobs: is for processes of this command; leave it out with --dask (local:N has N of them)")
     paper = PROTOCOLS[protocol] if protocol else Protocol("", "none", (1, 5, 10), (0.0033,), (0.0033,))
     sweep = Sweep(
         methods=listed(methods),
@@ -166,11 +178,16 @@ def run(
     from gencomm_cli.bench import run as bench_run
     from gencomm_cli.bench.worker import Workplace
 
-    place = Workplace(out, _device(device), _metrics(metrics), _weights(metric_weights), save_images, precision, compile)
+    # A cluster's workers each see for themselves what devices they have.
+    where = device if dask else _device(device)
+    place = Workplace(out, where, _metrics(metrics), _weights(metric_weights), save_images, precision, compile)
     if fid and (save_images != "all" or part != (1, 1)):
         raise InputError("--fid: needs all received images; leave out --save-images, and give --fid to `bench merge` after --shard")
-    measure_sets = _measure_sets(place, paper.fid_patches if fid_patches is None else fid_patches) if fid else None
-    rows = bench_run.run(sweep, images, place, prepare=prepare or paper.prepare, part=part, processes=jobs)
+    measure_sets = None
+    if fid:
+        here = replace(place, device=_device("auto" if dask else device))
+        measure_sets = _measure_sets(here, paper.fid_patches if fid_patches is None else fid_patches)
+    rows = bench_run.run(sweep, images, place, prepare=prepare or paper.prepare, part=part, processes=jobs, dask=dask)
     if measure_sets:
         measure_sets()
     counts = bench_run.counts(rows)

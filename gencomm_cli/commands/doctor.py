@@ -11,7 +11,9 @@ EXTRAS = {
     "heif": ("pillow-heif",),
     "sionna": ("sionna-no-rt",),
     "plots": ("matplotlib",),
-    "test": ("pytest", "scipy", "matplotlib", "pillow-heif"),
+    "cluster": ("distributed",),
+    "train": ("accelerate", "tensorboard", "webdataset"),
+    "test": ("pytest", "scipy", "matplotlib", "pillow-heif", "distributed", "accelerate", "tensorboard", "webdataset"),
     "dev": ("ruff", "mypy", "brotli", "zstandard"),
 }
 PROGRAMS = {"bpg": "bpgenc and bpgdec", "vtm": "EncoderApp and DecoderApp"}

@@ -16,7 +16,13 @@ def train(
         Literal["textguided", "diffjscc", "lrisc", "diffcom", "scsic"],
         typer.Argument(metavar="METHOD", help="Method to train: textguided, diffjscc, lrisc, diffcom or scsic."),
     ],
-    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of training images, with captions.tsv.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR|TARS",
+            help="Folder of training images, with captions.tsv; or WebDataset shards with .txt captions: 'train-{000..010}.tar'.",
+        ),
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for checkpoints, logs and the finished preset.")],
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Recipe (JSON) that replaces the built-in one of nano.")
@@ -31,7 +37,8 @@ def train(
             metavar="A,B",
             help="textguided: of vae, prior, jscc, decoder, control, refine (default: all); "
             "diffjscc: of jscc, control, rollout (default: these), adversarial; "
-            "lrisc: of transform, fixed, adaptive, joint (default: all); diffcom: of adjscc, swinjscc, prior (default: all); "
+            "lrisc: of transform, fixed, adaptive, joint, rollout (default: all); "
+            "diffcom: of adjscc, swinjscc, prior (default: all); "
             "scsic: of vqgan, encoder, diffusion, finetune (default: all).",
         ),
     ] = None,
@@ -43,6 +50,14 @@ def train(
             "random ones, diffjscc from the recipe's, lrisc from the linear optimum.",
         ),
     ] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Batches whose gradients make one step; default 1, or as --config says.")
+    ] = None,
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"] | None,
+        typer.Option(help="Of the networks while they train; auto (default): bf16 where the device is fast at it."),
+    ] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log to DIR/tensorboard (extra: train).")] = False,
     metric_weights: flags.MetricWeights = None,
     device: flags.Device = "auto",
 ) -> None:
@@ -53,21 +68,32 @@ def train(
     gencomm train diffjscc --data photos --out runs/joint --max-minutes 90
     gencomm train scsic --data photos --out runs/cascade --max-minutes 60
     gencomm train textguided --data photos --out runs/more --start nano --stages refine --max-minutes 60
+    accelerate launch --multi_gpu -m gencomm_cli train scsic --data 'photos-{000..099}.tar' --out runs/large
+    torchrun --nproc-per-node 8 -m gencomm_cli train scsic --data photos --out runs/large
+
+    The batch of a recipe is each process's: N of them learn as one does from N times the batch. --out is a folder that all see.
     """
     from gencomm_cli import console
     from gencomm_cli.errors import InputError
 
     if not data.is_dir():
-        raise InputError(f"--data: there is no folder {data}; name one with training images")
+        from gencomm_cli.training.data import shards
+
+        shards(data)
     if config is not None and not config.is_file():
         raise InputError(f"--config: there is no file {config}")
     if out.exists() and not out.is_dir():
         raise InputError(f"--out: {out} is not a folder")
     from gencomm_cli.pipeline import pick_device
+    from gencomm_cli.training import parallel
+    from gencomm_cli.training.workshop import TrainOptions
 
-    place, chosen = str(pick_device(device)), tuple(stages.split(",")) if stages else None
-    recipe = import_module(f"gencomm_cli.training.{method}")
-    recipe.train(
-        config, data, out, metric_weights, max_minutes, resume, place, console.say, stages=chosen or recipe.STAGES, start=start
+    place, chosen = parallel.join(str(pick_device(device))), tuple(stages.split(",")) if stages else None
+    options = TrainOptions(
+        data, out, config, metric_weights, max_minutes, resume, place, chosen, start, accumulate, precision, tensorboard or None
     )
-    console.out(str(out))
+    recipe, speaks = import_module(f"gencomm_cli.training.{method}"), parallel.rank() == 0
+    recipe.train(options, console.say if speaks else lambda line: None)
+    if speaks:
+        console.out(str(out))
+    parallel.leave()

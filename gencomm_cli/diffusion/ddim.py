@@ -43,6 +43,12 @@ def visited(count: int, steps: int = STEPS) -> list[int]:
     return [steps - 1] if count == 1 else [index * (steps - 1) // (count - 1) for index in reversed(range(count))]
 
 
+def next_state(x: Tensor, clean: Tensor, a: float, a_next: float, sigma: float = 0.0) -> Tensor:
+    """x at ᾱ = ``a_next`` from x at ᾱ = ``a`` and the clean image predicted there (eq. 8), noise of deviation ``sigma`` to be added."""
+    noise = (x - a**0.5 * clean) / (1 - a) ** 0.5
+    return a_next**0.5 * clean + (1 - a_next - sigma**2) ** 0.5 * noise
+
+
 def sample(
     x: Tensor,
     visit: Sequence[int],
@@ -67,9 +73,8 @@ def sample(
         clean = predict(x, n / len(alpha_bar)).clamp(-1, 1)
         if index < len(visit) - 1:
             a, a_next = float(alpha_bar[n]), float(alpha_bar[visit[index + 1]])
-            noise = (x - a**0.5 * clean) / (1 - a) ** 0.5
             sigma = eta * ((1 - a_next) / (1 - a) * (1 - a / a_next)) ** 0.5
-            x = a_next**0.5 * clean + (1 - a_next - sigma**2) ** 0.5 * noise
+            x = next_state(x, clean, a, a_next, sigma)
             if draw is not None and sigma > 0:
                 x = x + sigma * draw(index).to(x)
         if progress is not None:

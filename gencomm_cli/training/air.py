@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gencomm_cli.channels.equalisers import mmse, reliability
 from gencomm_cli.channels.fading import transmit
+from gencomm_cli.training.parallel import rows
 
 RATES = (0.0013, 0.0208)
 
@@ -37,9 +38,9 @@ def draw(
     shares: Sequence[float] = (0.5, 0.35, 0.15),
 ) -> Air:
     """SNR uniform in ``snr_db``; ``shares`` of the three kinds; the transmitter knows the channel 60 % of the time."""
-    snr = generator.uniform(*snr_db, batch).astype(np.float32)
-    told = np.where(generator.random(batch) < 0.6, snr, np.nan).astype(np.float32)
-    kind = generator.choice(3, batch, p=shares)
+    snr = rows(lambda n: generator.uniform(*snr_db, n).astype(np.float32), batch)
+    told = np.where(rows(generator.random, batch) < 0.6, snr, np.nan).astype(np.float32)
+    kind = rows(lambda n: generator.choice(3, n, p=shares), batch)
     return Air(*(torch.from_numpy(array).to(device) for array in (snr, told, kind)))
 
 

@@ -1,11 +1,15 @@
-"""Photographs and captions for training: one memory-mapped file of pixels, cropped at random."""
+"""Photographs and captions for training, of a folder or WebDataset shards: one memory-mapped file of pixels, cropped at random."""
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -13,8 +17,12 @@ from PIL import Image
 from torch import Tensor
 
 from gencomm_cli.errors import InputError
+from gencomm_cli.symbols import MAX_PIXELS
+from gencomm_cli.training.parallel import first, rows
 
 SUFFIXES = {".webp", ".png", ".jpg", ".jpeg"}
+MAX_BYTES = {".txt": 2**16, **dict.fromkeys(SUFFIXES, 2**26)}
+"""What is read of a shard's entries, and how large each may be."""
 
 
 def is_validation(name: str) -> bool:
@@ -52,51 +60,130 @@ class Photographs:
         """Random crops, mirrored half of the time: uint8 [batch, size, size, 3], and their captions."""
         out = np.empty((batch, size, size, 3), np.uint8)
         captions = []
-        for slot in range(batch):
-            index = int(generator.integers(len(self)))
-            image = self.image(index)
-            top = int(generator.integers(image.shape[0] - size + 1))
-            left = int(generator.integers(image.shape[1] - size + 1))
-            crop = image[top : top + size, left : left + size]
-            out[slot] = crop[:, ::-1] if generator.random() < 0.5 else crop
+        places = rows(lambda n: [self._place(size, generator) for _ in range(n)], batch)
+        for slot, (index, top, left, mirrored) in enumerate(places):
+            crop = self.image(index)[top : top + size, left : left + size]
+            out[slot] = crop[:, ::-1] if mirrored else crop
             captions.append(self.captions[index])
         return out, captions
 
+    def _place(self, size: int, generator: np.random.Generator) -> tuple[int, int, int, bool]:
+        """A random crop: its image, where it begins, and whether it is mirrored."""
+        index = int(generator.integers(len(self)))
+        height, width = self.sizes[index]
+        top, left = int(generator.integers(height - size + 1)), int(generator.integers(width - size + 1))
+        return index, top, left, bool(generator.random() < 0.5)
 
-def load(folder: Path, cache: Path, *, validation: bool) -> Photographs:
-    """Images of ``folder`` (with ``captions.tsv`` beside them, if any), decoded once into ``cache``.
+
+def load(data: Path, cache: Path, *, validation: bool) -> Photographs:
+    """Images of ``data`` with their captions, decoded once into ``cache``.
+
+    Args:
+        data: a folder, with ``captions.tsv`` (file name, tab, caption) in it, if any; or tar shards as WebDataset writes them,
+            ``train-{000..010}.tar``: images, each with its caption in a .txt entry of the same name.
 
     Raises:
-        InputError: the folder holds no image.
+        InputError: there is no image, one cannot be decoded, or a shard is not there, damaged or has too large an entry.
     """
-    names = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and is_validation(p.name) == validation)
-    if not names:
-        raise InputError(f"{folder}: no training images; give a folder of .webp, .png or .jpg files")
+    source: list[Any]
+    if data.is_dir():
+        captions = dict(_captions(data / "captions.tsv"))
+        names = sorted(p.name for p in data.iterdir() if p.suffix.lower() in SUFFIXES and is_validation(p.name) == validation)
+        source = [[name, captions.get(name, "")] for name in names]
+    else:
+        source = [[str(shard), shard.stat().st_size, shard.stat().st_mtime_ns] for shard in shards(data)]
     split = "validation" if validation else "train"
     index_file, pixel_file = cache / f"{split}.json", cache / f"{split}.u8"
-    if not index_file.exists() or json.loads(index_file.read_text())["names"] != names:
-        cache.mkdir(parents=True, exist_ok=True)
-        sizes = []
-        with pixel_file.open("wb") as out:
-            for name in names:
-                with Image.open(folder / name) as opened:
-                    array = np.asarray(opened.convert("RGB"))
-                sizes.append(array.shape[:2])
-                out.write(array.tobytes())
-        index_file.write_text(json.dumps({"names": names, "sizes": sizes}))
-    sizes_array = np.array(json.loads(index_file.read_text())["sizes"], np.int64)
-    lengths = sizes_array.prod(1) * 3
-    captions: dict[str, str] = {}
-    table = folder / "captions.tsv"
-    if table.exists():
-        captions = dict(line.split("\t", 1) for line in table.read_text("utf-8").splitlines() if "\t" in line)
-    return Photographs(
-        names,
-        [captions.get(name, "") for name in names],
-        np.memmap(pixel_file, np.uint8, "r"),
-        np.concatenate([[0], np.cumsum(lengths)[:-1]]),
-        sizes_array,
-    )
+    with first():
+        if not index_file.exists() or json.loads(index_file.read_text()).get("source") != source:
+            cache.mkdir(parents=True, exist_ok=True)
+            images: Iterator[tuple[str, str, Path | BinaryIO]]
+            images = ((name, caption, data / name) for name, caption in source) if data.is_dir() else _samples(shards(data))
+            index: dict[str, list[Any]] = {"source": source, "names": [], "captions": [], "sizes": []}
+            with pixel_file.open("wb") as out:
+                for name, caption, file in images:
+                    if is_validation(name) == validation:
+                        pixels = _decoded(name, file)
+                        out.write(pixels.tobytes())
+                        for key, value in (("names", name), ("captions", caption), ("sizes", pixels.shape[:2])):
+                            index[key].append(value)
+            index_file.write_text(json.dumps(index))
+    index = json.loads(index_file.read_text())
+    if not index["names"]:
+        raise InputError(f"{data}: no training images; give a folder, or tar shards, of .webp, .png or .jpg files")
+    sizes = np.array(index["sizes"], np.int64)
+    offsets = np.concatenate([[0], np.cumsum(sizes.prod(1) * 3)[:-1]])
+    return Photographs(index["names"], index["captions"], np.memmap(pixel_file, np.uint8, "r"), offsets, sizes)
+
+
+def _captions(table: Path) -> Iterator[tuple[str, str]]:
+    for line in table.read_text("utf-8").splitlines() if table.exists() else []:
+        name, tab, caption = line.partition("\t")
+        if tab:
+            yield name, caption
+
+
+def _decoded(name: str, file: Path | BinaryIO) -> np.ndarray:
+    """The image as uint8 [H, W, 3]. Pillow's other formats are left out: some start programs."""
+    try:
+        with Image.open(file, formats=("JPEG", "PNG", "WEBP")) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise ValueError(f"{opened.width}x{opened.height} is more than 2^27 pixels")
+            return np.asarray(opened.convert("RGB"))
+    except Exception as error:  # a broken file makes Pillow's plugins raise anything at all
+        raise InputError(f"{name}: cannot be decoded as a JPEG, PNG or WebP image ({error}); leave it out") from None
+
+
+def shards(pattern: Path) -> list[Path]:
+    """The tar files that a name with braces stands for.
+
+    Raises:
+        InputError: one is not there, or webdataset is not installed.
+    """
+    try:
+        from webdataset.shardlists import expand_urls
+    except ImportError:
+        raise InputError(f"--data {pattern}: is no folder, and shards need webdataset; pip install 'gencomm[train]'") from None
+    found = [Path(name) for name in expand_urls(str(pattern))]
+    for path in found:
+        if path.suffix != ".tar" or not path.is_file():
+            raise InputError(f"--data: there is no folder or tar file {path}; name a folder of images, or train-{{000..010}}.tar")
+    return found
+
+
+def _samples(paths: list[Path]) -> Iterator[tuple[str, str, BinaryIO]]:
+    """Name, caption and file of every image of the shards."""
+    from webdataset.tariterators import group_by_keys
+
+    try:
+        for sample in group_by_keys(entry for path in paths for entry in _entries(path)):
+            caption = " ".join(sample.get("txt", b"").decode("utf-8", "replace").split())
+            for suffix in sample:
+                if f".{suffix}" in SUFFIXES:
+                    yield f"{sample['__key__']}.{suffix}", caption, io.BytesIO(sample[suffix])
+    except ValueError as error:
+        raise InputError(f"--data: {error}; give each entry of a shard a name of its own") from None
+
+
+def _entries(path: Path) -> Iterator[dict[str, Any]]:
+    """A shard's images and captions as webdataset's ``group_by_keys`` takes them.
+
+    Not by webdataset's own reader: that unpacks compressed archives and reads entries whole, whatever their size.
+    """
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for entry in archive:
+                limit = MAX_BYTES.get(Path(entry.name).suffix.lower())
+                if limit is None or not entry.isreg():
+                    continue
+                if entry.size > limit:
+                    raise InputError(f"{path}: {entry.name} has {entry.size} bytes, more than {limit}; leave it out")
+                file = archive.extractfile(entry)
+                assert file is not None
+                yield {"fname": entry.name, "data": file.read(), "__url__": str(path)}
+    except (tarfile.TarError, OSError) as error:
+        raise InputError(f"{path}: is not an uncompressed tar file, or damaged ({error}); write it anew") from None
+    yield {}  # samples do not go on in the next shard
 
 
 def to_tensor(pixels: np.ndarray, device: torch.device) -> Tensor:

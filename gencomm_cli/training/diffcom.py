@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -33,7 +33,8 @@ from gencomm_cli.training.data import Photographs, load, to_tensor
 from gencomm_cli.training.jscc import token_statistics
 from gencomm_cli.training.linear_start import start_linear
 from gencomm_cli.training.loop import Schedule, autocast, fit
-from gencomm_cli.training.workshop import StagedWorkshop, load_config, open_folder, recipe_from, store
+from gencomm_cli.training.parallel import rows
+from gencomm_cli.training.workshop import StagedWorkshop, TrainOptions, recipe_from, store
 
 CODECS = ("adjscc", "swinjscc")
 NETWORKS = {name: (name,) for name in (*CODECS, "prior")}
@@ -100,13 +101,13 @@ def train_codec(
         air = draw(recipe.batch, generator, device, recipe.snr_db, recipe.shares)
         usual = generator.random() < 0.4
         cbr = 1 / 48 if usual else float(np.exp(generator.uniform(*np.log(recipe.cbr))))
-        with autocast(device):
+        with autocast(device, recipe.schedule.precision):
             error = (through_air(cast(SourceCodec, codec), image, cbr, air) - image).square().mean((1, 2, 3))
         shown = (air.snr_db.sub(10).abs() < 3) & (air.kind == 0)
         figures = {"at10dB": float(error[shown].mean().detach()) * 2.5 if usual and shown.any() else 0.0}
         return error.sqrt().mean(), figures  # squared, the worst channels would drown the good ones
 
-    fit({"codec": codec}, loss, recipe.schedule, out, stage, report=report)
+    fit({"codec": codec}, loss, generator, recipe.schedule, out, stage, report=report)
     codec.eval().requires_grad_(False)
 
 
@@ -123,19 +124,19 @@ def train_prior(
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         clean = 2 * to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device) - 1
-        last = np.where(generator.random(recipe.batch) < recipe.early, recipe.start, len(alpha_bar) - 1)
-        t = torch.from_numpy(generator.integers(1, last + 1))
+        last = np.where(rows(generator.random, recipe.batch) < recipe.early, recipe.start, len(alpha_bar) - 1)
+        t = torch.from_numpy((1 + rows(generator.random, recipe.batch) * last).astype(np.int64))  # uniform in 1 … last
         a = alpha_bar[t].float().to(device)
         bar = a[:, None, None, None]
         noisy = bar.sqrt() * clean + (1 - bar).sqrt() * torch.randn_like(clean)
-        with autocast(device):
+        with autocast(device, recipe.schedule.precision):
             predicted = unet(noisy, times[t].to(device), contexts)
         error = (predicted.float() - clean).square().mean((1, 2, 3))
         few = (t <= recipe.start).to(device)
         figures = {"few": float(error[few].mean().detach()) if few.any() else 0.0}
         return (error * (a / (1 - a)).sqrt().clamp(*recipe.weights)).mean(), figures
 
-    fit({"prior": unet}, loss, recipe.schedule, out, "prior", report=report)
+    fit({"prior": unet}, loss, generator, recipe.schedule, out, "prior", report=report)
     unet.eval().requires_grad_(False)
 
 
@@ -247,36 +248,16 @@ def _copied(component: Component, models: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def train(
-    config_path: Path | None,
-    data: Path,
-    out: Path,
-    metric_weights: Path | None,
-    max_minutes: float | None,
-    resume: bool,
-    device: str,
-    report: Report = print,
-    stages: Sequence[str] = STAGES,
-    start: str | None = None,
-) -> Path:
-    """Trains every stage that is not finished in ``out`` and writes the presets to ``out/models``.
-
-    Args:
-        config_path: the recipe; None for nano's.
-        start: preset (a name, without its codec's) whose weights every network starts from, instead of from random ones.
-        max_minutes: for all that is left, shared out between the stages as the recipe's own limits are.
-        resume: continue a run found in ``out``; without it, a non-empty ``out`` is refused.
+def train(options: TrainOptions, report: Report = print) -> Path:
+    """Trains every stage that is not finished and writes the presets to ``options.out / "models"``.
 
     Raises:
         InputError: unusable recipe, data or folder; ``metric_weights`` is given, which no stage reads.
     """
-    if metric_weights is not None:
+    if options.metric_weights is not None:
         raise InputError("--metric-weights: diffcom trains without perceptual losses and does not read it; drop it")
-    config = load_config(config_path, "diffcom-nano.json", {"name", *STAGES, "settings"})
-    open_folder(out, resume)
-    workshop = Workshop(config, data, out, torch.device(device))
-    if start is not None:
-        workshop.start_from(start)
-    planned = {stage: config[stage]["recipe"]["schedule"].get("max_minutes", 60) for stage in STAGES}
-    workshop.work(stages, planned, max_minutes, report)
-    return workshop.export(out / "models", report)
+    config = options.open("diffcom-nano.json", {"name", *STAGES, "settings"})
+    workshop = Workshop(config, options.data, options.out, torch.device(options.device))
+    if options.start is not None:
+        workshop.start_from(options.start)
+    return workshop.complete(options.stages or STAGES, options, report)

@@ -35,9 +35,10 @@ from gencomm_cli.training.jscc import token_statistics
 from gencomm_cli.training.latent_space import frozen
 from gencomm_cli.training.latents import Latents, compute
 from gencomm_cli.training.loop import Schedule, autocast, fit
+from gencomm_cli.training.parallel import rows
 from gencomm_cli.training.patchgan import PatchGAN, adversarial_losses
 from gencomm_cli.training.refiner import fold_pattern
-from gencomm_cli.training.workshop import StagedWorkshop, load_config, load_judges, open_folder, recipe_from, store
+from gencomm_cli.training.workshop import StagedWorkshop, TrainOptions, load_judges, recipe_from, store
 
 NETWORKS = {"jscc": ("jscc",), "control": ("control",), "rollout": ("control",), "adversarial": ("adversary",)}
 """What each stage trains, in the order of the stages."""
@@ -152,7 +153,7 @@ def train_codec(
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         image = to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device)
         air, cbr = draw(recipe.batch, generator, device, recipe.snr_db, recipe.shares), draw_cbr(generator)
-        with autocast(device):
+        with autocast(device, recipe.schedule.precision):
             x_hat = coarse_images(code, image, air, cbr)[0]
             mse = (x_hat - image).square().mean()
             total, figures = mse, {"psnr": float(-10 * mse.detach().log10())}
@@ -162,7 +163,7 @@ def train_codec(
                 figures |= {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
         return total, figures
 
-    fit(modules, loss, recipe.schedule, out, stage, report=report)
+    fit(modules, loss, generator, recipe.schedule, out, stage, report=report)
     frozen(jscc)
 
 
@@ -213,12 +214,13 @@ class Receiver:
         x_hat = x_hat.clamp(0, 1)
         f_v = self._kept(self.backbone.codec.encode(x_hat).float())
         captions = given if self.captioner is None else self.captioner(x_hat)
-        f_t = self.backbone.text(["" if generator.random() < recipe.drop else words for words in captions])
+        dropped = rows(generator.random, recipe.batch) < recipe.drop
+        f_t = self.backbone.text(["" if drop else words for drop, words in zip(dropped, captions, strict=True)])
         return Conditions(z_0, image, f_v, f_t, self._kept(self.csi(gamma, h)))
 
     def _kept(self, tensor: Tensor) -> Tensor:
         """The condition [B, …], zero where it is left out."""
-        keep = torch.from_numpy(self.generator.random(self.recipe.batch) >= self.recipe.drop).to(self.device)
+        keep = torch.from_numpy(rows(self.generator.random, self.recipe.batch) >= self.recipe.drop).to(self.device)
         return tensor * keep.view(-1, *[1] * (tensor.ndim - 1))
 
 
@@ -240,9 +242,9 @@ def train_control(
     control.to(device, memory_format=torch.channels_last).requires_grad_(True).train()  # type: ignore[call-overload]
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
-        with autocast(device):
+        with autocast(device, recipe.schedule.precision):
             batch = receiver.draw()
-            t = torch.from_numpy(receiver.generator.integers(1, len(alpha_bar), recipe.batch)).to(device)
+            t = torch.from_numpy(rows(lambda n: receiver.generator.integers(1, len(alpha_bar), n), recipe.batch)).to(device)
             a, noise = alpha_bar[t].view(-1, 1, 1, 1), torch.randn_like(batch.z_0)
             z_t = a.sqrt() * batch.z_0 + (1 - a).sqrt() * noise
             predicted = controlled(backbone.unet, control, z_t, t, batch.f_t, batch.f_v, batch.csi)
@@ -250,7 +252,7 @@ def train_control(
         weight = 1 + ((1 - alpha_bar[t]) / alpha_bar[t]).clamp_max(recipe.emphasis)
         return (weight * error).mean(), {"unweighted": float(error.mean().detach())}
 
-    fit({"control": control}, loss, recipe.schedule, out, "control", report=report)
+    fit({"control": control}, loss, receiver.generator, recipe.schedule, out, "control", report=report)
     frozen(control)
 
 
@@ -277,7 +279,7 @@ def train_rollout(
         late = [index for index, t in enumerate(steps[:-1]) if t <= recipe.painted]
         visited = sorted({int(receiver.generator.integers(len(steps) - 1)), *receiver.generator.choice(late, 2).tolist()})
         terms, figures = [], {}
-        with autocast(device):
+        with autocast(device, recipe.schedule.precision):
             batch = receiver.draw()
 
             def predict(z: Tensor, t: int) -> Tensor:
@@ -302,7 +304,7 @@ def train_rollout(
                     figures |= {"psnr": float(-10 * mse.detach().log10()), "lpips": float(perceptual.detach())}
         return torch.stack(terms).sum() / len(visited), figures
 
-    fit({"control": control}, loss, recipe.schedule, out, "rollout", report=report)
+    fit({"control": control}, loss, receiver.generator, recipe.schedule, out, "rollout", report=report)
     frozen(control)
 
 
@@ -395,7 +397,7 @@ class Workshop(StagedWorkshop):
         codec_recipe = recipe_from(CodecRecipe, values, max_minutes)
         train_codec(stage, jscc, image_code(jscc, codec, self.domain), self.photographs, codec_recipe, *run)
 
-    def export(self, models: Path) -> Path:
+    def export(self, models: Path, report: Report = print) -> Path:
         """Writes ``models/diffjscc/<name>``, ``<name>-adv`` if it was trained, and what they share with the base."""
         components = {
             part: self._shared(self.base.components[part], models) for part in ("vae", "unet", "text_encoder", "tokenizer")
@@ -447,36 +449,16 @@ def find_base(name: str) -> Preset:
         return find("textguided", name)
 
 
-def train(
-    config_path: Path | None,
-    data: Path,
-    out: Path,
-    metric_weights: Path | None,
-    max_minutes: float | None,
-    resume: bool,
-    device: str,
-    report: Report = print,
-    stages: Sequence[str] = STAGES,
-    start: str | None = None,
-) -> Path:
-    """Trains every stage that is not finished in ``out`` and writes the preset to ``out/models``.
-
-    Args:
-        config_path: the recipe; None for nano's, or full size where ``start`` is over a pretrained backbone.
-        metric_weights: folder of LPIPS weights, for ``rollout``.
-        start: preset (name or folder) that brings VAE, UNet, text encoder and starting weights; None for the recipe's.
-        max_minutes: for all that is left, shared out between the stages as the recipe's own limits are.
-        resume: continue a run found in ``out``; without it, a non-empty ``out`` is refused.
+def train(options: TrainOptions, report: Report = print) -> Path:
+    """Trains every stage that is not finished and writes the preset to ``options.out / "models"``.
 
     Raises:
         InputError: unusable recipe, data or folder.
     """
-    fields = {"name", "start", "jscc", "control", "rollout", "adversarial", "settings"}
-    shipped = "diffjscc-sd.json" if start is not None and is_pretrained(find_base(start)) else "diffjscc-nano.json"
-    config = load_config(config_path, shipped, fields)
-    open_folder(out, resume)
-    judges = load_judges(metric_weights, torch.device(device)) if "rollout" in stages else []
-    workshop = Workshop(config, find_base(start or config["start"]), data, out, torch.device(device), judges)
-    planned = {stage: (config[stage].get("recipe") or config[stage])["schedule"].get("max_minutes", 60) for stage in NETWORKS}
-    workshop.work(stages, planned, max_minutes, report)
-    return workshop.export(out / "models")
+    full_size = options.start is not None and is_pretrained(find_base(options.start))
+    shipped = "diffjscc-sd.json" if full_size else "diffjscc-nano.json"
+    config = options.open(shipped, {"name", "start", "jscc", "control", "rollout", "adversarial", "settings"})
+    stages, device = options.stages or STAGES, torch.device(options.device)
+    judges = load_judges(options.metric_weights, device) if "rollout" in stages else []
+    base = find_base(options.start or config["start"])
+    return Workshop(config, base, options.data, options.out, device, judges).complete(stages, options, report)

@@ -71,12 +71,12 @@ def train_jscc(
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         clean = fields(recipe.batch).to(device)
         air, cbr = draw(recipe.batch, generator, device), draw_cbr(generator)
-        with autocast(device):
+        with autocast(device, recipe.schedule.precision):
             coarse, _, _ = through_air(jscc, clean, samples, cbr, air)
         error = (coarse - clean).square().mean((1, 2, 3))
         reference = air.snr_db.sub(10).abs() < 3
         shown = cbr == 0.0033 and bool(reference.any())
         return error.mean(), {"at10dB": float(error[reference].mean().detach()) * 2.5 if shown else 0.0}
 
-    fit({"jscc": jscc}, loss, recipe.schedule, out, "jscc", report=report)
+    fit({"jscc": jscc}, loss, generator, recipe.schedule, out, "jscc", report=report)
     jscc.eval()

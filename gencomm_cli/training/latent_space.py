@@ -53,7 +53,7 @@ def train_vae(
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         image = to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device)
-        with autocast(device):
+        with autocast(device, recipe.schedule.precision):
             mean, logvar = codec.moments(image)
             logvar = logvar.clamp(-12, 4)
             latent = mean + (0.5 * logvar).exp() * torch.randn_like(mean)
@@ -64,7 +64,7 @@ def train_vae(
         figures = {"psnr": float(-10 * mse.detach().log10()), "lpips": float(perceptual.detach()), "kl": float(kl.detach())}
         return mse + recipe.perceptual * perceptual + recipe.kl * kl, figures
 
-    fit({"vae": codec}, loss, recipe.schedule, out, "vae", report=report)
+    fit({"vae": codec}, loss, generator, recipe.schedule, out, "vae", report=report)
     with torch.no_grad():
         means = [codec.moments(to_tensor(photographs.crops(32, recipe.crop, generator)[0], device))[0] for _ in range(8)]
         autoencoder.register_to_config(scaling_factor=float(1 / torch.cat(means).std()))
@@ -109,7 +109,7 @@ def train_decoder(
         clean, pixels, _ = latents.crops(recipe.batch, recipe.crop, generator)
         image = to_tensor(pixels, device)
         sigma = recipe.noise * torch.rand(recipe.batch, 1, 1, 1)
-        with autocast(device):
+        with autocast(device, recipe.schedule.precision):
             decoded = codec.decode((clean + sigma * torch.randn_like(clean)).to(device, memory_format=torch.channels_last)).float()
             mse = (decoded - image).square().mean()
             perceptual = torch.stack([judge(decoded, image).mean() for judge in judges]).mean()
@@ -118,7 +118,7 @@ def train_decoder(
             "lpips": float(perceptual.detach()),
         }
 
-    fit({"decoder": decoder}, loss, recipe.schedule, out, "decoder", report=report)
+    fit({"decoder": decoder}, loss, generator, recipe.schedule, out, "decoder", report=report)
     codec.eval().requires_grad_(False)
 
 

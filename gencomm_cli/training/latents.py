@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.loop import autocast
+from gencomm_cli.training.parallel import first, rows
 
 WINDOW = 256
 BATCH = 16
@@ -46,12 +47,11 @@ class Latents:
         latents = np.empty((batch, self.values.shape[1], size, size), np.float32)
         pixels = np.empty((batch, size * self.factor, size * self.factor, 3), np.uint8)
         captions = []
-        for slot in range(batch):
-            index = int(generator.integers(len(self.photographs)))
-            top, left = generator.integers(self.values.shape[2] - size + 1, size=2)
+        most = (len(self.photographs), *[self.values.shape[2] - size + 1] * 2)
+        for slot, (index, top, left) in enumerate(rows(lambda n: generator.integers(most, size=(n, 3)), batch)):
             latents[slot] = self.values[index, :, top : top + size, left : left + size]
-            rows, columns = (slice(self.factor * first, self.factor * (first + size)) for first in (top, left))
-            pixels[slot] = window(self.photographs.image(index))[rows, columns]
+            lines, columns = (slice(self.factor * start, self.factor * (start + size)) for start in (top, left))
+            pixels[slot] = window(self.photographs.image(index))[lines, columns]
             captions.append(self.photographs.captions[index])
         return torch.from_numpy(latents), pixels, captions
 
@@ -67,16 +67,17 @@ def compute(
     codec: Codec, photographs: Photographs, path: Path, device: torch.device, report: Callable[[str], None] = print
 ) -> Latents:
     """Encodes every photograph's window into ``path`` (.npy), unless it is there already."""
-    if not path.exists():
-        side = WINDOW // codec.factor
-        values = np.empty((len(photographs), codec.channels, side, side), np.float16)
-        for first in range(0, len(photographs), BATCH):
-            last = min(first + BATCH, len(photographs))
-            pixels = np.stack([window(photographs.image(index)) for index in range(first, last)])
-            with autocast(device):
-                values[first:last] = codec.encode(to_tensor(pixels, device)).float().cpu().numpy()
-            if first % (50 * BATCH) == 0:
-                report(f"latents: {first}/{len(photographs)}")
-        np.save(path.with_suffix(".tmp.npy"), values)
-        path.with_suffix(".tmp.npy").rename(path)
-    return Latents(photographs, np.load(path), codec.factor)
+    with first():
+        if not path.exists():
+            side = WINDOW // codec.factor
+            values = np.empty((len(photographs), codec.channels, side, side), np.float16)
+            for start in range(0, len(photographs), BATCH):
+                stop = min(start + BATCH, len(photographs))
+                pixels = np.stack([window(photographs.image(index)) for index in range(start, stop)])
+                with autocast(device):
+                    values[start:stop] = codec.encode(to_tensor(pixels, device)).float().cpu().numpy()
+                if start % (50 * BATCH) == 0:
+                    report(f"latents: {start}/{len(photographs)}")
+            np.save(path.with_suffix(".tmp.npy"), values)
+            path.with_suffix(".tmp.npy").rename(path)
+    return Latents(photographs, np.load(path, mmap_mode="r"), codec.factor)

@@ -1,16 +1,18 @@
-"""LRISC's recipe: Algorithm 1 of paper 002 in four stages, then the tables that code the rate indices, then the preset folder.
+"""LRISC's recipe: Algorithm 1 of paper 002 in four stages, a fifth for a small network, then the tables that code the rate indices, then the preset folder.
 
 transform   stage 1: g_e, h_e, h_d, p(y), the ladder of contexts, g_s and the U-Net, no channel
 fixed       stage 2: f_e, f_d at 10 dB, without the SNR-adaptive modules
 adaptive    stage 2: f_e, f_d whole, at every SNR
 joint       stage 3: everything
+rollout     the U-Net once more, at the states of the sampler's own path: a small one's errors add up along it
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from gencomm_cli.diffusion.conditional_unet import ConditionalUNet, UNetConfig
-from gencomm_cli.diffusion.ddim import STEPS, cosine_alpha_bar
+from gencomm_cli.diffusion.ddim import STEPS, cosine_alpha_bar, next_state, visited
 from gencomm_cli.diffusion.weights import filled
 from gencomm_cli.jscc.entropy import bits, gaussian_likelihood, noisy
 from gencomm_cli.jscc.ntscc import LatentJSCC, NTSCCConfig, embedding_snr, unit_power
@@ -34,13 +36,15 @@ from gencomm_cli.training.air import Air, draw, send
 from gencomm_cli.training.data import Photographs, load, to_tensor
 from gencomm_cli.training.jscc import token_statistics
 from gencomm_cli.training.loop import Schedule, autocast, fit
-from gencomm_cli.training.workshop import StagedWorkshop, load_config, load_judges, open_folder, recipe_from, store
+from gencomm_cli.training.parallel import rows
+from gencomm_cli.training.workshop import StagedWorkshop, TrainOptions, load_judges, recipe_from, store
 
 NETWORKS = {
     "transform": ("transform", "unet"),
     "fixed": ("jscc",),
     "adaptive": ("jscc",),
     "joint": ("transform", "jscc", "unet"),
+    "rollout": ("unet",),
 }
 """What each stage trains, in the order of the stages."""
 
@@ -66,7 +70,8 @@ class Recipe:
         distortion: d is this many times the mean squared error. perceptual: η. rate: λ.
         weights: between which eq. 7's ᾱ/(1 − ᾱ) is held: beyond, only one end of the schedule would be learnt.
         coarse: weight of d of the coarse image, which has no part in d_p. own: share of steps at which x_n comes from the
-            network's own first prediction, as it does in the sampler.
+            network's own first prediction, as it does in the sampler. path: x_n is a state of the sampler's path of 1 to this many
+            steps, all of the same weight; 0: never.
         refined: share of the crops that go through the U-Net. latent: weight of the error of ẑ, in units of its rounding step.
         medians: weight of the prior's medians.
     """
@@ -82,6 +87,7 @@ class Recipe:
     weights: tuple[float, float] = (0.3, 3.0)
     coarse: float = 1.0
     own: float = 0.0
+    path: int = 0
     refined: float = 1.0
     latent: float = 0.0
     medians: float = 1e-3
@@ -104,20 +110,25 @@ def draw_levels(information: Tensor, pictures: int, generator: np.random.Generat
     """
     sent = []
     believed = []
-    for crops in information.double().cpu().numpy().reshape(pictures, -1, *information.shape[1:]):
-        mean = float(np.exp(generator.uniform(*np.log(SYMBOLS))))
-        mode = generator.choice(list(MODES), p=list(MODES.values()))
+    by_picture = information.double().cpu().numpy().reshape(pictures, -1, *information.shape[1:])
+    drawn = rows(lambda count: [_draw_rate(generator) for _ in range(count)], pictures)
+    for crops, (mean, mode, group) in zip(by_picture, drawn, strict=True):
         shape = crops.shape[1:]
         if mode == "uniform":
             levels = np.stack([uniform(max(int(mean * crop.size), crop.size), shape) for crop in crops])
         else:
-            group = int(generator.choice([1, 2, 4]))
             grouped = np.stack([group_means(crop, group) for crop in crops])
             chosen = quantise(solve_beta(grouped, mean * grouped.size) * grouped)
             levels = np.stack([spread(crop, group, shape) for crop in chosen])
         sent.append(levels)
         believed.append(np.zeros_like(levels) if mode == "lost" else levels)
     return tuple(torch.from_numpy(np.concatenate(parts)).to(information.device) for parts in (sent, believed))  # type: ignore[return-value]
+
+
+def _draw_rate(generator: np.random.Generator) -> tuple[float, str, int]:
+    """A picture's mean number of symbols an embedding, its mode, and the side of the groups that share a rate."""
+    mean = float(np.exp(generator.uniform(*np.log(SYMBOLS))))
+    return mean, str(generator.choice(list(MODES), p=list(MODES.values()))), int(generator.choice([1, 2, 4]))
 
 
 def through_air(jscc: LatentJSCC, z: Tensor, levels: Tensor, believed: Tensor, air: Air) -> Tensor:
@@ -154,9 +165,26 @@ class Trainer:
         judge = self.judges[int(self.generator.integers(len(self.judges)))]
         return self.recipe.perceptual * judge((image + 1) / 2, (other.float() + 1) / 2).mean()
 
+    def on_path(self, contexts: list[Tensor], coarse: Tensor) -> tuple[Tensor, Tensor]:
+        """X_θ(x_n, ẑ, n/T) at a random state of the sampler's path, and weights of 1 [B]."""
+        count = int(self.generator.integers(1, self.recipe.path + 1))
+        visit = visited(count)[: int(self.generator.integers(count)) + 1]
+        x, last = torch.randn_like(coarse), visit[-1]
+        for n, following in pairwise(visit):
+            with torch.no_grad():
+                clean = self.networks.unet(x, self.time(n, x), contexts, coarse).float().clamp(-1, 1)
+            x = next_state(x, clean, float(self.alpha_bar[n]), float(self.alpha_bar[following]))
+        return self.networks.unet(x, self.time(last, x), contexts, coarse), torch.ones(len(x), device=self.device)
+
+    def time(self, n: int, x: Tensor) -> Tensor:
+        """n/T for every image [B]."""
+        return torch.full((len(x),), n / STEPS, device=self.device)
+
     def refined(self, image: Tensor, contexts: list[Tensor], coarse: Tensor | None) -> tuple[Tensor, Tensor]:
         """X_θ(x_n, ẑ, n/T) at random n, and eq. 7's weights [B]."""
-        n = torch.from_numpy(self.generator.integers(0, STEPS, len(image))).to(self.device)
+        if coarse is not None and self.recipe.path:
+            return self.on_path(contexts, coarse)
+        n = torch.from_numpy(rows(lambda count: self.generator.integers(0, STEPS, count), len(image))).to(self.device)
         bar = self.alpha_bar[n][:, None, None, None]
         start = image
         if coarse is not None and self.generator.random() < self.recipe.own:
@@ -185,7 +213,7 @@ class Trainer:
         figures: dict[str, float] = {}
         total = torch.zeros((), device=self.device)
 
-        with autocast(self.device):
+        with autocast(self.device, recipe.schedule.precision):
             z = transform.encode(image).float()
             z_noisy = received = noisy(z)
             if "transform" in NETWORKS[self.stage]:
@@ -203,7 +231,7 @@ class Trainer:
                 total = total + self.distortion(image[:some], x, weight, figures, "psnr")
                 perception = self.perception(image[:some], x)
                 total, figures["perception"] = total + perception, float(perception.detach())
-                if self.stage != "transform":  # x̄_0, what the transform alone makes: of one crop of the batch
+                if self.stage not in ("transform", "rollout"):  # x̄_0, what the transform alone makes: of one crop of the batch
                     clean = transform.contexts(z_noisy[-1:])
                     x, weight = self.refined(image[-1:], clean, transform.image(z_noisy[-1:], clean).float())
                     bare = self.distortion(image[-1:], x, weight, figures, "bare") + self.perception(image[-1:], x)
@@ -283,7 +311,8 @@ class Workshop(StagedWorkshop):
             for module in (self.parts.jscc.sent_snr, self.parts.jscc.received_snr):
                 module.requires_grad_(False)
         loss = Trainer(self.parts, stage, recipe, self.photographs, self.judges, self.device)
-        fit({name: self.module(name) for name in NETWORKS[stage]}, loss, recipe.schedule, self.out, stage, report=report)
+        modules = {name: self.module(name) for name in NETWORKS[stage]}
+        fit(modules, loss, loss.generator, recipe.schedule, self.out, stage, report=report)
 
     def tables(self, report: Report) -> RateTables:
         """The tables that code the rate indices, from the levels that training photographs get at random rates."""
@@ -337,38 +366,20 @@ def _sizes(networks: dict[str, Any], preset: Preset) -> dict[str, Any]:
     return sizes | {"jscc": sizes["jscc"] | {"channels": sizes["transform"]["widths"][-1]}}
 
 
-def train(
-    config_path: Path | None,
-    data: Path,
-    out: Path,
-    metric_weights: Path | None,
-    max_minutes: float | None,
-    resume: bool,
-    device: str,
-    report: Report = print,
-    stages: Sequence[str] = STAGES,
-    start: str | None = None,
-) -> Path:
-    """Trains every stage that is not finished in ``out`` and writes the preset to ``out/models``.
+def train(options: TrainOptions, report: Report = print) -> Path:
+    """Trains every stage that is not finished and writes the presets to ``options.out / "models"``.
 
-    Args:
-        config_path: the recipe; None for nano's.
-        start: preset (name or folder) whose networks are the start, with their sizes, instead of the recipe's and the linear
-            optimum.
-        max_minutes: for all that is left, shared out between the stages as the recipe's own limits are.
-        resume: continue a run found in ``out``; without it, a non-empty ``out`` is refused.
+    The networks of a preset to start from bring their sizes.
 
     Raises:
         InputError: unusable recipe, data or folder.
     """
-    config = load_config(config_path, "lrisc-nano.json", {"name", "networks", "step", *STAGES, "tables", "settings"})
-    preset = None if start is None else find("lrisc", start)
+    config = options.open("lrisc-nano.json", {"name", "networks", "step", *STAGES, "tables", "settings"})
+    preset = None if options.start is None else find("lrisc", options.start)
     if preset is not None:
         config["networks"] = _sizes(config["networks"], preset)
-    open_folder(out, resume)
-    workshop = Workshop(config, data, out, load_judges(metric_weights, torch.device(device)), torch.device(device))
+    device = torch.device(options.device)
+    workshop = Workshop(config, options.data, options.out, load_judges(options.metric_weights, device), device)
     if preset is not None:
         workshop.start_from(preset)
-    planned = {stage: config[stage]["schedule"].get("max_minutes", 60) for stage in STAGES}
-    workshop.work(stages, planned, max_minutes, report)
-    return workshop.export(out / "models", report)
+    return workshop.complete(options.stages or STAGES, options, report)

@@ -17,6 +17,7 @@ from gencomm_cli.diffusion.schedule import scaled_linear
 from gencomm_cli.diffusion.text import TextEncoder
 from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.loop import Schedule, autocast, fit
+from gencomm_cli.training.parallel import rows
 
 SPECIAL_TOKENS = {"pad_token": "<|pad|>", "bos_token": "<|start|>", "eos_token": "<|end|>"}
 
@@ -71,16 +72,17 @@ def train_prior(
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         clean, _, captions = latents.crops(recipe.batch, recipe.crop, generator)
         clean = clean.to(device, memory_format=torch.channels_last)
-        captions = ["" if generator.random() < recipe.drop else caption for caption in captions]
-        t = torch.from_numpy(generator.integers(1, len(alpha_bar), recipe.batch)).to(device)
+        dropped = rows(generator.random, recipe.batch) < recipe.drop
+        captions = ["" if drop else caption for drop, caption in zip(dropped, captions, strict=True)]
+        t = torch.from_numpy(rows(lambda n: generator.integers(1, len(alpha_bar), n), recipe.batch)).to(device)
         noise = torch.randn_like(clean)
         a = alpha_bar[t].view(-1, 1, 1, 1)
-        with autocast(device):
+        with autocast(device, recipe.schedule.precision):
             predicted = unet(a.sqrt() * clean + (1 - a).sqrt() * noise, t - 1, encoder_hidden_states=text(captions)).sample
         error = (predicted.float() - noise).square().mean((1, 2, 3))
         early = t < 300
         return error.mean(), {"early": float(error[early].mean().detach()) if early.any() else 0.0}
 
-    fit({"unet": unet, "text": text_model}, loss, recipe.schedule, out, "prior", report=report)
+    fit({"unet": unet, "text": text_model}, loss, generator, recipe.schedule, out, "prior", report=report)
     unet.eval()
     text_model.eval()

@@ -26,6 +26,7 @@ from gencomm_cli.training.jscc import through_air
 from gencomm_cli.training.latent_space import decoder_of
 from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.loop import Schedule, autocast, fit
+from gencomm_cli.training.parallel import rows
 
 STEPS = 5
 """Steps of the sampler that stage 2 trains through."""
@@ -108,8 +109,9 @@ def train_refiner(
         air, cbr = draw(recipe.batch, generator, device), draw_cbr(generator)
         start = StartTable()(cbr) if generator.random() < 0.7 else int(generator.integers(150, 601))
         starts = torch.full((recipe.batch,), start, device=device)
-        captions = ["" if generator.random() < recipe.drop else caption for caption in captions]
-        with autocast(device):
+        dropped = rows(generator.random, recipe.batch) < recipe.drop
+        captions = ["" if drop else caption for drop, caption in zip(dropped, captions, strict=True)]
+        with autocast(device, recipe.schedule.precision):
             field = clean if domain == "latent" else image
             decoded, trust, gain = through_air(jscc, field, 3 * pixels[0, :, :, 0].size, cbr, air)
             coarse = decoded if domain == "latent" else codec.encode(decoded.clamp(0, 1)).float()
@@ -128,7 +130,7 @@ def train_refiner(
                 z = sample(coarse, noise, steps, alpha_bar, lambda z, t: predict(z, torch.full_like(starts, t)))
                 diffusion = (z - clean).square().mean()
             else:
-                t = torch.from_numpy(generator.integers(1, start + 1, recipe.batch)).to(device)
+                t = torch.from_numpy(rows(lambda n: generator.integers(1, start + 1, n), recipe.batch)).to(device)
                 z, target = diffuse(clean, coarse, noise, t, starts, alpha_bar)
                 if recipe.parameterization == "paper":
                     target = noise
@@ -161,7 +163,7 @@ def train_refiner(
     modules: dict[str, nn.Module] = {"control": control, "jscc": jscc}
     if recipe.decoder:
         modules["decoder"] = decoder_of(codec)
-    fit(modules, loss, recipe.schedule, out, stage, report=report)
+    fit(modules, loss, generator, recipe.schedule, out, stage, report=report)
     control.eval()
     jscc.eval()
     codec.eval().requires_grad_(False)

@@ -32,8 +32,9 @@ from gencomm_cli.training.data import Photographs, load, to_tensor
 from gencomm_cli.training.latent_space import frozen
 from gencomm_cli.training.latents import Latents, compute
 from gencomm_cli.training.loop import Schedule, autocast, fit
+from gencomm_cli.training.parallel import rows
 from gencomm_cli.training.patchgan import PatchGAN, adversarial_losses
-from gencomm_cli.training.workshop import StagedWorkshop, load_config, load_judges, open_folder, recipe_from, store
+from gencomm_cli.training.workshop import StagedWorkshop, TrainOptions, load_judges, recipe_from, store
 
 NETWORKS = {"vqgan": ("stage_a",), "encoder": ("encoder", "previewer"), "diffusion": ("plain",), "finetune": ("stage_b",)}
 """What each stage trains, in the order of the stages; ``plain`` is stage B before it is fine-tuned."""
@@ -164,10 +165,10 @@ def train_vqgan(
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         image = images()
-        with autocast(device):
+        with autocast(device, recipe.schedule.precision):
             latent = vqgan.encode(image).latents.float()
             quantised, codebook, _ = vqgan.vquantizer(latent)
-            chosen = torch.from_numpy(generator.random(len(latent)) < recipe.quantised).to(device).view(-1, 1, 1, 1)
+            chosen = torch.from_numpy(rows(generator.random, len(latent)) < recipe.quantised).to(device).view(-1, 1, 1, 1)
             made = vqgan.decode(torch.where(chosen, quantised, latent)).sample.float()
             mse, perceptual = (made - image).square().mean(), perceptual_loss(judges, made, image)
             total = mse + recipe.perceptual * perceptual + recipe.codebook * codebook
@@ -182,7 +183,7 @@ def train_vqgan(
                 figures |= {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
         return total, figures
 
-    fit(modules, loss, recipe.schedule, out, "vqgan", report=report)
+    fit(modules, loss, generator, recipe.schedule, out, "vqgan", report=report)
     settle(vqgan, lambda: vqgan.encode(images()))
     with torch.no_grad():
         spread = torch.cat([vqgan.encode(images()).latents for _ in range(20)]).std()
@@ -215,13 +216,13 @@ def train_encoder(
         return made, F.interpolate(image, made.shape[2:], mode="bilinear", antialias=True)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
-        with autocast(device):
+        with autocast(device, recipe.schedule.precision):
             made, image = pictures()
             mse, perceptual = (made - image).square().mean(), perceptual_loss(judges, made, image)
         figures = {"psnr": float(-10 * mse.detach().log10()), "lpips": float(perceptual.detach())}
         return mse + recipe.perceptual * perceptual, figures
 
-    fit({"encoder": encoder, "previewer": previewer}, loss, recipe.schedule, out, "encoder", report=report)
+    fit({"encoder": encoder, "previewer": previewer}, loss, generator, recipe.schedule, out, "encoder", report=report)
     settle(both, pictures)
 
 
@@ -249,15 +250,15 @@ def train_stage_b(
         z = encoder(resize(image, grid, settings.get("antialias", False))).float()
         z_hat, trust = over_the_air(z, recipe.snr_db, recipe.shares, generator)
         told = with_reliability(z_hat, trust) if settings.get("snr_aware", False) else z_hat
-        return told * torch.from_numpy(generator.random(recipe.batch) >= recipe.drop).to(told).view(-1, 1, 1, 1)
+        return told * torch.from_numpy(rows(generator.random, recipe.batch) >= recipe.drop).to(told).view(-1, 1, 1, 1)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         clean, pixels, _ = latents.crops(recipe.batch, recipe.crop, generator)
         x_0 = clean.to(device, memory_format=torch.channels_last)
         epsilon = torch.randn_like(x_0)
-        level = log_snr(torch.from_numpy(generator.random(recipe.batch).astype(np.float32)).to(device))
+        level = log_snr(torch.from_numpy(rows(generator.random, recipe.batch).astype(np.float32)).to(device))
         a, b = (amplitude.view(-1, 1, 1, 1) for amplitude in amplitudes(level))
-        with autocast(device):
+        with autocast(device, recipe.schedule.precision):
             with torch.no_grad():
                 told = condition(pixels)
             predicted = stage_b(a * x_0 + b * epsilon, time_of(level), told).float()  # eq. 3
@@ -265,7 +266,7 @@ def train_stage_b(
         early = level < 0
         return error.mean(), {"early": float(error[early].mean().detach()) if early.any() else 0.0}
 
-    fit({stage: stage_b}, loss, recipe.schedule, out, stage, report=report)
+    fit({stage: stage_b}, loss, generator, recipe.schedule, out, stage, report=report)
     frozen(stage_b)
 
 
@@ -337,7 +338,7 @@ class Workshop(StagedWorkshop):
             recipe_b = recipe_from(DiffusionRecipe, config.get("recipe") or config, max_minutes)
             train_stage_b(stage, stage_b, frozen(self.encoder.to(self.device)), latents, recipe_b, self.settings, *run)
 
-    def export(self, models: Path) -> Path:
+    def export(self, models: Path, report: Report = print) -> Path:
         """Writes ``models/scsic/<name>``, and ``<name>-plain``: the same with stage B as it was before it was fine-tuned."""
         name = self.config["name"]
         stage_a = self.config["vqgan"]["model"] | {"scale_factor": self.vqgan.config.scale_factor}
@@ -380,7 +381,7 @@ class CascadeWorkshop(Workshop):
         cascade = Cascade(base, device)
         self.vqgan, self.encoder, self._stage_b = cascade.stage_a.vqgan, cascade.encoder, cascade.stage_b
 
-    def export(self, models: Path) -> Path:
+    def export(self, models: Path, report: Report = print) -> Path:
         """Writes ``models/scsic/<name>``: stage B in half precision, and where the rest is."""
         own = models / "scsic" / self.config["name"]
         own.mkdir(parents=True, exist_ok=True)
@@ -397,43 +398,19 @@ class CascadeWorkshop(Workshop):
         return own
 
 
-def train(
-    config_path: Path | None,
-    data: Path,
-    out: Path,
-    metric_weights: Path | None,
-    max_minutes: float | None,
-    resume: bool,
-    device: str,
-    report: Report = print,
-    stages: Sequence[str] = STAGES,
-    start: str | None = None,
-) -> Path:
-    """Trains every stage that is not finished in ``out`` and writes the preset to ``out/models``.
-
-    Args:
-        config_path: the recipe; None for nano's.
-        stages: which of them to train; the others are taken from ``out`` or ``start``.
-        start: preset (name or folder) whose weights every network starts from, instead of from random ones. Over pretrained Stable
-            Cascade only stage B is trained, by a recipe of its own (``configs/scsic-cascade.json``).
-        max_minutes: for all that is left, shared out between the stages as the recipe's own limits are.
-        resume: continue a run found in ``out``; without it, a non-empty ``out`` is refused.
+def train(options: TrainOptions, report: Report = print) -> Path:
+    """Trains every stage that is not finished and writes the preset to ``options.out / "models"``.
 
     Raises:
         InputError: unusable recipe, data or folder.
     """
-    if start is not None and is_pretrained(base := find("scsic", start)):
-        config = load_config(config_path, "scsic-cascade.json", {"name", "finetune", "settings"})
-        open_folder(out, resume)
-        tuning = CascadeWorkshop(config, base, data, out, torch.device(device))
-        minutes = {"finetune": config["finetune"]["schedule"].get("max_minutes", 60)}
-        tuning.work(("finetune",) if tuple(stages) == STAGES else stages, minutes, max_minutes, report)
-        return tuning.export(out / "models")
-    config = load_config(config_path, "scsic-nano.json", {"name", *STAGES, "settings"})
-    open_folder(out, resume)
-    workshop = Workshop(config, data, out, load_judges(metric_weights, torch.device(device)), torch.device(device))
-    if start is not None:
-        workshop.start_from(find("scsic", start))
-    planned = {stage: (config[stage].get("recipe") or config[stage])["schedule"].get("max_minutes", 60) for stage in STAGES}
-    workshop.work(stages, planned, max_minutes, report)
-    return workshop.export(out / "models")
+    if options.start is not None and is_pretrained(base := find("scsic", options.start)):
+        tuned = options.open("scsic-cascade.json", {"name", *OVER_CASCADE, "settings"})
+        tuning = CascadeWorkshop(tuned, base, options.data, options.out, torch.device(options.device))
+        return tuning.complete(options.stages or tuple(OVER_CASCADE), options, report)
+    config = options.open("scsic-nano.json", {"name", *STAGES, "settings"})
+    device = torch.device(options.device)
+    workshop = Workshop(config, options.data, options.out, load_judges(options.metric_weights, device), device)
+    if options.start is not None:
+        workshop.start_from(find("scsic", options.start))
+    return workshop.complete(options.stages or STAGES, options, report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ from gencomm_cli.training.data import load
 from gencomm_cli.training.jscc import JSCCRecipe, train_jscc
 from gencomm_cli.training.latent_space import DecoderRecipe, VAERecipe, frozen, train_decoder, train_vae
 from gencomm_cli.training.latents import Latents, compute
+from gencomm_cli.training.parallel import first
 from gencomm_cli.training.prior import SPECIAL_TOKENS, PriorRecipe, train_prior, train_tokenizer
 from gencomm_cli.training.refiner import RefinerRecipe, train_refiner
-from gencomm_cli.training.workshop import StagedWorkshop, load_config, load_judges, open_folder, recipe_from, store
+from gencomm_cli.training.workshop import StagedWorkshop, TrainOptions, load_judges, recipe_from, store
 
 NETWORKS = {
     "vae": ("vae",),
@@ -44,15 +45,6 @@ OVER_BACKBONE = {"jscc": ("jscc",), "control": ("control", "jscc"), "refine": ("
 """The same where VAE, UNet and text encoder are others' and stay as they are."""
 
 
-def load_recipe(path: Path | None) -> dict[str, Any]:
-    """The configuration file, or the shipped nano recipe.
-
-    Raises:
-        InputError: not a recipe.
-    """
-    return load_config(path, "textguided-nano.json", {"vae", "prior", "jscc", "decoder", "control", "refine", "settings"})
-
-
 class Workshop(StagedWorkshop):
     """The networks of one run, built from the recipe, trained stage by stage; finished stages are loaded from ``out``."""
 
@@ -66,8 +58,9 @@ class Workshop(StagedWorkshop):
         self.unet = UNet2DConditionModel(**config["prior"]["unet"])
         self.jscc = RateAdaptiveJSCC(JSCCConfig.from_json(config["jscc"]["model"]))
         tokenizer_file = out / "tokenizer.json"
-        if not tokenizer_file.exists():
-            train_tokenizer(self.photographs.captions).backend_tokenizer.save(str(tokenizer_file))
+        with first():
+            if not tokenizer_file.exists():
+                train_tokenizer(self.photographs.captions).backend_tokenizer.save(str(tokenizer_file))
         self.tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_file), **SPECIAL_TOKENS)
         self.text_config = {**config["prior"]["text"], "vocab_size": len(self.tokenizer)}
         self.text_model = CLIPTextModel(CLIPTextConfig(**self.text_config))
@@ -158,7 +151,7 @@ class Workshop(StagedWorkshop):
                 domain=self.domain,
             )
 
-    def export(self, models: Path) -> Path:
+    def export(self, models: Path, report: Callable[[str], None] = print) -> Path:
         """Writes ``models/textguided/<name>`` and ``models/shared/<name>`` in half precision."""
         name = self.config["name"]
         own, shared = models / "textguided" / name, models / "shared" / name
@@ -216,7 +209,7 @@ class BackboneWorkshop(Workshop):
             self.module(name).load_state_dict(build(base.components[name], torch.device("cpu")).state_dict())
         self.domain = config["settings"].get("domain", "latent")
 
-    def export(self, models: Path) -> Path:
+    def export(self, models: Path, report: Callable[[str], None] = print) -> Path:
         """Writes ``models/textguided/<name>``: own weights in half precision, and where the backbone is."""
         own = models / "textguided" / self.config["name"]
         own.mkdir(parents=True, exist_ok=True)
@@ -236,63 +229,25 @@ class BackboneWorkshop(Workshop):
         return own
 
 
-def train_over(
-    base: Preset,
-    config_path: Path | None,
-    data: Path,
-    out: Path,
-    metric_weights: Path | None,
-    max_minutes: float | None,
-    device: str,
-    report: Callable[[str], None],
-    stages: Sequence[str],
-) -> Path:
-    """:func:`train` over a pretrained backbone; of ``stages``, all stands for those that it has."""
-    config = load_config(config_path, "textguided-sd.json", {"name", "jscc", "control", "refine", "settings"})
-    workshop = BackboneWorkshop(config, base, data, out, load_judges(metric_weights, torch.device(device)), torch.device(device))
-    planned = {
-        stage: (config[stage].get("recipe") or config[stage])["schedule"].get("max_minutes", 60) for stage in workshop.networks
-    }
-    workshop.work(tuple(workshop.networks) if tuple(stages) == STAGES else stages, planned, max_minutes, report)
-    return workshop.export(out / "models")
-
-
-def train(
-    config_path: Path | None,
-    data: Path,
-    out: Path,
-    metric_weights: Path | None,
-    max_minutes: float | None,
-    resume: bool,
-    device: str,
-    report: Callable[[str], None] = print,
-    stages: Sequence[str] = STAGES,
-    start: str | None = None,
-) -> Path:
-    """Trains every stage that is not finished in ``out`` and writes the preset to ``out/models``.
-
-    Args:
-        stages: which of them to train; the others are taken from ``out`` or ``start``.
-        start: preset (name or folder) whose weights every network starts from, instead of from random ones. Over a pretrained
-            backbone only JSCC and control module are trained, by a recipe of its own (``configs/textguided-sd.json``).
-        max_minutes: for all that is left, shared out between the stages as the recipe's own limits are.
-        resume: continue a run found in ``out``; without it, a non-empty ``out`` is refused.
+def train(options: TrainOptions, report: Callable[[str], None] = print) -> Path:
+    """Trains every stage that is not finished and writes the preset to ``options.out / "models"``.
 
     Raises:
         InputError: unusable recipe, data or folder.
     """
-    if start is not None and is_pretrained(base := find("textguided", start)):
-        open_folder(out, resume)
-        return train_over(base, config_path, data, out, metric_weights, max_minutes, device, report, stages)
-    config = load_recipe(config_path)
-    open_folder(out, resume)
-    if start is not None and not (out / "tokenizer.json").exists():
-        words = find("textguided", start).components["tokenizer"].path
-        if words is not None:
-            (out / "tokenizer.json").write_bytes(words.read_bytes())
-    workshop = Workshop(config, data, out, load_judges(metric_weights, torch.device(device)), torch.device(device))
-    if start is not None:
-        workshop.start_from(find("textguided", start))
-    planned = {stage: (config[stage].get("recipe") or config[stage])["schedule"].get("max_minutes", 60) for stage in STAGES}
-    workshop.work(stages, planned, max_minutes, report)
-    return workshop.export(out / "models")
+    device = torch.device(options.device)
+    if options.start is not None and is_pretrained(base := find("textguided", options.start)):
+        over = options.open("textguided-sd.json", {"name", *OVER_BACKBONE, "settings"})
+        judges = load_judges(options.metric_weights, device)
+        workshop: Workshop = BackboneWorkshop(over, base, options.data, options.out, judges, device)
+        return workshop.complete(options.stages or tuple(OVER_BACKBONE), options, report)
+    config = options.open("textguided-nano.json", {"name", *STAGES, "settings"})
+    if options.start is not None:
+        words = find("textguided", options.start).components["tokenizer"].path
+        with first():
+            if words is not None and not (options.out / "tokenizer.json").exists():
+                (options.out / "tokenizer.json").write_bytes(words.read_bytes())
+    workshop = Workshop(config, options.data, options.out, load_judges(options.metric_weights, device), device)
+    if options.start is not None:
+        workshop.start_from(find("textguided", options.start))
+    return workshop.complete(options.stages or STAGES, options, report)

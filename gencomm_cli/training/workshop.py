@@ -1,4 +1,4 @@
-"""What recipes of several stages share: their configuration, stages that are kept and restored, time shared out between them."""
+"""What recipes of several stages share: what is asked of them, stages that are kept and restored, time shared out between them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -18,9 +19,52 @@ from torch import nn
 from gencomm_cli.errors import InputError
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.metrics.weights import folder, load_lpips
-from gencomm_cli.training.loop import Schedule
+from gencomm_cli.training import parallel
+from gencomm_cli.training.loop import Precision, Schedule
 
 Recipe = TypeVar("Recipe")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What the user asks for.
+
+    Attributes:
+        data: photographs, as :func:`gencomm_cli.training.data.load` has them. out: folder of the run.
+        config: the recipe's file; None for nano's. metric_weights: folder of LPIPS weights.
+        max_minutes: for all that is left, shared out between the stages as the recipe's own limits are.
+        resume: continue a run found in ``out``; without it, a non-empty ``out`` is refused.
+        stages: which of them to train, None for those of the method; the others are taken from ``out`` or ``start``.
+        start: preset (name or folder) whose weights every network starts from, instead of from the recipe's.
+        accumulate, precision, tensorboard: of every stage's :class:`~gencomm_cli.training.loop.Schedule`; None: as the recipe says.
+    """
+
+    data: Path
+    out: Path
+    config: Path | None = None
+    metric_weights: Path | None = None
+    max_minutes: float | None = None
+    resume: bool = False
+    device: str = "cpu"
+    stages: tuple[str, ...] | None = None
+    start: str | None = None
+    accumulate: int | None = None
+    precision: Precision | None = None
+    tensorboard: bool | None = None
+
+    def open(self, shipped: str, needed: Collection[str]) -> dict[str, Any]:
+        """The configuration, with what is asked for in every stage's schedule; makes the folder of the run.
+
+        Raises:
+            InputError: as :func:`load_config` and :func:`open_folder`.
+        """
+        config = load_config(self.config, shipped, needed)
+        open_folder(self.out, self.resume or parallel.rank() > 0)  # process 0 may be at work in it by now
+        asked = {"accumulate": self.accumulate, "precision": self.precision, "tensorboard": self.tensorboard}
+        for stage in config.values():
+            if isinstance(stage, dict) and "schedule" in (recipe := stage.get("recipe") or stage):
+                recipe["schedule"] |= {name: value for name, value in asked.items() if value is not None}
+        return config
 
 
 def recipe_from(kind: type[Recipe], values: dict[str, Any], max_minutes: float | None = None) -> Recipe:
@@ -89,6 +133,7 @@ class StagedWorkshop:
     """
 
     networks: Mapping[str, tuple[str, ...]]
+    config: dict[str, Any]
     out: Path
 
     def module(self, name: str) -> nn.Module:
@@ -124,13 +169,23 @@ class StagedWorkshop:
                 self.heed(name, opened.metadata() or {})
         return True
 
-    def work(
-        self, stages: Sequence[str], planned: Mapping[str, float], max_minutes: float | None, report: Callable[[str], None]
-    ) -> None:
-        """Restores every finished stage, and trains those of ``stages`` that are not.
+    def export(self, models: Path, report: Callable[[str], None]) -> Path:
+        """Writes the preset, or presets, into ``models``; returns the folder of the one that the recipe names."""
+        raise NotImplementedError
 
-        Args:
-            planned: minutes of each stage, in whose proportion ``max_minutes`` are shared out.
+    def complete(self, stages: Sequence[str], options: TrainOptions, report: Callable[[str], None]) -> Path:
+        """Trains every stage of ``stages`` that is not finished and writes the preset to ``out/models``.
+
+        Raises:
+            InputError: there is no such stage.
+        """
+        self.work(stages, options.max_minutes, report)
+        models = self.out / "models"
+        with parallel.first():
+            return models if parallel.rank() else self.export(models, report)
+
+    def work(self, stages: Sequence[str], max_minutes: float | None, report: Callable[[str], None]) -> None:
+        """Restores every finished stage, and trains those of ``stages`` that are not, ``max_minutes`` shared out between them.
 
         Raises:
             InputError: there is no such stage.
@@ -139,9 +194,15 @@ class StagedWorkshop:
             raise InputError(f"--stages: there is no {', '.join(sorted(unknown))}; there is: {', '.join(self.networks)}")
         finished = [stage for stage in self.networks if self.restore(stage)]
         left = [stage for stage in self.networks if stage in stages and stage not in finished]
+        schedules = {stage: (self.config[stage].get("recipe") or self.config[stage])["schedule"] for stage in left}
+        planned = {stage: schedule.get("max_minutes", 60) for stage, schedule in schedules.items()}
         for stage in left:
-            share = max_minutes * planned[stage] / sum(planned[name] for name in left) if max_minutes else None
+            share = max_minutes * planned[stage] / sum(planned.values()) if max_minutes else None
             started = time.monotonic()
             self.run(stage, share, report)
-            self.save(stage)
+            with parallel.first():  # what a stage computes after its last step may differ in the last digit
+                if parallel.rank():
+                    self.restore(stage)
+                else:
+                    self.save(stage)
             report(f"{stage}: finished in {(time.monotonic() - started) / 60:.1f} minutes")

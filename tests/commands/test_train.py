@@ -19,13 +19,13 @@ def test_the_methods_own_recipe_is_run_with_its_own_stages(
     calls: list[dict[str, Any]] = []
 
     def note(name: str) -> Callable[..., None]:
-        return lambda *given, **named: calls.append({"recipe": name, "given": given, **named})
+        return lambda options, report: calls.append({"recipe": name, "options": options})
 
     for module in (textguided, diffjscc, scsic):
         monkeypatch.setattr(module, "train", note(module.__name__.rpartition(".")[2]))
-    for stages, expected in ((None, tuple(recipe.STAGES)), (recipe.STAGES[-1], (recipe.STAGES[-1],))):
+    for stages, expected in ((None, None), (recipe.STAGES[-1], (recipe.STAGES[-1],))):
         train(method, tmp_path, tmp_path / "out", max_minutes=3.0, stages=stages, start="nano", device="cpu")
         call = calls.pop()
-        assert (call["recipe"], call["stages"], call["start"]) == (method, expected, "nano")
-        assert 3.0 in call["given"]
-        assert "cpu" in call["given"]
+        assert (call["recipe"], call["options"].stages, call["options"].start) == (method, expected, "nano")
+        assert call["options"].max_minutes == 3.0
+        assert call["options"].device == "cpu"

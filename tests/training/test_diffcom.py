@@ -18,7 +18,7 @@ from gencomm_cli.methods.diffcom import DiffCom
 from gencomm_cli.training.air import Air
 from gencomm_cli.training.data import is_validation
 from gencomm_cli.training.diffcom import CODECS, STAGES, CodecRecipe, PriorRecipe, Workshop, through_air, train
-from gencomm_cli.training.workshop import load_config, recipe_from
+from gencomm_cli.training.workshop import TrainOptions, load_config, recipe_from
 from tests.methods.test_diffcom import write_preset
 
 CPU = torch.device("cpu")
@@ -61,11 +61,11 @@ def test_presets_for_every_codec_over_one_prior(data: Path, tmp_path: Path) -> N
     config = recipe() | {"ntscc": str(lrisc)}
     config["settings"]["codecs"] = {"ntscc": {"cbr_range": [1 / 96, 1 / 24]}}
     path.write_text(json.dumps(config))
-    first = train(path, data, out, None, None, False, "cpu", said.append)
+    first = train(TrainOptions(data, out, path), said.append)
     assert said[-1].startswith("ntscc: left out (")
     lrisc.mkdir(parents=True)
     write_preset(lrisc, {"transform": "transform", "jscc": "jscc", "rates": "rates"}, "lrisc")
-    assert train(path, data, out, None, None, True, "cpu", quiet) == first  # nothing is trained again
+    assert train(TrainOptions(data, out, path, resume=True), quiet) == first  # nothing is trained again
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     priors = set()
     for codec in (*CODECS, "ntscc"):
@@ -85,13 +85,13 @@ def test_presets_for_every_codec_over_one_prior(data: Path, tmp_path: Path) -> N
         pairs = zip(third.module(stage).parameters(), again.module(stage).parameters(), strict=True)
         assert all(torch.allclose(ours, theirs, atol=2e-3, rtol=1e-3) for ours, theirs in pairs)
     with pytest.raises(InputError, match="there is no tune"):
-        train(path, data, tmp_path / "other", None, None, False, "cpu", quiet, stages=["tune"])
+        train(TrainOptions(data, tmp_path / "other", path, stages=("tune",)), quiet)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_learns(stage: str, data: Path, tmp_path: Path) -> None:
     config = recipe(steps=100, batch=4)
-    config[stage]["recipe"] |= {"seed": 1}
+    config[stage]["recipe"] |= {"seed": 0}
     if stage in CODECS:
         config[stage]["recipe"] |= {"snr_db": [15, 20], "shares": [1, 0, 0], "cbr": [1 / 20, 1 / 16]}
     shop = Workshop(config, data, tmp_path, CPU)

@@ -36,7 +36,7 @@ from gencomm_cli.training.diffjscc import (
 )
 from gencomm_cli.training.loop import Schedule
 from gencomm_cli.training.patchgan import PatchGAN, adversarial_losses
-from gencomm_cli.training.workshop import load_config, recipe_from
+from gencomm_cli.training.workshop import TrainOptions, load_config, recipe_from
 from tests.methods.conftest import UNET, make_preset, randomise  # noqa: F401 (a fixture)
 
 CPU = torch.device("cpu")
@@ -132,22 +132,22 @@ def test_the_whole_recipe_shares_out_its_minutes_and_resumes(
 ) -> None:  # fmt: skip
     path, out, said = tmp_path / "recipe.json", tmp_path / "run", list[str]()
     path.write_text(json.dumps(recipe(ADAPTIVE) | {"start": str(make_preset())}))
-    preset = presets.load_config(train(path, data, out, None, 5.0, False, "cpu", said.append, stages=("jscc", "control")))
+    preset = presets.load_config(train(TrainOptions(data, out, path, max_minutes=5.0, stages=("jscc", "control")), said.append))
     assert (preset.method, preset.name) == ("diffjscc", "tiny")
     assert [line.split(":")[0] for line in said if "finished" in line] == ["jscc", "control"]
     saved = torch.load(out / "jscc.ckpt", weights_only=True)["schedule"]
     assert saved["max_minutes"] == pytest.approx(2.5)
     said.clear()
-    train(path, data, out, None, None, True, "cpu", said.append, stages=("jscc", "control"))
+    train(TrainOptions(data, out, path, resume=True, stages=("jscc", "control")), said.append)
     assert not any("finished" in line for line in said)
     with pytest.raises(InputError, match="--resume"):
-        train(path, data, out, None, None, False, "cpu", quiet)
+        train(TrainOptions(data, out, path), quiet)
     with pytest.raises(InputError, match="there is no sharpen"):
-        train(path, data, tmp_path / "other", None, None, False, "cpu", quiet, stages=["sharpen"])
+        train(TrainOptions(data, tmp_path / "other", path, stages=("sharpen",)), quiet)
     with pytest.raises(InputError, match="no such folder"):
-        train(path, data, tmp_path / "unjudged", tmp_path / "nowhere", None, False, "cpu", quiet)
+        train(TrainOptions(data, tmp_path / "unjudged", path, metric_weights=tmp_path / "nowhere"), quiet)
     with pytest.raises(InputError, match="no such preset"):
-        train(path, data, tmp_path / "third", None, None, False, "cpu", quiet, stages=("jscc",), start="no-such-preset")
+        train(TrainOptions(data, tmp_path / "third", path, stages=("jscc",), start="no-such-preset"), quiet)
 
 
 def test_the_shipped_recipe_builds_on_the_shipped_preset(data: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from gencomm_cli.pretrained import Plan, add
 from gencomm_cli.training import diffjscc, scsic, textguided
 from gencomm_cli.training.jscc import JSCCRecipe
 from gencomm_cli.training.refiner import RefinerRecipe
-from gencomm_cli.training.workshop import load_config, recipe_from
+from gencomm_cli.training.workshop import TrainOptions, load_config, recipe_from
 from tests.methods.conftest import PUBLISHED
 from tests.standins import JSCC, stable_cascade, stable_diffusion
 
@@ -79,10 +79,7 @@ def test_what_is_trained_over_a_backbone_sends_pictures_with_it(method: str, dat
     before = bare(method, tmp_path)
     recipe = {"textguided": textguided, "diffjscc": diffjscc, "scsic": scsic}[method]
     (tmp_path / "recipe.json").write_text(json.dumps({"name": "mine", **RECIPES[method]}))
-    stages = diffjscc.STAGES if method == "diffjscc" else recipe.STAGES
-    made = recipe.train(
-        tmp_path / "recipe.json", data, tmp_path / "out", None, None, False, "cpu", quiet, stages=stages, start="bare"
-    )
+    made = recipe.train(TrainOptions(data, tmp_path / "out", tmp_path / "recipe.json", start="bare"), quiet)
     after = presets.load_config(made)
     kept = ("encoder", "stage_a", "previewer") if method == "scsic" else ("vae", "unet", "text_encoder", "tokenizer")
     own = ("stage_b",) if method == "scsic" else ("control", "jscc")
@@ -98,9 +95,9 @@ def test_what_is_trained_over_a_backbone_sends_pictures_with_it(method: str, dat
 def test_a_stage_that_would_change_the_backbone_is_refused(data: Path, tmp_path: Path) -> None:
     bare("textguided", tmp_path)
     (tmp_path / "recipe.json").write_text(json.dumps({"name": "mine", **RECIPES["textguided"]}))
-    arguments = (data, tmp_path / "out", None, None, True, "cpu", quiet)
+    asked = TrainOptions(data, tmp_path / "out", tmp_path / "recipe.json", stages=("prior",), start="bare")
     with pytest.raises(InputError, match="there is no prior; there is: jscc, control, refine"):
-        textguided.train(tmp_path / "recipe.json", *arguments, stages=("prior",), start="bare")
+        textguided.train(asked, quiet)
 
 
 def test_the_shipped_full_size_recipes_fit_stable_diffusion_and_stable_cascade() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,9 @@ from gencomm_cli.released.checkpoint import Checkpoint
 from gencomm_cli.released.conversion import convert, write_preset
 from gencomm_cli.training import lrisc as recipes
 from gencomm_cli.training.air import Air
-from gencomm_cli.training.loop import Schedule, fit
+from gencomm_cli.training.loop import Schedule
 from gencomm_cli.training.lrisc import NETWORKS, PARTS, STAGES, Recipe, Workshop, draw_levels, through_air, train
-from gencomm_cli.training.workshop import load_config, recipe_from
+from gencomm_cli.training.workshop import TrainOptions, load_config, recipe_from
 from tests.methods.conftest import LRISC, linear_lrisc, scenes
 
 CPU = torch.device("cpu")
@@ -52,7 +51,8 @@ def recipe(steps: int = 2) -> dict[str, Any]:
     small = stage | {"drop": 0.34, "own": 0.5}
     return {
         "name": "tiny", "step": 0.2, "networks": {name: config for name, (_, config) in LRISC.items() if name != "rates"},
-        "transform": small, "fixed": stage | {"refined": 0.0}, "adaptive": stage, "joint": small, "tables": 4,
+        "transform": small, "fixed": stage | {"refined": 0.0}, "adaptive": stage, "joint": small,
+        "rollout": stage | {"path": 3}, "tables": 4,
         "settings": {"cbr_range": [0.0033, 0.0417], "steps": 2},
     }  # fmt: skip
 
@@ -111,10 +111,9 @@ def test_the_tables_are_of_the_levels_that_occur(data: Path, tmp_path: Path) -> 
     assert torch.equal(tables.frequencies, shop.tables(quiet).frequencies)
 
 
-def test_the_transform_learns(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipes, "fit", functools.partial(fit, log_every=10))
+def test_the_transform_learns(data: Path, tmp_path: Path) -> None:
     config = recipe(40)
-    config["transform"] |= {"schedule": config["transform"]["schedule"] | {"learning_rate": 3e-3}, "rate": 0.05}
+    config["transform"] |= {"schedule": config["transform"]["schedule"] | {"learning_rate": 3e-3, "log_every": 10}, "rate": 0.05}
     shop = Workshop(config, data, tmp_path, judges(), CPU)
     shop.run("transform", None, quiet)
     first, *_, last = [json.loads(line) for line in (tmp_path / "transform.log").read_text().splitlines()]
@@ -169,16 +168,16 @@ def test_the_whole_recipe_resumes_and_goes_on_from_a_preset(data: Path, tmp_path
     monkeypatch.setattr(recipes, "load_judges", lambda *_: judges())
     path, out, said = tmp_path / "recipe.json", tmp_path / "run", list[str]()
     path.write_text(json.dumps(recipe()))
-    preset = presets.load_config(train(path, data, out, None, 4.0, False, "cpu", said.append))
+    preset = presets.load_config(train(TrainOptions(data, out, path, max_minutes=4.0), said.append))
     assert (preset.method, preset.name) == ("lrisc", "tiny")
     assert [line.split(":")[0] for line in said if "finished" in line] == list(STAGES)
-    assert torch.load(out / "joint.ckpt", weights_only=True)["schedule"]["max_minutes"] == pytest.approx(1.0)
+    assert torch.load(out / "joint.ckpt", weights_only=True)["schedule"]["max_minutes"] == pytest.approx(0.8)
     said.clear()
-    train(path, data, out, None, None, True, "cpu", said.append)
+    train(TrainOptions(data, out, path, resume=True), said.append)
     assert not any("finished" in line for line in said)
     with pytest.raises(InputError, match="--resume"):
-        train(path, data, out, None, None, False, "cpu", quiet)
-    more = train(path, data, tmp_path / "more", None, None, False, "cpu", quiet, stages=["joint"], start=str(preset.folder))
+        train(TrainOptions(data, out, path), quiet)
+    more = train(TrainOptions(data, tmp_path / "more", path, stages=("joint",), start=str(preset.folder)), quiet)
     assert presets.load_config(more).weights_sha256 != preset.weights_sha256
 
 
@@ -192,7 +191,7 @@ def test_a_start_from_an_imported_transform_and_unet(data: Path, tmp_path: Path,
     write_preset(convert([Checkpoint(tmp_path / "cdc.pt", tensors)], None, {}), tmp_path / "cdc", "cdc", [])
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(recipe()))
-    made = train(path, data, tmp_path / "run", None, None, False, "cpu", quiet, stages=["fixed"], start=str(tmp_path / "cdc"))
+    made = train(TrainOptions(data, tmp_path / "run", path, stages=("fixed",), start=str(tmp_path / "cdc")), quiet)
     preset = presets.load_config(made)
     assert preset.components["transform"].config["widths"] == [8, 12, 128]
     assert preset.components["jscc"].config["channels"] == 128

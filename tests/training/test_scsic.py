@@ -26,7 +26,7 @@ from gencomm_cli.training import scsic
 from gencomm_cli.training.data import to_tensor
 from gencomm_cli.training.loop import Schedule
 from gencomm_cli.training.scsic import NETWORKS, STAGES, DiffusionRecipe, Workshop, over_the_air, settle, train
-from gencomm_cli.training.workshop import load_config, recipe_from
+from gencomm_cli.training.workshop import TrainOptions, load_config, recipe_from
 from tests.methods.conftest import ENCODER, PREVIEWER, STAGE_A, STAGE_B
 
 CPU = torch.device("cpu")
@@ -151,21 +151,21 @@ def test_the_whole_recipe_shares_out_its_minutes_and_resumes(
     monkeypatch.setattr(scsic, "load_judges", lambda folder, device: judges)
     path, out, said = tmp_path / "recipe.json", tmp_path / "run", list[str]()
     path.write_text(json.dumps(recipe()))
-    folder = train(path, data, out, None, 8.0, False, "cpu", said.append)
+    folder = train(TrainOptions(data, out, path, max_minutes=8.0), said.append)
     assert (folder.name, presets.load_config(folder).method) == ("tiny", "scsic")
     assert [line.split(":")[0] for line in said if "finished" in line] == list(STAGES)
     assert torch.load(out / "encoder.ckpt", weights_only=True)["schedule"]["max_minutes"] == pytest.approx(2.0)
     said.clear()
-    train(path, data, out, None, None, True, "cpu", said.append)
+    train(TrainOptions(data, out, path, resume=True), said.append)
     assert not any("finished" in line for line in said)
     with pytest.raises(InputError, match="--resume"):
-        train(path, data, out, None, None, False, "cpu", quiet)
+        train(TrainOptions(data, out, path), quiet)
     with pytest.raises(InputError, match="there is no sharpen"):
-        train(path, data, tmp_path / "other", None, None, False, "cpu", quiet, stages=["sharpen"])
+        train(TrainOptions(data, tmp_path / "other", path, stages=("sharpen",)), quiet)
     # Fine-tuning alone, from another preset: all else stays as that has it.
     config = recipe() | {"name": "tuned"}
     path.write_text(json.dumps(config))
-    tuned = train(path, data, tmp_path / "tuned", None, None, False, "cpu", quiet, stages=["finetune"], start=str(folder))
+    tuned = train(TrainOptions(data, tmp_path / "tuned", path, stages=("finetune",), start=str(folder)), quiet)
     for part, same in (("encoder", True), ("stage_a", True), ("previewer", True), ("stage_b", False)):
         before, after = (load_file(place / f"{part}.safetensors") for place in (folder, tuned))
         assert all(torch.equal(before[key], after[key]) for key in before) is same, part

@@ -32,8 +32,8 @@ from gencomm_cli.training.latents import WINDOW, Latents, compute, window
 from gencomm_cli.training.loop import Schedule, fit
 from gencomm_cli.training.prior import PriorRecipe, train_prior, train_tokenizer
 from gencomm_cli.training.refiner import RefinerRecipe, fold_pattern, train_refiner
-from gencomm_cli.training.textguided import STAGES, Workshop, load_recipe, train
-from gencomm_cli.training.workshop import recipe_from
+from gencomm_cli.training.textguided import STAGES, Workshop, train
+from gencomm_cli.training.workshop import TrainOptions, load_config, recipe_from
 from tests.methods.conftest import TEXT, UNET, VAE
 
 CPU = torch.device("cpu")
@@ -166,7 +166,7 @@ def test_prior_jscc_and_both_refining_stages_learn(latents: Latents, tmp_path: P
     unet, text_model = UNet2DConditionModel(**UNET), CLIPTextModel(CLIPTextConfig(**TEXT, vocab_size=len(words)))
     train_prior(unet, text_model, words, latents, PriorRecipe(schedule(100), batch=4), tmp_path, CPU, quiet)
     jscc = RateAdaptiveJSCC(JSCCConfig(channels=4, code_channels=16, dims=(8,), depths=(1,)))
-    train_jscc(jscc, latents, JSCCRecipe(schedule(100), batch=4, crop=16), tmp_path, CPU, quiet)
+    train_jscc(jscc, latents, JSCCRecipe(schedule(100), batch=4, crop=16, seed=1), tmp_path, CPU, quiet)
     for stage in ("prior", "jscc"):
         first, last = losses(tmp_path, stage)
         assert last < first, stage
@@ -240,7 +240,7 @@ def quadratic(out: Path, steps: int, max_minutes: float = 0.0) -> nn.Linear:
         x = torch.from_numpy(generator.standard_normal((8, 3), dtype=np.float32))
         return (module(x) - x.sum(1, keepdim=True)).square().mean(), {}
 
-    fit({"module": module}, loss, Schedule(steps, 0.05, 5, max_minutes, ema=0.9), out, "q", report=quiet, save_minutes=0)
+    fit({"module": module}, loss, generator, Schedule(steps, 0.05, 5, max_minutes, ema=0.9, save_minutes=0), out, "q", report=quiet)
     return module
 
 
@@ -267,11 +267,11 @@ def test_an_interrupted_run_resumes_where_it_was(tmp_path: Path) -> None:
 
 
 def test_recipes_refuse_what_they_do_not_know(tmp_path: Path) -> None:
-    assert recipe_from(PriorRecipe, load_recipe(None)["prior"]["recipe"], 3.0).schedule.max_minutes == 3
+    assert recipe_from(PriorRecipe, load_config(None, "textguided-nano.json", ())["prior"]["recipe"], 3.0).schedule.max_minutes == 3
     with pytest.raises(InputError, match="unknown key bacth"):
         recipe_from(PriorRecipe, {"schedule": {"steps": 1, "learning_rate": 1}, "bacth": 2})
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(InputError, match="lacks"):
-        load_recipe(tmp_path / "bad.json")
+        load_config(tmp_path / "bad.json", "textguided-nano.json", STAGES)
     with pytest.raises(InputError, match="--resume"):
-        train(None, tmp_path, tmp_path, None, None, False, "cpu")
+        train(TrainOptions(tmp_path, tmp_path))

@@ -1,0 +1,240 @@
+"""Training by several processes: it learns what one process with the whole batch learns, and goes on after a kill."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers.models import AutoencoderKL, UNet2DConditionModel
+from PIL import Image
+from safetensors.torch import load_file
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from gencomm_cli import presets
+from gencomm_cli.app import run
+from gencomm_cli.diffusion.control import LatentControlNet
+from gencomm_cli.diffusion.text import TextEncoder
+from gencomm_cli.diffusion.vae import LatentCodec
+from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
+from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.training import diffcom, diffjscc, lrisc, parallel, scsic
+from gencomm_cli.training.data import Photographs
+from gencomm_cli.training.jscc import JSCCRecipe, train_jscc
+from gencomm_cli.training.latent_space import VAERecipe, train_vae
+from gencomm_cli.training.latents import Latents
+from gencomm_cli.training.loop import Schedule
+from gencomm_cli.training.prior import PriorRecipe, train_prior, train_tokenizer
+from gencomm_cli.training.refiner import RefinerRecipe, train_refiner
+from gencomm_cli.training.workshop import TrainOptions
+from tests.methods.conftest import TEXT, UNET, VAE, make_preset
+from tests.training import test_diffcom, test_diffjscc, test_lrisc, test_scsic
+from tests.training.test_training import latents, photographs
+
+__all__ = ["latents", "make_preset", "photographs"]
+
+CPU = torch.device("cpu")
+data = test_diffcom.data
+Curve = list[tuple[int, float]]
+
+
+def quiet(line: str) -> None:
+    """Swallows progress."""
+
+
+def curve(out: Path, stage: str) -> Curve:
+    lines = [json.loads(line) for line in (out / f"{stage}.log").read_text().splitlines()]
+    return [(line["step"], line["loss"]) for line in lines]
+
+
+def same(first: Curve, second: Curve) -> None:
+    """Equal to float tolerance, and not trivially so."""
+    assert [step for step, _ in first] == [step for step, _ in second] == list(range(1, len(first) + 1))
+    assert [loss for _, loss in first] == pytest.approx([loss for _, loss in second], rel=2e-4, abs=2e-5)
+    assert len({loss for _, loss in first}) > len(first) // 2
+
+
+def write_recipe(path: Path, steps: int, batch: int) -> Path:
+    config = test_diffcom.recipe(steps, batch)
+    for stage in diffcom.STAGES:
+        config[stage]["recipe"]["schedule"] |= {"log_every": 1, "save_minutes": 0.0}
+    path.write_text(json.dumps(config))
+    return path
+
+
+def start_pair(config: Path, data: Path, out: Path, *more: str) -> list[BaseProcess]:
+    """``gencomm train diffcom`` in two processes that are told of each other as torchrun and accelerate launch tell them.
+
+    What they print is in ``<out>.0`` and ``<out>.1``.
+    """
+    words = ["train", "diffcom", "--data", data, "--out", out, "--config", config, "--precision", "fp32", "--device", "cpu", *more]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("forkserver")  # which imports everything once
+    context.set_forkserver_preload([__name__])
+    pair = [context.Process(target=one_of_two, args=(rank, port, f"{out}.{rank}", [*map(str, words)])) for rank in (0, 1)]
+    for process in pair:
+        process.start()
+    return list(pair)
+
+
+def one_of_two(rank: int, port: int, said: str, words: list[str]) -> None:
+    for stream in (1, 2):
+        os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+    met = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in met.items()}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    sys.exit(run(words))
+
+
+def test_two_processes_learn_what_one_learns_from_the_doubled_batch(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("accelerate", reason="Accelerate is not installed (extra `train`)")
+    pytest.importorskip("tensorboard", reason="TensorBoard is not installed (extra `train`)")
+    stages = ("adjscc", "prior")
+    half, whole = write_recipe(tmp_path / "half.json", 10, 2), write_recipe(tmp_path / "whole.json", 10, 4)
+    pair = start_pair(half, data, tmp_path / "pair", "--stages", ",".join(stages), "--tensorboard")
+    for process in pair:
+        process.join(100)
+    first, second = ((tmp_path / f"pair.{rank}").read_text() for rank in (0, 1))
+    assert [process.exitcode for process in pair] == [0, 0], (first, second)
+    assert first.endswith(f"\n{tmp_path / 'pair'}\n")
+    assert (first.count("prior: finished"), "prior" in second, str(tmp_path / "pair") in second) == (1, False, False)
+    folder = diffcom.train(TrainOptions(data, tmp_path / "one", whole, stages=stages, precision="fp32"), quiet)
+    for stage in stages:
+        same(curve(tmp_path / "pair", stage), curve(tmp_path / "one", stage))
+        assert list((tmp_path / "pair" / "tensorboard" / stage).iterdir())
+    diffcom.train(TrainOptions(data, tmp_path / "twice", half, stages=stages[:1], precision="fp32", accumulate=2), quiet)
+    same(curve(tmp_path / "twice", "adjscc"), curve(tmp_path / "one", "adjscc"))
+    for name in ("codec", "prior"):
+        ours, theirs = (load_file(place / f"{name}.safetensors") for place in (tmp_path / "pair/models/diffcom/tiny", folder))
+        assert all(torch.allclose(ours[key].float(), theirs[key].float(), atol=2e-3) for key in theirs)
+
+
+def test_what_two_processes_began_before_a_kill_one_finishes_as_if_it_had_not_been(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("accelerate", reason="Accelerate is not installed (extra `train`)")
+    steps = 60
+    half, whole = write_recipe(tmp_path / "half.json", steps, 2), write_recipe(tmp_path / "whole.json", steps, 4)
+    pair, log = start_pair(half, data, tmp_path / "killed", "--stages", "adjscc"), tmp_path / "killed" / "adjscc.log"
+    while not (log.exists() and log.read_bytes().count(b"\n") >= 10) and pair[0].is_alive():
+        time.sleep(0.005)
+    for process in pair:
+        process.kill()
+        process.join()
+    assert 10 <= log.read_bytes().count(b"\n") < steps
+    said: list[str] = []
+    for out, resume in ((tmp_path / "killed", True), (tmp_path / "one", False)):
+        diffcom.train(TrainOptions(data, out, whole, resume=resume, stages=("adjscc",), precision="fp32"), said.append)
+    assert any(line.startswith("adjscc: resumed at step ") for line in said)
+    same(curve(tmp_path / "killed", "adjscc"), curve(tmp_path / "one", "adjscc"))
+
+
+def schedule(accumulate: int) -> Schedule:
+    return Schedule(6, 1e-3, 3, accumulate=accumulate, precision="fp32", log_every=1)
+
+
+Train = Callable[[int, int, Path], None]
+
+
+@pytest.mark.parametrize("stage", ["vae", "prior", "jscc", "control"])
+def test_accumulated_batches_are_one_batch_in_textguided(
+    stage: str, photographs: Photographs, latents: Latents, tmp_path: Path
+) -> None:
+    """So are batches of several processes: each takes the rows that an accumulated batch would."""
+
+    def run(batch: int, accumulate: int, out: Path) -> None:
+        torch.manual_seed(0)
+        plan, rest = schedule(accumulate), (out, CPU, quiet)
+        words = train_tokenizer(latents.photographs.captions, 300)
+        text_model = CLIPTextModel(CLIPTextConfig(**TEXT, vocab_size=len(words)))
+        unet, autoencoder = UNet2DConditionModel(**UNET), AutoencoderKL(**VAE, scaling_factor=3.0)
+        jscc = RateAdaptiveJSCC(JSCCConfig(channels=4, code_channels=16, dims=(8,), depths=(1,)))
+        judges = [LPIPS("alex").eval().requires_grad_(False)]
+        if stage == "vae":
+            train_vae(autoencoder, photographs, VAERecipe(plan, batch=batch, crop=32), judges, *rest)
+        elif stage == "prior":
+            train_prior(unet, text_model, words, latents, PriorRecipe(plan, batch=batch, crop=8, drop=0.5), *rest)
+        elif stage == "jscc":
+            train_jscc(jscc, latents, JSCCRecipe(plan, batch=batch, crop=16), *rest)
+        else:
+            unet.requires_grad_(False)
+            codec, text = LatentCodec(autoencoder).requires_grad_(False), TextEncoder(words, text_model)
+            recipe = RefinerRecipe(plan, batch=batch, crop=8, drop=0.5)
+            train_refiner("control", LatentControlNet.over(unet), jscc, unet, codec, text, latents, recipe, judges, *rest)
+
+    compare(run, stage, tmp_path)
+
+
+@pytest.mark.parametrize("method", ["diffjscc", "lrisc", "scsic"])
+def test_accumulated_batches_are_one_batch_in_other_methods(
+    method: str,
+    photographs: Photographs,
+    make_preset: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index, name in enumerate(photographs.names):
+        Image.fromarray(photographs.image(index)).save(folder / name)
+    judges = [LPIPS("alex").eval().requires_grad_(False)] * 2
+    base = make_preset()
+    stage = {"diffjscc": "control", "lrisc": "fixed", "scsic": "diffusion"}[method]
+
+    def run(batch: int, accumulate: int, out: Path) -> None:
+        plan = {"steps": 6, "learning_rate": 1e-3, "warmup": 3, "accumulate": accumulate, "precision": "fp32", "log_every": 1}
+        shop: Any
+        if method == "diffjscc":
+            config: dict[str, Any] = test_diffjscc.recipe(test_diffjscc.ADAPTIVE)
+            config["control"] |= {"schedule": plan, "batch": batch, "drop": 0.5}
+            shop = diffjscc.Workshop(config, presets.load_config(base), folder, out, CPU)
+        elif method == "lrisc":
+            config = test_lrisc.recipe()
+            config[stage] |= {"schedule": plan, "batch": 2 * batch, "pictures": batch, "drop": 0.0, "refined": 0.0}
+            shop = lrisc.Workshop(config, folder, out, judges, CPU)
+        else:
+            config = test_scsic.recipe(6)
+            config[stage]["recipe"] |= {"schedule": plan, "batch": batch, "drop": 0.5, "snr_db": [1, 20], "shares": [0.4, 0.3, 0.3]}
+            shop = scsic.Workshop(config, folder, out, judges, CPU)
+        shop.run(stage, None, quiet)
+
+    compare(run, stage, tmp_path)
+
+
+def compare(run: Train, stage: str, tmp_path: Path) -> None:
+    for name, batch, accumulate in (("parts", 2, 2), ("whole", 4, 1)):
+        (tmp_path / name).mkdir()
+        run(batch, accumulate, tmp_path / name)
+    same(curve(tmp_path / "parts", stage), curve(tmp_path / "whole", stage))
+
+
+def test_rows_of_all_parts_are_the_whole_draw() -> None:
+    def draw(batch: int) -> list[torch.Tensor]:
+        generator = np.random.default_rng(0)
+        torch.manual_seed(0)
+        like = torch.zeros(batch, 3, 4, 5).to(memory_format=torch.channels_last)
+        size = torch.Size((batch, 2))
+        return [
+            torch.from_numpy(parallel.rows(generator.random, batch)), torch.randn_like(like), torch.rand_like(like[:, :2]),
+            torch.randn(batch, 7), torch.rand(size), torch.randn((batch,), dtype=torch.complex64), torch.tensor(generator.random()),
+        ]  # fmt: skip
+
+    whole, shares = draw(6), []
+    for index in range(3):
+        with parallel.part(index, 3):
+            shares.append(draw(2))
+    for expected, *found in zip(whole, *shares, strict=True):
+        if expected.ndim:
+            assert torch.equal(torch.cat(found), expected)
+        else:  # what is drawn for the whole batch is the same everywhere
+            assert all(torch.equal(one, expected) for one in found)
+    assert torch.equal(draw(6)[1], whole[1])  # and outside there is one part
