@@ -316,14 +316,14 @@ def diffcom(bench: Bench) -> DiffCom:
 
 def stock_posterior(bench: Bench, side: int, steps: int) -> Callable[[], object]:
     """Algorithm 2 as one writes it down: float32, a look at the loss in every step."""
-    prior, codec = (
-        bench.random("UNet2DModel", bench.sizes.prior, torch.float32),
-        bench.random("ADJSCC", bench.sizes.codec, torch.float32),
-    )
-    method = DiffCom(Preset("diffcom", "random", Path(), {}, {}, ""), codec, prior, bench.device)  # type: ignore[arg-type]
-    given, alpha_bar = received(method, side), linear_schedule().to(bench.device)
-    problem = method._problem(given, method._levels(given)[0])[0]
-    x_d = problem.coarse()
+    prior: Any = bench.random("UNet2DModel", bench.sizes.prior, torch.float32)
+    codec: Any = bench.random("ADJSCC", bench.sizes.codec, torch.float32)
+    alpha_bar, snr = linear_schedule().to(bench.device), torch.tensor([10.0], device=bench.device)
+    count = codec.symbols(10**9, (side, side))
+    with torch.no_grad():
+        y = codec.encode(torch.rand(1, 3, side, side).to(bench.device), count, snr)
+        y = y + 0.1**0.5 * torch.randn_like(y)
+        x_d = codec.decode(y, (side, side), snr)
 
     def run() -> None:
         x = torch.randn(1, 3, side, side).to(bench.device)
@@ -332,17 +332,14 @@ def stock_posterior(bench: Bench, side: int, steps: int) -> Callable[[], object]
             a, a_next = alpha_bar[t].float(), alpha_bar[t - 1].float()
             noise = prior(x, torch.tensor([t - 1], device=bench.device)).sample[:, :3]
             x_0 = ((x - (1 - a).sqrt() * noise) / a.sqrt()).clamp(-1, 1)
-            heard = problem.encode(x_0)
-            latent, source = problem.y - heard, x_d - problem.decode(heard)
+            heard = codec.encode((x_0 + 1) / 2, count, snr)
+            latent, source = y - heard, x_d - codec.decode(heard, (side, side), snr)
             loss = 0.3 * latent.abs().square().sum() + 0.3 * source.square().sum()
             (pull,) = torch.autograd.grad(loss, x)
             alpha = a / a_next
             mean = (alpha.sqrt() * (1 - a_next) * x + a_next.sqrt() * (1 - alpha) * x_0) / (1 - a)
-            x = (
-                mean.detach()
-                - pull
-                + ((1 - alpha) * (1 - a_next) / (1 - a)).sqrt() * torch.randn(1, 3, side, side).to(bench.device)
-            )
+            deviation = ((1 - alpha) * (1 - a_next) / (1 - a)).sqrt()
+            x = mean.detach() - pull + deviation * torch.randn(1, 3, side, side).to(bench.device)
             loss.detach().item()
 
     return run
