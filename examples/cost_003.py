@@ -1,7 +1,7 @@
 """What a posterior sample costs: ``python examples/cost_003.py PHOTOGRAPH [cost.png]``
 
-HiFi-DiffCom's decoding time against the number of steps, for the central 256² pixels, and against the number of pixels, for 10 steps;
-the largest resident memory beside it, measured in a process of its own. Both should lie on straight lines.
+HiFi-DiffCom's decoding time against the number of steps, for the central 256² pixels, and against the number of pixels, for 10
+steps; the largest resident memory beside it, measured in a process of its own. Both should lie on straight lines.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def visited(count: int, steps: int = STEPS) -> list[int]:
 
 
 def next_state(x: Tensor, clean: Tensor, a: float, a_next: float, sigma: float = 0.0) -> Tensor:
-    """x at ᾱ = ``a_next`` from x at ᾱ = ``a`` and the clean image predicted there (eq. 8), noise of deviation ``sigma`` to be added."""
+    """x at ᾱ = ``a_next`` from x at ᾱ = ``a`` and the image predicted there (eq. 8); noise of ``sigma`` is yet to be added."""
     noise = (x - a**0.5 * clean) / (1 - a) ** 0.5
     return a_next**0.5 * clean + (1 - a_next - sigma**2) ** 0.5 * noise
 

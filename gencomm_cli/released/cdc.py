@@ -23,6 +23,7 @@ from gencomm_cli.released.names import under
 KIND = "cdc"
 
 TRANSFORM, UNET, SCHEDULE = "context_fn.", "denoise_fn.", "train_"
+MOST_HALVINGS = 6
 FIRST = "0.block1.block.0.weight"
 """Of a level: its first convolution."""
 
@@ -105,13 +106,15 @@ def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Con
     """Components ``transform`` and ``unet`` of ``lrisc``.
 
     Raises:
-        InputError: it was trained with another schedule.
+        InputError: it was trained with another schedule, or its embeddings stand for too many pixels.
     """
     checkpoint = only(checkpoints, KIND)
     _check_schedule(checkpoint)
     tensors = checkpoint.tensors
     context, denoise = under(TRANSFORM, tensors), under(UNET, tensors)
     sizes, unet = transform_config(context), unet_config(denoise)
+    if sum(sizes["halvings"]) > MOST_HALVINGS:
+        raise InputError(f"{checkpoint.path}: halves the picture {sum(sizes['halvings'])} times; up to {MOST_HALVINGS} are known")
     added = _without_coarse(sizes)
     return Conversion(
         "lrisc",

@@ -15,10 +15,16 @@ def traced(rename: Renaming, theirs: Mapping[str, Tensor]) -> tuple[dict[str, Te
 
     Every tensor is replaced by one of its shape that is filled with its number from 1, and the renaming is run on these once more.
     It may cut and reshape tensors, and add ones that are zero.
+
+    Raises:
+        LookupError: a tensor that is renamed is not there.
     """
     names = list(theirs)
     numbers = {name: torch.tensor(index, dtype=torch.int32).expand(theirs[name].shape) for index, name in enumerate(names, 1)}
-    found = {ours: int(number[(0,) * number.dim()]) for ours, number in rename(numbers).items()}
+    numbered = rename(numbers)
+    if lost := next((ours for ours, number in numbered.items() if number is None), None):  # diffusers' renamings ask with get()
+        raise LookupError(f"nothing for {lost}")
+    found = {ours: int(number[(0,) * number.dim()]) for ours, number in numbered.items()}
     return rename(theirs), [(names[index - 1], ours) for ours, index in found.items() if index]
 
 

@@ -23,6 +23,7 @@ KIND = "swinjscc"
 TABLE = "attn.relative_position_bias_table"
 MODNET = re.compile(r"(encoder|decoder)\.[bs]m_list\.")
 CHOICES = ("stable", "bitonic")
+MOST_WINDOW = 32
 
 CONVENTIONS = (
     "SwinJSCC: unit power for each image (the authors: each batch); the code is decoded at its own power, which is sent beside it.",
@@ -94,9 +95,16 @@ def _sizes(theirs: Mapping[str, Tensor]) -> tuple[tuple[int, ...], tuple[int, ..
 
 
 def _window(theirs: Mapping[str, Tensor], stage: int) -> int:
-    """Side of a stage's windows: their table has (2 side − 1)² rows."""
+    """Side of a stage's windows: their table has (2 side − 1)² rows.
+
+    Raises:
+        InputError: no published window is that large.
+    """
     rows = len(theirs[f"encoder.layers.{stage}.blocks.0.{TABLE}"])
-    return (round(rows**0.5) + 1) // 2
+    side = (round(rows**0.5) + 1) // 2
+    if not 1 <= side <= MOST_WINDOW:
+        raise InputError(f"models import: SwinJSCC's windows of {side} tokens a side are not known; up to {MOST_WINDOW} are")
+    return side
 
 
 def trained_size(theirs: Mapping[str, Tensor], window: int, stages: int) -> int:

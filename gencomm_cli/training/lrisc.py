@@ -1,4 +1,5 @@
-"""LRISC's recipe: Algorithm 1 of paper 002 in four stages, a fifth for a small network, then the tables that code the rate indices, then the preset folder.
+"""LRISC's recipe: Algorithm 1 of paper 002 in four stages, a fifth for a small network; then the tables that code the rate indices,
+and the preset folder.
 
 transform   stage 1: g_e, h_e, h_d, p(y), the ladder of contexts, g_s and the U-Net, no channel
 fixed       stage 2: f_e, f_d at 10 dB, without the SNR-adaptive modules

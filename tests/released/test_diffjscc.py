@@ -58,7 +58,10 @@ def tiny() -> dict[str, Any]:
 
 
 def at(get: Get, prefix: str) -> Get:
-    return lambda name, *shape, **more: get(f"{prefix}{name}", *shape, **more)
+    def under(name: str, *shape: int, **more: float) -> Tensor:
+        return get(f"{prefix}{name}", *shape, **more)
+
+    return under
 
 
 def conv(get: Get, name: str, x: Tensor, after: int, kernel: int = 3, stride: int = 1, padding: int | None = None) -> Tensor:
@@ -118,7 +121,7 @@ def transformer(get: Get, x: Tensor, context: Tensor, width: int) -> Tensor:
     h = h + attend(at(block, "attn2."), layer(block, "norm2", h), context)
     value, gate = linear(block, "ff.net.0.proj", layer(block, "norm3", h), 8 * channels).chunk(2, -1)
     h = h + linear(block, "ff.net.2", value * F.gelu(gate), channels)
-    return x + linear(get, "proj_out", h, channels).transpose(1, 2).unflatten(2, x.shape[2:])
+    return x + linear(get, "proj_out", h, channels).transpose(1, 2).reshape(x.shape)
 
 
 def down(get: Get, x: Tensor, emb: Tensor, context: Tensor, params: dict[str, Any]) -> list[Tensor]:
