@@ -34,7 +34,8 @@ def main() -> None:
     method = pipeline.load_codec("textguided", arguments.preset, "cpu").method
     assert isinstance(method, TextGuided)
     parts: dict[str, torch.nn.Module] = {
-        "vae": method.codec, "unet": method.unet, "text_encoder": method.text, "control": method.control, "jscc": method.jscc
+        "vae": method.codec, "unet": method.networks.unet, "text_encoder": method.networks.text,
+        "control": method.networks.control, "jscc": method.jscc,
     }  # fmt: skip
     for name, module in parts.items():
         print(f"{name:14}{sum(parameter.numel() for parameter in module.parameters()) / 1e6:8.2f} M parameters")

@@ -112,19 +112,29 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def load_codec(method: str, preset: str, device: str, *, weights_sha256: str | None = None, domain: str | None = None) -> Codec:
+def load_codec(
+    method: str,
+    preset: str,
+    device: str,
+    *,
+    weights_sha256: str | None = None,
+    domain: str | None = None,
+    precision: str = "auto",
+    compile: bool = False,
+) -> Codec:
     """Finds, verifies and loads a method's weights.
 
     Args:
         preset: a preset's name, or its folder.
         weights_sha256: the weights that a received file names, if there is one.
         domain: ``latent`` or ``pixel``, if the user insists on one.
+        precision: as :func:`gencomm_cli.diffusion.acceleration.number_format` names it. compile: the denoiser, where there is one.
 
     Raises:
         InputError: no such method, preset or device.
         ModelMismatch: the weights are damaged, or not those that made the file.
     """
-    from gencomm_cli.methods import CLASSICAL, check_method, load_method
+    from gencomm_cli.methods import CLASSICAL, READS, check_method, load_method
 
     check_method(method)
     found = presets.find(method, preset)
@@ -138,7 +148,15 @@ def load_codec(method: str, preset: str, device: str, *, weights_sha256: str | N
         raise InputError(
             f"--domain {domain}: {method}/{found.name} sends the {trained_for}; give a preset trained for {domain} with --preset"
         )
-    return Codec(load_method(found, None if method in CLASSICAL else pick_device(device)), found)
+    if method in CLASSICAL:
+        return Codec(load_method(found, None), found)
+    from gencomm_cli.diffusion.acceleration import number_format
+
+    place = pick_device(device)
+    loaded = load_method(found, place, number_format(precision, place))
+    if compile and "compile" in READS[method]:
+        loaded.compile()  # type: ignore[attr-defined]
+    return Codec(loaded, found)
 
 
 def encode(image: Pixels, codec: Codec, options: EncodeOptions, say: Say) -> tuple[SymbolFile, str]:

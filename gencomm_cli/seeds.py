@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -17,8 +18,11 @@ def generator(seed: int, purpose: str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64([seed, *digest.tolist()]))
 
 
-def torch_normal(shape: tuple[int, ...], seed: int, purpose: str) -> Tensor:
-    """Standard normal numbers, float32, on the CPU: move them afterwards, so that every device sees the same noise."""
+def torch_normal(shape: tuple[int, ...], seed: int, purpose: str, device: torch.device | None = None) -> Tensor:
+    """Standard normal numbers, float32: drawn on the CPU, so that every device sees the same noise, then moved to ``device``."""
     import torch
 
-    return torch.from_numpy(generator(seed, purpose).standard_normal(shape, dtype=np.float32))
+    drawn = torch.from_numpy(generator(seed, purpose).standard_normal(shape, dtype=np.float32))
+    if device is None or device.type != "cuda":
+        return drawn
+    return drawn.pin_memory().to(device, non_blocking=True)  # from other memory the copy would wait for all that runs there

@@ -13,7 +13,7 @@ from gencomm_cli.bench.store import original
 from gencomm_cli.methods import READS
 
 
-def command(cell: Cell, scheme: Scheme, device: str) -> str:
+def command(cell: Cell, scheme: Scheme, device: str, precision: str = "auto") -> str:
     """``gencomm roundtrip …`` with every flag that is not at its default; "" for finished images."""
     if not scheme.method:
         return ""
@@ -41,6 +41,7 @@ def command(cell: Cell, scheme: Scheme, device: str) -> str:
         ("--guidance-scale", cell.guidance, None),
         ("--seed", cell.seed + cell.repeat, 0),
         ("--device", device, "auto"),
+        ("--precision", precision, "auto"),
     ):
         if value != default:
             flags += [flag, _shortest(value)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import sys
 import time
@@ -33,6 +34,7 @@ class Workplace:
     Attributes:
         folder: of the bench. device: as torch names it. metrics: their names. weights: folder of metric weights, if there is one.
         save: which received images to keep: none, those of the first repeat, or all.
+        precision, compile: as on the command line.
     """
 
     folder: Path
@@ -40,6 +42,8 @@ class Workplace:
     metrics: tuple[str, ...]
     weights: Path | None = None
     save: Save = "all"
+    precision: str = "auto"
+    compile: bool = False
 
 
 class Worker:
@@ -54,8 +58,11 @@ class Worker:
         """The scheme's method with its weights, loaded unless it is the one that was used last."""
         key = (scheme.method, scheme.preset_argument)
         if self._codec is None or self._codec[0] != key:
-            self._codec = None  # the old model's memory is free before the next one is loaded
-            self._codec = key, pipeline.load_codec(*key, self.place.device)
+            if self._codec is not None:  # the old model's memory is free before the next one is loaded
+                self._codec = None
+                free_memory()
+            place = self.place
+            self._codec = key, pipeline.load_codec(*key, place.device, precision=place.precision, compile=place.compile)
         return self._codec[1]
 
     def photograph(self, name: str) -> Pixels:
@@ -77,7 +84,10 @@ class Worker:
             return [self._without_result(cell, job, "error", f"{type(error).__name__}: {error}") for cell in job.cells]
 
     def _without_result(self, cell: Cell, job: Job, status: Literal["infeasible", "error"], line: str) -> Row:
-        return Row(cell, status, " ".join(line.split()), command=command(cell, job.scheme, self.place.device))
+        return Row(cell, status, " ".join(line.split()), command=self._command(cell, job))
+
+    def _command(self, cell: Cell, job: Job) -> str:
+        return command(cell, job.scheme, self.place.device, self.place.precision)
 
     def _rows(self, job: Job) -> list[Row]:
         pixels = self.photograph(job.cell.image)
@@ -123,10 +133,20 @@ class Worker:
             metrics=metrics,
             seconds={name: round(value, 4) for name, value in seconds.items()},
             peak_mib=peak_mib(self.place.device),
-            command=command(cell, job.scheme, self.place.device),
+            command=self._command(cell, job),
             output=output,
             **known,
         )
+
+
+def free_memory() -> None:
+    """Gives back what nothing holds any more: model, pictures, CUDA's cache of them; and the captioner, which is loaded again."""
+    from gencomm_cli.prompts.captioners import forget_model
+
+    forget_model()
+    gc.collect()
+    if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
+        sys.modules["torch"].cuda.empty_cache()
 
 
 def reset_peak(device: str) -> None:

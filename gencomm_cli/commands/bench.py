@@ -121,6 +121,8 @@ def run(
         typer.Option("--fid-patches/--fid-whole", help="FID over half-overlapping 256x256 patches, or whole images (default)."),
     ] = None,
     device: flags.Device = "auto",
+    precision: flags.Precision = "auto",
+    compile: flags.Compile = False,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, max=256, help="Processes, each with its own model.")] = 1,
     dask: Annotated[
         str | None,
@@ -177,7 +179,8 @@ def run(
     from gencomm_cli.bench.worker import Workplace
 
     # A cluster's workers each see for themselves what devices they have.
-    place = Workplace(out, device if dask else _device(device), _metrics(metrics), _weights(metric_weights), save_images)
+    where = device if dask else _device(device)
+    place = Workplace(out, where, _metrics(metrics), _weights(metric_weights), save_images, precision, compile)
     if fid and (save_images != "all" or part != (1, 1)):
         raise InputError("--fid: needs all received images; leave out --save-images, and give --fid to `bench merge` after --shard")
     measure_sets = None

@@ -53,6 +53,8 @@ def decode(
         str | None, typer.Option(metavar="NAME|FOLDER", help="Weights; those that the file names if not given.")
     ] = None,
     device: flags.Device = "auto",
+    precision: flags.Precision = "auto",
+    compile: flags.Compile = False,
     seed: flags.Seed = 0,
     json: flags.Json = False,
 ) -> None:
@@ -89,7 +91,7 @@ def decode(
     flags.check_read(
         header.method, steps=steps, guidance_scale=guidance_scale, start_step=start_step, samples=None if samples == 1 else samples,
         spacing=spacing, parameterization=parameterization, guidance_lambda=guidance_lambda, guidance_form=guidance_form,
-        colour_fix=colour_fix, condition=condition, no_prompt=no_prompt, **diffcom,
+        colour_fix=colour_fix, condition=condition, no_prompt=no_prompt, compile=compile, **diffcom,
     )  # fmt: skip
     if captioner is not None and "caption_from" not in READS[header.method]:
         raise InputError(f"--captioner: {header.method} captions nothing at the receiver; encode takes it")
@@ -97,7 +99,9 @@ def decode(
         steps, guidance_scale, start_step, samples, coarse, spacing, parameterization, guidance_lambda, guidance_form, colour_fix,
         condition, captioner, **diffcom,
     )  # fmt: skip
-    codec = pipeline.load_codec(header.method, preset or header.preset, device, weights_sha256=header.weights_sha256)
+    codec = pipeline.load_codec(
+        header.method, preset or header.preset, device, weights_sha256=header.weights_sha256, precision=precision, compile=compile
+    )
     started = perf_counter()
     with console.progress("decoding") as progress:
         reception = pipeline.decode(

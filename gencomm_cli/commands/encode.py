@@ -39,6 +39,7 @@ def encode(
     fec: flags.Fec = None,
     capacity: flags.Capacity = False,
     device: flags.Device = "auto",
+    precision: flags.Precision = "auto",
     json: flags.Json = False,
 ) -> None:
     """Turn an image into complex symbols of unit mean power.
@@ -80,7 +81,7 @@ def encode(
         channel=pipeline.channel_record("multipath", 0.0, "esn0", "perfect") if fading == "multipath" else None,
     )
     pixels = read_image(flags.source(image))
-    loaded = pipeline.load_codec(method, flags.preset_of(method, preset, codec), device, domain=domain)
+    loaded = pipeline.load_codec(method, flags.preset_of(method, preset, codec), device, domain=domain, precision=precision)
     file, sent_prompt = pipeline.encode(pixels, loaded, options, console.say)
     flags.write(target, symbols.to_bytes(file))
     ratio = file.compression_ratio

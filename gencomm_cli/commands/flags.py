@@ -206,6 +206,14 @@ Spacing = Annotated[Literal["uniform", "quadratic"] | None, typer.Option(help="S
 Parameterization = Annotated[
     Literal["u", "paper"] | None, typer.Option(help="What the sampler has predicted; the preset's if not given.")
 ]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"],
+    typer.Option(help="Of the large networks; auto: half on CUDA, fp32 on a CPU. Symbols, channel and samplers are always fp32."),
+]
+Compile = Annotated[
+    bool,
+    typer.Option("--compile", help="Compile the denoiser first (a minute or more, again for each image size); not for diffcom."),
+]
 NoPrompt = Annotated[bool, typer.Option("--no-prompt", help="Decode as if no prompt had been sent.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail (status 3) if the prompt, or the image of separate, is lost.")]
 MetricWeights = Annotated[

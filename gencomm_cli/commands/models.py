@@ -51,10 +51,12 @@ def verify(
 ) -> None:
     """Check the SHA-256 of every file of weights (status 4 if one is wrong)."""
     from gencomm_cli import console, presets
+    from gencomm_cli.model_files import verify_pretrained
 
     found = presets.available() if preset is None else [_find(preset)]
     for each in found:
         presets.verify(each)
+        verify_pretrained(each)
         if not json:
             console.out(f"{each.method}/{each.name}: intact, {each.weights_sha256}")
     if json:
@@ -164,6 +166,88 @@ def pack(
     else:
         for path in written:
             console.out(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+@models.command()
+def add(
+    method: Annotated[
+        Literal["textguided", "diffjscc", "scsic"],
+        typer.Argument(metavar="METHOD", help="textguided, diffjscc (over Stable Diffusion) or scsic (over Stable Cascade)."),
+    ],
+    name: Annotated[str, typer.Option(metavar="NAME", help="Of the new preset; --preset NAME then takes it.")],
+    sd: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER|HUB_ID",
+            help="Stable Diffusion 1.x or 2.x (base) in diffusers' layout: vae, unet, text_encoder, tokenizer.",
+        ),
+    ] = None,
+    cascade: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER|HUB_ID",
+            help="Stable Cascade in diffusers' layout: vqgan, decoder, effnet_encoder.safetensors, previewer.safetensors.",
+        ),
+    ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(metavar="PRESET", help="Take the control module from this preset (name or folder); else train one."),
+    ] = None,
+    jscc: Annotated[str | None, typer.Option(metavar="PRESET", help="Take the JSCC from this preset; else train one.")] = None,
+    captioner: Annotated[
+        str | None,
+        typer.Option(metavar="none|builtin|hf:FOLDER_OR_ID|openai:MODEL", help="diffjscc: who captions the coarse image."),
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(metavar="REV", help="Branch, tag or commit on the hub; its commit is kept.")
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Take weights named ....NAME.safetensors, such as fp16; default: plain ones.")
+    ] = None,
+    stage_b: Annotated[
+        str, typer.Option(metavar="SUBFOLDER", help="scsic: folder of stage B; decoder_lite is the small one.")
+    ] = "decoder",
+    encoder: Annotated[
+        str, typer.Option(metavar="FILE", help="scsic: the semantic encoder, below --cascade.")
+    ] = "effnet_encoder.safetensors",
+    previewer: Annotated[
+        str, typer.Option(metavar="FILE", help="scsic: the previewer, below --cascade.")
+    ] = "previewer.safetensors",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Models folder for it; $GENCOMM_MODELS or ~/.local/share/gencomm/models, where --preset looks."
+        ),
+    ] = None,
+    json: flags.Json = False,
+) -> None:
+    """Make a preset over pretrained models that you have, or that are on the hub.
+
+    \b
+    gencomm models add textguided --name sd21 --sd /weights/stable-diffusion-2-1-base --control mine --jscc mine
+    gencomm models add diffjscc --name sd21 --sd OWNER/NAME --captioner hf:/weights/blip2-opt-2.7b
+    gencomm models add scsic --name cascade --cascade /weights/stable-cascade --stage-b decoder_lite
+    """
+    from gencomm_cli import console
+    from gencomm_cli.errors import InputError
+
+    flag, source = ("--cascade", cascade) if method == "scsic" else ("--sd", sd)
+    if source is None or (sd is not None and cascade is not None):
+        raise InputError(
+            f"{flag}: {method} stands on it, and on nothing else; give a local folder or a hub id in diffusers' layout"
+        )
+    if (method == "scsic" and (control or jscc)) or (method != "diffjscc" and captioner):
+        raise InputError(f"models add {method}: reads no --control or --jscc (scsic), no --captioner (but diffjscc); leave it out")
+    from gencomm_cli.pretrained import Plan, add
+
+    plan = Plan(method, name, source, revision, variant, control, jscc, captioner, stage_b, encoder, previewer)
+    folder = add(plan, out, console.say)
+    if json:
+        from gencomm_cli.presets import load_config
+
+        console.print_json(_described(load_config(folder)))
+    else:
+        console.out(str(folder))
 
 
 def _find(name: str) -> Preset:

@@ -84,6 +84,8 @@ def roundtrip(
     no_prompt: flags.NoPrompt = False,
     strict: flags.Strict = False,
     device: flags.Device = "auto",
+    precision: flags.Precision = "auto",
+    compile: flags.Compile = False,
     seed: flags.Seed = 0,
     json: flags.Json = False,
 ) -> None:
@@ -109,7 +111,7 @@ def roundtrip(
         code_rate=code_rate, fec=fec, capacity=capacity, steps=steps, guidance_scale=guidance_scale, start_step=start_step,
         samples=None if samples == 1 else samples, spacing=spacing, parameterization=parameterization,
         guidance_lambda=guidance_lambda, guidance_form=guidance_form, colour_fix=colour_fix, condition=condition,
-        no_prompt=no_prompt, **diffcom,
+        no_prompt=no_prompt, compile=compile, **diffcom,
     )  # fmt: skip
     classical = flags.classical_options(method, codec, modulation, code_rate, fec, capacity)
     told_snr = told(tx_snr, snr_type, pipeline.check_snr("--snr", snr), classical)
@@ -145,7 +147,9 @@ def roundtrip(
     )  # fmt: skip
     pixels = images.read_image(flags.source(image))
     folder = results.metrics_folder(metric_weights)
-    loaded = pipeline.load_codec(method, flags.preset_of(method, preset, codec), device, domain=domain)
+    loaded = pipeline.load_codec(
+        method, flags.preset_of(method, preset, codec), device, domain=domain, precision=precision, compile=compile
+    )
     with console.progress("decoding") as progress:
         trip = pipeline.roundtrip(
             pixels,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from diffusers.models import StableCascadeUNet
+from diffusers.models.unets.unet_stable_cascade import SDCascadeTimestepBlock
 from torch import Tensor, nn
 
 try:
@@ -12,6 +13,8 @@ try:
 except ImportError:  # where diffusers had it before it deprecated the pipeline around it
     from diffusers.pipelines.wuerstchen.modeling_paella_vq_model import PaellaVQModel as PaellaVQModel
 
+from gencomm_cli.diffusion.tiles import tiled
+from gencomm_cli.diffusion.vae import OVERLAP, TILE
 from gencomm_cli.jscc.efficientnet import FACTOR
 
 
@@ -39,11 +42,16 @@ class StageA(nn.Module):
 
     def encode(self, image: Tensor) -> Tensor:
         """X_VG = f_Θ(X) (eq. 1); H and W multiples of f."""
-        return self.vqgan.encode(image).latents / self.scale
+        return self.vqgan.encode(image.to(self.vqgan.dtype)).latents.to(image.dtype) / self.scale
 
     def decode(self, latent: Tensor) -> Tensor:
-        """f_Θ⁻¹(X_VG) (eq. 2), not clamped."""
-        return self.vqgan.decode(latent * self.scale).sample
+        """f_Θ⁻¹(X_VG) (eq. 2), not clamped; a large picture in tiles."""
+        if latent.shape[2] * latent.shape[3] * self.factor**2 <= 2 * TILE**2:
+            return self._decode(latent)
+        return tiled(self._decode, latent, TILE // self.factor, OVERLAP // self.factor)
+
+    def _decode(self, latent: Tensor) -> Tensor:
+        return self.vqgan.decode((latent * self.scale).to(self.vqgan.dtype)).sample.to(latent.dtype)
 
 
 class StageB(nn.Module):
@@ -57,6 +65,9 @@ class StageB(nn.Module):
     def __init__(self, unet: StableCascadeUNet) -> None:
         super().__init__()
         self.unet = unet
+        for block in unet.modules():
+            if isinstance(block, SDCascadeTimestepBlock):  # sinusoids of 10⁴ t are made in float32, whatever the weights are
+                block.register_forward_pre_hook(_in_format_of_x)
 
     @property
     def multiple(self) -> int:
@@ -70,8 +81,13 @@ class StageB(nn.Module):
             x: X_VG,t [B, C, H, W]. time: t in 0 … 1 [B].
             condition: Ẑ, and what belongs to it, [B, 16, h, w]; it is stretched over x. Zeros are no condition.
         """
-        text = x.new_zeros(len(x), 1, self.unet.config.clip_text_pooled_in_channels)
-        return self.unet(x, time, text, effnet=condition).sample
+        dtype = self.unet.dtype
+        text = x.new_zeros(len(x), 1, self.unet.config.clip_text_pooled_in_channels, dtype=dtype)
+        return self.unet(x.to(dtype), time, text, effnet=condition.to(dtype)).sample.to(x.dtype)
+
+
+def _in_format_of_x(_: nn.Module, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return inputs[0], inputs[1].to(inputs[0].dtype)
 
 
 class Previewer(nn.Module):

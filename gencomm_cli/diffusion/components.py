@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from diffusers.models import AutoencoderKL, StableCascadeUNet, UNet2DConditionModel, UNet2DModel
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -25,6 +28,7 @@ from gencomm_cli.jscc.mambajscc import MambaJSCC, MambaJSCCConfig
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.jscc.swinjscc import SwinJSCC, SwinJSCCConfig
 from gencomm_cli.jscc.transform import NonlinearTransform, TransformConfig
+from gencomm_cli.model_files import checked, one_line
 from gencomm_cli.presets import Component, Preset, require, verify
 
 
@@ -94,29 +98,46 @@ PRETRAINED: dict[str, Any] = {
 }
 
 
-def build(component: Component, device: torch.device) -> nn.Module:
-    """One network in evaluation mode on ``device``, float32, its parameters frozen.
+def build(component: Component, device: torch.device, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """One network in evaluation mode on ``device``, its parameters frozen and of ``dtype``; channels last on CUDA.
 
     Raises:
         InputError: unknown class, or a pretrained model that cannot be loaded.
-        ModelMismatch: the weights do not fit the configuration.
+        ModelMismatch: the weights do not fit the configuration, or are not those that the preset names.
     """
     if component.class_name not in BUILDERS:
         raise InputError(f"component {component.name}: unknown class {component.class_name}; known: {', '.join(BUILDERS)}")
-    if component.pretrained is not None:
-        loader = PRETRAINED.get(component.class_name)
-        if loader is None:
-            raise InputError(f"component {component.name}: {component.class_name} cannot be loaded from a pretrained folder")
-        try:
-            module = loader.from_pretrained(component.pretrained, subfolder=component.subfolder or "", torch_dtype=torch.float32)
-        except (OSError, ValueError) as error:
-            first = str(error).splitlines()[0]
-            raise InputError(
-                f"component {component.name}: {component.pretrained} does not load ({first}); give a local folder"
-            ) from None
-        return module.to(device).eval().requires_grad_(False)  # type: ignore[no-any-return]
+    module = _pretrained(component, dtype) if component.pretrained is not None else _own(component, component.path)
+    nn.Module.to(module, device, dtype)  # not diffusers' own, which warns of layers that it would keep in float32
+    if device.type == "cuda":
+        nn.Module.to(module, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module.eval().requires_grad_(False)
+
+
+def _own(component: Component, path: Path | None) -> nn.Module:
+    assert path is not None
     module = BUILDERS[component.class_name](**component.config)  # type: ignore[operator]
-    return filled(cast(nn.Module, module), component, device)
+    return filled(cast(nn.Module, module), replace(component, path=path), torch.device("cpu"))
+
+
+def _pretrained(component: Component, dtype: torch.dtype) -> nn.Module:
+    """By its library from a folder in the library's layout; a class of this project's own from its one file."""
+    source = str(checked(component)) if component.files else str(component.pretrained)
+    loader = PRETRAINED.get(component.class_name)
+    if loader is None:
+        if len(component.files) != 1:
+            raise InputError(f"component {component.name}: {component.class_name} cannot be loaded from a pretrained folder")
+        return _own(component, Path(source) / next(iter(component.files)))
+    try:
+        module = loader.from_pretrained(
+            source, subfolder=component.subfolder or "", torch_dtype=dtype, use_safetensors=True, variant=component.variant,
+            local_files_only=bool(component.files),
+        )  # fmt: skip
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InputError(
+            f"component {component.name}: {component.pretrained} does not load ({one_line(error)}); give a local folder"
+        ) from None
+    return cast(nn.Module, module)
 
 
 def build_tokenizer(component: Component) -> PreTrainedTokenizerBase:
@@ -127,74 +148,122 @@ def build_tokenizer(component: Component) -> PreTrainedTokenizerBase:
     """
     try:
         if component.pretrained is not None:
-            return AutoTokenizer.from_pretrained(component.pretrained, subfolder=component.subfolder or "")  # type: ignore[no-any-return]
+            source = str(checked(component)) if component.files else component.pretrained
+            return AutoTokenizer.from_pretrained(  # type: ignore[no-any-return]
+                source, subfolder=component.subfolder or "", local_files_only=bool(component.files)
+            )
         return PreTrainedTokenizerFast(tokenizer_file=str(component.path), **component.config)
     except (OSError, ValueError) as error:
         raise InputError(f"component {component.name}: no tokeniser there ({str(error).splitlines()[0]})") from None
 
 
-@dataclass(frozen=True)
 class Backbone:
-    """The pretrained half of textguided and DiffJSCC, in evaluation mode."""
+    """The pretrained half of textguided and DiffJSCC, in evaluation mode; each network is loaded when it is first asked for.
 
-    codec: LatentCodec
-    unet: UNet2DConditionModel
-    text: TextEncoder
+    Args:
+        dtype: of all networks but the JSCC, whose symbols are float32. In float16 the VAE stays in float32: it would overflow.
+
+    Raises:
+        InputError: a component is missing. ModelMismatch: weights are damaged or do not fit (a pretrained one: once it is loaded).
+    """
+
+    needs: tuple[str, ...] = ("vae", "unet", "text_encoder", "tokenizer")
+
+    def __init__(self, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        require(preset, *self.needs)
+        verify(preset)
+        self.preset, self.device, self.dtype = preset, device, dtype
+
+    def _build(self, name: str, dtype: torch.dtype) -> Any:
+        return build(self.preset.components[name], self.device, dtype)
+
+    @cached_property
+    def codec(self) -> LatentCodec:
+        """The VAE."""
+        return LatentCodec(self._build("vae", steady(self.dtype))).eval()
+
+    @cached_property
+    def unet(self) -> UNet2DConditionModel:
+        """The denoiser."""
+        return self._build("unet", self.dtype)
+
+    @cached_property
+    def text(self) -> TextEncoder:
+        """Tokeniser and text encoder."""
+        return TextEncoder(build_tokenizer(self.preset.components["tokenizer"]), self._build("text_encoder", self.dtype)).eval()
+
+    @property
+    def halvings(self) -> int:
+        """How often the denoiser halves the latent; known before it is loaded."""
+        widths = self.preset.components["unet"].config.get("block_out_channels") or self.unet.config.block_out_channels
+        return len(widths) - 1
 
 
-@dataclass(frozen=True)
 class Networks(Backbone):
     """All of textguided or DiffJSCC; the JSCC's class is the preset's choice."""
 
-    control: LatentControlNet
-    jscc: nn.Module
+    needs = (*Backbone.needs, "control", "jscc")
+
+    @cached_property
+    def control(self) -> LatentControlNet:
+        """The control module."""
+        return self._build("control", self.dtype)
+
+    @cached_property
+    def jscc(self) -> nn.Module:
+        """The JSCC, in float32."""
+        return self._build("jscc", torch.float32)
 
 
-def load_backbone(preset: Preset, device: torch.device) -> Backbone:
-    """Builds a preset's VAE, UNet and text encoder.
-
-    Raises:
-        InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
-    """
-    require(preset, "vae", "unet", "text_encoder", "tokenizer")
-    verify(preset)
-    vae, unet, text = (build(preset.components[name], device) for name in ("vae", "unet", "text_encoder"))
-    words = TextEncoder(build_tokenizer(preset.components["tokenizer"]), cast(CLIPTextModel, text))
-    return Backbone(LatentCodec(cast(AutoencoderKL, vae)).eval(), cast(UNet2DConditionModel, unet), words.eval())
-
-
-def load_networks(preset: Preset, device: torch.device) -> Networks:
-    """Builds all of a preset's networks. Raises what :func:`load_backbone` does."""
-    require(preset, "vae", "unet", "text_encoder", "tokenizer", "control", "jscc")
-    backbone = load_backbone(preset, device)
-    control, jscc = (build(preset.components[name], device) for name in ("control", "jscc"))
-    return Networks(backbone.codec, backbone.unet, backbone.text, cast(LatentControlNet, control), jscc)
-
-
-@dataclass(frozen=True)
 class Cascade:
-    """All of SC-SIC, in evaluation mode: semantic encoder, VQGAN, latent diffusion model, and the previewer, if it has one."""
+    """All of SC-SIC, in evaluation mode: semantic encoder, VQGAN, latent diffusion model, and the previewer, if it has one.
 
-    encoder: EfficientNetEncoder
-    stage_a: StageA
-    stage_b: StageB
-    previewer: Previewer | None
+    Each is loaded when it is first asked for.
 
-
-def load_cascade(preset: Preset, device: torch.device) -> Cascade:
-    """Builds SC-SIC's networks.
+    Args:
+        dtype: of stages A and B (A stays in float32 where this is float16); the others are float32.
 
     Raises:
-        InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
+        InputError: a component is missing. ModelMismatch: weights are damaged or do not fit (a pretrained one: once it is loaded).
     """
-    names = ("encoder", "stage_a", "stage_b")
-    require(preset, *names)
-    verify(preset)
-    encoder, vqgan, unet = (build(preset.components[name], device) for name in names)
-    previewer = build(preset.components["previewer"], device) if "previewer" in preset.components else None
-    return Cascade(
-        cast(EfficientNetEncoder, encoder),
-        StageA(cast(PaellaVQModel, vqgan)).eval(),
-        StageB(cast(StableCascadeUNet, unet)).eval(),
-        cast(Previewer | None, previewer),
-    )
+
+    def __init__(self, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        require(preset, "encoder", "stage_a", "stage_b")
+        verify(preset)
+        self.preset, self.device, self.dtype = preset, device, dtype
+
+    def _build(self, name: str, dtype: torch.dtype) -> Any:
+        return build(self.preset.components[name], self.device, dtype)
+
+    @cached_property
+    def encoder(self) -> EfficientNetEncoder:
+        """E."""
+        return self._build("encoder", torch.float32)
+
+    @cached_property
+    def stage_a(self) -> StageA:
+        """f_Θ and its inverse."""
+        return StageA(self._build("stage_a", steady(self.dtype))).eval()
+
+    @cached_property
+    def stage_b(self) -> StageB:
+        """The denoiser."""
+        return StageB(self._build("stage_b", self.dtype)).eval()
+
+    @property
+    def multiple(self) -> int:
+        """Sides of what the denoiser takes are multiples of this; known before it is loaded."""
+        sizes = self.preset.components["stage_b"].config
+        if "block_out_channels" not in sizes or "patch_size" not in sizes:
+            return self.stage_b.multiple
+        return int(sizes["patch_size"] * 2 ** (len(sizes["block_out_channels"]) - 1))
+
+    @cached_property
+    def previewer(self) -> Previewer | None:
+        """Ẑ to a coarse image; None where the preset has none."""
+        return self._build("previewer", torch.float32) if "previewer" in self.preset.components else None
+
+
+def steady(dtype: torch.dtype) -> torch.dtype:
+    """What an autoencoder runs in beside a denoiser of ``dtype``: its activations overflow float16."""
+    return torch.float32 if dtype == torch.float16 else dtype

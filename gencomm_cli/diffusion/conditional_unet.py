@@ -241,8 +241,11 @@ class ConditionalUNet(nn.Module):
         Args:
             x: [B, 3, H, W], sides multiples of ``config.multiple``. time: n/N in 0 … 1, [B].
             contexts: as in :meth:`network`. coarse: an estimate of x_0 [B, 3, H, W], or None.
+
+        The bare network may have a number format of its own; the result has x's.
         """
-        out = self.network(x, time, contexts)
+        dtype = next(self.parameters()).dtype
+        out = self.network(x.to(dtype), time.to(dtype), [context.to(dtype) for context in contexts]).to(x.dtype)
         if self.config.variances is None:
             return out
         v = self.config.variances[0 if coarse is not None else 1]

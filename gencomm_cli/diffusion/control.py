@@ -42,6 +42,7 @@ class LatentControlNet(ControlNetModel):
         if anchored:
             self.lean_here = nn.Conv2d(self.config.block_out_channels[0], hint_channels, 3, padding=1)
             self.lean_now = nn.Linear(FEATURES + csi_width, hint_channels)
+            self.register_buffer("signal_bits", scaled_linear().float().view(torch.int32), persistent=False)
             for layer in (self.lean_here, self.lean_now):
                 nn.init.zeros_(layer.weight)
                 nn.init.constant_(layer.bias, -1.0)  # type: ignore[arg-type]
@@ -52,8 +53,12 @@ class LatentControlNet(ControlNetModel):
         With an error of ε̂ that is the same at all t, ẑ_0's grows as (1 − ᾱ_t)/ᾱ_t; two estimates of one z_0, weighed by their
         errors, have this weight's logit. The rest is learned. ``signal`` is ᾱ_t [B, 1, 1, 1].
         """
-        now = self.lean_now(torch.cat([sinusoid(t.float(), FEATURES), csi], 1))
+        now = self.lean_now(torch.cat([sinusoid(t.float(), FEATURES), csi], 1).to(features.dtype))
         return torch.sigmoid(((1 - signal) / signal).log() + self.lean_here(features) + now[:, :, None, None])
+
+    def signal(self, t: Tensor) -> Tensor:
+        """ᾱ_t [B, 1, 1, 1] in float32: kept as bits, since as numbers they would be rounded with the weights to half precision."""
+        return self.signal_bits[t].view(torch.float32).view(-1, 1, 1, 1)
 
     @classmethod
     def over(cls, unet: UNet2DConditionModel, csi_width: int = CSI_WIDTH, anchored: bool = False) -> LatentControlNet:
@@ -75,19 +80,44 @@ def control_arguments(unet: UNet2DConditionModel) -> dict[str, Any]:
 
 
 def controlled(
-    unet: UNet2DConditionModel, control: LatentControlNet, z_t: Tensor, t: Tensor, text: Tensor, z_c: Tensor, csi: Tensor
+    unet: UNet2DConditionModel,
+    control: LatentControlNet,
+    z_t: Tensor,
+    t: Tensor,
+    text: Tensor,
+    z_c: Tensor,
+    csi: Tensor,
+    free: Tensor | None = None,
+    guidance: float = 1.0,
 ) -> Tensor:
     """The frozen UNet's prediction under control: z_t, z_c [B, C, H, W], t [B] from 1, text [B, S, D], csi [B, CSI_WIDTH].
 
     A small UNet's ε̂ puts ẑ_0 = (z_t − √(1 − ᾱ_t) ε̂)/√ᾱ_t further from the image than z_c is where ᾱ_t is small. An anchored
     control module mixes ε̂ with the noise that z_t holds if z_c is the image: a guidance of eq. 17's kind whose weight is learned.
+
+    Args:
+        free: text [B, S, D] of the unconditional branch, which the control module does not reach: û of it, and ``guidance`` times
+            the difference, from one pass of the UNet over both branches.
+
+    Networks have number formats of their own; what goes in as z_t's comes out in it.
     """
-    down, mid = control(z_t, t - 1, encoder_hidden_states=text, controlnet_cond=z_c, class_labels=csi, return_dict=False)
+    dtype, kind = unet.dtype, z_t.dtype
+    z, told, words = z_t.to(dtype), t - 1, text.to(dtype)
+    down, mid = control(
+        z.to(control.dtype), told, encoder_hidden_states=text.to(control.dtype), controlnet_cond=z_c.to(control.dtype),
+        class_labels=csi.to(control.dtype), return_dict=False,
+    )  # fmt: skip
+    features = down[1]
+    if free is not None:
+        z, told, words = torch.cat([z, z]), torch.cat([told, told]), torch.cat([words, free.to(dtype)])
+        down, mid = [torch.cat([each, torch.zeros_like(each)]) for each in down], torch.cat([mid, torch.zeros_like(mid)])
     out: Tensor = unet(
-        z_t, t - 1, encoder_hidden_states=text, down_block_additional_residuals=down, mid_block_additional_residual=mid
-    ).sample
+        z, told, encoder_hidden_states=words, down_block_additional_residuals=[each.to(dtype) for each in down],
+        mid_block_additional_residual=mid.to(dtype),
+    ).sample.to(kind)  # fmt: skip
+    out, unguided = (out, None) if free is None else out.chunk(2)
     if control.config.anchored:
-        a = scaled_linear().to(z_t.device)[t].float().view(-1, 1, 1, 1)
+        a = control.signal(t)
         anchor = (z_t - a.sqrt() * z_c) / (1 - a).sqrt()
-        out = out + control.lean(t, csi, down[1], a) * (anchor - out)
-    return out
+        out = out + control.lean(t, csi, features, a).to(kind) * (anchor - out)
+    return out if unguided is None else unguided + guidance * (out - unguided)

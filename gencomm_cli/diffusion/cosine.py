@@ -83,9 +83,10 @@ def sample(
         draw: standard normal noise of x's shape for the i-th transition, 0 … N − 2.
         shift: of the schedule. progress: called with (steps done, steps in all).
     """
-    levels = log_snr(torch.tensor(times, dtype=torch.float32), shift).to(x.device)
+    levels = log_snr(torch.tensor(times, dtype=torch.float32), shift)  # stay on the CPU: numbers that never wait for a device
+    told = torch.stack([time_of(level) for level in levels]).to(x.device)
     for index, (here, there) in enumerate(itertools.pairwise(levels)):
-        x_0, epsilon = clean_and_noise(x, predict(x, time_of(here).expand(len(x))), here, target)
+        x_0, epsilon = clean_and_noise(x, predict(x, told[index].expand(len(x))), here, target)
         if progress is not None:
             progress(index + 1, len(times) - 1)
         if index == len(times) - 2:

@@ -22,7 +22,13 @@ COSINE_OFFSET = 0.008
 def pixel_prior(network: nn.Module, alpha_bar: Tensor) -> tuple[Prior, int]:
     """x̂_{0|t} by a preset's network over the steps of ``alpha_bar``, and what the sides of its images are multiples of."""
     if isinstance(network, UNet2DModel):
-        return noise_prior(network, alpha_bar), 2 ** (len(network.config.block_out_channels) - 1)
+        unet = network
+
+        def noise(x: Tensor, told: Tensor) -> Tensor:
+            out: Tensor = unet(x.to(unet.dtype), told).sample
+            return out.to(x.dtype)
+
+        return noise_prior(noise, alpha_bar), 2 ** (len(network.config.block_out_channels) - 1)
     conditional = cast(ConditionalUNet, network)
 
     def unconditional(x: Tensor, time: Tensor) -> Tensor:
@@ -32,15 +38,15 @@ def pixel_prior(network: nn.Module, alpha_bar: Tensor) -> tuple[Prior, int]:
     return clean_prior(unconditional, alpha_bar), conditional.config.multiple
 
 
-def noise_prior(unet: UNet2DModel, alpha_bar: Tensor) -> Prior:
-    """x̂_{0|t} = (x_t − √(1 − ᾱ_t) ε̂)/√ᾱ_t (eq. 15), of a network trained on the steps of ``alpha_bar`` and told t − 1.
+def noise_prior(network: Callable[[Tensor, Tensor], Tensor], alpha_bar: Tensor) -> Prior:
+    """x̂_{0|t} = (x_t − √(1 − ᾱ_t) ε̂)/√ᾱ_t (eq. 15), of a network (x, t − 1 [1]) → ε̂ that was trained on the steps of
+    ``alpha_bar``.
 
     A network of 6 output channels also gives the reverse step's variance [Nichol & Dhariwal, 2021].
     """
 
     def prior(x: Tensor, t: int) -> tuple[Tensor, Tensor | None]:
-        out: Tensor = unet(x, torch.tensor([t - 1], device=x.device)).sample
-        noise, *learned = out.split(3, 1)
+        noise, *learned = network(x, torch.full((1,), t - 1, device=x.device)).split(3, 1)
         a = float(alpha_bar[t])
         v = (learned[0].detach() + 1) / 2 if learned else None
         return ((x - (1 - a) ** 0.5 * noise) / a**0.5).clamp(-1, 1), v

@@ -32,8 +32,8 @@ Prior = Callable[[Tensor, int], tuple[Tensor, Tensor | None]]
 Residuals = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 """x̂_{0|t} → y − W_h(E(x̂_{0|t})) and, for the confirming term, x_d − D(W_h⁻¹(W_h(E(x̂_{0|t})))) (eq. 19): [B, …], real or complex."""
 
-Report = Callable[[int, int, float], None]
-"""(steps done, steps in all, measurement distance ‖y − W_h(E(x̂_{0|t}))‖₂ of the batch)."""
+Report = Callable[[int, int, Tensor], None]
+"""(steps done, steps in all, measurement distance ‖y − W_h(E(x̂_{0|t}))‖₂ of the batch: a scalar, which to read is to wait for)."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def sample(
             if s > 0:
                 x = x + step.deviation(v) * draw(index).to(x)
         if report is not None:
-            report(index + 1, len(steps) - 1, float(distance(latent.detach()).mean()))
+            report(index + 1, len(steps) - 1, distance(latent.detach()).mean())
     return x.detach()
 
 
@@ -219,7 +219,10 @@ def _exact_score(x: Tensor, x_0: Tensor, latent: Tensor, residuals: Residuals, s
 
 
 def _conjugate_gradients(product: Callable[[Tensor], Tensor], b: Tensor, iterations: int, tolerance: float = 1e-6) -> Tensor:
-    """A⁻¹ b for each row of b [B, n], where ``product`` is a positive definite A."""
+    """A⁻¹ b for each row of b [B, n], where ``product`` is a positive definite A.
+
+    A row that is solved is left alone. On a CPU it ends when all are; a GPU would have to be waited for, to know that.
+    """
 
     def dot(u: Tensor, v: Tensor) -> Tensor:
         return (u * v).sum(1, keepdim=True)
@@ -227,10 +230,11 @@ def _conjugate_gradients(product: Callable[[Tensor], Tensor], b: Tensor, iterati
     solution, residual, direction = torch.zeros_like(b), b, b
     energy = first = dot(b, b)
     for _ in range(iterations):
-        if bool((energy <= tolerance**2 * first).all()):
+        left = energy > tolerance**2 * first
+        if b.device.type == "cpu" and not bool(left.any()):
             break
         image = product(direction)
-        rate = energy / dot(direction, image).clamp_min(1e-30)
+        rate = torch.where(left, energy / dot(direction, image).clamp_min(1e-30), 0)
         solution, residual = solution + rate * direction, residual - rate * image
         energy, before = dot(residual, residual), energy
         direction = residual + energy / before.clamp_min(1e-30) * direction
@@ -308,7 +312,7 @@ def sample_blind(
                 if update is None:
                     h = h + channel.noise(step, draw_taps(index).to(h))
         if report is not None:
-            report(index + 1, len(steps) - 1, float(distance(latent.detach()).mean()))
+            report(index + 1, len(steps) - 1, distance(latent.detach()).mean())
     return x.detach(), h.detach()
 
 

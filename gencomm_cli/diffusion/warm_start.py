@@ -83,7 +83,7 @@ def sample(
         parameterization: ``paper`` predicts ε, takes ẑ_0 = z_c at t = N_s, and mixes the branches in ẑ_0.
         progress: called with (steps done, steps in all).
     """
-    alpha_bar = alpha_bar.to(z_c)
+    alpha_bar = alpha_bar.to(z_c.dtype)  # stays on the CPU: numbers that never wait for a device
     start = steps[0]
     gamma = residual_weight(alpha_bar, start)
     z = alpha_bar[start].sqrt() * z_c + (1 - alpha_bar[start]).sqrt() * noise  # eq. 5

@@ -2,8 +2,9 @@
 
     h_t = exp(Δ_t A) h_{t−1} + Δ_t B_t u_t,     y_t = C_t · h_t + D u_t
 
-The recurrence is cut into chunks: all chunks advance together, then each receives the state that its predecessor ends with.
-That makes about 2·√L small steps instead of L, with the same result.
+On a CPU the recurrence is cut into chunks: all chunks advance together, then each receives the state that its predecessor ends
+with: about 2·√L small steps instead of L. A GPU has threads for all tokens at once: there log₂ L steps double the span that each
+state covers. The result is the same.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ SHORT = 64
 
 def _scan(decay: Tensor, drive: Tensor, start: Tensor) -> Tensor:
     """h_t = decay_t · h_{t−1} + drive_t for [L, …] arrays, with h_{−1} = ``start`` […]; no gradient."""
+    if decay.is_cuda:
+        return _doubling(decay, drive, start)
     length = decay.shape[0]
     chunk = length if length <= SHORT else math.ceil(math.sqrt(length))
     count = math.ceil(length / chunk)
@@ -38,6 +41,17 @@ def _scan(decay: Tensor, drive: Tensor, start: Tensor) -> Tensor:
         for c in range(1, count):
             state[c].addcmul_(carried[c], state[c - 1, -1])
     return state.flatten(0, 1)[:length]
+
+
+def _doubling(decay: Tensor, drive: Tensor, start: Tensor) -> Tensor:
+    """:func:`_scan` in log₂ L steps [Hillis & Steele, 1986]: (decay, drive) of t … t − 2ⁱ + 1 become those of twice as many."""
+    state = torch.cat([torch.addcmul(drive[:1], decay[:1], start), drive[1:]])
+    span = 1
+    while span < len(state):
+        state = torch.cat([state[:span], torch.addcmul(state[span:], decay[span:], state[:-span])])
+        decay = torch.cat([decay[:span], decay[span:] * decay[:-span]])
+        span *= 2
+    return state
 
 
 class _Recurrence(torch.autograd.Function):

@@ -29,12 +29,12 @@ CLASSICAL = frozenset({"separate"})
 
 _NETWORK = frozenset({"domain", "prompt", "captioner", "no_prompt", "steps", "samples"})
 READS = {
-    "textguided": _NETWORK | {"guidance_scale", "start_step", "spacing", "parameterization"},
-    "diffjscc": _NETWORK | {"gain", "caption_from", "guidance_lambda", "guidance_form", "colour_fix", "condition"},
-    "lrisc": frozenset({"steps", "samples", "beta", "allocation"}),
+    "textguided": _NETWORK | {"compile", "guidance_scale", "start_step", "spacing", "parameterization"},
+    "diffjscc": _NETWORK | {"compile", "gain", "caption_from", "guidance_lambda", "guidance_form", "colour_fix", "condition"},
+    "lrisc": frozenset({"compile", "steps", "samples", "beta", "allocation"}),
     "diffcom": frozenset({"codec", "steps", "start_step", "samples"})
     | {"variant", "likelihood", "zeta", "gamma", "zeta_h", "tau", "eta", "confirm", "blind_h", "blind_form", "pick"},
-    "scsic": frozenset({"steps", "samples", "guidance_scale"}),
+    "scsic": frozenset({"compile", "steps", "samples", "guidance_scale"}),
     "jscc": frozenset(),
     "separate": frozenset({"codec", "modulation", "code_rate", "fec", "capacity"}),
 }
@@ -52,8 +52,11 @@ def default_preset(method: str) -> str:
     return "classical" if method in CLASSICAL else "nano"
 
 
-def load_method(preset: Preset, device: torch.device | None) -> Method:
+def load_method(preset: Preset, device: torch.device | None, dtype: torch.dtype | None = None) -> Method:
     """The preset's method with its weights verified and loaded; ``device`` is None for a method without networks.
+
+    Args:
+        dtype: of the large networks; float32 if None.
 
     Raises:
         InputError: unknown method or unusable preset. ModelMismatch: damaged weights.
@@ -66,5 +69,5 @@ def load_method(preset: Preset, device: torch.device | None) -> Method:
         method_class = getattr(import_module(module), name)
     finally:
         gc.enable()
-    method: Method = method_class.load(preset, device)
+    method: Method = method_class.load(preset, device, *(() if dtype is None else (dtype,)))
     return method

@@ -73,6 +73,8 @@ PAPER = {"diffcom": (0.6, 0.0, 0.1), "hifi": (0.3, 0.3, 0.1), "blind": (0.3, 0.0
 """ζ, γ and ζ_h of section IV-A2 and table III."""
 AUTHORS = {"diffcom": (1.0, 0.0, 0.2), "hifi": (0.25, 0.25, 0.2), "blind": (1.0, 0.0, 0.2)}
 """Those of the authors' program."""
+EVERY = 5
+"""Steps between two readings of the distance, each of which waits for the device."""
 BAYES = (1.0, 0.0, 0.1)
 """``score`` and ``exact`` weigh the likelihood by N0: ζ = 1 is Bayes' rule, and counts y once."""
 
@@ -228,6 +230,19 @@ class Problem:
         return lmmse_taps(self.y, self.link.response(self.encode(x_0), len(power)), power, self.n0)
 
 
+def _reporting(progress: Progress, index: int, samples: int) -> Report:
+    """Tells ``progress`` of every step of the ``index``-th sample, and the distance as it was when it was last read."""
+    words = ""
+
+    def report(done: int, total: int, left: Tensor) -> None:
+        nonlocal words
+        if done % EVERY == 1 or done == total:
+            words = f"distance {float(left):.4g}"
+        progress(index * total + done, samples * total, words)
+
+    return report
+
+
 @dataclass(frozen=True)
 class Sample:
     """x_0 in [−1, 1], h_0 complex [1, L] (``blind``), and the distance ‖y − W_h(E(x_0))‖₂ of x_0 clamped."""
@@ -257,8 +272,8 @@ class DiffCom:
         self.multiple = math.lcm(multiple, codec.multiple)
 
     @classmethod
-    def load(cls, preset: Preset, device: torch.device) -> DiffCom:
-        """Builds the preset's networks.
+    def load(cls, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> DiffCom:
+        """Builds the preset's networks, the prior in ``dtype`` and the codec in float32.
 
         Raises:
             InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
@@ -267,7 +282,7 @@ class DiffCom:
         require(preset, "prior", *(("codec",) if own else ("transform", "jscc", "rates")))
         verify(preset)
         codec = cast(LearnedCodec, build(preset.components["codec"], device)) if own else NTSCC.load(preset, device)
-        return cls(preset, codec, build(preset.components["prior"], device), device)
+        return cls(preset, codec, build(preset.components["prior"], device, dtype), device)
 
     def _padded(self, image_size: tuple[int, int]) -> tuple[int, int]:
         height, width = (-(-side // self.multiple) * self.multiple for side in image_size)
@@ -331,11 +346,7 @@ class DiffCom:
         start = self._start(sampling, n0, received.symbols.size / (3 * received.image_size[0] * received.image_size[1]))
         found = []
         for index in range(options.samples):
-
-            def report(done: int, total: int, left: float, first: int = index) -> None:
-                if progress is not None:
-                    progress(first * total + done, options.samples * total, f"distance {left:.4g}")
-
+            report = None if progress is None else _reporting(progress, index, options.samples)
             found.append(self._sample(problem, x_d, sampling, start, (seed, f"sampler {index}"), report))
             if not bool(torch.isfinite(found[-1].x_0).all()):
                 raise InputError(f"--zeta {sampling.zeta:g}, --zeta-h {sampling.zeta_h:g}: the samples diverge; take smaller ones")
@@ -400,20 +411,20 @@ class DiffCom:
         return y, None if received.gain is None else torch.tensor(received.gain, device=self.device)[None].expand_as(y)
 
     def _sample(
-        self, problem: Problem, x_d: Tensor, sampling: Sampling, start: int, stream: tuple[int, str], report: Report
+        self, problem: Problem, x_d: Tensor, sampling: Sampling, start: int, stream: tuple[int, str], report: Report | None
     ) -> Sample:
         """One sample."""
         seed, purpose = stream
         steps, guidance = visited(start, sampling.steps), sampling.guidance(problem.n0)
 
         def draw(step: int) -> Tensor:
-            return torch_normal(tuple(x_d.shape), seed, f"{purpose} step {step}").to(x_d)
+            return torch_normal(tuple(x_d.shape), seed, f"{purpose} step {step}", self.device).to(x_d)
 
         if sampling.variant == "blind":
             channel = ChannelPrior(problem.link.profile().to(x_d), sampling.blind_form)
 
             def draw_taps(step: int) -> Tensor:
-                reals = torch_normal((1, len(channel.power), 2), seed, f"{purpose} taps {step}").to(x_d)
+                reals = torch_normal((1, len(channel.power), 2), seed, f"{purpose} taps {step}", self.device).to(x_d)
                 return torch.view_as_complex(reals) / math.sqrt(2)
 
             def update(x_0: Tensor) -> Tensor:

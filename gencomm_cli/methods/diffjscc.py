@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from gencomm_cli.channels.equalisers import reliability
+from gencomm_cli.diffusion.acceleration import compiled
 from gencomm_cli.diffusion.colour import colour_fix
-from gencomm_cli.diffusion.components import Networks, load_networks
+from gencomm_cli.diffusion.components import Networks
 from gencomm_cli.diffusion.control import controlled
 from gencomm_cli.diffusion.csi import CsiEmbedding
 from gencomm_cli.diffusion.schedule import scaled_linear
@@ -88,22 +89,27 @@ class DiffJSCC:
     def __init__(self, preset: Preset, networks: Networks, device: torch.device) -> None:
         settings = preset.settings
         self.preset, self.device = preset, device
-        self.codec, self.unet, self.text, self.control = networks.codec, networks.unet, networks.text, networks.control
+        self.networks, self.codec = networks, networks.codec
         self.code = image_code(networks.jscc, networks.codec, settings.get("domain", "latent"))
         self.default_cbr = networks.jscc.config.cbr if isinstance(networks.jscc, DeepJSCC) else 1 / 384
         self.cbr_range: tuple[float, float] = tuple(settings.get("cbr_range", (0.0013, 0.0208)))
         self.csi = CsiEmbedding(**settings.get("csi", {}))
         self.alpha_bar = scaled_linear()
-        self.multiple = math.lcm(self.code.multiple, self.codec.factor * 2 ** (len(self.unet.config.block_out_channels) - 1))
+        self.multiple = math.lcm(self.code.multiple, self.codec.factor * 2**networks.halvings)
+        self.controlled = controlled
 
     @classmethod
-    def load(cls, preset: Preset, device: torch.device) -> DiffJSCC:
-        """Builds the preset's networks.
+    def load(cls, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> DiffJSCC:
+        """Finds the preset's networks; those of the transmitter are built now, the others when they are needed.
 
         Raises:
             InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
         """
-        return cls(preset, load_networks(preset, device), device)
+        return cls(preset, Networks(preset, device, dtype), device)
+
+    def compile(self) -> None:
+        """Compiles the denoiser; it takes effect with the next picture, and again with each new size."""
+        self.controlled = compiled(controlled, self.device)
 
     def _padded(self, image_size: tuple[int, int]) -> tuple[int, int]:
         height, width = (-(-side // self.multiple) * self.multiple for side in image_size)
@@ -169,7 +175,7 @@ class DiffJSCC:
 
         def refine(index: int) -> Image:
             def draw(step: int) -> Tensor:
-                return torch_normal(tuple(f_v.shape), seed, f"sampler {index} step {step}").to(f_v)
+                return torch_normal(tuple(f_v.shape), seed, f"sampler {index} step {step}", self.device).to(f_v)
 
             def report(done: int, total: int) -> None:
                 if progress is not None:
@@ -201,10 +207,10 @@ class DiffJSCC:
 
     def _denoiser(self, f_v: Tensor, words: str, csi: Tensor, given: tuple[str, ...]) -> Callable[[Tensor, int], Tensor]:
         """ε_θ(z_t, c̄, t) under c̄ = {f_v, f_t, h, γ} (eq. 9); a condition that is switched off is zero, or the empty caption."""
-        f_t = self.text([words])
+        unet, control, f_t = self.networks.unet, self.networks.control, self.networks.text([words])
         hint, told = f_v if "spatial" in given else torch.zeros_like(f_v), csi if "csi" in given else torch.zeros_like(csi)
 
         def predict(z: Tensor, t: int) -> Tensor:
-            return controlled(self.unet, self.control, z, torch.tensor([t], device=self.device), f_t, hint, told)
+            return self.controlled(unet, control, z, torch.full((1,), t, device=self.device), f_t, hint, told)
 
         return predict

@@ -40,8 +40,8 @@ class JSCC:
         self.default_cbr = float(preset.settings.get("cbr", 1 / 48)) if several else own / (3 * side * side)
 
     @classmethod
-    def load(cls, preset: Preset, device: torch.device) -> JSCC:
-        """Builds the preset's codec.
+    def load(cls, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> JSCC:
+        """Builds the preset's codec, in float32 whatever ``dtype`` says: it makes symbols.
 
         Raises:
             InputError: it is missing. ModelMismatch: weights are damaged or do not fit.

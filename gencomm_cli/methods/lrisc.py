@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from gencomm_cli.channels.equalisers import mmse, reliability
+from gencomm_cli.diffusion.acceleration import compiled
 from gencomm_cli.diffusion.conditional_unet import ConditionalUNet
 from gencomm_cli.diffusion.ddim import cosine_alpha_bar, sample, visited
 from gencomm_cli.errors import InputError, RateError
@@ -44,17 +45,22 @@ class LRISC:
         self.cbr_range: tuple[float, float] = tuple(preset.settings.get("cbr_range", (0.0033, 0.0417)))
         self.alpha_bar = cosine_alpha_bar()
         self.multiple = math.lcm(codec.multiple, unet.config.multiple)
+        self.denoiser: Callable[..., Tensor] = unet
 
     @classmethod
-    def load(cls, preset: Preset, device: torch.device) -> LRISC:
-        """Builds the preset's networks.
+    def load(cls, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> LRISC:
+        """Builds the preset's networks, the denoiser in ``dtype`` and the rest in float32.
 
         Raises:
             InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
         """
         require(preset, "transform", "jscc", "rates", "unet")
         verify(preset)
-        return cls(preset, NTSCC.load(preset, device), ConditionalUNet.load(preset, device), device)
+        return cls(preset, NTSCC.load(preset, device), ConditionalUNet.load(preset, device).to(dtype), device)
+
+    def compile(self) -> None:
+        """Compiles the denoiser; it takes effect with the next picture, and again with each new size."""
+        self.denoiser = compiled(self.unet, self.device)
 
     def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
         """K, image and side symbols nearest to ``cbr`` · 3HW within the preset's range."""
@@ -131,10 +137,10 @@ class LRISC:
             return Decoded(picture, side_ok=side_ok)
 
         def refine(index: int) -> Image:
-            noise = torch_normal(tuple(coarse.shape), seed, f"sampler {index}").to(coarse)
+            noise = torch_normal(tuple(coarse.shape), seed, f"sampler {index}", self.device).to(coarse)
             x = sample(
                 noise * float(self.preset.settings.get("start_noise", 1.0)), visited(steps), self.alpha_bar,
-                lambda x, time: self.unet(x, torch.full((1,), time, device=self.device), contexts, coarse),
+                lambda x, time: self.denoiser(x, torch.full((1,), time, device=self.device), contexts, coarse),
                 progress=None if progress is None else lambda done, total: progress(index * total + done, options.samples * total),
             )  # fmt: skip
             return to_image((x + 1) / 2, received.image_size)

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from gencomm_cli.channels.equalisers import reliability
+from gencomm_cli.diffusion.acceleration import compiled
 from gencomm_cli.diffusion.cascade import preview, resize, with_reliability
-from gencomm_cli.diffusion.components import Cascade, load_cascade
+from gencomm_cli.diffusion.components import Cascade
 from gencomm_cli.diffusion.cosine import Target, guide, sample, times
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.jscc import analog
@@ -80,16 +81,21 @@ class ScSic:
         self.shift: float = settings.get("shift", 1.0)
         self.snr_aware: bool = settings.get("snr_aware", False)
         self.channels = networks.encoder.channels
-        self.multiple = networks.stage_a.factor * networks.stage_b.multiple
+        self.multiple = networks.stage_a.factor * networks.multiple
+        self.denoiser: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
 
     @classmethod
-    def load(cls, preset: Preset, device: torch.device) -> ScSic:
-        """Builds the preset's networks.
+    def load(cls, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> ScSic:
+        """Finds the preset's networks; encoder and stage A are built now, the others when they are needed.
 
         Raises:
             InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
         """
-        return cls(preset, load_cascade(preset, device), device)
+        return cls(preset, Cascade(preset, device, dtype), device)
+
+    def compile(self) -> None:
+        """Compiles stage B; it takes effect with the next picture, and again with each new size."""
+        self.denoiser = compiled(self.networks.stage_b, self.device)
 
     def symbol_budget(self, cbr: float, image_size: ImageSize) -> int:
         """Symbols of the embedding and its gain that are nearest to ``cbr`` · 3HW, with s = √(384ρ) in the preset's range."""
@@ -155,7 +161,7 @@ class ScSic:
 
         def refine(index: int) -> Image:
             def draw(step: int) -> Tensor:
-                return torch_normal(shape, seed, f"sampler {index} step {step}").to(self.device)
+                return torch_normal(shape, seed, f"sampler {index} step {step}", self.device)
 
             def report(done: int, total: int) -> None:
                 if progress is not None:
@@ -186,12 +192,13 @@ class ScSic:
 
     def _denoiser(self, condition: Tensor, guidance: float) -> Callable[[Tensor, Tensor], Tensor]:
         """ε̄(X_VG,t, t, Ẑ) with classifier-free guidance; without a condition Ẑ is zero."""
+        stage_b = self.networks.stage_b if self.denoiser is None else self.denoiser
         if guidance == 1.0:
-            return lambda x, time: self.networks.stage_b(x, time, condition)
+            return lambda x, time: stage_b(x, time, condition)
         both = torch.cat([condition, torch.zeros_like(condition)])
 
         def predict(x: Tensor, time: Tensor) -> Tensor:
-            told, untold = self.networks.stage_b(torch.cat([x, x]), torch.cat([time, time]), both).chunk(2)
+            told, untold = stage_b(torch.cat([x, x]), torch.cat([time, time]), both).chunk(2)
             return guide(told, untold, guidance, self.rescale)
 
         return predict

@@ -17,15 +17,14 @@ from typing import cast
 
 import numpy as np
 import torch
-from diffusers.models import UNet2DConditionModel
 from torch import Tensor
 
 from gencomm_cli.channels.equalisers import mmse, reliability
-from gencomm_cli.diffusion.components import load_networks
-from gencomm_cli.diffusion.control import LatentControlNet, controlled, csi_features
+from gencomm_cli.diffusion.acceleration import compiled
+from gencomm_cli.diffusion.components import Networks
+from gencomm_cli.diffusion.control import controlled, csi_features
 from gencomm_cli.diffusion.schedule import StartTable, sampling_steps, scaled_linear
-from gencomm_cli.diffusion.text import TextEncoder
-from gencomm_cli.diffusion.vae import Domain, LatentCodec
+from gencomm_cli.diffusion.vae import Domain
 from gencomm_cli.diffusion.warm_start import sample
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.jscc.rate_adaptive import RateAdaptiveJSCC
@@ -39,7 +38,7 @@ class TextGuided:
     """One preset's networks, ready to encode and decode.
 
     Args:
-        codec, unet, text, control, jscc: the networks, in evaluation mode on ``device``.
+        networks: in evaluation mode on ``device``.
         preset: their settings: domain, steps, spacing, parameterization, guidance_scale, cbr_range, start_steps.
     """
 
@@ -47,29 +46,30 @@ class TextGuided:
     default_cbr = 0.0033
     exact_rate = True
 
-    def __init__(
-        self, preset: Preset, codec: LatentCodec, unet: UNet2DConditionModel, text: TextEncoder, control: LatentControlNet,
-        jscc: RateAdaptiveJSCC, device: torch.device,
-    ) -> None:  # fmt: skip
-        self.preset, self.device = preset, device
-        self.codec, self.unet, self.text, self.control, self.jscc = codec, unet, text, control, jscc
+    def __init__(self, preset: Preset, networks: Networks, device: torch.device) -> None:
+        self.preset, self.device, self.networks = preset, device, networks
+        self.codec, self.jscc = networks.codec, cast(RateAdaptiveJSCC, networks.jscc)
         settings = preset.settings
         self.domain: Domain = settings.get("domain", "latent")
         self.cbr_range: tuple[float, float] = tuple(settings.get("cbr_range", (0.0013, 0.0208)))
         self.starts = StartTable(**settings["start_steps"]) if "start_steps" in settings else StartTable()
         self.alpha_bar = scaled_linear()
-        self.multiple = jscc.config.factor * (codec.factor if self.domain == "latent" else 1)
-        self.multiple = math.lcm(self.multiple, codec.factor * 2 ** (len(unet.config.block_out_channels) - 1))
+        self.multiple = self.jscc.config.factor * (self.codec.factor if self.domain == "latent" else 1)
+        self.multiple = math.lcm(self.multiple, self.codec.factor * 2**networks.halvings)
+        self.controlled = controlled
 
     @classmethod
-    def load(cls, preset: Preset, device: torch.device) -> TextGuided:
-        """Builds the preset's networks.
+    def load(cls, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> TextGuided:
+        """Finds the preset's networks; those of the transmitter are built now, the others when they are needed.
 
         Raises:
             InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
         """
-        parts = load_networks(preset, device)
-        return cls(preset, parts.codec, parts.unet, parts.text, parts.control, cast(RateAdaptiveJSCC, parts.jscc), device)
+        return cls(preset, Networks(preset, device, dtype), device)
+
+    def compile(self) -> None:
+        """Compiles the denoiser; it takes effect with the next picture, and again with each new size."""
+        self.controlled = compiled(controlled, self.device)
 
     def _field_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """(H, W) of what the JSCC sends: the padded image, or its latent."""
@@ -148,22 +148,26 @@ class TextGuided:
             effective, torch.tensor([start], device=self.device), torch.tensor([block], dtype=torch.complex64, device=self.device)
         )
         guidance = settings.get("guidance_scale", 1.0) if options.guidance_scale is None else options.guidance_scale
-        prompt = self.text([received.prompt or ""])
-        nothing = self.text([""]) if guidance != 1.0 else prompt  # the unconditional branch does not run at ω = 1
+        unet, control, text = self.networks.unet, self.networks.control, self.networks.text
+        parameterization = options.parameterization or settings.get("parameterization", "u")
+        prompt, nothing = text([received.prompt or ""]), text([""]) if guidance != 1.0 else None
+        apart = parameterization == "paper"  # its branches mix in ẑ_0; those of u may as well before, in one pass of the UNet
 
-        def conditional(z: Tensor, t: int) -> Tensor:
-            return controlled(self.unet, self.control, z, torch.tensor([t], device=self.device), prompt, z_c, csi)
+        def told(z: Tensor, t: int) -> Tensor:
+            now = torch.full((1,), t, device=self.device)
+            return self.controlled(unet, control, z, now, prompt, z_c, csi, None if apart else nothing, guidance)
 
-        def unconditional(z: Tensor, t: int) -> Tensor:
-            out: Tensor = self.unet(z, torch.tensor([t - 1], device=self.device), encoder_hidden_states=nothing).sample
-            return out
+        def untold(z: Tensor, t: int) -> Tensor:
+            now = torch.full((1,), t - 1, device=self.device)
+            out: Tensor = unet(z.to(unet.dtype), now, encoder_hidden_states=cast(Tensor, nothing)).sample
+            return out.to(z.dtype)
 
         images = []
         for index in range(options.samples):
-            noise = torch_normal(tuple(z_c.shape), seed, f"sampler {index}").to(z_c)
+            noise = torch_normal(tuple(z_c.shape), seed, f"sampler {index}", self.device).to(z_c)
             z = sample(
-                z_c, noise, grid, self.alpha_bar, conditional, unconditional, guidance=guidance,
-                parameterization=options.parameterization or settings.get("parameterization", "u"),
+                z_c, noise, grid, self.alpha_bar, told, untold if apart else None, guidance=guidance,
+                parameterization=parameterization,
                 progress=None if progress is None else lambda done, total, first=index: progress(  # type: ignore[misc]
                     first * total + done, options.samples * total
                 ),

@@ -6,6 +6,7 @@ import json
 import os
 import time
 import unicodedata
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -75,9 +76,7 @@ def _transformers(image: NDArray[np.uint8], name: str, device: str) -> str:
     place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     picture = Image.fromarray(image)
     try:
-        model: Any = transformers.AutoModelForImageTextToText.from_pretrained(name)
-        model.to(place).eval()
-        processor = transformers.AutoProcessor.from_pretrained(name, backend="pil")
+        model, processor = _model(name, place)
         asked = 0
         if getattr(processor, "chat_template", None):
             question = [{"type": "image", "image": picture}, {"type": "text", "text": INSTRUCTION}]
@@ -94,11 +93,27 @@ def _transformers(image: NDArray[np.uint8], name: str, device: str) -> str:
             inputs = transformers.AutoImageProcessor.from_pretrained(name, backend="pil")(images=picture, return_tensors="pt")
             tokenizer = transformers.AutoTokenizer.from_pretrained(name)
         with torch.inference_mode():
-            tokens = model.generate(**inputs.to(place), max_new_tokens=MAX_TOKENS, do_sample=False)
+            tokens = model.generate(**inputs.to(place, model.dtype), max_new_tokens=MAX_TOKENS, do_sample=False)
         return str(tokenizer.decode(tokens[0, asked:], skip_special_tokens=True))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
         # What a folder of someone else's may lack is found out by transformers in many ways.
         raise InputError(f"--captioner hf:{name}: not usable as an image-to-text model ({_one_line(error)})") from None
+
+
+@lru_cache(maxsize=1)
+def _model(name: str, place: str) -> tuple[Any, Any]:
+    """The model and its processor, kept for the next image; in half precision on CUDA."""
+    import torch
+    import transformers
+
+    half = place.startswith("cuda")
+    model: Any = transformers.AutoModelForImageTextToText.from_pretrained(name, dtype=torch.float16 if half else torch.float32)
+    return model.to(place).eval(), transformers.AutoProcessor.from_pretrained(name, backend="pil")
+
+
+def forget_model() -> None:
+    """Frees the memory of the model that captioned last."""
+    _model.cache_clear()
 
 
 def _openai(image: NDArray[np.uint8], model: str) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gencomm_cli import presets
 from gencomm_cli.channels.equalisers import reliability
-from gencomm_cli.diffusion.components import BUILDERS, Backbone, build, load_backbone
+from gencomm_cli.diffusion.components import BUILDERS, Backbone, build
 from gencomm_cli.diffusion.control import CSI_WIDTH, FEATURES, LatentControlNet, control_arguments, controlled
 from gencomm_cli.diffusion.csi import CsiEmbedding
 from gencomm_cli.diffusion.schedule import scaled_linear
@@ -27,7 +27,7 @@ from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.image_code import ImageCode, equalise, image_code
 from gencomm_cli.jscc.rate_adaptive import RateAdaptiveJSCC, sinusoid
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, file_hash, find, models_root
+from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, entry_of, file_hash, find, is_pretrained, models_root
 from gencomm_cli.prompts import retrieval
 from gencomm_cli.training.air import Air, block_gains, draw, draw_cbr, through
 from gencomm_cli.training.data import Photographs, load, to_tensor
@@ -346,7 +346,7 @@ class Workshop(StagedWorkshop):
         self.config, self.base, self.out, self.device, self.judges = config, base, out, device, judges
         torch.manual_seed(0)
         self.photographs = load(data, out / "cache", validation=False)
-        self.backbone = load_backbone(base, device)
+        self.backbone = Backbone(base, device)
         self.domain: Domain = config["settings"].get("domain", "latent")
         self.csi = CsiEmbedding(**config["settings"].get("csi", {}))
         trained = base.components.get("control")
@@ -426,8 +426,7 @@ class Workshop(StagedWorkshop):
     def _shared(self, component: Component, models: Path) -> dict[str, Any]:
         """A component of the base as the new preset names it; its file lies at the same place inside ``models``."""
         if component.path is None:
-            entry = {"class": component.class_name, "pretrained": component.pretrained, "subfolder": component.subfolder}
-            return entry | {"sha256": component.sha256, "config": dict(component.config)}
+            return entry_of(component)
         relative = Path("shared") / self.base.name / component.path.name
         (models / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(component.path, models / relative)
@@ -456,7 +455,9 @@ def train(options: TrainOptions, report: Report = print) -> Path:
     Raises:
         InputError: unusable recipe, data or folder.
     """
-    config = options.open("diffjscc-nano.json", {"name", "start", "jscc", "control", "rollout", "adversarial", "settings"})
+    full_size = options.start is not None and is_pretrained(find_base(options.start))
+    shipped = "diffjscc-sd.json" if full_size else "diffjscc-nano.json"
+    config = options.open(shipped, {"name", "start", "jscc", "control", "rollout", "adversarial", "settings"})
     stages, device = options.stages or STAGES, torch.device(options.device)
     judges = load_judges(options.metric_weights, device) if "rollout" in stages else []
     base = find_base(options.start or config["start"])

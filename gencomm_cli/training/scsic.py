@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from gencomm_cli.channels.equalisers import reliability
 from gencomm_cli.diffusion.cascade import PaellaVQModel, Previewer, StageA, StageB, resize, with_reliability
-from gencomm_cli.diffusion.components import build
+from gencomm_cli.diffusion.components import Cascade, build
 from gencomm_cli.diffusion.cosine import Target, amplitudes, log_snr, time_of
 from gencomm_cli.jscc import analog
 from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
 from gencomm_cli.methods.scsic import SCALE, grid_at
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.presets import FORMAT, VERSION, Preset, file_hash, find, verify
+from gencomm_cli.presets import FORMAT, VERSION, Preset, entry_of, file_hash, find, is_pretrained, verify
 from gencomm_cli.training.air import block_gains, draw, through
 from gencomm_cli.training.data import Photographs, load, to_tensor
 from gencomm_cli.training.latent_space import frozen
@@ -40,6 +40,9 @@ NETWORKS = {"vqgan": ("stage_a",), "encoder": ("encoder", "previewer"), "diffusi
 """What each stage trains, in the order of the stages; ``plain`` is stage B before it is fine-tuned."""
 
 STAGES = tuple(NETWORKS)
+
+OVER_CASCADE: dict[str, tuple[str, ...]] = {"finetune": ("stage_b",)}
+"""The same over pretrained Stable Cascade."""
 
 Report = Callable[[str], None]
 Range = tuple[float, float]
@@ -365,12 +368,46 @@ class Workshop(StagedWorkshop):
         return models / "scsic" / name
 
 
+class CascadeWorkshop(Workshop):
+    """The paper's own training (section 4.1): pretrained Stable Cascade, whose stage B alone is fine-tuned."""
+
+    networks = OVER_CASCADE
+
+    def __init__(self, config: dict[str, Any], base: Preset, data: Path, out: Path, device: torch.device) -> None:
+        self.config, self.base, self.out, self.device = config, base, out, device
+        self.settings = {**base.settings, **config["settings"]}
+        torch.manual_seed(0)
+        self.photographs = load(data, out / "cache", validation=False)
+        cascade = Cascade(base, device)
+        self.vqgan, self.encoder, self._stage_b = cascade.stage_a.vqgan, cascade.encoder, cascade.stage_b
+
+    def export(self, models: Path, report: Report = print) -> Path:
+        """Writes ``models/scsic/<name>``: stage B in half precision, and where the rest is."""
+        own = models / "scsic" / self.config["name"]
+        own.mkdir(parents=True, exist_ok=True)
+        path, stage_b = own / "stage_b.safetensors", self.module("stage_b")
+        store(stage_b, path)
+        sizes = {key: value for key, value in cast(StableCascadeUNet, stage_b).config.items() if not key.startswith("_")}
+        components = {name: entry_of(self.base.components[name]) for name in self.base.components if name != "stage_b"}
+        components["stage_b"] = {"class": "StableCascadeUNet", "file": path.name, "sha256": file_hash(path), "config": sizes}
+        document = {
+            "format": FORMAT, "version": VERSION, "method": "scsic", "name": self.config["name"],
+            "components": components, "settings": self.settings,
+        }  # fmt: skip
+        (own / "config.json").write_text(json.dumps(document, indent=1) + "\n")
+        return own
+
+
 def train(options: TrainOptions, report: Report = print) -> Path:
     """Trains every stage that is not finished and writes the preset to ``options.out / "models"``.
 
     Raises:
         InputError: unusable recipe, data or folder.
     """
+    if options.start is not None and is_pretrained(base := find("scsic", options.start)):
+        tuned = options.open("scsic-cascade.json", {"name", *OVER_CASCADE, "settings"})
+        tuning = CascadeWorkshop(tuned, base, options.data, options.out, torch.device(options.device))
+        return tuning.complete(options.stages or tuple(OVER_CASCADE), options, report)
     config = options.open("scsic-nano.json", {"name", *STAGES, "settings"})
     device = torch.device(options.device)
     workshop = Workshop(config, options.data, options.out, load_judges(options.metric_weights, device), device)

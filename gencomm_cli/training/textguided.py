@@ -12,14 +12,14 @@ from diffusers.models import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-from gencomm_cli.diffusion.components import build
+from gencomm_cli.diffusion.components import Backbone, build
 from gencomm_cli.diffusion.control import LatentControlNet, control_arguments
 from gencomm_cli.diffusion.text import TextEncoder
 from gencomm_cli.diffusion.vae import Domain, LatentCodec
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.presets import FORMAT, VERSION, Preset, file_hash, find, verify
+from gencomm_cli.presets import FORMAT, VERSION, Preset, entry_of, file_hash, find, is_pretrained, verify
 from gencomm_cli.training.data import load
 from gencomm_cli.training.jscc import JSCCRecipe, train_jscc
 from gencomm_cli.training.latent_space import DecoderRecipe, VAERecipe, frozen, train_decoder, train_vae
@@ -40,6 +40,9 @@ NETWORKS = {
 """What each stage trains, in the order of the stages."""
 
 STAGES = tuple(NETWORKS)
+
+OVER_BACKBONE = {"jscc": ("jscc",), "control": ("control", "jscc"), "refine": ("control", "jscc")}
+"""The same where VAE, UNet and text encoder are others' and stay as they are."""
 
 
 class Workshop(StagedWorkshop):
@@ -180,19 +183,70 @@ class Workshop(StagedWorkshop):
         return own
 
 
+class BackboneWorkshop(Workshop):
+    """JSCC, control module and stage 2 over the pretrained backbone of the preset ``base``, which stays as it is.
+
+    JSCC and control module start from ``base``'s where it has them, else from the linear optimum and the UNet's encoder.
+    """
+
+    networks = OVER_BACKBONE
+
+    def __init__(
+        self, config: dict[str, Any], base: Preset, data: Path, out: Path, judges: list[LPIPS], device: torch.device
+    ) -> None:
+        self.config, self.base, self.out, self.judges, self.device = config, base, out, judges, device
+        if config["refine"].get("decoder"):
+            raise InputError("--config: refine.decoder trains the VAE, which a pretrained backbone keeps; leave it out")
+        torch.manual_seed(0)
+        self.photographs = load(data, out / "cache", validation=False)
+        backbone = Backbone(base, device)
+        self.autoencoder, self.unet = backbone.codec.autoencoder, backbone.unet
+        self.tokenizer, self.text_model = backbone.text.tokenizer, backbone.text.model
+        self.jscc = RateAdaptiveJSCC(JSCCConfig.from_json(config["jscc"]["model"]))
+        self._control = None
+        self.started = "jscc" in base.components
+        for name in {"control", "jscc"} & set(base.components):
+            self.module(name).load_state_dict(build(base.components[name], torch.device("cpu")).state_dict())
+        self.domain = config["settings"].get("domain", "latent")
+
+    def export(self, models: Path, report: Callable[[str], None] = print) -> Path:
+        """Writes ``models/textguided/<name>``: own weights in half precision, and where the backbone is."""
+        own = models / "textguided" / self.config["name"]
+        own.mkdir(parents=True, exist_ok=True)
+        components = {name: entry_of(self.base.components[name]) for name in ("vae", "unet", "text_encoder", "tokenizer")}
+        for name, class_name, module, arguments in (
+            ("control", "LatentControlNet", self.control, control_arguments(self.unet)),
+            ("jscc", "RateAdaptiveJSCC", self.jscc, self.config["jscc"]["model"]),
+        ):
+            path = own / f"{name}.safetensors"
+            store(module, path)
+            components[name] = {"class": class_name, "file": path.name, "sha256": file_hash(path), "config": arguments}
+        document = {
+            "format": FORMAT, "version": VERSION, "method": "textguided", "name": self.config["name"],
+            "components": components, "settings": self.config["settings"],
+        }  # fmt: skip
+        (own / "config.json").write_text(json.dumps(document, indent=1) + "\n")
+        return own
+
+
 def train(options: TrainOptions, report: Callable[[str], None] = print) -> Path:
     """Trains every stage that is not finished and writes the preset to ``options.out / "models"``.
 
     Raises:
         InputError: unusable recipe, data or folder.
     """
+    device = torch.device(options.device)
+    if options.start is not None and is_pretrained(base := find("textguided", options.start)):
+        over = options.open("textguided-sd.json", {"name", *OVER_BACKBONE, "settings"})
+        judges = load_judges(options.metric_weights, device)
+        workshop: Workshop = BackboneWorkshop(over, base, options.data, options.out, judges, device)
+        return workshop.complete(options.stages or tuple(OVER_BACKBONE), options, report)
     config = options.open("textguided-nano.json", {"name", *STAGES, "settings"})
     if options.start is not None:
         words = find("textguided", options.start).components["tokenizer"].path
         with first():
             if words is not None and not (options.out / "tokenizer.json").exists():
                 (options.out / "tokenizer.json").write_bytes(words.read_bytes())
-    device = torch.device(options.device)
     workshop = Workshop(config, options.data, options.out, load_judges(options.metric_weights, device), device)
     if options.start is not None:
         workshop.start_from(find("textguided", options.start))

@@ -306,8 +306,8 @@ def test_published_sampling(run: str) -> None:
             noise = vector[f"{here}.noise"] if index < 7 else torch.zeros_like(x)
             told: list[float] = []
 
-            def note(done: int, total: int, found: float, told: list[float] = told) -> None:
-                told.append(found)
+            def note(done: int, total: int, found: Tensor, told: list[float] = told) -> None:
+                told.append(float(found))
 
             if blind:
                 scaled = Guidance(**{**vars(guidance), "decay": "constant"})

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gencomm_cli.jscc.selective_scan import recurrence, selective_scan
+from gencomm_cli.jscc.selective_scan import _doubling, recurrence, selective_scan
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 
@@ -28,6 +28,16 @@ def test_recurrence_equals_its_definition(length: int) -> None:
     decay = torch.rand(length, 3, 5, dtype=torch.float64)
     drive, start = torch.randn(length, 3, 5, dtype=torch.float64), torch.randn(3, 5, dtype=torch.float64)
     assert torch.allclose(recurrence(decay, drive, start), step_by_step(decay, drive, start), atol=1e-12)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 64, 100, 1537])
+def test_doubling_as_on_a_gpu_equals_the_definition(length: int) -> None:
+    torch.manual_seed(length)
+    decay = torch.rand(length, 3, 5, dtype=torch.float64)
+    drive, start = torch.randn(length, 3, 5, dtype=torch.float64), torch.randn(3, 5, dtype=torch.float64)
+    assert torch.allclose(_doubling(decay, drive, start), step_by_step(decay, drive, start), atol=1e-12)
+    whole = _doubling(*(tensor.float() for tensor in (decay, drive, start)))
+    assert torch.allclose(whole.double(), step_by_step(decay, drive, start), atol=1e-4)
 
 
 @pytest.mark.parametrize("length", [7, 70])

@@ -144,19 +144,34 @@ def test_flipped_byte_and_wrong_config_are_refused(make_preset: Callable[..., Pa
         load_method(presets.load_config(folder), CPU)
 
 
+def test_both_branches_in_one_batch_are_guidance_of_two_passes(method: TextGuided) -> None:
+    """ε̂ = free + ω (told − free); the frozen UNet's branch knows neither control nor prompt."""
+    networks = method.networks
+    z, z_c, csi, t = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8), torch.randn(2, CSI_WIDTH), torch.tensor([10, 700])
+    with torch.no_grad():
+        prompt, nothing = networks.text(["a", "b"]), networks.text(["", ""])
+        told = controlled(networks.unet, networks.control, z, t, prompt, z_c, csi)
+        free = networks.unet(z, t - 1, encoder_hidden_states=nothing).sample
+        both = controlled(networks.unet, networks.control, z, t, prompt, z_c, csi, nothing, 2.5)
+    assert not torch.allclose(told, free, atol=1e-3)
+    assert torch.allclose(both, free + 2.5 * (told - free), atol=1e-5)
+
+
 def test_a_fresh_control_module_leaves_the_unet_alone(method: TextGuided) -> None:
     """Zero-initialised outputs: before training, control over the UNet is the UNet."""
-    control = LatentControlNet.over(method.unet)
-    z, text = torch.randn(2, 4, 8, 8), method.text(["a", "b"])
+    control = LatentControlNet.over(method.networks.unet)
+    z, text = torch.randn(2, 4, 8, 8), method.networks.text(["a", "b"])
     with torch.no_grad():
-        bare = method.unet(z, torch.tensor([9, 9]), encoder_hidden_states=text).sample
-        under = controlled(method.unet, control, z, torch.tensor([10, 10]), text, torch.randn_like(z), torch.zeros(2, CSI_WIDTH))
+        bare = method.networks.unet(z, torch.tensor([9, 9]), encoder_hidden_states=text).sample
+        under = controlled(
+            method.networks.unet, control, z, torch.tensor([10, 10]), text, torch.randn_like(z), torch.zeros(2, CSI_WIDTH)
+        )
     assert torch.allclose(bare, under, atol=1e-6)
 
 
 def test_the_hint_equals_extra_input_channels(method: TextGuided) -> None:
     """conv_in(z) + hint(z_c) is one convolution of cat(z, z_c): DiffJSCC's form."""
-    control = method.control
+    control = method.networks.control
     z, z_c = torch.randn(2, 1, 4, 8, 8)
     joint = torch.nn.functional.conv2d(
         torch.cat([z, z_c], 1),

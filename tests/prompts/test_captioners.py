@@ -188,7 +188,49 @@ def _save_blip(folder: Path) -> None:
     BlipImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
 
 
-@pytest.mark.parametrize("save_model", [_save_encoder_decoder, _save_blip])
+def _save_blip2(folder: Path) -> None:
+    import torch
+    from transformers import Blip2Config, Blip2ForConditionalGeneration, Blip2QFormerConfig, Blip2VisionConfig, OPTConfig
+    from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
+
+    sizes: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = OPTConfig(
+        vocab_size=len(WORDS) + 1, ffn_dim=16, max_position_embeddings=96, word_embed_proj_dim=16, bos_token_id=2, eos_token_id=3,
+        pad_token_id=0, **sizes,
+    )  # fmt: skip
+    vision = Blip2VisionConfig(image_size=32, patch_size=16, intermediate_size=16, **sizes)
+    former = Blip2QFormerConfig(vocab_size=len(WORDS), encoder_hidden_size=16, intermediate_size=16, **sizes)
+    torch.manual_seed(0)
+    config = Blip2Config(
+        text_config=text.to_dict(),
+        vision_config=vision.to_dict(),
+        qformer_config=former.to_dict(),
+        num_query_tokens=4,
+        image_token_index=len(WORDS),
+    )
+    model = Blip2ForConditionalGeneration(config)
+    for parameter in model.parameters():
+        parameter.data.normal_()  # as they come, they say nothing but padding
+    model.save_pretrained(folder)
+    BlipImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+
+
+def _save_git(folder: Path) -> None:
+    import torch
+    from transformers import GitConfig, GitForCausalLM
+    from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
+
+    sizes: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    torch.manual_seed(0)
+    config = GitConfig(
+        vision_config={"image_size": 32, "patch_size": 16, **sizes}, vocab_size=len(WORDS), max_position_embeddings=96,
+        bos_token_id=2, eos_token_id=3, pad_token_id=0, **sizes,
+    )  # fmt: skip
+    GitForCausalLM(config).save_pretrained(folder)
+    BlipImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+
+
+@pytest.mark.parametrize("save_model", [_save_encoder_decoder, _save_blip, _save_blip2, _save_git])
 def test_a_real_model_from_a_folder(save_model: Any, tmp_path: Path) -> None:
     _save_tokenizer(tmp_path)
     save_model(tmp_path)
@@ -196,6 +238,17 @@ def test_a_real_model_from_a_folder(save_model: Any, tmp_path: Path) -> None:
     assert found
     assert set(found.split()) <= set(WORDS)
     assert found == caption(PHOTO, f"hf:{tmp_path}", "cpu")
+    captioners.forget_model()
+
+
+def test_a_model_is_loaded_once_for_many_pictures(tmp_path: Path) -> None:
+    _save_tokenizer(tmp_path)
+    _save_blip(tmp_path)
+    found = [caption(PHOTO, f"hf:{tmp_path}", "cpu") for _ in range(3)]
+    assert found[0] == found[2]
+    assert (captioners._model.cache_info().misses, captioners._model.cache_info().hits) == (1, 2)
+    captioners.forget_model()
+    assert captioners._model.cache_info().currsize == 0
 
 
 def test_a_folder_that_is_no_model_is_one_line(tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""Number formats and compilation: the same pictures, up to rounding, with everything but the large networks in float32."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gencomm_cli import presets
+from gencomm_cli.diffusion.acceleration import number_format
+from gencomm_cli.diffusion.components import steady
+from gencomm_cli.errors import InputError
+from gencomm_cli.methods import load_method
+from gencomm_cli.methods.base import DecodeOptions, Method, Received, Request
+from tests.methods.conftest import make_diffjscc, make_lrisc, make_preset, make_scsic
+
+__all__ = ["make_diffjscc", "make_lrisc", "make_preset", "make_scsic"]
+CPU = torch.device("cpu")
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+
+
+METHODS = ["textguided", "diffjscc", "scsic", "lrisc"]
+
+
+@pytest.fixture
+def folder(
+    request: pytest.FixtureRequest, make_preset: Callable[..., Path], make_diffjscc: Callable[..., Path],
+    make_scsic: Callable[..., Path], make_lrisc: Callable[..., Path],
+) -> Path:  # fmt: skip
+    """A tiny preset of each method that has steps; guidance runs where there is any."""
+    return {
+        "textguided": lambda: make_preset(guidance_scale=2.0, steps=3), "diffjscc": make_diffjscc, "scsic": make_scsic,
+        "lrisc": make_lrisc,
+    }[request.param]()  # fmt: skip
+
+
+def received(method: Method) -> Received:
+    sent = method.encode(IMAGE, Request(method.symbol_budget(method.default_cbr, (40, 48)), 10.0))
+    return Received(sent.symbols, None, 0.1, (40, 48), side_symbols=sent.side_symbols, side=sent.side)
+
+
+def refined(method: Method, given: Received) -> Any:
+    return method.decode(given, DecodeOptions(), seed=0).refined[0].astype(int)
+
+
+def test_names_of_formats() -> None:
+    assert number_format("auto", CPU) == number_format("fp32", CPU) == torch.float32
+    assert number_format("bf16", CPU) == torch.bfloat16
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert steady(torch.float16) == torch.float32
+    assert steady(torch.bfloat16) == torch.bfloat16
+    for name in ("fp16", "fp8"):
+        with pytest.raises(InputError, match="--precision"):
+            number_format(name, CPU)
+
+
+@pytest.mark.parametrize("folder", METHODS, indirect=True)
+def test_half_precision_changes_pictures_by_little_and_symbols_hardly(folder: Path) -> None:
+    whole, half = (load_method(presets.load_config(folder), CPU, dtype) for dtype in (torch.float32, torch.bfloat16))
+    given = received(whole)
+    assert np.abs(given.symbols - received(half).symbols).mean() < 0.03  # the VAE's rounding; the JSCC is in float32
+    one, other = refined(whole, given), refined(half, given)
+    assert np.abs(one - other).mean() < 3
+    assert np.any(one != other)
+
+
+@pytest.mark.parametrize("folder", METHODS if os.environ.get("GENCOMM_SLOW_TESTS") else ["scsic"], indirect=True)
+def test_compiled_steps_are_the_same_steps(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced as for a GPU (one graph, no break, static shapes), and then run as it is: a code generator would take a minute."""
+    calls: list[dict[str, Any]] = []
+    compile = torch.compile
+
+    def trace(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
+        calls.append(how)
+        return compile(function, backend="eager", fullgraph=True, **how)
+
+    monkeypatch.setattr(torch, "compile", trace)
+    method = load_method(presets.load_config(folder), CPU)
+    given = received(method)
+    plain = refined(method, given)
+    method.compile()  # type: ignore[attr-defined]
+    assert np.abs(plain - refined(method, given)).max() <= 1
+    assert calls == [{"dynamic": False}]

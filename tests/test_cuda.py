@@ -1,0 +1,82 @@
+"""CUDA against the CPU: the same file, the same picture. Without a GPU these tests are skipped, and say so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from gencomm_cli import presets
+from gencomm_cli.diffusion.acceleration import number_format
+from gencomm_cli.jscc.selective_scan import selective_scan
+from gencomm_cli.methods import load_method
+from gencomm_cli.methods.base import DecodeOptions, Method, Received, Request
+from tests.methods.conftest import make_diffjscc, make_lrisc, make_preset, make_scsic
+
+__all__ = ["make_diffjscc", "make_lrisc", "make_preset", "make_scsic"]
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+
+
+@pytest.fixture(params=["textguided", "diffjscc", "scsic", "lrisc", "nano textguided", "nano diffjscc"])
+def preset(
+    request: pytest.FixtureRequest, make_preset: Callable[..., Path], make_diffjscc: Callable[..., Path],
+    make_scsic: Callable[..., Path], make_lrisc: Callable[..., Path],
+) -> presets.Preset:  # fmt: skip
+    """Tiny presets, and the shipped ones."""
+    shipped, _, method = str(request.param).rpartition(" ")
+    if shipped:
+        return presets.find(method, shipped)
+    make: dict[str, Callable[[], Path]] = {
+        "textguided": lambda: make_preset(guidance_scale=2.0, steps=3), "diffjscc": make_diffjscc, "scsic": make_scsic,
+        "lrisc": make_lrisc,
+    }  # fmt: skip
+    return presets.load_config(make[method]())
+
+
+def received(method: Method) -> Received:
+    sent = method.encode(IMAGE, Request(method.symbol_budget(method.default_cbr, (40, 48)), 10.0))
+    return Received(sent.symbols, None, 0.1, (40, 48), "a red house", sent.side_symbols, side=sent.side)
+
+
+def refined(method: Method, given: Received, **options: Any) -> NDArray[np.int64]:
+    return method.decode(given, DecodeOptions(**options), seed=0).refined[0].astype(np.int64)
+
+
+def test_in_float32_both_decode_a_file_to_the_same_picture(preset: presets.Preset) -> None:
+    number_format("fp32", CUDA)
+    on_cpu, on_cuda = load_method(preset, CPU), load_method(preset, CUDA)
+    given = received(on_cpu)
+    np.testing.assert_allclose(received(on_cuda).symbols, given.symbols, atol=1e-3)
+    assert np.abs(refined(on_cpu, given) - refined(on_cuda, given)).mean() < 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_near(preset: presets.Preset, dtype: torch.dtype) -> None:
+    whole, half = load_method(preset, CUDA), load_method(preset, CUDA, dtype)
+    given = received(whole)
+    assert np.abs(refined(whole, given, steps=3) - refined(half, given, steps=3)).mean() < 4
+
+
+def test_compiled_and_replayed_steps_are_the_same_steps(preset: presets.Preset) -> None:
+    method = load_method(preset, CUDA)
+    given = received(method)
+    plain = refined(method, given, steps=3)
+    method.compile()  # type: ignore[attr-defined]
+    for _ in range(3):  # compiled, captured, replayed
+        assert np.abs(plain - refined(method, given, steps=3)).mean() < 1
+
+
+def test_the_scan_is_the_same() -> None:
+    u, delta = torch.randn(2, 8, 1500), torch.randn(2, 8, 1500)
+    a, b, c = -torch.rand(8, 4), torch.randn(2, 2, 4, 1500), torch.randn(2, 2, 4, 1500)
+    y, last = selective_scan(u, delta, a, b, c)
+    y_cuda, last_cuda = selective_scan(*(each.to(CUDA) for each in (u, delta, a, b, c)))
+    torch.testing.assert_close(y_cuda.cpu(), y, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(last_cuda.cpu(), last, atol=1e-4, rtol=1e-4)
