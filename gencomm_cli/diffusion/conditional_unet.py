@@ -212,7 +212,11 @@ class ConditionalUNet(nn.Module):
         ]
 
     def network(self, x: Tensor, time: Tensor, contexts: Sequence[Tensor]) -> Tensor:
-        """The bare U-Net: x [B, 3, H, W], time [B], contexts [B, width, H/fold/2^level, W/fold/2^level] → [B, 3, H, W]."""
+        """The bare U-Net: x [B, 3, H, W], time [B], contexts [B, width, H/fold/2^level, W/fold/2^level] → [B, 3, H, W].
+
+        Contexts that are finer than the folded image come first and are left out.
+        """
+        contexts = contexts[len(contexts) - len(self.config.context_widths) :]
         t = self.time_mlp(time[:, None])
         h = F.pixel_unshuffle(x, self.config.fold)
         skips = []
