@@ -177,6 +177,10 @@ class Backbone:
     def _build(self, name: str, dtype: torch.dtype) -> Any:
         return build(self.preset.components[name], self.device, dtype)
 
+    def load(self) -> None:
+        """Loads the pretrained half at once."""
+        _ = self.codec, self.unet, self.text
+
     @cached_property
     def codec(self) -> LatentCodec:
         """The VAE."""

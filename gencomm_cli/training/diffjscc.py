@@ -347,6 +347,7 @@ class Workshop(StagedWorkshop):
         torch.manual_seed(0)
         self.photographs = load(data, out / "cache", validation=False)
         self.backbone = Backbone(base, device)
+        self.backbone.load()  # now: built within a step, they would draw from its random numbers
         self.domain: Domain = config["settings"].get("domain", "latent")
         self.csi = CsiEmbedding(**config["settings"].get("csi", {}))
         trained = base.components.get("control")
