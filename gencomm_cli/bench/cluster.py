@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import threading
 import uuid
 from collections.abc import Generator, Iterator, Sequence
@@ -17,6 +18,7 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import gencomm_cli
@@ -50,7 +52,7 @@ def made(left: Sequence[Job], place: Workplace, address: str) -> Generator[list[
     Raises:
         InputError: there is no scheduler, or a worker has other weights or another version. GencommError: the scheduler was lost.
     """
-    with connected(address) as client:
+    with connected(address) as client, _noticed_interrupts() as interrupted:
         from distributed import as_completed
 
         weights = place.weights and place.weights.absolute()
@@ -68,11 +70,32 @@ def made(left: Sequence[Job], place: Workplace, address: str) -> Generator[list[
         try:
             submit(LEAST_AHEAD)
             for future in finished:
+                if interrupted.is_set():
+                    raise KeyboardInterrupt
                 job = sent.pop(future)
                 submit(max(LEAST_AHEAD, 2 * sum(client.nthreads().values())) - len(sent))
                 yield _received(future, job, place)
         finally:
             client.cancel(list(sent))
+
+
+@contextlib.contextmanager
+def _noticed_interrupts() -> Generator[threading.Event, None, None]:
+    """An event that Ctrl-C sets beside its exception: raised within a callback of Dask's, the exception alone would be lost."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        event.set()
+        signal.default_int_handler(number, frame)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _received(future: Future, job: Job, place: Workplace) -> list[Row]:
