@@ -57,7 +57,7 @@ from gencomm_cli.methods.base import (
     Transmission,
     Variant,
 )
-from gencomm_cli.methods.tensors import SNR_RANGE, to_image, to_tensor, told_snr
+from gencomm_cli.methods.tensors import padded_size, to_image, to_tensor, told_snr, within_range
 from gencomm_cli.presets import Preset, require, verify
 from gencomm_cli.seeds import torch_normal
 
@@ -284,22 +284,17 @@ class DiffCom:
         codec = cast(LearnedCodec, build(preset.components["codec"], device)) if own else NTSCC.load(preset, device)
         return cls(preset, codec, build(preset.components["prior"], device, dtype), device)
 
-    def _padded(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        height, width = (-(-side // self.multiple) * self.multiple for side in image_size)
-        return height, width
-
     def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
         """k, the number of symbols nearest to ``cbr`` · 3HW that the preset's codec can send."""
         low, high = self.cbr_range
         wanted = round(min(max(cbr, low), high) * 3 * image_size[0] * image_size[1])
         if isinstance(self.codec, NTSCC):  # side symbols included
             return max(1, min(wanted, RATES[-1] * math.prod(self.codec.shape(image_size))))
-        return self.codec.symbols(wanted, self._padded(image_size)) + codec_side.most_symbols(self.codec)
+        return self.codec.symbols(wanted, padded_size(image_size, self.multiple)) + codec_side.most_symbols(self.codec)
 
     def _told(self, snr_db: float | None) -> Tensor:
         """What the encoder is told of the SNR [1]; the receiver finds it in the header, to encode as the transmitter did."""
-        told = math.nan if snr_db is None else min(max(snr_db, SNR_RANGE[0]), SNR_RANGE[1])
-        return torch.tensor([told], device=self.device)
+        return torch.tensor([within_range(snr_db)], device=self.device)
 
     @torch.no_grad()
     def encode(self, image: Image, request: Request) -> Transmission:
@@ -368,7 +363,7 @@ class DiffCom:
         cir = None if received.cir is None else torch.tensor(received.cir, device=self.device)[None]
         trust = torch.as_tensor(reliability(gain, received.n0), device=self.device).float().expand(y.shape)  # type: ignore[type-var]
         mean_trust = float(trust.mean().clamp(1e-4, 1 - 1e-9))
-        n0, size = (1 - mean_trust) / mean_trust, self._padded(received.image_size)
+        n0, size = (1 - mean_trust) / mean_trust, padded_size(received.image_size, self.multiple)
         snr_db, sent_snr_db = told_snr(n0, self.device), self._told(received.tx_snr_db)
         codec: SourceCodec = (
             told

@@ -33,7 +33,7 @@ from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.jscc.deepjscc import DeepJSCC
 from gencomm_cli.jscc.image_code import equalise, image_code
 from gencomm_cli.methods.base import CONDITIONS, Decoded, DecodeOptions, GuidanceForm, Image, Received, Request, Transmission
-from gencomm_cli.methods.tensors import SNR_RANGE, to_image, to_tensor, told_snr
+from gencomm_cli.methods.tensors import padded_size, to_image, to_tensor, told_snr, within_range
 from gencomm_cli.presets import Preset
 from gencomm_cli.prompts.captioners import caption
 from gencomm_cli.seeds import torch_normal
@@ -111,15 +111,11 @@ class DiffJSCC:
         """Compiles the denoiser; it takes effect with the next picture, and again with each new size."""
         self.controlled = compiled(controlled, self.device)
 
-    def _padded(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        height, width = (-(-side // self.multiple) * self.multiple for side in image_size)
-        return height, width
-
     def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
         """k (eq. 1): the number of symbols nearest to ``cbr`` · 3HW that the preset's code can send."""
         low, high = self.cbr_range
         wanted = round(min(max(cbr, low), high) * 3 * image_size[0] * image_size[1])
-        return self.code.symbols(wanted, self._padded(image_size))
+        return self.code.symbols(wanted, padded_size(image_size, self.multiple))
 
     @torch.no_grad()
     def encode(self, image: Image, request: Request) -> Transmission:
@@ -131,7 +127,7 @@ class DiffJSCC:
         Raises:
             RateError: another number of symbols than the code of this image can have.
         """
-        snr_db = math.nan if request.snr_db is None else min(max(request.snr_db, SNR_RANGE[0]), SNR_RANGE[1])
+        snr_db = within_range(request.snr_db)
         gain = torch.tensor([1.0 if request.gain is None else request.gain], dtype=torch.complex64, device=self.device)
         x = to_tensor(image, self.multiple, self.device)
         try:
@@ -158,7 +154,7 @@ class DiffJSCC:
         h = None if received.gain is None else torch.tensor(received.gain, device=self.device)[None].expand_as(y)
         trust = torch.as_tensor(reliability(h, received.n0), device=self.device).float().expand(y.shape)  # type: ignore[type-var]
         gamma, gain = self._channel(received, trust)
-        size = self._padded(received.image_size)
+        size = padded_size(received.image_size, self.multiple)
         x_hat = self.code.decode(equalise(y, h), trust, size, gamma, gain)  # eqs. 4, 5
         x_hat = x_hat.clamp(0, 1).mul(255).round().div(255)  # the conditions come from the picture that is shown
         coarse = to_image(x_hat, received.image_size)

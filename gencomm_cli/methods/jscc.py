@@ -8,7 +8,6 @@ Which reals make a symbol, how symbols are equalised and at what power the decod
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -19,7 +18,7 @@ from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.jscc.source_codec import LearnedCodec
 from gencomm_cli.methods import codec_side
 from gencomm_cli.methods.base import Decoded, DecodeOptions, Image, Received, Request, Transmission
-from gencomm_cli.methods.tensors import SNR_RANGE, to_image, to_tensor, told_snr
+from gencomm_cli.methods.tensors import padded_size, to_image, to_tensor, told_snr, within_range
 from gencomm_cli.presets import Preset, require, verify
 
 if TYPE_CHECKING:
@@ -50,10 +49,6 @@ class JSCC:
         verify(preset)
         return cls(preset, cast(LearnedCodec, build(preset.components["codec"], device)), device)
 
-    def _padded(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        height, width = (-(-side // self.codec.multiple) * self.codec.multiple for side in image_size)
-        return height, width
-
     def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
         """Symbols, those of the gain included, that are nearest to ``cbr`` · 3HW among what the codec can send.
 
@@ -61,7 +56,7 @@ class JSCC:
         """
         wanted, beside = round(min(cbr, 1.0) * 3 * image_size[0] * image_size[1]), codec_side.most_symbols(self.codec)
         image = wanted if self.codec.choices else max(1, wanted - beside)
-        return self.codec.symbols(image, self._padded(image_size)) + beside
+        return self.codec.symbols(image, padded_size(image_size, self.codec.multiple)) + beside
 
     @torch.no_grad()
     def encode(self, image: Image, request: Request) -> Transmission:
@@ -73,7 +68,7 @@ class JSCC:
         Raises:
             RateError: another number of symbols than the code of this image can have.
         """
-        told = math.nan if request.snr_db is None else min(max(request.snr_db, SNR_RANGE[0]), SNR_RANGE[1])
+        told = within_range(request.snr_db)
         x = to_tensor(image, self.codec.multiple, self.device)
         try:
             return codec_side.send(self.codec, x, request, torch.tensor([told], device=self.device))
@@ -87,7 +82,7 @@ class JSCC:
         Raises:
             InputError: the symbols are not those of an image of this size.
         """
-        size = self._padded(received.image_size)
+        size = padded_size(received.image_size, self.codec.multiple)
         count = received.symbols.size
         if count != self.codec.symbols(count, size):
             raise InputError(f"symbols: {count} are not what {self.preset.name} sends for an image of this size")

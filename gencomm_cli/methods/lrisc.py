@@ -24,7 +24,7 @@ from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.jscc.ntscc_codec import MOST_SIDE, NTSCC, Allocation
 from gencomm_cli.jscc.rate_allocation import RATES, Levels
 from gencomm_cli.methods.base import Decoded, DecodeOptions, Image, Received, Request, Transmission
-from gencomm_cli.methods.tensors import SNR_RANGE, to_image, to_tensor
+from gencomm_cli.methods.tensors import to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
 from gencomm_cli.seeds import torch_normal
 
@@ -82,7 +82,7 @@ class LRISC:
         size = (image.shape[0], image.shape[1])
         z = self.codec.latent(to_tensor(image, self.multiple, self.device))
         allocation = self._allocate(z, size, request)
-        told = None if request.snr_db is None else min(max(request.snr_db, SNR_RANGE[0]), SNR_RANGE[1])
+        told = None if request.snr_db is None else within_range(request.snr_db)
         symbols = self.codec.send(z, allocation.levels, told).cpu().numpy().astype(np.complex64)
         return Transmission(symbols, allocation.side_symbols, side=allocation.side)
 

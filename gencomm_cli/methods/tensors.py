@@ -21,6 +21,11 @@ def to_tensor(image: Image, multiple: int, device: torch.device) -> Tensor:
     return F.pad(x, (0, -image.shape[1] % multiple, 0, -image.shape[0] % multiple), mode="replicate")
 
 
+def padded_size(size: tuple[int, int], multiple: int) -> tuple[int, int]:
+    """(H', W') of :func:`to_tensor` for an image of (H, W)."""
+    return size[0] + -size[0] % multiple, size[1] + -size[1] % multiple
+
+
 def to_image(x: Tensor, size: tuple[int, int]) -> Image:
     """[1, 3, H', W'] → uint8 [H, W, 3], cropped."""
     out = x[0, :, : size[0], : size[1]].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
@@ -29,5 +34,9 @@ def to_image(x: Tensor, size: tuple[int, int]) -> Image:
 
 def told_snr(n0: float, device: torch.device) -> Tensor:
     """The SNR in dB [1] of unit-power symbols in noise of power ``n0``, within ``SNR_RANGE``."""
-    snr_db = -10 * math.log10(max(n0, 1e-9))
-    return torch.tensor([min(max(snr_db, SNR_RANGE[0]), SNR_RANGE[1])], device=device)
+    return torch.tensor([within_range(-10 * math.log10(max(n0, 1e-9)))], device=device)
+
+
+def within_range(snr_db: float | None) -> float:
+    """The SNR that a transmitter is told, within ``SNR_RANGE``; NaN where it is told nothing."""
+    return math.nan if snr_db is None else min(max(snr_db, SNR_RANGE[0]), SNR_RANGE[1])

@@ -29,7 +29,7 @@ from gencomm_cli.diffusion.warm_start import sample
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.jscc.rate_adaptive import RateAdaptiveJSCC
 from gencomm_cli.methods.base import Decoded, DecodeOptions, Image, Received, Request, Transmission
-from gencomm_cli.methods.tensors import SNR_RANGE, to_image, to_tensor, told_snr
+from gencomm_cli.methods.tensors import to_image, to_tensor, told_snr, within_range
 from gencomm_cli.presets import Preset
 from gencomm_cli.seeds import torch_normal
 
@@ -97,7 +97,7 @@ class TextGuided:
         """
         x = to_tensor(image, self.multiple, self.device)
         field = self.codec.encode(x) if self.domain == "latent" else x
-        told = math.nan if request.snr_db is None else min(max(request.snr_db, SNR_RANGE[0]), SNR_RANGE[1])
+        told = within_range(request.snr_db)
         try:
             symbols = self.jscc.encode(field, request.symbols, torch.tensor([told], device=self.device))
         except ValueError as error:
