@@ -59,7 +59,7 @@ def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def pack_folder(source: Path, target: Path) -> list[Path]:
-    """Copies a folder of presets (``models/`` as ``gencomm train`` writes it) its weights packed, its configs' hashes too.
+    """Copies a folder of presets (``models/`` as ``gencomm train`` writes it) its networks packed, its configs' hashes renewed.
 
     Returns:
         The weights files written.
@@ -71,11 +71,13 @@ def pack_folder(source: Path, target: Path) -> list[Path]:
         raise InputError(f"{source}: no preset in it; give a models folder as `gencomm train` writes it")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target}: exists; name a new folder")
-    hashes, written = {}, []
+    configs = {path.relative_to(source): json.loads(path.read_text("utf-8")) for path in source.rglob("config.json")}
+    components = [one for document in configs.values() for one in document.get("components", {}).values() if "file" in one]
+    named, hashes, written = {one.get("sha256") for one in components}, {}, []
     for path in sorted(path for path in source.rglob("*") if path.is_file()):
         copy = target / path.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix != ".safetensors":
+        if path.suffix != ".safetensors" or (digest := file_hash(path)) not in named:  # the captioner's tables are no network
             shutil.copyfile(path, copy)
             continue
         try:
@@ -83,11 +85,10 @@ def pack_folder(source: Path, target: Path) -> list[Path]:
         except SafetensorError as error:
             raise InputError(f"{path}: not safetensors ({str(error).splitlines()[0]})") from None
         copy.chmod(0o644)
-        hashes[file_hash(path)] = file_hash(copy)
+        hashes[digest] = file_hash(copy)
         written.append(copy)
-    for config in target.rglob("config.json"):
-        document = json.loads(config.read_text("utf-8"))
-        for component in document.get("components", {}).values():
-            component["sha256"] = hashes.get(component.get("sha256"), component.get("sha256"))
-        config.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    for one in components:
+        one["sha256"] = hashes.get(one.get("sha256"), one.get("sha256"))
+    for relative, document in configs.items():
+        (target / relative).write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     return written

@@ -56,7 +56,11 @@ def test_small_and_whole_number_tensors_stay_as_they_are() -> None:
 
 def test_a_packed_preset_verifies_loads_and_is_half_the_size(tmp_path: Path) -> None:
     source, target = models_folder(tmp_path), tmp_path / "packed"
+    tables = source / "shared/tables.safetensors"
+    tables.parent.mkdir()
+    save_file({"places": torch.randn(64, 64)}, tables)  # no preset names it as a network
     (written,) = packing.pack_folder(source, target)
+    assert (target / "shared/tables.safetensors").read_bytes() == tables.read_bytes()
     preset = presets.load_config(target / "lrisc/mine")
     presets.verify(preset)
     assert load_file(written)["0.weight"].dtype == torch.int8

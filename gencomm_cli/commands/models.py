@@ -29,7 +29,7 @@ def list_presets(json: flags.Json = False) -> None:
         console.print_json({"presets": [_described(preset) for preset in found]})
         return
     for preset in found:
-        console.out(f"{preset.method}/{preset.name:12}{_size(preset) / 1e6:8.1f} MB  {preset.folder}")
+        console.out(f"{preset.method + '/' + preset.name:24}{_size(preset) / 1e6:8.1f} MB  {preset.folder}")
 
 
 @models.command()
