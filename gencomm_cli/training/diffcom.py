@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -25,12 +25,14 @@ from gencomm_cli.diffusion.conditional_unet import ConditionalUNet
 from gencomm_cli.diffusion.pixel_prior import cosine_time
 from gencomm_cli.diffusion.posterior import linear_schedule
 from gencomm_cli.errors import InputError
+from gencomm_cli.jscc.adjscc import ADJSCC
 from gencomm_cli.jscc.source_codec import SourceCodec
 from gencomm_cli.jscc.swinjscc import SwinJSCC
 from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, file_hash, find, preset_name, verify
 from gencomm_cli.training.air import Air, block_gains, draw, through
 from gencomm_cli.training.data import Photographs, load, to_tensor
 from gencomm_cli.training.jscc import token_statistics
+from gencomm_cli.training.linear_convolutions import start_linear_convolutions
 from gencomm_cli.training.linear_start import start_linear
 from gencomm_cli.training.loop import Schedule, autocast, fit
 from gencomm_cli.training.parallel import rows
@@ -49,7 +51,7 @@ class CodecRecipe:
     """Attributes:
     crop: side in pixels. cbr: the rate is log-uniform in it, but 1/48 for two fifths of the batches.
     snr_db: uniform. shares: of AWGN, of Rayleigh fading symbol by symbol, of one gain a picture.
-    linear: a SwinJSCC starts as the linear code for CBR 1/48 at 10 dB, not from random weights.
+    linear: the codec starts as a linear code for 10 dB (SwinJSCC's for CBR 1/48), not from random weights.
     """
 
     schedule: Schedule
@@ -174,13 +176,19 @@ class Workshop(StagedWorkshop):
         self.parts[name].load_state_dict(build(preset.components[component], torch.device("cpu")).state_dict())
 
     def start_linear(self, codec: nn.Module) -> None:
-        """Sets a SwinJSCC to the linear code of the training photographs' statistics."""
-        if not isinstance(codec, SwinJSCC):
-            raise InputError("--config: linear is for a SwinJSCC; leave it out of the other codecs")
+        """Sets a codec to the linear code of the training photographs' statistics."""
         fields = to_tensor(self.photographs.crops(600, 128, np.random.default_rng(0))[0], torch.device("cpu")).contiguous()
-        sides = [2 ** (stage + 1) for stage in range(len(codec.config.dims))]
-        covariances = [token_statistics(fields, side)[1] for side in sides]
-        start_linear(codec, fields.mean((0, 2, 3)), covariances, reals=6 * sides[-1] ** 2 // 48, snr_db=10.0)
+
+        def covariances(sides: Sequence[int]) -> list[Tensor]:
+            return [token_statistics(fields, side)[1] for side in sides]
+
+        if isinstance(codec, SwinJSCC):
+            sides = [2 ** (stage + 1) for stage in range(len(codec.config.dims))]
+            start_linear(codec, fields.mean((0, 2, 3)), covariances(sides), reals=6 * sides[-1] ** 2 // 48, snr_db=10.0)
+        elif isinstance(codec, ADJSCC):
+            start_linear_convolutions(codec, fields[:200], covariances((2, 4)), snr_db=10.0)
+        else:
+            raise InputError("--config: linear is for ADJSCC and SwinJSCC; leave it out of other codecs")
 
     def module(self, name: str) -> nn.Module:
         """A codec, or ``prior``."""

@@ -159,7 +159,7 @@ def train_codec(
             total, figures = mse, {"psnr": float(-10 * mse.detach().log10())}
             if critic is not None:
                 fooling, telling = adversarial_losses(critic, image, x_hat)
-                total = total + recipe.adversarial * fooling + telling
+                total = total + recipe.adversarial * (fooling + telling)
                 figures |= {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
         return total, figures
 

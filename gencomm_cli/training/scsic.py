@@ -179,7 +179,7 @@ def train_vqgan(
             }
             if critic is not None and progress >= recipe.adversarial_from:
                 fooling, telling = adversarial_losses(critic, image, made)
-                total = total + recipe.adversarial * fooling + telling
+                total = total + recipe.adversarial * (fooling + telling)
                 figures |= {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
         return total, figures
 
