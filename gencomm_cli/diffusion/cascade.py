@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from diffusers.models import StableCascadeUNet
@@ -138,3 +140,12 @@ def with_reliability(z: Tensor, trust: Tensor) -> Tensor:
     """Ẑ [B, C, h, w] and, as one more channel, the mean reliability of each position's reals, from ``trust`` [B, C·h·w / 2]."""
     plane = trust.float().reshape(len(z), z.shape[1] // 2, *z.shape[2:]).mean(1, keepdim=True)
     return torch.cat([z, plane], 1)
+
+
+def take_reliability(unet: StableCascadeUNet) -> None:
+    """Gives a stage B that is told Ẑ alone, in place, one more channel for its reliability. The new weights are zero, so that it
+    computes what it did."""
+    first = cast(nn.Conv2d, unet.effnet_mapper[0])
+    first.weight = nn.Parameter(F.pad(first.weight.detach(), (0, 0, 0, 0, 0, 1)), first.weight.requires_grad)
+    first.in_channels += 1
+    unet.register_to_config(effnet_in_channels=first.in_channels)

@@ -6,9 +6,11 @@ The paper takes all but the last from Stable Cascade. What the last stage starts
 from __future__ import annotations
 
 import copy
+import inspect
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,9 +21,10 @@ from diffusers.models import StableCascadeUNet
 from torch import Tensor, nn
 
 from gencomm_cli.channels.equalisers import reliability
-from gencomm_cli.diffusion.cascade import PaellaVQModel, Previewer, StageA, StageB, resize, with_reliability
+from gencomm_cli.diffusion.cascade import PaellaVQModel, Previewer, StageA, StageB, resize, take_reliability, with_reliability
 from gencomm_cli.diffusion.components import Cascade, build
 from gencomm_cli.diffusion.cosine import Target, amplitudes, log_snr, time_of
+from gencomm_cli.errors import InputError
 from gencomm_cli.jscc import analog
 from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
 from gencomm_cli.methods.scsic import SCALE, grid_at
@@ -34,7 +37,7 @@ from gencomm_cli.training.latents import Latents, compute
 from gencomm_cli.training.loop import Schedule, autocast, fit
 from gencomm_cli.training.parallel import rows
 from gencomm_cli.training.patchgan import PatchGAN, adversarial_losses
-from gencomm_cli.training.workshop import StagedWorkshop, TrainOptions, load_judges, recipe_from, store
+from gencomm_cli.training.workshop import StagedWorkshop, TrainOptions, load_config, load_judges, recipe_from, store
 
 NETWORKS = {"vqgan": ("stage_a",), "encoder": ("encoder", "previewer"), "diffusion": ("plain",), "finetune": ("stage_b",)}
 """What each stage trains, in the order of the stages; ``plain`` is stage B before it is fine-tuned."""
@@ -42,7 +45,12 @@ NETWORKS = {"vqgan": ("stage_a",), "encoder": ("encoder", "previewer"), "diffusi
 STAGES = tuple(NETWORKS)
 
 OVER_CASCADE: dict[str, tuple[str, ...]] = {"finetune": ("stage_b",)}
-"""The same over pretrained Stable Cascade."""
+"""The same over Stable Cascade, or any preset whose networks stay as large as they are."""
+
+CLASSES: dict[str, type[nn.Module]] = {
+    "stage_a": PaellaVQModel, "encoder": EfficientNetEncoder, "previewer": Previewer, "stage_b": StableCascadeUNet
+}  # fmt: skip
+"""The networks of a preset."""
 
 Report = Callable[[str], None]
 Range = tuple[float, float]
@@ -270,6 +278,45 @@ def train_stage_b(
     frozen(stage_b)
 
 
+def sizes(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Arguments of the networks that a recipe with all stages makes, by their names in a preset."""
+    encoder = config["encoder"]["model"]
+    channels = encoder.get("channels", 16)
+    return {
+        "stage_a": config["vqgan"]["model"],
+        "encoder": encoder,
+        "previewer": {"channels": channels} | config["encoder"]["previewer"],
+        "stage_b": config["diffusion"]["model"] | {"effnet_in_channels": channels + config["settings"].get("snr_aware", False)},
+    }
+
+
+def unlike(preset: Preset, config: Mapping[str, Any]) -> list[str]:
+    """The networks that a preset lacks, or has in other sizes than the recipe.
+
+    Its stage B may be told nothing of the channel where the recipe's is: :func:`take_reliability` makes up for that.
+    """
+    found = []
+    for name, wanted in sizes(config).items():
+        component = preset.components.get(name)
+        if component is None:
+            found.append(name)
+            continue
+        ours, theirs = _arguments(name, wanted), _arguments(name, component.config)
+        if name == "stage_b":
+            theirs["effnet_in_channels"] = max(theirs["effnet_in_channels"], ours["effnet_in_channels"])
+        if component.class_name != CLASSES[name].__name__ or ours != theirs:
+            found.append(name)
+    return found
+
+
+def _arguments(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All arguments of a network as JSON has them, but stage A's scale, which is measured."""
+    bound = inspect.signature(CLASSES[name]).bind(**given)
+    bound.apply_defaults()
+    arguments: dict[str, Any] = json.loads(json.dumps(bound.arguments, default=astuple))
+    return {key: value for key, value in arguments.items() if key != "scale_factor"}
+
+
 class Workshop(StagedWorkshop):
     """The networks of one run, built from the recipe, trained stage by stage; finished stages are loaded from ``out``."""
 
@@ -280,16 +327,14 @@ class Workshop(StagedWorkshop):
         self.settings: dict[str, Any] = config["settings"]
         torch.manual_seed(0)
         self.photographs = load(data, out / "cache", validation=False)
-        self.vqgan = PaellaVQModel(**config["vqgan"]["model"])
+        self.sizes = sizes(config)
+        self.vqgan = PaellaVQModel(**self.sizes["stage_a"])
         nn.init.normal_(self.vqgan.vquantizer.embedding.weight)  # as spread out as the latents are
-        self.encoder = EfficientNetEncoder(**config["encoder"]["model"])
-        self.previewer = Previewer(self.encoder.channels, **config["encoder"]["previewer"])
+        self.encoder = EfficientNetEncoder(**self.sizes["encoder"])
+        self.previewer = Previewer(**self.sizes["previewer"])
         for last in (self.vqgan.out_block[0], self.previewer.blocks[-1]):  # both draw in [0, 1]: they begin at its middle
             nn.init.constant_(cast(Tensor, last.bias), 0.5)
-        self.stage_b_model = config["diffusion"]["model"] | {
-            "effnet_in_channels": self.encoder.channels + bool(self.settings.get("snr_aware", False))
-        }
-        self.plain = StageB(StableCascadeUNet(**self.stage_b_model))
+        self.plain = StageB(StableCascadeUNet(**self.sizes["stage_b"]))
         self._stage_b: StageB | None = None
 
     def module(self, name: str) -> nn.Module:
@@ -302,10 +347,21 @@ class Workshop(StagedWorkshop):
         return known[name]
 
     def start_from(self, preset: Preset) -> None:
-        """Takes every network's weights from a preset of the same sizes: of Stable Cascade itself, to fine-tune that."""
+        """Takes every network's weights from a preset of the recipe's sizes.
+
+        Raises:
+            InputError: its sizes are others. ModelMismatch: its weights are damaged.
+        """
+        if others := unlike(preset, self.config):
+            raise InputError(
+                f"--start {preset.name}: has no {', '.join(others)} of the recipe's size; a --config with `finetune` alone keeps "
+                "those of the preset"
+            )
         verify(preset)
         for component, name in (("stage_a", "stage_a"), ("encoder", "encoder"), ("previewer", "previewer"), ("stage_b", "plain")):
             built = build(preset.components[component], torch.device("cpu"))
+            if isinstance(built, StableCascadeUNet) and built.config.effnet_in_channels < self.plain.unet.config.effnet_in_channels:
+                take_reliability(built)
             self.module(name).load_state_dict(built.state_dict())
             if isinstance(built, PaellaVQModel):
                 self.vqgan.register_to_config(scale_factor=built.config.scale_factor)
@@ -341,24 +397,18 @@ class Workshop(StagedWorkshop):
     def export(self, models: Path, report: Report = print) -> Path:
         """Writes ``models/scsic/<name>``, and ``<name>-plain``: the same with stage B as it was before it was fine-tuned."""
         name = self.config["name"]
-        stage_a = self.config["vqgan"]["model"] | {"scale_factor": self.vqgan.config.scale_factor}
-        previewer = {"channels": self.encoder.channels} | self.config["encoder"]["previewer"]
+        scaled = self.sizes["stage_a"] | {"scale_factor": self.vqgan.config.scale_factor}
         components: dict[str, Any] = {}
         for preset, stage_b in ((name, "stage_b"), (f"{name}-plain", "plain")):
             own = models / "scsic" / preset
             own.mkdir(parents=True, exist_ok=True)
-            entries: list[tuple[str, str, str, dict[str, Any]]] = [("stage_b", stage_b, "StableCascadeUNet", self.stage_b_model)]
-            if preset == name:
-                entries += [
-                    ("encoder", "encoder", "EfficientNetEncoder", self.config["encoder"]["model"]),
-                    ("stage_a", "stage_a", "PaellaVQModel", stage_a),
-                    ("previewer", "previewer", "Previewer", previewer),
-                ]
-            for part, module, class_name, arguments in entries:
+            shared = ("encoder", "stage_a", "previewer") if preset == name else ()
+            for part in ("stage_b", *shared):
                 path = own / f"{part}.safetensors"
-                store(self.module(module), path)
+                store(self.module(stage_b if part == "stage_b" else part), path)
                 components[part] = {
-                    "class": class_name, "file": str(path.relative_to(models)), "sha256": file_hash(path), "config": arguments
+                    "class": CLASSES[part].__name__, "file": str(path.relative_to(models)), "sha256": file_hash(path),
+                    "config": scaled if part == "stage_a" else self.sizes[part],
                 }  # fmt: skip
             document = {
                 "format": FORMAT, "version": VERSION, "method": "scsic", "name": preset,
@@ -369,7 +419,7 @@ class Workshop(StagedWorkshop):
 
 
 class CascadeWorkshop(Workshop):
-    """The paper's own training (section 4.1): pretrained Stable Cascade, whose stage B alone is fine-tuned."""
+    """The paper's own training (section 4.1): stage B alone is fine-tuned, of pretrained Stable Cascade or any other preset."""
 
     networks = OVER_CASCADE
 
@@ -377,19 +427,29 @@ class CascadeWorkshop(Workshop):
         self.config, self.base, self.out, self.device = config, base, out, device
         self.settings = {**base.settings, **config["settings"]}
         torch.manual_seed(0)
-        self.photographs = load(data, out / "cache", validation=False)
         cascade = Cascade(base, device)
         self.vqgan, self.encoder, self._stage_b = cascade.stage_a.vqgan, cascade.encoder, cascade.stage_b
+        told, aware = self._stage_b.unet.config.effnet_in_channels - self.encoder.channels, self.settings.get("snr_aware", False)
+        if told > aware:
+            raise InputError(f'--config: preset {base.name} is told of the channel; leave "snr_aware" out of the settings')
+        if aware > told:
+            take_reliability(self._stage_b.unet)
+        self.photographs = load(data, out / "cache", validation=False)
 
     def export(self, models: Path, report: Report = print) -> Path:
-        """Writes ``models/scsic/<name>``: stage B in half precision, and where the rest is."""
+        """Writes ``models/scsic/<name>``: stage B in half precision, the base's own files, and where the rest is."""
         own = models / "scsic" / self.config["name"]
         own.mkdir(parents=True, exist_ok=True)
         path, stage_b = own / "stage_b.safetensors", self.module("stage_b")
         store(stage_b, path)
-        sizes = {key: value for key, value in cast(StableCascadeUNet, stage_b).config.items() if not key.startswith("_")}
-        components = {name: entry_of(self.base.components[name]) for name in self.base.components if name != "stage_b"}
-        components["stage_b"] = {"class": "StableCascadeUNet", "file": path.name, "sha256": file_hash(path), "config": sizes}
+        arguments = {key: value for key, value in cast(StableCascadeUNet, stage_b).config.items() if not key.startswith("_")}
+        components = {}
+        for name, component in self.base.components.items():
+            components[name] = entry_of(component)
+            if component.path is not None and name != "stage_b":
+                shutil.copyfile(component.path, own / f"{name}.safetensors")
+                components[name]["file"] = f"{name}.safetensors"
+        components["stage_b"] = {"class": "StableCascadeUNet", "file": path.name, "sha256": file_hash(path), "config": arguments}
         document = {
             "format": FORMAT, "version": VERSION, "method": "scsic", "name": self.config["name"],
             "components": components, "settings": self.settings,
@@ -398,19 +458,29 @@ class CascadeWorkshop(Workshop):
         return own
 
 
+def tunes_alone(base: Preset, recipe: Path | None) -> bool:
+    """Whether a preset to start from keeps its sizes, stage B being fine-tuned alone: a pretrained one; any, by a recipe without
+    the other stages; without a recipe, one that has not nano's sizes."""
+    if is_pretrained(base):
+        return True
+    config = load_config(recipe, "scsic-nano.json", ())
+    return not set(STAGES) <= set(config) if recipe else bool(unlike(base, config))
+
+
 def train(options: TrainOptions, report: Report = print) -> Path:
     """Trains every stage that is not finished and writes the preset to ``options.out / "models"``.
 
     Raises:
         InputError: unusable recipe, data or folder.
     """
-    if options.start is not None and is_pretrained(base := find("scsic", options.start)):
+    device, base = torch.device(options.device), None if options.start is None else find("scsic", options.start)
+    if base is not None and tunes_alone(base, options.config):
         tuned = options.open("scsic-cascade.json", {"name", *OVER_CASCADE, "settings"})
-        tuning = CascadeWorkshop(tuned, base, options.data, options.out, torch.device(options.device))
-        return tuning.complete(options.stages or tuple(OVER_CASCADE), options, report)
+        return CascadeWorkshop(tuned, base, options.data, options.out, device).complete(
+            options.stages or tuple(OVER_CASCADE), options, report
+        )
     config = options.open("scsic-nano.json", {"name", *STAGES, "settings"})
-    device = torch.device(options.device)
     workshop = Workshop(config, options.data, options.out, load_judges(options.metric_weights, device), device)
-    if options.start is not None:
-        workshop.start_from(find("scsic", options.start))
+    if base is not None:
+        workshop.start_from(base)
     return workshop.complete(options.stages or STAGES, options, report)

@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from diffusers.models import StableCascadeUNet
+from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import save_file
 
 from gencomm_cli import presets
-from gencomm_cli.diffusion.components import BUILDERS
+from gencomm_cli.diffusion.cascade import PaellaVQModel, StageB, with_reliability
+from gencomm_cli.diffusion.components import BUILDERS, Cascade
 from gencomm_cli.errors import InputError
+from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.methods import load_method
 from gencomm_cli.methods.base import DecodeOptions, Received, Request
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.pretrained import Plan, add
-from gencomm_cli.training import diffjscc, scsic, textguided
+from gencomm_cli.released.checkpoint import read_checkpoint
+from gencomm_cli.released.conversion import convert, write_preset
+from gencomm_cli.training import diffjscc, scsic, textguided, workshop
 from gencomm_cli.training.jscc import JSCCRecipe
 from gencomm_cli.training.refiner import RefinerRecipe
 from gencomm_cli.training.workshop import TrainOptions, load_config, recipe_from
-from tests.methods.conftest import PUBLISHED
+from tests.methods.conftest import PUBLISHED, make_scsic, randomise
+from tests.released.test_stable_cascade import STAGE_A as RELEASED_A
+from tests.released.test_stable_cascade import STAGE_B as RELEASED_B
+from tests.released.test_stable_cascade import stage_a_names, stage_b_names
 from tests.standins import JSCC, stable_cascade, stable_diffusion
+from tests.training import test_scsic
+
+__all__ = ["make_scsic"]
 
 CPU = torch.device("cpu")
 FAST: dict[str, Any] = {"schedule": {"steps": 3, "learning_rate": 1e-3, "warmup": 1, "ema": 0.5}, "batch": 2, "crop": 8}
@@ -90,6 +106,89 @@ def test_what_is_trained_over_a_backbone_sends_pictures_with_it(method: str, dat
     sent = ready.encode(image, Request(ready.symbol_budget(ready.default_cbr, (64, 64)), 10.0))
     received = Received(sent.symbols, None, 0.1, (64, 64), side_symbols=sent.side_symbols)
     assert ready.decode(received, DecodeOptions(), seed=0).refined[0].shape == (64, 64, 3)
+
+
+def refined(preset: presets.Preset, data: Path) -> NDArray[np.uint8]:
+    """What a preset of scsic makes of a picture of 64 × 64, whole numbers 0 … 255."""
+    ready = load_method(preset, CPU)
+    image = np.asarray(Image.open(data / "0.png").convert("RGB"))[:64, :64]
+    sent = ready.encode(image, Request(ready.symbol_budget(ready.default_cbr, (64, 64))))
+    received = Received(sent.symbols, None, 0.1, (64, 64), side_symbols=sent.side_symbols)
+    return ready.decode(received, DecodeOptions(), seed=0).refined[0]
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_stage_b_learns_to_heed_the_channel_from_where_it_was(
+    own: bool, data: Path, make_scsic: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Told the reliability by weights of zero it computes what it did, in a preset over Stable Cascade and in one of its own."""
+    base = presets.load_config(make_scsic()) if own else bare("scsic", tmp_path)
+    config: dict[str, Any] = {"name": "aware", **RECIPES["scsic"]} | {"settings": {"steps": 2, "snr_aware": True}}
+    (tmp_path / "out").mkdir()
+    shop = scsic.CascadeWorkshop(config, base, data, tmp_path / "out", CPU)
+    x, time, z, trust = torch.randn(2, 4, 16, 16), torch.rand(2), torch.randn(2, 16, 2, 2), torch.rand(2, 32)
+    widened = StageB(cast(StableCascadeUNet, shop.module("stage_b")))
+    with torch.no_grad():
+        told = widened(x, time, with_reliability(z, trust))
+        torch.testing.assert_close(told, Cascade(base, CPU).stage_b(x, time, z))
+    before = presets.load_config(shop.export(tmp_path / "before"))
+    assert before.components["stage_b"].config["effnet_in_channels"] == 17
+    difference = np.abs(refined(before, data).astype(int) - refined(replace(base, settings={**base.settings, "steps": 2}), data))
+    assert difference.mean() < 0.2  # stored in half precision
+    shop.run("finetune", None, quiet)
+    weight = cast(torch.Tensor, shop.module("stage_b").get_parameter("effnet_mapper.0.weight"))
+    assert float(weight[:, 16].abs().max()) > 0
+    after = presets.load_config(shop.export(tmp_path / "after"))
+    assert not np.array_equal(refined(after, data), refined(before, data))
+    again = scsic.CascadeWorkshop({**config, "settings": {}}, after, data, tmp_path / "out", CPU)
+    assert again.module("stage_b").get_parameter("effnet_mapper.0.weight").shape[1] == 17
+    with pytest.raises(InputError, match="preset aware is told of the channel"):
+        scsic.CascadeWorkshop({**config, "settings": {"snr_aware": False}}, after, data, tmp_path / "out", CPU)
+
+
+def imported(folder: Path) -> presets.Preset:
+    """Stand-ins for the released files, as `models import` makes a preset of them: without a previewer."""
+    torch.manual_seed(0)
+    encoder, vqgan = EfficientNetEncoder(), PaellaVQModel(**RELEASED_A)
+    unet = StableCascadeUNet(**RELEASED_B)
+    for seed, module in enumerate((encoder, vqgan, unet)):
+        randomise(module, seed)
+    files = []
+    states = (encoder.state_dict(), stage_a_names(vqgan.state_dict()), stage_b_names(unet.state_dict()))
+    for name, state in zip(("effnet_encoder", "stage_a", "stage_b"), states, strict=True):
+        files.append(folder / f"{name}.safetensors")
+        save_file(state, files[-1])
+    write_preset(convert([read_checkpoint(path) for path in files], None, {}), folder / "released", "released", files)
+    return presets.load_config(folder / "released")
+
+
+def test_what_was_imported_is_fine_tuned_and_sends_pictures(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a recipe, that of Stable Cascade is taken, as nano's networks are of another size."""
+    base, small, shipped = imported(tmp_path), {"name": "mine", **RECIPES["scsic"]}, workshop.load_config
+    (tmp_path / "recipe.json").write_text(json.dumps(small))
+    assert scsic.tunes_alone(base, tmp_path / "recipe.json")
+    monkeypatch.setattr(
+        workshop, "load_config", lambda path, name, needed: small if "cascade" in name else shipped(path, name, needed)
+    )
+    asked = TrainOptions(data, tmp_path / "out", stages=("finetune",), start=str(base.folder))
+    made = scsic.train(asked, quiet)
+    after = presets.load_config(made)
+    assert set(after.components) == {"encoder", "stage_a", "stage_b"}
+    for name in ("encoder", "stage_a"):
+        assert after.components[name].path == made / f"{name}.safetensors"
+        assert after.components[name].sha256 == base.components[name].sha256
+        assert after.components[name].config == base.components[name].config
+    presets.verify(after)
+    shutil.rmtree(base.folder)
+    assert refined(after, data).shape == (64, 64, 3)
+
+
+def test_a_recipe_of_other_sizes_than_the_preset_is_one_line(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scsic, "load_judges", lambda *_: [])
+    base, config = imported(tmp_path), test_scsic.recipe()
+    (tmp_path / "recipe.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="--start released: has no stage_a, encoder, previewer, stage_b of the recipe's size"):
+        scsic.train(TrainOptions(data, tmp_path / "out", tmp_path / "recipe.json", start=str(base.folder)), quiet)
 
 
 def test_a_stage_that_would_change_the_backbone_is_refused(data: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,20 @@ def test_the_whole_recipe_shares_out_its_minutes_and_resumes(
     assert presets.file_hash(folder / "stage_b.safetensors") == presets.file_hash(
         tuned.parent / "tuned-plain" / "stage_b.safetensors"
     )
+
+
+def test_a_preset_of_the_recipes_sizes_may_be_told_of_the_channel(data: Path, judges: list[LPIPS], tmp_path: Path) -> None:
+    folders = [tmp_path / "plain", tmp_path / "aware"]
+    first, second = (Workshop(recipe(snr_aware=index > 0), data, folder, judges, CPU) for index, folder in enumerate(folders))
+    base = presets.load_config(first.export(tmp_path / "models"))
+    second.start_from(base)
+    old, new = (shop.plain.unet.get_parameter("effnet_mapper.0.weight") for shop in (first, second))
+    torch.testing.assert_close(new, torch.cat([old.half().float(), torch.zeros_like(old[:, :1])], 1))
+    with pytest.raises(InputError, match="has no stage_b of the recipe's size"):  # not the other way round
+        first.start_from(presets.load_config(second.export(tmp_path / "models")))
+    previewer = {name: component for name, component in base.components.items() if name != "previewer"}
+    with pytest.raises(InputError, match="has no previewer of the recipe's size"):
+        first.start_from(replace(base, components=previewer))
 
 
 def test_the_shipped_recipe_is_small_enough() -> None:
