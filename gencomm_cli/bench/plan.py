@@ -182,7 +182,9 @@ def _folder(text: str) -> Scheme:
     pattern = text.removeprefix("folder:")
     label = Path(*itertools.takewhile(lambda part: "{" not in part, Path(pattern).parts)).name
     if not label:
-        raise InputError(f"--methods: {text!r} is not folder:DIR, where DIR may hold {{snr}}, {{cbr}}, {{channel}} and {{name}}")
+        raise InputError(
+            f"--methods: {text!r} is not folder:DIR, where DIR may hold {{snr}}, {{cbr}}, {{channel}}, {{repeat}} and {{name}}"
+        )
     return Scheme(f"folder:{label}", "", finished=pattern if "{name}" in pattern else f"{pattern}/{{name}}")
 
 
@@ -213,12 +215,15 @@ def _finished(scheme: Scheme, cell: Cell) -> Path:
     Raises:
         InputError: it is not there.
     """
-    values = {"name": cell.image, "snr": f"{cell.snr_db:g}", "cbr": f"{cell.cbr:g}", "channel": cell.channel}
+    values = {
+        "name": cell.image, "snr": f"{cell.snr_db:g}", "cbr": f"{cell.cbr:g}", "channel": cell.channel, "repeat": str(cell.repeat)
+    }  # fmt: skip
     try:
         path = Path(scheme.finished.format(**values))
     except (KeyError, IndexError, ValueError):
         raise InputError(
-            f"--methods: folder:{scheme.finished} may hold {{snr}}, {{cbr}}, {{channel}} and {{name}}, and no other braces"
+            f"--methods: folder:{scheme.finished} may hold {{snr}}, {{cbr}}, {{channel}}, {{repeat}} and {{name}}, and no "
+            "other braces"
         ) from None
     for candidate in (path, path.with_suffix(".png")):
         if candidate.is_file():

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from gencomm_cli.bench.photographs import Photograph, pixel_hash
-from gencomm_cli.bench.plan import COARSE, Sweep, jobs
+from gencomm_cli.bench.plan import Sweep, jobs
 from gencomm_cli.bench.rows import Cell
 from gencomm_cli.bench.transmission import transmit
-from gencomm_cli.bench.worker import Worker, Workplace
+from gencomm_cli.bench.worker import Worker, Workplace, finished_image, received_image
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.images import Pixels
 from gencomm_cli.metrics import weights
@@ -32,11 +32,12 @@ NAME = "predictability"
 class Predictability:
     """One setting: ``mean`` and ``deviation`` of pairwise LPIPS over ``sends``, ``lost`` of which were outages (grey images).
 
-    Mean and deviation are None where the rate cannot be met.
+    ``options`` are those of ``--option``, as ``A=1 B=2``. Mean and deviation are None where the rate cannot be met.
     """
 
     method: str
     preset: str
+    options: str
     channel: str
     snr_db: float
     cbr: float
@@ -44,6 +45,12 @@ class Predictability:
     lost: int
     mean: float | None
     deviation: float | None
+
+    @property
+    def label(self) -> str:
+        """METHOD@PRESET and the options; the preset ``nano`` goes without saying."""
+        name = self.method if self.preset in ("", "nano") else f"{self.method}@{self.preset}"
+        return f"{name} {self.options}".rstrip()
 
 
 def pairwise(images: Sequence[Pixels], model: LPIPS) -> tuple[float, float]:
@@ -83,7 +90,8 @@ def predictability(
         name: of the image, for messages. prompt: its caption, for the prompt ``own``. backbone: of LPIPS.
 
     Raises:
-        InputError: as the sweep does; an image below 32 pixels, fewer than three sends, or LPIPS has no weights.
+        InputError: as the sweep does; an image below 32 pixels, fewer than three sends, finished images that are not of the image's
+            size or do not differ by ``{repeat}``, no coarse image where one is asked for, or LPIPS has no weights.
     """
     if sweep.repeats < 3:
         raise InputError(f"--sends {sweep.repeats}: too few for a deviation over pairs; 3 or more, 25 in paper 004")
@@ -93,21 +101,30 @@ def predictability(
     received: dict[Cell, list[Pixels]] = {}
     lost: dict[Cell, int] = {}
     planned = jobs(sweep, [Photograph(name, prompt, pixel_hash(pixels))])
+    for job in planned:  # before the first send
+        if job.finished is not None:
+            finished_image(job.finished, pixels)
+            if "{repeat}" not in job.scheme.finished:
+                raise InputError(f"--methods: {job.scheme.name} needs a file of each send: folder:DIR/{{repeat}} (0, 1, 2, ...)")
     for index, job in enumerate(planned):
-        settings = {replace(cell, repeat=0): cell.method.endswith(COARSE) for cell in job.cells}
+        settings = {replace(cell, repeat=0, prompt_text=""): cell for cell in job.cells}
         try:
-            reception = transmit(pixels, worker.codec(job.scheme), job.cell, job.scheme).reception
+            if job.finished is not None:
+                images, outage = dict.fromkeys(settings, finished_image(job.finished, pixels)), False
+            else:
+                reception = transmit(pixels, worker.codec(job.scheme), job.cell, job.scheme).reception
+                images, outage = {key: received_image(reception, cell) for key, cell in settings.items()}, reception.outage
         except RateError:
             received |= {setting: [] for setting in settings}
             continue
-        for setting, coarse in settings.items():
-            received.setdefault(setting, []).append(reception.coarse if coarse or not reception.refined else reception.refined[0])
-            lost[setting] = lost.get(setting, 0) + reception.outage
+        for setting, image in images.items():
+            received.setdefault(setting, []).append(image)
+            lost[setting] = lost.get(setting, 0) + outage
         if (index + 1) % sweep.repeats == 0:
             say(f"predictability: {index + 1} of {len(planned)} sends")
     return tuple(
         Predictability(
-            cell.method, cell.preset, cell.channel, cell.snr_db, cell.cbr, len(images), lost.get(cell, 0),
+            cell.method, cell.preset, cell.options, cell.channel, cell.snr_db, cell.cbr, len(images), lost.get(cell, 0),
             *(pairwise(images, model) if images else (None, None)),
         )
         for cell, images in received.items()
@@ -116,13 +133,12 @@ def predictability(
 
 def table(found: Sequence[Predictability]) -> str:
     """Markdown: a line a channel, CBR and SNR, a column a method."""
-    methods = list(dict.fromkeys(each.method if each.preset in ("", "nano") else f"{each.method}@{each.preset}" for each in found))
+    methods = list(dict.fromkeys(each.label for each in found))
     lines: dict[tuple[str, float, float], dict[str, str]] = {}
     for each in found:
-        method = each.method if each.preset in ("", "nano") else f"{each.method}@{each.preset}"
         text = "infeasible" if each.mean is None else f"{each.mean:.3f} ± {each.deviation:.3f}"
         text += f" ({each.lost} lost)" if each.lost else ""
-        lines.setdefault((each.channel, each.cbr, each.snr_db), {})[method] = text
+        lines.setdefault((each.channel, each.cbr, each.snr_db), {})[each.label] = text
     rows = [["channel", "CBR", "SNR (dB)", *methods], ["---", "---:", "---:", *["---:"] * len(methods)]]
     for (channel, cbr, snr_db), cells in lines.items():
         rows.append([channel, f"{cbr:.4g}", f"{snr_db:g}", *(cells.get(method, "–") for method in methods)])

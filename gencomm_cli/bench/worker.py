@@ -92,21 +92,13 @@ class Worker:
     def _rows(self, job: Job) -> list[Row]:
         pixels = self.photograph(job.cell.image)
         if job.finished is not None:
-            image = read_image(job.finished)
-            if image.shape != pixels.shape:
-                sizes = [f"{each.shape[1]}x{each.shape[0]}" for each in (image, pixels)]
-                raise InputError(f"{job.finished}: is {sizes[0]} where the image sent is {sizes[1]}; give images of that size")
+            image = finished_image(job.finished, pixels)
             return [self._row(job, job.cell, pixels, image, False, {"cbr": {"requested": job.cell.cbr}}, {})]
         trip = transmit(pixels, self.codec(job.scheme), job.cell, job.scheme)
         known, rows = figures(trip, job.cell), []
         for cell in job.cells:
-            coarse = cell.method.endswith(COARSE)
-            refined = trip.reception.refined
-            if coarse and refined and trip.reception.coarse is refined[0]:
-                raise InputError(f"{cell.method}: preset {cell.preset} makes no coarse image; leave that row out")
-            image = trip.reception.coarse if coarse or not refined else refined[0]
-            seconds = dict(trip.seconds)
-            if coarse and not job.scheme.coarse:
+            image, seconds = received_image(trip.reception, cell), dict(trip.seconds)
+            if cell.method.endswith(COARSE) and not job.scheme.coarse:
                 del seconds["decode"]  # it was the refined image's
             rows.append(self._row(job, cell, pixels, image, trip.reception.outage, known, seconds))
         return rows
@@ -137,6 +129,23 @@ class Worker:
             output=output,
             **known,
         )
+
+
+def finished_image(path: Path, pixels: Pixels) -> Pixels:
+    """What another program received where ``pixels`` were sent. Raises InputError where its size is another."""
+    image = read_image(path)
+    if image.shape != pixels.shape:
+        sizes = [f"{each.shape[1]}x{each.shape[0]}" for each in (image, pixels)]
+        raise InputError(f"{path}: is {sizes[0]} where the image sent is {sizes[1]}; give images of that size")
+    return image
+
+
+def received_image(reception: pipeline.Reception, cell: Cell) -> Pixels:
+    """The coarse image, or the first refined one, as the cell asks. Raises InputError where a preset makes no coarse one."""
+    coarse, refined = cell.method.endswith(COARSE), reception.refined
+    if coarse and refined and reception.coarse is refined[0]:
+        raise InputError(f"{cell.method}: preset {cell.preset} makes no coarse image; leave that method out")
+    return reception.coarse if coarse or not refined else refined[0]
 
 
 def free_memory() -> None:

@@ -37,7 +37,7 @@ Methods = Annotated[
     typer.Option(
         metavar="LIST",
         help="METHOD, METHOD@PRESET, METHOD:coarse (before diffusion), separate:CODEC[:capacity], folder:DIR (finished images "
-        "of the same names; DIR may hold {snr}, {cbr}, {channel}, {name}).",
+        "of the same names; DIR may hold {snr}, {cbr}, {channel}, {repeat}, {name}).",
     ),
 ]
 Snr = Annotated[str | None, typer.Option(metavar="LIST", help="In dB: 1,5,10 or -5:1:15 (both ends in). Default 1,5,10.")]
@@ -48,6 +48,13 @@ Channels = Annotated[
 CodeRate = Literal["auto", "1/16", "1/8", "1/4", "1/2", "2/3", "3/4", "5/6"]
 Prepare = Annotated[
     str | None, typer.Option(metavar="none|crop:N|fit:N|stretch:N", help="What is done to each image first. Default none.")
+]
+Option = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=LIST",
+        help="Values of another flag of decode, as guidance-lambda=0,10,50 or condition=spatial+csi,spatial; may be repeated.",
+    ),
 ]
 Fid = Annotated[bool, typer.Option("--fid", help="Also FID and KID of each setting's images, in DIR/sets.jsonl.")]
 
@@ -74,13 +81,7 @@ def run(
     guidance: Annotated[
         str | None, typer.Option(metavar="LIST", help="textguided: guidance scales; the preset's if not given.")
     ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=LIST",
-            help="Values of another flag of decode, as guidance-lambda=0,10,50 or condition=spatial+csi,spatial; may be repeated.",
-        ),
-    ] = None,
+    option: Option = None,
     prompts: Annotated[
         str,
         typer.Option(metavar="LIST", help="Of none, own (captions.tsv), wrong (the next image's), builtin, hf:..., openai:..."),
@@ -235,16 +236,27 @@ def predictability(
     cbr: Annotated[str, typer.Option(metavar="LIST", help="As --cbr of encode; 1/384 is one too.")] = "0.0033",
     prompt: flags.Prompt = None,
     steps: flags.Steps = None,
+    guidance: flags.GuidanceScale = None,
+    option: Option = None,
+    csi: flags.CsiFlag = "perfect",
     prepare: Prepare = None,
     sends: Annotated[int, typer.Option(metavar="N", min=3, help="Sends of the image, each with its own seed.")] = 25,
     seed: flags.Seed = 0,
     lpips: Annotated[Literal["alex", "squeeze", "vgg"], typer.Option(help="Backbone of LPIPS.")] = "alex",
     metric_weights: flags.MetricWeights = None,
     device: flags.Device = "auto",
+    precision: flags.Precision = "auto",
+    compile: flags.Compile = False,
     json: flags.Json = False,
 ) -> None:
-    """Mean and deviation of LPIPS between several sends of one image: how much is made up anew each time."""
+    """Mean and deviation of LPIPS between several sends of one image: how much is made up anew each time.
+
+    \b
+    gencomm bench predictability photo.png --out often --methods textguided,diffjscc --snr 1,10
+    gencomm bench predictability photo.png --out often --methods 'scsic,folder:theirs/{snr}dB/{repeat}'   (0, 1, ...: one a send)
+    """
     from gencomm_cli import console
+    from gencomm_cli.bench.options import axes
     from gencomm_cli.bench.plan import Sweep, numbers
 
     points = tuple((x, y) for y in numbers("--cbr", cbr) for x in numbers("--snr", snr))
@@ -254,6 +266,9 @@ def predictability(
         _channels(channels or "awgn"),
         prompts=("none",) if prompt is None else ("own",),
         steps=(steps,),
+        guidance=(guidance,),
+        options=axes(option or ()),
+        csi=csi,
         seed=seed,
         repeats=sends,
     )
@@ -262,7 +277,7 @@ def predictability(
     from gencomm_cli.bench.worker import Workplace
     from gencomm_cli.images import read_image
 
-    place = Workplace(out, _device(device), (), _weights(metric_weights), "none")
+    place = Workplace(out, _device(device), (), _weights(metric_weights), "none", precision, compile)
     pixels = photographs.prepare(read_image(image), prepare or "none")
     found = study.predictability(pixels, image.name, prompt or "", sweep, place, lpips, console.say)
     document = study.write(found, image, lpips, out)

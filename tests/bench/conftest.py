@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from tests.commands.conftest import ENVIRONMENT, gencomm, here, picture
-from tests.methods.conftest import make_diffjscc, make_preset
+from tests.methods.conftest import make_diffjscc, make_preset, make_scsic
 
-__all__ = ["ENVIRONMENT", "gencomm", "here", "make_diffjscc", "make_preset"]
+__all__ = ["ENVIRONMENT", "gencomm", "here", "make_diffjscc", "make_preset", "make_scsic"]
 
 
 @pytest.fixture(scope="session")
