@@ -1,25 +1,46 @@
 #!/bin/sh
-# Paper 004 (SC-SIC), figure 4 and table 2: JPEG 2000 + LDPC 1/2 + 16-QAM with its outage scores, and how much each send differs.
-#   examples/figures_004.sh [OUT]                       two photographs, a few minutes: OUT/report.html, OUT/predictability.md
+# Paper 004 (SC-SIC): figure 4 beside JPEG 2000 + LDPC 1/2 + 16-QAM with its outage scores, the ablations of figure 8, and table 2,
+# how much each send differs.
+#   examples/figures_004.sh [OUT]                       two photographs, some minutes
 #   FULL=1 examples/figures_004.sh OUT CITYSCAPES       100 images scaled to 512x512; 25 sends
-# All at SC-SIC's rate, 0.00146. GESCO and Img2Img-SC: add images that they made, of the same names and
-# 512x512, as folder:gesco/{snr}dB to METHODS. Table 2 needs `gencomm models get lpips-alex`.
+# OUT/report.html; OUT/8a/report.html, OUT/8b/report.html; OUT/512/predictability.md, OUT/1024/predictability.md.
+# 8a compares with stage B before it was fine-tuned, a preset that is not shipped: `gencomm train scsic --data PHOTOS --out RUN` makes
+# it beside nano, as RUN/models/scsic/nano-plain. PLAIN=FOLDER names it; without PLAIN 8a is left out.
+# GESCO and Img2Img-SC: METHODS may hold images that they made, of the same names and 512x512, as folder:gesco/{snr}dB/{repeat}, where
+# {repeat} is 0, 1, ... for the sends of table 2; figure 4 takes 0. LARGE is METHODS at 1024x1024.
+# Table 2 needs `gencomm models get lpips-alex`.
 set -eu
 here=$(dirname "$0")
 out=${1:-figures_004}
-methods=${METHODS:-scsic,scsic:coarse,textguided}
-sweep() { gencomm bench run "$@" --out "$out" --protocol 004; }
+methods=${METHODS:-scsic,scsic:coarse,textguided,diffjscc}
+large=${LARGE:-scsic,scsic:coarse,textguided,diffjscc}
 
 if [ -n "${FULL:-}" ]; then
-    sweep "$2" --methods "$methods"
-    sweep "$2" --methods separate:jpeg2000 --modulation 16qam --code-rate 1/2 --fid
     image=$(find "$2" -name '*.png' | sort | head -n 1)
-    gencomm bench predictability "$image" --out "$out" --methods "$methods" --cbr 0.00146 \
-        --prepare stretch:512 --sends 25
+    set -- "$2"
+    snr=1,5,10,15,20 few=1,5,10,15,20 sends=25
 else
-    sweep "$here/kodim19.png" "$here/kodim23.png" --methods "$methods" --snr 1,10,20
-    sweep "$here/kodim19.png" "$here/kodim23.png" --methods separate:jpeg2000 --modulation 16qam --code-rate 1/2 --snr 1,10,20
-    gencomm bench predictability "$here/kodim23.png" --out "$out" --methods "$methods" --cbr 0.00146 \
-        --prepare stretch:512 --snr 1,20 --sends 4
+    image=$here/kodim23.png
+    set -- "$here/kodim19.png" "$here/kodim23.png"
+    snr=1,10,20 few=1 sends=3
 fi
+rate=0.00146                                                                 # SC-SIC's own
+
+gencomm bench run "$@" --out "$out" --protocol 004 --methods "$methods" --snr "$snr"
+gencomm bench run "$@" --out "$out" --protocol 004 --methods separate:jpeg2000 --modulation 16qam --code-rate 1/2 --snr "$snr" \
+    ${FULL:+--fid}
 gencomm bench report "$out"
+
+if [ -n "${PLAIN:-}" ]; then                                                 # figure 8a: not fine-tuned
+    gencomm bench run "$@" --out "$out/8a" --protocol 004 --methods "scsic,scsic@$PLAIN" --snr 1,5,10,15,20
+    gencomm bench report "$out/8a"
+fi
+
+gencomm bench run "$@" --out "$out/8b" --methods scsic,scsic:coarse --prepare stretch:1024 --snr "$snr" \
+    --cbr "$rate,1/384"                                                      # figure 8b: [16, 24, 24] and [16, 32, 32]
+gencomm bench report "$out/8b"
+
+gencomm bench predictability "$image" --out "$out/512" --methods "$methods" --cbr "$rate" --prepare stretch:512 \
+    --snr "$few" --sends "$sends"
+gencomm bench predictability "$image" --out "$out/1024" --methods "$large" --cbr "$rate" --prepare stretch:1024 \
+    --snr "$few" --sends "$sends"

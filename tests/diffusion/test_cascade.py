@@ -12,7 +12,9 @@ import torch
 from diffusers.loaders.single_file_utils import convert_stable_cascade_unet_single_file_to_diffusers
 from diffusers.models import StableCascadeUNet
 
+from gencomm_cli.diffusion import cascade
 from gencomm_cli.diffusion.cascade import PaellaVQModel, Previewer, StageA, StageB, preview, resize, with_reliability
+from tests.methods.conftest import STAGE_A
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 BLOCKS = {"C": "SDCascadeResBlock", "T": "SDCascadeTimestepBlock", "A": "SDCascadeAttnBlock"}
@@ -64,6 +66,33 @@ def test_stage_a_gives_the_published_numbers() -> None:
     np.testing.assert_allclose(latent.numpy(), arrays["latent"], atol=1e-5)
     for given, expected in (("latent", "recon"), ("latent_random", "recon_random")):
         np.testing.assert_allclose(stage.decode(torch.from_numpy(arrays[given])).numpy(), arrays[expected], atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_large_picture_is_decoded_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles that overlap leave soft seams, where tiles side by side leave hard ones; what fits is decoded at once."""
+    monkeypatch.setattr(cascade, "TILE", 64)
+    monkeypatch.setattr(cascade, "OVERLAP", 32)
+    torch.manual_seed(0)
+    stage = StageA(PaellaVQModel(**{**STAGE_A, "bottleneck_blocks": 0})).eval()
+    seen: list[tuple[int, int]] = []
+    network = stage._decode
+
+    def note(latent: torch.Tensor) -> torch.Tensor:
+        seen.append((latent.shape[2], latent.shape[3]))
+        return network(latent)
+
+    monkeypatch.setattr(stage, "_decode", note)
+    small, large = torch.randn(1, 4, 16, 32), torch.randn(2, 4, 40, 56)
+    torch.testing.assert_close(stage.decode(small), network(small), rtol=0, atol=0)  # 64 × 128 pixels are not more than two tiles
+    assert seen == [(16, 32)]
+    whole, parts = network(large), stage.decode(large)
+    assert seen[1:] == [(16, 16)] * (4 * 6)
+    torch.testing.assert_close(parts[..., :32, :32], whole[..., :32, :32])  # of one tile alone, far from its ends
+    hard = torch.cat([torch.cat([network(part) for part in row.split(8, 3)], 3) for row in large.split(8, 2)], 2)
+    error, seams = (float((made - whole).abs().max()) for made in (parts, hard))
+    assert 0 < error < 0.15 * float(whole.std())
+    assert error < 0.25 * seams
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -15,32 +16,63 @@ PUBLISHED_PARAMETERS = 21_458_488
 """``num_params`` of torchvision's ``EfficientNet_V2_S_Weights.IMAGENET1K_V1``, its classifier of 1280 × 1000 + 1000 included."""
 
 
-def test_the_published_size_and_names() -> None:
+TABLE = (
+    ("fused", 1, 24, 2), ("fused", 4, 48, 4), ("fused", 4, 64, 4), ("mb", 4, 128, 6), ("mb", 6, 160, 9), ("mb", 6, 256, 15),
+)  # fmt: skip
+"""EfficientNet-V2 (Tan & Le, 2021), table 4: kind of block, expansion, channels, layers; strides have no part in the shapes."""
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def torchvision_shapes() -> Shapes:
+    """Every tensor of ``efficientnet_v2_s().features`` by torchvision's names, written from its published layout: a stage is
+    ``features.{stage}.{block}.block.{step}``; a step is a convolution (0) and a normalisation (1), or squeeze-and-excitation."""
+    shapes: Shapes = {}
+
+    def step(name: str, outside: int, inside: int, kernel: int) -> None:
+        shapes[f"{name}.0.weight"] = (outside, inside, kernel, kernel)
+        shapes.update({f"{name}.1.{kind}": (outside,) for kind in ("weight", "bias", "running_mean", "running_var")})
+        shapes[f"{name}.1.num_batches_tracked"] = ()
+
+    step("0", 24, 3, 3)
+    inside = 24
+    for stage, (kind, expand, outside, layers) in enumerate(TABLE, 1):
+        for block in range(layers):
+            name, wide, squeezed = f"{stage}.{block}.block", inside * expand, inside // 4
+            if kind == "mb":
+                step(f"{name}.0", wide, inside, 1)
+                step(f"{name}.1", wide, 1, 3)  # depthwise
+                shapes |= {f"{name}.2.fc1.weight": (squeezed, wide, 1, 1), f"{name}.2.fc1.bias": (squeezed,)}
+                shapes |= {f"{name}.2.fc2.weight": (wide, squeezed, 1, 1), f"{name}.2.fc2.bias": (wide,)}
+                step(f"{name}.3", outside, wide, 1)
+            elif expand == 1:
+                step(f"{name}.0", outside, inside, 3)
+            else:
+                step(f"{name}.0", wide, inside, 3)
+                step(f"{name}.1", outside, wide, 1)
+            inside = outside
+    step("7", 1280, inside, 1)
+    return shapes
+
+
+def cascade_encoder_shapes() -> Shapes:
+    """Every tensor of Stable Cascade's ``effnet_encoder.safetensors``: the same as ``backbone``, and a mapper to 16 channels whose
+    normalisation has no weights of its own."""
+    mapper: Shapes = {
+        "mapper.0.weight": (16, 1280, 1, 1), "mapper.1.running_mean": (16,), "mapper.1.running_var": (16,),
+        "mapper.1.num_batches_tracked": (),
+    }  # fmt: skip
+    return {f"backbone.{name}": shape for name, shape in torchvision_shapes().items()} | mapper
+
+
+def test_the_published_size_names_and_shapes() -> None:
+    theirs = torchvision_shapes()
+    counts = {name: math.prod(shape) for name, shape in theirs.items()}
+    learnt = sum(count for name, count in counts.items() if "running" not in name and "batches" not in name)
+    assert learnt == PUBLISHED_PARAMETERS - (1280 * 1000 + 1000) == 20_177_488
     with torch.device("meta"):
         encoder = EfficientNetEncoder()
-    count = sum(p.numel() for p in encoder.backbone.parameters())
-    assert count == PUBLISHED_PARAMETERS - (1280 * 1000 + 1000) == 20_177_488
-    shapes = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
-    # A Fused-MBConv that does not expand, one that does, an MBConv, the last convolution and the mapper.
-    for name, shape in {
-        "backbone.0.0.weight": (24, 3, 3, 3),
-        "backbone.0.1.running_var": (24,),
-        "backbone.1.1.block.0.0.weight": (24, 24, 3, 3),
-        "backbone.2.0.block.0.0.weight": (96, 24, 3, 3),
-        "backbone.2.0.block.1.0.weight": (48, 96, 1, 1),
-        "backbone.4.0.block.0.0.weight": (256, 64, 1, 1),
-        "backbone.4.0.block.1.0.weight": (256, 1, 3, 3),
-        "backbone.4.0.block.2.fc1.weight": (16, 256, 1, 1),
-        "backbone.4.0.block.2.fc2.bias": (256,),
-        "backbone.6.14.block.3.0.weight": (256, 1536, 1, 1),
-        "backbone.7.0.weight": (1280, 256, 1, 1),
-        "backbone.7.1.num_batches_tracked": (),
-        "mapper.0.weight": (16, 1280, 1, 1),
-        "mapper.1.running_mean": (16,),
-    }.items():
-        assert shapes[name] == shape, name
-    assert not {"mapper.0.bias", "mapper.1.weight", "backbone.0.0.bias"} & set(shapes)
-    assert [len(stage) for stage in list(encoder.backbone)[1:-1]] == [2, 4, 4, 6, 9, 15]  # type: ignore[arg-type]
+    assert {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()} == cascade_encoder_shapes()
 
 
 def test_against_torchvision() -> None:

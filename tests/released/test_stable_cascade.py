@@ -17,6 +17,7 @@ from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
 from gencomm_cli.released import stable_cascade
 from gencomm_cli.released.checkpoint import Checkpoint
 from gencomm_cli.released.conversion import convert
+from tests.jscc.test_efficientnet import cascade_encoder_shapes
 from tests.published import VECTORS
 from tests.released.conftest import Import
 
@@ -80,7 +81,7 @@ def test_the_published_files_are_recognised_at_their_full_size() -> None:
         tensors = [
             {name: torch.empty(shape) for name, shape in keys[part]["state_dict"].items()} for part in ("stage_b_lite", "stage_a")
         ]
-        tensors.append(EfficientNetEncoder().state_dict())
+        tensors.append({name: torch.empty(shape) for name, shape in cascade_encoder_shapes().items()})
     conversion = convert([Checkpoint(Path(f"{index}.safetensors"), each) for index, each in enumerate(tensors)], None, {})
     assert len(conversion.mapped) == sum(map(len, tensors)) + 2 * _packed(tensors[0])
     assert conversion.dropped == ()
