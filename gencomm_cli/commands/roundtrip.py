@@ -175,6 +175,7 @@ def roundtrip(
         "metrics": metrics,
         "coarse_metrics": coarse_metrics,
         "cbr": trip.received.header.to_json()["cbr"],
+        "compression_ratio": trip.sent.compression_ratio,
         "prompt": {"sent": trip.prompt or None, "received": reception.prompt, "ok": reception.prompt_ok},
         "seconds": trip.seconds,
         **results.extras(trip.sent.header, reception),

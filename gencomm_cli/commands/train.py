@@ -25,7 +25,10 @@ def train(
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for checkpoints, logs and the finished preset.")],
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Recipe (JSON) that replaces the built-in one of nano.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Recipe (JSON) that replaces the built-in one: of nano, or of training over a pretrained --start."
+        ),
     ] = None,
     max_minutes: Annotated[
         float | None, typer.Option(metavar="M", min=0.0, help="Stop by then, with a finished preset; not given: no limit.")
@@ -39,7 +42,7 @@ def train(
             "diffjscc: of jscc, control, rollout (default: these), adversarial; "
             "lrisc: of transform, fixed, adaptive, joint, rollout (default: all); "
             "diffcom: of adjscc, swinjscc, prior (default: all); "
-            "scsic: of vqgan, encoder, diffusion, finetune (default: all).",
+            "scsic: of vqgan, encoder, diffusion, finetune (default: all; finetune alone over Stable Cascade).",
         ),
     ] = None,
     start: Annotated[
@@ -47,7 +50,8 @@ def train(
         typer.Option(
             metavar="PRESET",
             help="Start from this preset's weights (a name or a folder); default: textguided and scsic from "
-            "random ones, diffjscc from the recipe's, lrisc from the linear optimum.",
+            "random ones, diffjscc from the recipe's, lrisc from the linear optimum. diffcom takes the prior and the codecs of its "
+            "presets of that name (default: random ones, or the linear optimum where its recipe says so).",
         ),
     ] = None,
     accumulate: Annotated[

@@ -53,7 +53,7 @@ def test_three_commands_one_pipe_and_roundtrip_agree(here: Gencomm, gencomm: Gen
     arguments = ["-o", "trip.png", "--cbr", 0.01, "--snr", 5, "--rayleigh", "--prompt", PROMPT, "--json"]
     printed = parsed(here("roundtrip", "photo.png", *arguments))
     assert photo.with_name("trip.png").read_bytes() == once
-    assert set(printed) == {"output", "metrics", "coarse_metrics", "cbr", "prompt", "seconds"}
+    assert set(printed) == {"output", "metrics", "coarse_metrics", "cbr", "compression_ratio", "prompt", "seconds"}
     assert set(printed["metrics"]) >= {"psnr", "ssim", "ms_ssim", "gmsd", "lpips_alex", "lpips_squeeze"}
     assert set(printed["coarse_metrics"]) == set(printed["metrics"])
     assert printed["prompt"] == {"sent": PROMPT, "received": PROMPT, "ok": True}

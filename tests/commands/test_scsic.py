@@ -67,9 +67,29 @@ def test_the_papers_sizes_and_ratios(
     assert ("cannot be met" in sent.stderr.decode()) == (cbr == 0.00146)  # its own rate is met, a printed one nearly
     assert f"compression ratio {ratio}" in here("inspect", "square.tx.npz").stdout.decode()
     assert parsed(here("inspect", "square.tx.npz", "--json"))["compression_ratio"] == pytest.approx(ratio, abs=0.5)
+    assert here("channel", "square.tx.npz", "--snr", 10).returncode == 0
+    assert here("decode", "square.rx.npz", "--preset", tiny[3], "--steps", 1).returncode == 0
+    assert read_image(tmp_path / "square.rx.png").shape == (side, side, 3)
 
 
-@pytest.mark.parametrize("channel", [["--awgn"], ["--rayleigh"], ["--block-rayleigh"], ["--rayleigh", "--csi", "none"]])
+@pytest.mark.parametrize(("side", "cbr", "ratio"), [(512, "0.00146", 341), (1024, "1/384", 192)])
+def test_there_and_back_at_the_papers_sizes(
+    here: Gencomm, tmp_path: Path, tiny: list[object], side: int, cbr: str, ratio: int
+) -> None:
+    Image.fromarray(picture(side, side)).save(tmp_path / "square.png")
+    trip = parsed(here("roundtrip", "square.png", *tiny, "--cbr", cbr, "--snr", 10, "--steps", 1, "--json"))
+    assert trip["compression_ratio"] == pytest.approx(ratio, abs=0.5)
+    assert np.isfinite(trip["metrics"]["psnr"])
+    assert read_image(tmp_path / "square.rx.png").shape == (side, side, 3)
+
+
+@pytest.mark.parametrize(
+    "channel",
+    [
+        ["--awgn"], ["--rayleigh"], ["--block-rayleigh"], ["--rayleigh", "--csi", "none"],
+        ["--block-rayleigh", "--csi", "estimated"], ["--multipath"], ["--multipath", "--csi", "estimated"],
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("snr", [-5, 20, "inf"])
 def test_every_channel(here: Gencomm, photo: Path, tiny: list[object], channel: list[str], snr: object) -> None:
     printed = parsed(here("roundtrip", "photo.png", *tiny, "--snr", snr, *channel, "--json"))
@@ -93,3 +113,18 @@ def test_a_file_that_does_not_fit_its_image(here: Gencomm, photo: Path, tiny: li
     cut = replace(file, header=replace(file.header, cbr=cbr), symbols=file.symbols[:-1])
     symbols.write(cut, photo.with_name("cut.npz"))
     failed(here("decode", "cut.npz", "--preset", tiny[3]), 2, "no embedding of 96x64 pixels")
+
+
+def test_a_bench_of_it(here: Gencomm, photo: Path, tiny: list[object]) -> None:
+    """The coarse image is read off the same transmission, and both are those of `roundtrip`."""
+    method = f"scsic@{tiny[3]}"
+    sweep = ["bench", "photo.png", "--out", "out", "--methods", f"{method},{method}:coarse", "--snr", "1,10", "--cbr", 0.0026]
+    assert here(*sweep, "--channels", "awgn,multipath", "--steps", 2, "--metrics", "psnr").returncode == 0
+    rows = [json.loads(line) for line in Path("out/rows.jsonl").read_text().splitlines()]
+    assert [row["status"] for row in rows] == ["ok"] * 8
+    for name, more in (("scsic", ["--steps", 2]), ("scsic:coarse", ["--coarse"])):
+        row = next(row for row in rows if tuple(row["cell"][key] for key in ("method", "channel", "snr_db")) == (name, "awgn", 10))
+        flags = ["--cbr", 0.0026, "--snr", 10, "-o", "trip.png", *more]
+        assert here("roundtrip", "photo.png", *tiny, *flags).returncode == 0
+        assert np.array_equal(read_image(Path("trip.png")), read_image(Path("out") / row["output"]))
+    assert here("bench", "report", "out").returncode == 0

@@ -175,9 +175,12 @@ def test_accumulated_batches_are_one_batch_in_textguided(
     compare(run, stage, tmp_path)
 
 
-@pytest.mark.parametrize("method", ["diffjscc", "lrisc", "scsic"])
+@pytest.mark.parametrize(
+    ("method", "stage"), [("diffjscc", "control"), ("lrisc", "fixed"), ("scsic", "diffusion"), ("scsic", "finetune")]
+)
 def test_accumulated_batches_are_one_batch_in_other_methods(
     method: str,
+    stage: str,
     photographs: Photographs,
     make_preset: Callable[..., Path],
     tmp_path: Path,
@@ -188,7 +191,6 @@ def test_accumulated_batches_are_one_batch_in_other_methods(
         Image.fromarray(photographs.image(index)).save(folder / name)
     judges = [LPIPS("alex").eval().requires_grad_(False)] * 2
     base = make_preset()
-    stage = {"diffjscc": "control", "lrisc": "fixed", "scsic": "diffusion"}[method]
 
     def run(batch: int, accumulate: int, out: Path) -> None:
         plan = {"steps": 6, "learning_rate": 1e-3, "warmup": 3, "accumulate": accumulate, "precision": "fp32", "log_every": 1}
@@ -203,7 +205,8 @@ def test_accumulated_batches_are_one_batch_in_other_methods(
             shop = lrisc.Workshop(config, folder, out, judges, CPU)
         else:
             config = test_scsic.recipe(6)
-            config[stage]["recipe"] |= {"schedule": plan, "batch": batch, "drop": 0.5, "snr_db": [1, 20], "shares": [0.4, 0.3, 0.3]}
+            recipe = config[stage] if stage == "finetune" else config[stage]["recipe"]
+            recipe |= {"schedule": plan, "batch": batch, "drop": 0.5, "snr_db": [1, 20], "shares": [0.4, 0.3, 0.3]}
             shop = scsic.Workshop(config, folder, out, judges, CPU)
         shop.run(stage, None, quiet)
 
