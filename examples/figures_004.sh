@@ -1,7 +1,7 @@
 #!/bin/sh
 # Paper 004 (SC-SIC): figure 4 beside JPEG 2000 + LDPC 1/2 + 16-QAM with its outage scores, the ablations of figure 8, and table 2,
 # how much each send differs.
-#   examples/figures_004.sh [OUT]                       two photographs, some minutes
+#   examples/figures_004.sh [OUT]                       two photographs, half an hour on a CPU
 #   FULL=1 examples/figures_004.sh OUT CITYSCAPES       100 images scaled to 512x512; 25 sends
 # OUT/report.html; OUT/8a/report.html, OUT/8b/report.html; OUT/512/predictability.md, OUT/1024/predictability.md.
 # 8a compares with stage B before it was fine-tuned, a preset that is not shipped: `gencomm train scsic --data PHOTOS --out RUN` makes

@@ -121,6 +121,12 @@ def test_options_guidance_and_csi_are_heard(
     assert "diffjscc@tiny guidance-lambda=1000" in Path("out/predictability.md").read_text()
     failed(here(*study, "--methods", tiny, "--option", "guidance-lambda=1"), 2, "--option guidance-lambda: none of these methods")
     study += ["--methods", tiny, "--channels", "block", "--steps", 2]
-    other = ([], ["--csi", "estimated"], ["--precision", "bf16"], ["--prompt", "a dog"], ["--prompt", "a dog", "--guidance", 5])
+    other: tuple[list[object], ...] = (
+        [],
+        ["--csi", "estimated"],
+        ["--precision", "bf16"],
+        ["--prompt", "a dog"],
+        ["--prompt", "a dog", "--guidance", 5],
+    )
     assert len({printed(here(*study, *more))[0]["mean"] for more in other}) == len(other)
     failed(here(*study, "--precision", "fp16"), 2, "--precision fp16: is for CUDA devices")
