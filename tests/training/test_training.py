@@ -216,7 +216,7 @@ def test_from_photographs_to_a_preset_and_on_from_there(
     for index, name in enumerate(photographs.names):
         Image.fromarray(photographs.image(index)).save(data / name)
     judges = [LPIPS("alex").eval().requires_grad_(False)]
-    shop = Workshop(tiny_recipe, data, out, judges, CPU)
+    shop = Workshop(tiny_recipe, load(data, out / "cache", validation=False), out, judges, CPU)
     for stage in STAGES:
         assert not shop.restore(stage)
         shop.run(stage, None, quiet)
@@ -224,7 +224,7 @@ def test_from_photographs_to_a_preset_and_on_from_there(
     preset = presets.find("textguided", str(shop.export(tmp_path / "models")))
     method = load_method(preset, CPU)
     assert method.encode(np.zeros((20, 30, 3), np.uint8), Request(12)).symbols.shape == (12,)
-    again = Workshop(tiny_recipe, data, out, judges, CPU)
+    again = Workshop(tiny_recipe, load(data, out / "cache", validation=False), out, judges, CPU)
     assert all(again.restore(stage) for stage in STAGES)
     again.start_from(preset)
     for ours, theirs in zip(shop.jscc.parameters(), again.jscc.parameters(), strict=True):
