@@ -29,7 +29,7 @@ from gencomm_cli.diffusion.vae import LatentCodec
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.training import diffcom, diffjscc, lrisc, parallel, scsic
-from gencomm_cli.training.data import Photographs
+from gencomm_cli.training.data import Photographs, load
 from gencomm_cli.training.jscc import JSCCRecipe, train_jscc
 from gencomm_cli.training.latent_space import VAERecipe, train_vae
 from gencomm_cli.training.latents import Latents
@@ -198,7 +198,7 @@ def test_accumulated_batches_are_one_batch_in_other_methods(
         if method == "diffjscc":
             config: dict[str, Any] = test_diffjscc.recipe(test_diffjscc.ADAPTIVE)
             config["control"] |= {"schedule": plan, "batch": batch, "drop": 0.5}
-            shop = diffjscc.Workshop(config, presets.load_config(base), folder, out, CPU)
+            shop = diffjscc.Workshop(config, presets.load_config(base), load(folder, out / "cache", validation=False), out, CPU)
         elif method == "lrisc":
             config = test_lrisc.recipe()
             config[stage] |= {"schedule": plan, "batch": 2 * batch, "pictures": batch, "drop": 0.0, "refined": 0.0}
