@@ -96,7 +96,9 @@ def test_compiled_steps_are_the_same_steps(folder: Path, monkeypatch: pytest.Mon
 def test_a_compiled_prior_pulls_along_the_same_gradient(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One step of posterior sampling, forward and backward traced as for a GPU; ``published`` also gives the variance."""
     compile = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda function, **how: compile(function, backend="aot_eager_decomp_partition", fullgraph=True, **how))
+    monkeypatch.setattr(
+        torch, "compile", lambda function, **how: compile(function, backend="aot_eager_decomp_partition", fullgraph=True, **how)
+    )
     write_preset(tmp_path, KINDS[kind])
     method = DiffCom.load(presets.load_config(tmp_path), CPU)
     x = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
