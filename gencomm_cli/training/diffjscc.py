@@ -474,6 +474,8 @@ def train(options: TrainOptions, report: Report = print) -> Path:
     stages, device = options.stages or STAGES, torch.device(options.device)
     judges = load_judges(options.metric_weights, device) if "rollout" in stages else []
     base = find_base(options.start or config["start"])
+    if full_size and "captioner" in base.settings:  # as `models add --captioner` was told
+        config["settings"]["captioner"] = base.settings["captioner"]
     if options.captioner != "none":
         for stage in ("control", "rollout"):
             config[stage]["captions"] = "given"

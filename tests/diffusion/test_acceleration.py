@@ -111,9 +111,9 @@ def test_a_compiled_prior_pulls_along_the_same_gradient(kind: str, tmp_path: Pat
         (pull,) = torch.autograd.grad((x_0 * weights).sum(), given)
         return (x_0.detach(), pull) if v is None else (x_0.detach(), pull, v)
 
-    for plain, fast in zip(step(method.prior), step(method.fast_prior), strict=True):
-        assert plain.abs().max() > 0
-        torch.testing.assert_close(fast, plain, atol=1e-5, rtol=1e-4)
+    for found, expected in zip(step(method.fast_prior), step(method.prior), strict=True):
+        assert expected.abs().max() > 0
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     sent = method.encode(IMAGE[:16, :16], Request(method.symbol_budget(method.default_cbr, (16, 16)), 10.0))
     given = Received(sent.symbols, None, 0.1, (16, 16), fading="awgn")
     fast = method.decode(given, DecodeOptions(steps=3), seed=0).refined[0].astype(int)

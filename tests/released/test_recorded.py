@@ -108,7 +108,8 @@ def test_real_trained_weights_compute_what_their_program_does(name: str, snr_db:
     codec = cast(ConvolutionalJSCC, build(component, torch.device("cpu")))
     with np.load(Path(str(GIVEN)) / f"{name}_a.npz", allow_pickle=False) as archive:
         vector = {key: torch.from_numpy(archive[key]) for key in archive.files if key.startswith(("in.", "out."))}
-    image, size = vector["in.image"], tuple(vector["in.image"].shape[2:])
+    image = vector["in.image"]
+    size = (image.shape[2], image.shape[3])
     told, count = torch.full((len(image),), snr_db), codec.symbols(1, size)
     with torch.no_grad():
         sent = codec.encode(image, count, told)

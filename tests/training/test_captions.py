@@ -110,12 +110,13 @@ def test_captions_reach_the_text_encoder(recipe: Any, folder: Path, tmp_path: Pa
         return forward(self, texts)
 
     monkeypatch.setattr(TextEncoder, "forward", listen)
-    add(Plan(method, "bare", str(stable_diffusion(tmp_path / "full"))), None, quiet)
+    named = "openai:gpt" if recipe is diffjscc else None  # what the preset is to decode with
+    add(Plan(method, "bare", str(stable_diffusion(tmp_path / "full")), captioner=named), None, quiet)
     (tmp_path / "recipe.json").write_text(json.dumps({"name": "mine", **RECIPES[method]}))
     options = TrainOptions(
         folder, tmp_path / "out", tmp_path / "recipe.json", start="bare", stages=("jscc", "control"), captioner="builtin"
     )
-    presets.load_config(recipe.train(options, quiet))
+    assert presets.load_config(recipe.train(options, quiet)).settings.get("captioner") == named
     images = [np.asarray(Image.open(folder / f"{index}.png")) for index in (1, 3)]
     known = {"", "a red house", "two dogs", *(caption(image, "builtin", "cpu") for image in images)}
     assert len(known) > 3
