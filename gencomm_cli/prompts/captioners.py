@@ -60,7 +60,7 @@ def settled(captioner: str) -> str:
         return captioner
     if Path(name).is_dir():
         return f"hf:{Path(name).resolve()}"
-    if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", name):
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
         raise InputError(f"--captioner {captioner}: there is no folder {name}, and it is no hub id (OWNER/NAME) either")
     return captioner
 

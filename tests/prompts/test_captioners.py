@@ -47,13 +47,14 @@ def test_other_names_are_refused(name: str) -> None:
 def test_what_a_preset_may_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "blip").mkdir()
-    for name in ("none", "builtin", "openai:gpt", "hf:OWNER/blip2-opt-2.7b", "hf:gpt2"):
+    for name in ("none", "builtin", "openai:gpt", "hf:OWNER/blip2-opt-2.7b"):
         assert settled(name) == name
     assert settled("hf:blip") == f"hf:{tmp_path}/blip"  # which another folder would not find
     for name, words in (
         ("bogus", "hf:FOLDER_OR_ID"),
         ("hf:/nowhere", "no folder /nowhere"),
         ("hf:./a", "no folder"),
+        ("hf:lost", "OWNER/NAME"),
         ("hf:a/b/c", "id"),
     ):
         with pytest.raises(InputError, match=words):

@@ -116,7 +116,7 @@ def caption_as_one_of_two(rank: int, port: int, said: str, data: Path, out: Path
         print(f"process {rank} asks {captioner}", flush=True)
         return f"level {image.mean():.3f}"
 
-    captions.caption = answer
+    captions.caption = answer  # type: ignore[attr-defined]
     found = TrainOptions(data, out, captioner="openai:a").photographs(quiet)
     print(json.dumps(found.captions), flush=True)
     parallel.leave()
