@@ -131,13 +131,13 @@ def released(place: Path) -> None:
 def test_weights_that_others_released_are_used_as_written(
     here: Callable[..., Result], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others are the place of the captioner, the sizes of lrisc's recipe, and DiffCom's steps, which are more than 200."""
+    """Others are the place of the captioner, the sizes of lrisc's recipe, and the number of steps."""
     monkeypatch.setattr(workshop, "load_config", lambda *_: test_lrisc.recipe())
     released(place)
     blip(place / "weights" / "blip2-opt-2.7b")
     for line in commands()[RELEASED]:
         line = line.replace("Salesforce/", f"{place}/weights/")
-        follow(here, f"{line} --steps 3" if "--method diffcom" in line else line)
+        follow(here, re.sub("(--method diff(?:com|jscc))", r"\1 --steps 3", line))
 
 
 def shards(place: Path) -> None:
