@@ -376,7 +376,7 @@ def systems(bench: Bench) -> Iterator[tuple[str, int, list[Row]]]:
         "HiFi-DiffCom 256², each step",
         POSTERIOR_STEPS,
         [
-            ("gencomm", lambda: ours(lambda: diffcom(bench), small, options, False)),
+            *both(lambda: diffcom(bench), small, options),
             ("plain loop, float32", lambda: stock_posterior(bench, small, POSTERIOR_STEPS)),
         ],
     )

@@ -29,6 +29,7 @@ from gencomm_cli.diffusion.csi import CsiEmbedding
 from gencomm_cli.errors import InputError
 from gencomm_cli.model_files import digest, one_line
 from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, entry_of
+from gencomm_cli.prompts.captioners import settled
 
 Say = Callable[[str], None]
 LAYOUT = "diffusers' layout, as a pipeline's save_pretrained writes it"
@@ -403,6 +404,7 @@ def add(plan: Plan, out: Path | None, say: Say) -> Path:
         raise InputError(
             f"--name {plan.name}: there is such a preset of {plan.method} already; take another name, or delete {folder}"
         )
+    captioner = None if plan.captioner is None else settled(plan.captioner)
     source = open_source(plan.source, plan.revision, say)
     settings: dict[str, Any] = {}
     own: dict[str, Component] = {}
@@ -412,8 +414,8 @@ def add(plan: Plan, out: Path | None, say: Say) -> Path:
         parts = backbone(source, plan.variant)
         vae = cast(Model, parts["vae"])
         own, settings = trained(plan, source, cast(Model, parts["unet"]), cast(Any, vae.blueprint).config.latent_channels)
-    if plan.captioner is not None:
-        settings["captioner"] = plan.captioner
+    if captioner is not None:
+        settings["captioner"] = captioner
     document = {
         "format": FORMAT, "version": VERSION, "method": plan.method, "name": plan.name,
         "components": {name: part.entry if isinstance(part, Model) else entry_of(part) for name, part in parts.items()}

@@ -331,3 +331,12 @@ def test_a_preset_over_the_hub_pins_the_commit_and_fetches_when_it_is_used(hub: 
     assert hub.count("diffusion_pytorch_model.safetensors") == 2
     with pytest.raises(InputError, match=r"the hub does not give it|does not answer"):
         add(Plan("textguided", "other", "someone/else"), None, quiet)
+
+
+def test_a_captioner_that_nobody_knows_is_not_written_into_a_preset(here: Gencomm, weights: Path) -> None:
+    add = ("models", "add", "diffjscc", "--name", "sd", "--sd", weights / "sd", "--captioner")
+    failed(here(*add, "bogus"), 2, "--captioner", "hf:FOLDER_OR_ID")
+    failed(here(*add, "hf:/nowhere"), 2, "--captioner hf:/nowhere", "no folder")
+    assert presets.folder_of("diffjscc", "sd") is None
+    assert here(*add, f"hf:{weights}/sd").returncode == 0
+    assert presets.find("diffjscc", "sd").settings["captioner"] == f"hf:{weights}/sd"

@@ -2,40 +2,92 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import yaml
 from PIL import Image
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from torch import nn
+from transformers import PreTrainedTokenizerFast
 
+from gencomm_cli.diffusion.conditional_unet import ConditionalUNet, UNetConfig
+from gencomm_cli.jscc.convolutional import ConvolutionalJSCC, ConvolutionalJSCCConfig
+from gencomm_cli.jscc.swinjscc import SwinJSCC, SwinJSCCConfig
+from gencomm_cli.jscc.transform import NonlinearTransform, TransformConfig
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.training import diffjscc, textguided, workshop
+from gencomm_cli.pretrained import Plan, add
+from gencomm_cli.training import diffjscc, lrisc, textguided, workshop
 from tests.commands.conftest import Result, here
 from tests.prompts.test_captioners import _save_blip, _save_tokenizer
+from tests.released import test_cdc, test_diffjscc, test_guided_diffusion, test_swinjscc
+from tests.released.conftest import Weights
 from tests.standins import stable_cascade, stable_diffusion
+from tests.training import test_lrisc
 from tests.training.test_full_size import RECIPES
 
 __all__ = ["here"]
-SECTION = re.compile(r"## Full-size weights\n(.*?)\n###? ", re.DOTALL)
+FULL_SIZE, LAUNCHED, RELEASED = "Full-size weights", "Training on several GPUs or machines", "Weights that others released"
 
 
-def commands() -> list[str]:
+def commands() -> dict[str, list[str]]:
+    """The lines to type of each part of the section, by its heading."""
     text = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
-    section = SECTION.search(text)
+    section = re.search(rf"\n## ({FULL_SIZE}\n.*?)\n## ", text, re.DOTALL)
     assert section is not None
-    blocks = re.findall(r"```sh\n(.*?)```", section[1], re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line]
+    parts = dict(part.split("\n", 1) for part in section[1].split("\n### "))
+    blocks = {heading: re.findall(r"```sh\n(.*?)```", part, re.DOTALL) for heading, part in parts.items()}
+    return {heading: [line for block in found for line in block.splitlines() if line] for heading, found in blocks.items()}
 
 
-def test_the_full_size_section_works_as_written(
-    here: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only the place of the weights and the sizes of the recipes are others: those of the stand-ins."""
+def follow(here: Callable[..., Result], line: str) -> None:
+    """Types one line, ``a && b`` too."""
+    for command in line.split(" && "):
+        program, *arguments = shlex.split(command, comments=True)
+        assert program == "gencomm"
+        result = here(*arguments)
+        assert result.returncode == 0, f"{command}\n{result.stderr.decode()}"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with photographs, and a user without models."""
     monkeypatch.setenv("GENCOMM_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for recipe in (textguided, diffjscc, lrisc):
+        monkeypatch.setattr(recipe, "load_judges", lambda *_: [LPIPS("squeeze").eval().requires_grad_(False)])
+    (tmp_path / "photos").mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(6):
+        picture = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize((256, 256), Image.Resampling.BICUBIC)
+        picture.save(tmp_path / "photos" / f"{index}.png")
+        picture.resize((64, 48)).save(tmp_path / "photo.png")
+    return tmp_path
+
+
+def blip(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    _save_tokenizer(folder)
+    _save_blip(folder)
+
+
+def test_every_line_is_followed() -> None:
+    assert {heading: len(lines) for heading, lines in commands().items()} == {FULL_SIZE: 12, LAUNCHED: 3, RELEASED: 11}
+
+
+def test_the_full_size_section_works_as_written(here: Callable[..., Result], place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the place of the weights and the sizes of the recipes are others: those of the stand-ins."""
     recipes = {"textguided-sd.json": "textguided", "diffjscc-sd.json": "diffjscc", "scsic-cascade.json": "scsic"}
 
     def small(path: Path | None, shipped: str, _: object) -> dict[str, object]:
@@ -43,24 +95,90 @@ def test_the_full_size_section_works_as_written(
         return {"name": shipped.partition("-")[2].removesuffix(".json"), **RECIPES[recipes[shipped]]}
 
     monkeypatch.setattr(workshop, "load_config", small)
-    for recipe in (textguided, diffjscc):
-        monkeypatch.setattr(recipe, "load_judges", lambda *_: [LPIPS("squeeze").eval().requires_grad_(False)])
-    stable_cascade(tmp_path / "weights" / "stable-cascade")
-    stable_diffusion(tmp_path / "weights" / "stable-diffusion-2-1-base")
-    (tmp_path / "weights" / "blip2-opt-2.7b").mkdir()
-    _save_tokenizer(tmp_path / "weights" / "blip2-opt-2.7b")
-    _save_blip(tmp_path / "weights" / "blip2-opt-2.7b")
-    (tmp_path / "photos").mkdir()
-    rng = np.random.default_rng(0)
-    for index in range(6):
-        picture = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize((256, 256), Image.Resampling.BICUBIC)
-        picture.save(tmp_path / "photos" / f"{index}.png")
-        picture.resize((64, 48)).save(tmp_path / "photo.png")
+    stable_cascade(place / "weights" / "stable-cascade")
+    stable_diffusion(place / "weights" / "stable-diffusion-2-1-base")
+    blip(place / "weights" / "blip2-opt-2.7b")
+    for line in commands()[FULL_SIZE]:
+        follow(here, line.replace("/weights/", f"{place}/weights/"))
 
-    lines = commands()
-    assert len(lines) == 12
-    for line in lines:
-        program, *arguments = shlex.split(line.replace("/weights/", f"{tmp_path}/weights/"))
-        assert program == "gencomm"
-        result = here(*arguments)
-        assert result.returncode == 0, f"{line}\n{result.stderr.decode()}"
+
+def released(place: Path) -> None:
+    """Files as they are released, by their names, in their authors' layouts, with random numbers."""
+    torch.manual_seed(0)
+    prior, x = Weights(), torch.randn(1, 3, 16, 16)
+    test_guided_diffusion.unet(prior, x, torch.tensor([5]), 64, test_guided_diffusion.Design())
+    torch.save(dict(test_guided_diffusion.codec()), place / "ADJSCC_C=2.pth.tar")
+    torch.save(dict(prior), place / "ffhq_10m.pt")
+    torch.save(ConvolutionalJSCC(ConvolutionalJSCCConfig(8)).state_dict(), place / "epoch_999.pkl")
+    swin = SwinJSCC(SwinJSCCConfig(**test_swinjscc.TINY, **test_swinjscc.MODES["w_SAandRA"]))
+    torch.save(test_swinjscc.released(swin), place / "SwinJSCC_w_SAandRA_AWGN_HRimage.model")
+    networks: tuple[nn.Module, nn.Module] = (
+        NonlinearTransform(TransformConfig((8, 12, 128), (True, True, True), (6, 8, 10), (12, 12, 14))),
+        ConditionalUNet(UNetConfig((8, 12, 16, 20), (6, 8, 10), time_width=16)),
+    )
+    tensors = {f"ema_model.{name}": tensor for name, tensor in test_cdc.released(*networks).items()}  # type: ignore[arg-type]
+    torch.save({"step": 1, "ema": tensors}, place / "cdc.pt")
+    folder = place / "DiffJSCC-OpenImage-CBR-1-384"
+    folder.mkdir()
+    weights, _, _ = test_diffjscc.released(test_diffjscc.tiny())
+    torch.save({"state_dict": dict(weights)}, folder / "model.ckpt")
+    (folder / "config.yaml").write_text(yaml.safe_dump({"target": "model.cldm.ControlLDM", "params": test_diffjscc.tiny()}))
+    words = Tokenizer(WordLevel({"<pad>": 0, "<unk>": 1, "a": 2}, unk_token="<unk>"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", unk_token="<unk>")
+    tokenizer.save_pretrained(place / "sd2" / "tokenizer")
+
+
+def test_weights_that_others_released_are_used_as_written(
+    here: Callable[..., Result], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others are the place of the captioner, the sizes of lrisc's recipe, and the number of steps."""
+    monkeypatch.setattr(workshop, "load_config", lambda *_: test_lrisc.recipe())
+    released(place)
+    blip(place / "weights" / "blip2-opt-2.7b")
+    for line in commands()[RELEASED]:
+        line = line.replace("Salesforce/", f"{place}/weights/")
+        follow(here, re.sub("(--method diff(?:com|jscc))", r"\1 --steps 3", line))
+
+
+def shards(place: Path) -> None:
+    """The photographs as photos-000.tar and photos-001.tar."""
+    webdataset = pytest.importorskip("webdataset", reason="webdataset is not installed (extra `train`)")
+    pattern = str(place / "photos-%03d.tar")
+    with webdataset.ShardWriter(pattern, maxcount=3, verbose=0) as writer:
+        for path in sorted((place / "photos").iterdir()):
+            writer.write({"__key__": path.stem, "png": path.read_bytes(), "txt": "a red house"})
+
+
+def test_training_is_launched_as_written(place: Path) -> None:
+    """Others: two processes in all, on the CPU, with a tiny recipe that needs no judge; one machine stands for both.
+
+    A minute for all three: without GENCOMM_SLOW_TESTS it is the first alone.
+    """
+    pytest.importorskip("accelerate", reason="Accelerate is not installed (extra `train`)")
+    shards(place)
+    stable_cascade(place / "full")
+    add(Plan("scsic", "cascade", str(place / "full")), None, lambda line: None)
+    (place / "recipe.json").write_text(json.dumps({"name": "mine", **RECIPES["scsic"]}))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    smaller = {
+        "--multi_gpu --num_processes 8": f"--cpu --num_processes 2 --main_process_port {port}", "000..099": "000..001",
+        "--nnodes 2 --nproc-per-node 8": "--nnodes 2 --nproc-per-node 1", "--nproc-per-node 8": "--nproc-per-node 2",
+        "head:29400": f"127.0.0.1:{port}", "/shared/": f"{place}/shared/", "-m gencomm_cli": "-m -- gencomm_cli",
+    }  # fmt: skip
+    programs = {"accelerate launch": "accelerate.commands.launch", "torchrun": "torch.distributed.run"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    for line in commands()[LAUNCHED][: None if os.environ.get("GENCOMM_SLOW_TESTS") else 1]:
+        for before, after in (smaller | {name: f"{sys.executable} -m {module}" for name, module in programs.items()}).items():
+            line = line.replace(before, after)
+        words = shlex.split(f"{line} --start cascade --config recipe.json --device cpu")
+        machines = [
+            subprocess.Popen(words, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            for _ in range(2 if "--nnodes" in line else 1)
+        ]
+        said = [machine.communicate(timeout=120)[0].decode() for machine in machines]
+        assert [machine.returncode for machine in machines] == [0] * len(machines), "\n".join([line, *said])
+        assert "".join(said).count("finetune: finished") == ("--resume" not in line)  # by process 0 alone
+        out = place / ("shared" if "--nnodes" in line else "runs") / "large"
+        assert (out / "models" / "scsic" / "mine" / "config.json").is_file()

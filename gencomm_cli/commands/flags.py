@@ -212,7 +212,9 @@ Precision = Annotated[
 ]
 Compile = Annotated[
     bool,
-    typer.Option("--compile", help="Compile the denoiser first (a minute or more, again for each image size); not for diffcom."),
+    typer.Option(
+        "--compile", help="Compile the denoiser first (a minute or more, again for each image size); diffcom's prior, too."
+    ),
 ]
 NoPrompt = Annotated[bool, typer.Option("--no-prompt", help="Decode as if no prompt had been sent.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail (status 3) if the prompt, or the image of separate, is lost.")]

@@ -54,6 +54,14 @@ def train(
             "presets of that name (default: random ones, or the linear optimum where its recipe says so).",
         ),
     ] = None,
+    captioner: Annotated[
+        str,
+        typer.Option(
+            metavar="none|builtin|hf:FOLDER_OR_ID|openai:MODEL",
+            help="textguided and diffjscc: who captions images that have no caption, once (kept in DIR/cache). diffjscc then "
+            "learns from the images' captions; without it, from the built-in captioner's of each received picture.",
+        ),
+    ] = "none",
     accumulate: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Batches whose gradients make one step; default 1, or as --config says.")
     ] = None,
@@ -84,6 +92,12 @@ def train(
         from gencomm_cli.training.data import shards
 
         shards(data)
+    if captioner != "none":
+        from gencomm_cli.prompts.captioners import settled
+
+        if method not in ("textguided", "diffjscc"):
+            raise InputError(f"--captioner: {method} learns without captions; it is for textguided and diffjscc")
+        captioner = settled(captioner)
     if config is not None and not config.is_file():
         raise InputError(f"--config: there is no file {config}")
     if out.exists() and not out.is_dir():
@@ -94,8 +108,9 @@ def train(
 
     place, chosen = parallel.join(str(pick_device(device))), tuple(stages.split(",")) if stages else None
     options = TrainOptions(
-        data, out, config, metric_weights, max_minutes, resume, place, chosen, start, accumulate, precision, tensorboard or None
-    )
+        data, out, config, metric_weights, max_minutes, resume, place, chosen, start, accumulate, precision, tensorboard or None,
+        captioner,
+    )  # fmt: skip
     recipe, speaks = import_module(f"gencomm_cli.training.{method}"), parallel.rank() == 0
     recipe.train(options, console.say if speaks else lambda line: None)
     if speaks:

@@ -18,9 +18,18 @@ from gencomm_cli.diffusion.posterior import Prior
 
 COSINE_OFFSET = 0.008
 
+Network = Callable[[Tensor, Tensor], Tensor]
+"""(images [B, 3, H, W], step [1] or time [B]) → what it predicts of them."""
 
-def pixel_prior(network: nn.Module, alpha_bar: Tensor) -> tuple[Prior, int]:
-    """x̂_{0|t} by a preset's network over the steps of ``alpha_bar``, and what the sides of its images are multiples of."""
+
+def pixel_prior(
+    network: nn.Module, alpha_bar: Tensor, faster: Callable[[Network], Network] = lambda network: network
+) -> tuple[Prior, int]:
+    """x̂_{0|t} by a preset's network over the steps of ``alpha_bar``, and what the sides of its images are multiples of.
+
+    Args:
+        faster: makes another function of the network's, which computes the same.
+    """
     if isinstance(network, UNet2DModel):
         unet = network
 
@@ -28,17 +37,17 @@ def pixel_prior(network: nn.Module, alpha_bar: Tensor) -> tuple[Prior, int]:
             out: Tensor = unet(x.to(unet.dtype), told).sample
             return out.to(x.dtype)
 
-        return noise_prior(noise, alpha_bar), 2 ** (len(network.config.block_out_channels) - 1)
+        return noise_prior(faster(noise), alpha_bar), 2 ** (len(network.config.block_out_channels) - 1)
     conditional = cast(ConditionalUNet, network)
 
     def unconditional(x: Tensor, time: Tensor) -> Tensor:
         out: Tensor = conditional(x, time, conditional.no_contexts(len(x), (x.shape[2], x.shape[3])))
         return out
 
-    return clean_prior(unconditional, alpha_bar), conditional.config.multiple
+    return clean_prior(faster(unconditional), alpha_bar), conditional.config.multiple
 
 
-def noise_prior(network: Callable[[Tensor, Tensor], Tensor], alpha_bar: Tensor) -> Prior:
+def noise_prior(network: Network, alpha_bar: Tensor) -> Prior:
     """x̂_{0|t} = (x_t − √(1 − ᾱ_t) ε̂)/√ᾱ_t (eq. 15), of a network (x, t − 1 [1]) → ε̂ that was trained on the steps of
     ``alpha_bar``.
 
@@ -54,7 +63,7 @@ def noise_prior(network: Callable[[Tensor, Tensor], Tensor], alpha_bar: Tensor) 
     return prior
 
 
-def clean_prior(network: Callable[[Tensor, Tensor], Tensor], alpha_bar: Tensor) -> Prior:
+def clean_prior(network: Network, alpha_bar: Tensor) -> Prior:
     """x̂_{0|t} of a network (x, time [B]) → x_0 that was trained on a cosine schedule and is told the time in 0 … 1 (paper 002).
 
     The sampler's steps are those of ``alpha_bar``: the network is told the time at which its own ᾱ is the same.

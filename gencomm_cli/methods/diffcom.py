@@ -22,6 +22,7 @@ from torch import Tensor
 
 from gencomm_cli.channels.equalisers import mmse, reliability
 from gencomm_cli.channels.ofdm import delay_profile, through
+from gencomm_cli.diffusion.acceleration import compiled
 from gencomm_cli.diffusion.components import build
 from gencomm_cli.diffusion.pixel_prior import pixel_prior
 from gencomm_cli.diffusion.posterior import (
@@ -268,7 +269,9 @@ class DiffCom:
         self.cbr_range: tuple[float, float] = tuple(preset.settings.get("cbr_range", (1 / 96, 1 / 16)))
         side = 8 * codec.multiple
         self.exact_rate = isinstance(codec, NTSCC) or codec.symbols(1, (side, side)) == 1  # else the codec has one rate
+        self.network = prior
         self.prior, multiple = pixel_prior(prior, self.alpha_bar)
+        self.fast_prior = self.prior
         self.multiple = math.lcm(multiple, codec.multiple)
 
     @classmethod
@@ -283,6 +286,13 @@ class DiffCom:
         verify(preset)
         codec = cast(LearnedCodec, build(preset.components["codec"], device)) if own else NTSCC.load(preset, device)
         return cls(preset, codec, build(preset.components["prior"], device, dtype), device)
+
+    def compile(self) -> None:
+        """Compiles the prior, forward and backward; it takes effect with the next picture, and again with each new size.
+
+        Not for ``exact``, whose conjugate gradients go backward more than once: compiled code frees what it needs for that.
+        """
+        self.fast_prior, _ = pixel_prior(self.network, self.alpha_bar, lambda network: compiled(network, self.device))
 
     def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
         """k, the number of symbols nearest to ``cbr`` · 3HW that the preset's codec can send."""
@@ -411,6 +421,7 @@ class DiffCom:
         """One sample."""
         seed, purpose = stream
         steps, guidance = visited(start, sampling.steps), sampling.guidance(problem.n0)
+        prior = self.prior if guidance.form == "exact" else self.fast_prior
 
         def draw(step: int) -> Tensor:
             return torch_normal(tuple(x_d.shape), seed, f"{purpose} step {step}", self.device).to(x_d)
@@ -426,7 +437,7 @@ class DiffCom:
                 return problem.taps(x_0, channel.power)
 
             x_0, h_0 = sample_blind(
-                draw(-1), draw_taps(-1), steps, self.alpha_bar, self.prior, channel, problem.blind_residual, guidance, draw,
+                draw(-1), draw_taps(-1), steps, self.alpha_bar, prior, channel, problem.blind_residual, guidance, draw,
                 draw_taps, update if sampling.blind_h == "lmmse" else None, report,
             )  # fmt: skip
         else:
@@ -439,7 +450,7 @@ class DiffCom:
             def residuals(x_0: Tensor) -> tuple[Tensor, Tensor | None]:
                 return problem.residuals(x_0, confirmed, sampling.confirm)
 
-            x_0 = sample(x, steps, self.alpha_bar, self.prior, residuals, guidance, draw, report)
+            x_0 = sample(x, steps, self.alpha_bar, prior, residuals, guidance, draw, report)
         with torch.no_grad():
             clean = x_0.clamp(-1, 1)
             left = problem.residuals(clean)[0] if h_0 is None else problem.blind_residual(clean, h_0)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import unicodedata
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,15 +41,35 @@ def caption(image: NDArray[np.uint8], captioner: str, device: str) -> str:
     Raises:
         InputError: no such captioner, its model cannot be used, or its endpoint does not answer as it should.
     """
-    kind, _, name = captioner.partition(":")
-    if captioner == "none":
+    kind, name = _parts(captioner)
+    if kind == "none":
         return ""
-    if captioner == "builtin":
+    if kind == "builtin":
         return tidy(_builtin(image))
-    if kind == "hf" and name:
-        return tidy(_transformers(image, name, device))
-    if kind == "openai" and name:
-        return tidy(_openai(image, name))
+    return tidy(_transformers(image, name, device) if kind == "hf" else _openai(image, name))
+
+
+def settled(captioner: str) -> str:
+    """``captioner`` as a preset or a long run may keep it: of a known form, and a folder by its full path.
+
+    Raises:
+        InputError: no such captioner, or neither a folder nor a hub id.
+    """
+    kind, name = _parts(captioner)
+    if kind != "hf":
+        return captioner
+    if Path(name).is_dir():
+        return f"hf:{Path(name).resolve()}"
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
+        raise InputError(f"--captioner {captioner}: there is no folder {name}, and it is no hub id (OWNER/NAME) either")
+    return captioner
+
+
+def _parts(captioner: str) -> tuple[str, str]:
+    """Kind, and name of the model."""
+    kind, _, name = captioner.partition(":")
+    if captioner in ("none", "builtin") or (kind in ("hf", "openai") and name):
+        return kind, name
     raise InputError(f"--captioner: {captioner!r} is not one; use none, builtin, hf:FOLDER_OR_ID or openai:MODEL")
 
 

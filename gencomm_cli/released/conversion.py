@@ -182,12 +182,15 @@ def with_tokenizer(conversion: Conversion, folder: Path) -> Conversion:
     """The preset with a tokeniser that is loaded from a folder, as transformers keeps it.
 
     Raises:
-        InputError: it has no text model, or there is no tokeniser in the folder.
+        InputError: it has no text model, there is no tokeniser in the folder, or one of more tokens than the text model knows.
     """
-    if "text_encoder" not in {component.name for component in conversion.components}:
+    text = next((component for component in conversion.components if component.name == "text_encoder"), None)
+    if text is None:
         raise InputError("--tokenizer: these files have no text model; leave it out")
     tokenizer = ConvertedComponent("tokenizer", "PreTrainedTokenizerFast", {}, {}, str(folder.absolute()))
-    build_tokenizer(presets.Component(tokenizer.name, tokenizer.class_name, None, "", {}, tokenizer.pretrained))
+    size = len(build_tokenizer(presets.Component(tokenizer.name, tokenizer.class_name, None, "", {}, tokenizer.pretrained)))
+    if size > text.config["vocab_size"]:
+        raise InputError(f"--tokenizer {folder}: has {size} tokens, and the text model knows {text.config['vocab_size']}")
     kept = tuple(line for line in conversion.lacks if not line.startswith("tokenizer:"))
     return replace(conversion, components=(*conversion.components, tokenizer), lacks=kept)
 

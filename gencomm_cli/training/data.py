@@ -89,17 +89,19 @@ def load(data: Path, cache: Path, *, validation: bool) -> Photographs:
     if data.is_dir():
         captions = dict(_captions(data / "captions.tsv"))
         names = sorted(p.name for p in data.iterdir() if p.suffix.lower() in SUFFIXES and is_validation(p.name) == validation)
-        source = [[name, captions.get(name, "")] for name in names]
+        source, files = [[name, captions.get(name, "")] for name in names], [data / name for name in names]
     else:
         source = [[str(shard), shard.stat().st_size, shard.stat().st_mtime_ns] for shard in shards(data)]
+        files = []
+    stamps = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     split = "validation" if validation else "train"
     index_file, pixel_file = cache / f"{split}.json", cache / f"{split}.u8"
     with first():
-        if not index_file.exists() or json.loads(index_file.read_text()).get("source") != source:
+        if not index_file.exists() or not _same(json.loads(index_file.read_text()), source, stamps):
             cache.mkdir(parents=True, exist_ok=True)
             images: Iterator[tuple[str, str, Path | BinaryIO]]
             images = ((name, caption, data / name) for name, caption in source) if data.is_dir() else _samples(shards(data))
-            index: dict[str, list[Any]] = {"source": source, "names": [], "captions": [], "sizes": []}
+            index: dict[str, list[Any]] = {"source": source, "stamps": stamps, "names": [], "captions": [], "sizes": []}
             with pixel_file.open("wb") as out:
                 for name, caption, file in images:
                     if is_validation(name) == validation:
@@ -114,6 +116,11 @@ def load(data: Path, cache: Path, *, validation: bool) -> Photographs:
     sizes = np.array(index["sizes"], np.int64)
     offsets = np.concatenate([[0], np.cumsum(sizes.prod(1) * 3)[:-1]])
     return Photographs(index["names"], index["captions"], np.memmap(pixel_file, np.uint8, "r"), offsets, sizes)
+
+
+def _same(index: dict[str, Any], source: list[Any], stamps: list[Any]) -> bool:
+    """Whether a cache is of these images. Earlier releases did not note the sizes and times of a folder's."""
+    return index.get("source") == source and index.get("stamps", stamps) == stamps
 
 
 def _captions(table: Path) -> Iterator[tuple[str, str]]:

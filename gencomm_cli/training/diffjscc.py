@@ -30,7 +30,7 @@ from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, entry_of, file_hash, find, is_pretrained, models_root
 from gencomm_cli.prompts import retrieval
 from gencomm_cli.training.air import Air, block_gains, draw, draw_cbr, through
-from gencomm_cli.training.data import Photographs, load, to_tensor
+from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.jscc import token_statistics
 from gencomm_cli.training.latent_space import frozen
 from gencomm_cli.training.latents import Latents, compute
@@ -341,11 +341,23 @@ class Workshop(StagedWorkshop):
     networks = NETWORKS
 
     def __init__(
-        self, config: dict[str, Any], base: Preset, data: Path, out: Path, device: torch.device, judges: Sequence[LPIPS] = ()
+        self,
+        config: dict[str, Any],
+        base: Preset,
+        photographs: Photographs,
+        out: Path,
+        device: torch.device,
+        judges: Sequence[LPIPS] = (),
     ) -> None:
-        self.config, self.base, self.out, self.device, self.judges = config, base, out, device, judges
+        self.config, self.base, self.photographs, self.out, self.device, self.judges = (
+            config,
+            base,
+            photographs,
+            out,
+            device,
+            judges,
+        )
         torch.manual_seed(0)
-        self.photographs = load(data, out / "cache", validation=False)
         self.backbone = Backbone(base, device)
         self.backbone.load()  # now: built within a step, they would draw from its random numbers
         self.domain: Domain = config["settings"].get("domain", "latent")
@@ -462,4 +474,9 @@ def train(options: TrainOptions, report: Report = print) -> Path:
     stages, device = options.stages or STAGES, torch.device(options.device)
     judges = load_judges(options.metric_weights, device) if "rollout" in stages else []
     base = find_base(options.start or config["start"])
-    return Workshop(config, base, options.data, options.out, device, judges).complete(stages, options, report)
+    if full_size and "captioner" in base.settings:  # as `models add --captioner` was told
+        config["settings"]["captioner"] = base.settings["captioner"]
+    if options.captioner != "none":
+        for stage in ("control", "rollout"):
+            config[stage]["captions"] = "given"
+    return Workshop(config, base, options.photographs(report), options.out, device, judges).complete(stages, options, report)

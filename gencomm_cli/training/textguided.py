@@ -20,7 +20,7 @@ from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.presets import FORMAT, VERSION, Preset, entry_of, file_hash, find, is_pretrained, verify
-from gencomm_cli.training.data import load
+from gencomm_cli.training.data import Photographs
 from gencomm_cli.training.jscc import JSCCRecipe, train_jscc
 from gencomm_cli.training.latent_space import DecoderRecipe, VAERecipe, frozen, train_decoder, train_vae
 from gencomm_cli.training.latents import Latents, compute
@@ -50,10 +50,11 @@ class Workshop(StagedWorkshop):
 
     networks = NETWORKS
 
-    def __init__(self, config: dict[str, Any], data: Path, out: Path, judges: list[LPIPS], device: torch.device) -> None:
-        self.config, self.out, self.judges, self.device = config, out, judges, device
+    def __init__(
+        self, config: dict[str, Any], photographs: Photographs, out: Path, judges: list[LPIPS], device: torch.device
+    ) -> None:
+        self.config, self.photographs, self.out, self.judges, self.device = config, photographs, out, judges, device
         torch.manual_seed(0)
-        self.photographs = load(data, out / "cache", validation=False)
         self.autoencoder = AutoencoderKL(**config["vae"]["model"])
         self.unet = UNet2DConditionModel(**config["prior"]["unet"])
         self.jscc = RateAdaptiveJSCC(JSCCConfig.from_json(config["jscc"]["model"]))
@@ -192,13 +193,25 @@ class BackboneWorkshop(Workshop):
     networks = OVER_BACKBONE
 
     def __init__(
-        self, config: dict[str, Any], base: Preset, data: Path, out: Path, judges: list[LPIPS], device: torch.device
+        self,
+        config: dict[str, Any],
+        base: Preset,
+        photographs: Photographs,
+        out: Path,
+        judges: list[LPIPS],
+        device: torch.device,
     ) -> None:
-        self.config, self.base, self.out, self.judges, self.device = config, base, out, judges, device
+        self.config, self.base, self.photographs, self.out, self.judges, self.device = (
+            config,
+            base,
+            photographs,
+            out,
+            judges,
+            device,
+        )
         if config["refine"].get("decoder"):
             raise InputError("--config: refine.decoder trains the VAE, which a pretrained backbone keeps; leave it out")
         torch.manual_seed(0)
-        self.photographs = load(data, out / "cache", validation=False)
         backbone = Backbone(base, device)
         self.autoencoder, self.unet = backbone.codec.autoencoder, backbone.unet
         self.tokenizer, self.text_model = backbone.text.tokenizer, backbone.text.model
@@ -239,7 +252,7 @@ def train(options: TrainOptions, report: Callable[[str], None] = print) -> Path:
     if options.start is not None and is_pretrained(base := find("textguided", options.start)):
         over = options.open("textguided-sd.json", {"name", *OVER_BACKBONE, "settings"})
         judges = load_judges(options.metric_weights, device)
-        workshop: Workshop = BackboneWorkshop(over, base, options.data, options.out, judges, device)
+        workshop: Workshop = BackboneWorkshop(over, base, options.photographs(report), options.out, judges, device)
         return workshop.complete(options.stages or tuple(OVER_BACKBONE), options, report)
     config = options.open("textguided-nano.json", {"name", *STAGES, "settings"})
     if options.start is not None:
@@ -247,7 +260,7 @@ def train(options: TrainOptions, report: Callable[[str], None] = print) -> Path:
         with first():
             if words is not None and not (options.out / "tokenizer.json").exists():
                 (options.out / "tokenizer.json").write_bytes(words.read_bytes())
-    workshop = Workshop(config, options.data, options.out, load_judges(options.metric_weights, device), device)
+    workshop = Workshop(config, options.photographs(report), options.out, load_judges(options.metric_weights, device), device)
     if options.start is not None:
         workshop.start_from(find("textguided", options.start))
     return workshop.complete(options.stages or STAGES, options, report)

@@ -20,6 +20,8 @@ from gencomm_cli.errors import InputError
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.metrics.weights import folder, load_lpips
 from gencomm_cli.training import parallel
+from gencomm_cli.training.captions import captioned
+from gencomm_cli.training.data import Photographs, load
 from gencomm_cli.training.loop import Precision, Schedule
 
 Recipe = TypeVar("Recipe")
@@ -36,6 +38,7 @@ class TrainOptions:
         resume: continue a run found in ``out``; without it, a non-empty ``out`` is refused.
         stages: which of them to train, None for those of the method; the others are taken from ``out`` or ``start``.
         start: preset (name or folder) whose weights every network starts from, instead of from the recipe's.
+        captioner: of photographs without a caption, as :func:`gencomm_cli.prompts.captioners.caption` names them.
         accumulate, precision, tensorboard: of every stage's :class:`~gencomm_cli.training.loop.Schedule`; None: as the recipe says.
     """
 
@@ -51,6 +54,12 @@ class TrainOptions:
     accumulate: int | None = None
     precision: Precision | None = None
     tensorboard: bool | None = None
+    captioner: str = "none"
+
+    def photographs(self, report: Callable[[str], None]) -> Photographs:
+        """The training photographs, with captions as they are asked for."""
+        cache = self.out / "cache"
+        return captioned(load(self.data, cache, validation=False), self.captioner, cache, self.device, report)
 
     def open(self, shipped: str, needed: Collection[str]) -> dict[str, Any]:
         """The configuration, with what is asked for in every stage's schedule; makes the folder of the run.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -15,10 +16,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from gencomm_cli import presets
+from gencomm_cli import pipeline, presets
 from gencomm_cli.bench.store import read_rows
 from tests.bench.test_run import METRICS, Gencomm, by_id, images
 from tests.commands.conftest import COMMAND, ENVIRONMENT, failed, picture
+
+LOADED: list[tuple[Any, ...]] = []
+"""In a worker: what its models were loaded by."""
 
 distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed (extra `cluster`)")
 
@@ -98,6 +102,41 @@ def test_a_job_that_ends_its_workers_is_a_row_and_is_tried_again(
     again = here(*sweep)
     assert again.returncode == 0, again.stderr
     assert len(by_id(Path("out"))) == 20
+
+
+def count_loads() -> None:
+    """From here on this process counts the models that it loads."""
+
+    @functools.wraps(pipeline.load_codec)
+    def counted(*arguments: Any, **named: Any) -> pipeline.Codec:
+        LOADED.append(arguments)
+        return counted.__wrapped__(*arguments, **named)
+
+    pipeline.load_codec = counted
+
+
+def loads() -> int:
+    """How many that were; it counts no more."""
+    pipeline.load_codec = pipeline.load_codec.__wrapped__  # type: ignore[attr-defined]
+    return len(LOADED)
+
+
+def test_networks_give_the_rows_of_a_local_run_and_each_worker_loads_them_once(
+    here: Gencomm, photos: Path, tiny: str, cluster: Any
+) -> None:
+    sweep = ["bench", photos, "--methods", f"{tiny},{tiny}:coarse", "--snr", "1:2:7", "--cbr", 0.02, "--channels", "rayleigh"]
+    sweep += ["--prompts", "own", *METRICS]
+    with distributed.Client(cluster) as client:
+        client.wait_for_workers(2)
+        client.run(count_loads)
+        done = here(*sweep, "--out", "spread", "--dask", cluster.scheduler_address)
+        loaded = client.run(loads)
+    assert done.returncode == 0, done.stderr
+    assert list(loaded.values()) == [1, 1]  # of eight jobs
+    assert here(*sweep, "--out", "whole").returncode == 0
+    assert len(by_id(Path("whole"))) == 16
+    assert by_id(Path("spread")) == by_id(Path("whole"))
+    assert images(Path("spread")) == images(Path("whole"))
 
 
 def test_what_stops_the_sweep_is_one_line(

@@ -18,6 +18,7 @@ from gencomm_cli.jscc.convolutional import ConvolutionalJSCC, ConvolutionalJSCCC
 from tests.commands.conftest import Result, failed
 from tests.released.test_diffjscc import released as random_diffjscc
 from tests.released.test_diffjscc import tiny as tiny_diffjscc
+from tests.standins import clip_tokenizer
 
 Here = Callable[..., Result]
 
@@ -83,6 +84,8 @@ def test_a_folder_with_its_configuration_and_a_tokeniser(here: Here, photo: Path
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["cbr"]["image"] == pytest.approx(1 / 384)
     failed(here("models", "import", "released", "-o", "no", "--tokenizer", "released"), 2, "no tokeniser there")
+    clip_tokenizer(Path("larger")).save_pretrained("larger")
+    failed(here("models", "import", "released", "-o", "no", "--tokenizer", "larger"), 2, "has 54 tokens", "knows 40")
     Path("empty").mkdir()
     failed(here("models", "import", "empty", "-o", "no"), 2, "empty: holds no checkpoint")
     assert not Path("no").exists()

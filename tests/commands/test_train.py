@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gencomm_cli.commands.train import train
+from gencomm_cli.errors import InputError
 from gencomm_cli.training import diffjscc, scsic, textguided
 
 
@@ -29,3 +30,14 @@ def test_the_methods_own_recipe_is_run_with_its_own_stages(
         assert (call["recipe"], call["options"].stages, call["options"].start) == (method, expected, "nano")
         assert call["options"].max_minutes == 3.0
         assert call["options"].device == "cpu"
+
+
+def test_a_captioner_is_checked_and_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr(textguided, "train", lambda options, report: calls.append(options.captioner))
+    train("textguided", tmp_path, tmp_path / "out", device="cpu")
+    train("textguided", tmp_path, tmp_path / "out", device="cpu", captioner="builtin")
+    assert calls == ["none", "builtin"]
+    for method, captioner, words in (("scsic", "builtin", "without captions"), ("diffjscc", "hf:/nowhere", "no folder /nowhere")):
+        with pytest.raises(InputError, match=words):
+            train(method, tmp_path, tmp_path / "out", device="cpu", captioner=captioner)  # type: ignore[arg-type]

@@ -14,10 +14,13 @@ import torch
 from gencomm_cli import presets
 from gencomm_cli.diffusion.acceleration import number_format
 from gencomm_cli.diffusion.components import steady
+from gencomm_cli.diffusion.posterior import Prior
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods import load_method
 from gencomm_cli.methods.base import DecodeOptions, Method, Received, Request
+from gencomm_cli.methods.diffcom import DiffCom
 from tests.methods.conftest import make_diffjscc, make_lrisc, make_preset, make_scsic
+from tests.methods.test_diffcom import KINDS, write_preset
 
 __all__ = ["make_diffjscc", "make_lrisc", "make_preset", "make_scsic"]
 CPU = torch.device("cpu")
@@ -87,3 +90,32 @@ def test_compiled_steps_are_the_same_steps(folder: Path, monkeypatch: pytest.Mon
     method.compile()  # type: ignore[attr-defined]
     assert np.abs(plain - refined(method, given)).max() <= 1
     assert calls == [{"dynamic": False}]
+
+
+@pytest.mark.parametrize("kind", ["adjscc", "published"] if os.environ.get("GENCOMM_SLOW_TESTS") else ["adjscc"])
+def test_a_compiled_prior_pulls_along_the_same_gradient(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One step of posterior sampling, forward and backward traced as for a GPU; ``published`` also gives the variance."""
+    compile = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda function, **how: compile(function, backend="aot_eager_decomp_partition", fullgraph=True, **how)
+    )
+    write_preset(tmp_path, KINDS[kind])
+    method = DiffCom.load(presets.load_config(tmp_path), CPU)
+    x = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    weights = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    method.compile()
+
+    def step(prior: Prior) -> tuple[torch.Tensor, ...]:
+        given = x.clone().requires_grad_()
+        x_0, v = prior(given, 400)
+        (pull,) = torch.autograd.grad((x_0 * weights).sum(), given)
+        return (x_0.detach(), pull) if v is None else (x_0.detach(), pull, v)
+
+    for found, expected in zip(step(method.fast_prior), step(method.prior), strict=True):
+        assert expected.abs().max() > 0
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    sent = method.encode(IMAGE[:16, :16], Request(method.symbol_budget(method.default_cbr, (16, 16)), 10.0))
+    given = Received(sent.symbols, None, 0.1, (16, 16), fading="awgn")
+    fast = method.decode(given, DecodeOptions(steps=3), seed=0).refined[0].astype(int)
+    method.fast_prior = method.prior
+    assert np.abs(fast - method.decode(given, DecodeOptions(steps=3), seed=0).refined[0]).max() <= 1

@@ -19,7 +19,7 @@ from PIL import Image
 
 from gencomm_cli.errors import InputError
 from gencomm_cli.prompts import captioners
-from gencomm_cli.prompts.captioners import MAX_BYTES, caption, tidy
+from gencomm_cli.prompts.captioners import MAX_BYTES, caption, settled, tidy
 from gencomm_cli.prompts.retrieval import Retriever, features, load, save
 from gencomm_cli.training.captioner import build, evaluate
 from gencomm_cli.training.data import is_validation
@@ -42,6 +42,23 @@ def test_none_says_nothing() -> None:
 @pytest.mark.parametrize("name", ["", "hf", "hf:", "openai:", "blip", "builtin:x", "none "])
 def test_other_names_are_refused(name: str) -> None:
     assert "hf:FOLDER_OR_ID" in _refused(name)
+
+
+def test_what_a_preset_may_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "blip").mkdir()
+    for name in ("none", "builtin", "openai:gpt", "hf:OWNER/blip2-opt-2.7b"):
+        assert settled(name) == name
+    assert settled("hf:blip") == f"hf:{tmp_path}/blip"  # which another folder would not find
+    for name, words in (
+        ("bogus", "hf:FOLDER_OR_ID"),
+        ("hf:/nowhere", "no folder /nowhere"),
+        ("hf:./a", "no folder"),
+        ("hf:lost", "OWNER/NAME"),
+        ("hf:a/b/c", "id"),
+    ):
+        with pytest.raises(InputError, match=words):
+            settled(name)
 
 
 def test_tidy_composes_collapses_and_drops_what_is_not_unicode() -> None:

@@ -22,7 +22,7 @@ from gencomm_cli.methods.base import DecodeOptions, Received, Request
 from gencomm_cli.methods.diffjscc import DiffJSCC
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.training.air import Air
-from gencomm_cli.training.data import is_validation
+from gencomm_cli.training.data import is_validation, load
 from gencomm_cli.training.diffjscc import (
     NETWORKS,
     CoarseCaptioner,
@@ -94,7 +94,7 @@ def test_from_a_backbone_to_a_preset_and_its_adversarial_twin(
     base, out = presets.load_config(make_preset()), tmp_path / "run"
     out.mkdir()
     judges = [LPIPS("squeeze").eval().requires_grad_(False)]
-    shop = Workshop(recipe(jscc), base, data, out, CPU, judges)
+    shop = Workshop(recipe(jscc), base, load(data, out / "cache", validation=False), out, CPU, judges)
     backbone = {name: state(getattr(shop.backbone, name)) for name in ("codec", "unet", "text")}
     for stage, (name,) in NETWORKS.items():
         before, coded = state(shop.module(name)), state(shop.jscc)
@@ -110,7 +110,7 @@ def test_from_a_backbone_to_a_preset_and_its_adversarial_twin(
         sent = method.encode(np.zeros((40, 30, 3), np.uint8), Request(method.symbol_budget(0.01, (40, 30))))
         decoded = method.decode(Received(sent.symbols, None, 0.1, (40, 30)), DecodeOptions(steps=2), seed=0)
         assert decoded.refined[0].shape == (40, 30, 3)
-    again = Workshop(recipe(jscc), base, data, out, CPU)
+    again = Workshop(recipe(jscc), base, load(data, out / "cache", validation=False), out, CPU)
     assert all(again.restore(stage) for stage in NETWORKS)
     for name in ("jscc", "control", "adversary"):
         assert not moved(state(shop.module(name)), again.module(name))
@@ -120,7 +120,7 @@ def test_the_codec_and_the_control_module_learn(data: Path, make_preset: Callabl
     config, fast = recipe(CONVOLUTIONAL), {"steps": 100, "learning_rate": 1e-2, "warmup": 5, "ema": 0.9}
     config["jscc"]["recipe"] |= {"schedule": fast, "batch": 4, "snr_db": [15, 20], "shares": [1, 0, 0]}
     config["control"] |= {"schedule": fast, "batch": 4}
-    shop = Workshop(config, presets.load_config(make_preset()), data, tmp_path, CPU)
+    shop = Workshop(config, presets.load_config(make_preset()), load(data, tmp_path / "cache", validation=False), tmp_path, CPU)
     for stage in ("jscc", "control"):
         shop.run(stage, None, quiet)
         first, *_, last = losses(tmp_path, stage)
@@ -152,7 +152,7 @@ def test_the_whole_recipe_shares_out_its_minutes_and_resumes(
 
 def test_the_shipped_recipe_builds_on_the_shipped_preset(data: Path, tmp_path: Path) -> None:
     config = load_config(None, "diffjscc-nano.json", ())
-    shop = Workshop(config, find_base(config["start"]), data, tmp_path, CPU)
+    shop = Workshop(config, find_base(config["start"]), load(data, tmp_path / "cache", validation=False), tmp_path, CPU)
     assert sum(p.numel() for p in shop.control.parameters()) > 1e6
     assert recipe_from(ControlRecipe, config["control"]).schedule.learning_rate == 5e-4
     assert recipe_from(CodecRecipe, config["jscc"]["recipe"]).schedule == Schedule(20000, 4e-4, max_minutes=11, weight_decay=0.0)
@@ -250,7 +250,7 @@ def test_patchgan_sees_70_pixels_and_its_losses_stay_apart() -> None:
 def test_rollouts_teach_the_states_that_the_sampler_meets(data: Path, make_preset: Callable[..., Path], tmp_path: Path) -> None:  # noqa: F811
     config = recipe(ADAPTIVE)
     config["rollout"] |= {"schedule": {"steps": 100, "learning_rate": 1e-2, "warmup": 5, "ema": 0.9}, "batch": 4, "perceptual": 0.0}
-    shop = Workshop(config, presets.load_config(make_preset()), data, tmp_path, CPU)
+    shop = Workshop(config, presets.load_config(make_preset()), load(data, tmp_path / "cache", validation=False), tmp_path, CPU)
     shop.judges = [LPIPS("squeeze").eval().requires_grad_(False)]
     shop.run("rollout", None, quiet)
     first, *_, last = losses(tmp_path, "rollout", "latent")

@@ -28,8 +28,8 @@ from gencomm_cli.diffusion.text import TextEncoder
 from gencomm_cli.diffusion.vae import LatentCodec
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.training import diffcom, diffjscc, lrisc, parallel, scsic
-from gencomm_cli.training.data import Photographs
+from gencomm_cli.training import captions, diffcom, diffjscc, lrisc, parallel, scsic
+from gencomm_cli.training.data import Photographs, load
 from gencomm_cli.training.jscc import JSCCRecipe, train_jscc
 from gencomm_cli.training.latent_space import VAERecipe, train_vae
 from gencomm_cli.training.latents import Latents
@@ -78,24 +78,62 @@ def start_pair(config: Path, data: Path, out: Path, *more: str) -> list[BaseProc
     What they print is in ``<out>.0`` and ``<out>.1``.
     """
     words = ["train", "diffcom", "--data", data, "--out", out, "--config", config, "--precision", "fp32", "--device", "cpu", *more]
+    return start(one_of_two, out, [*map(str, words)])
+
+
+def start(target: Callable[..., None], out: Path, *arguments: Any) -> list[BaseProcess]:
+    """``target(rank, port, file for what it prints, *arguments)`` in two processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     context = multiprocessing.get_context("forkserver")  # which imports everything once
     context.set_forkserver_preload([__name__])
-    pair = [context.Process(target=one_of_two, args=(rank, port, f"{out}.{rank}", [*map(str, words)])) for rank in (0, 1)]
+    pair = [context.Process(target=target, args=(rank, port, f"{out}.{rank}", *arguments)) for rank in (0, 1)]
     for process in pair:
         process.start()
     return list(pair)
 
 
-def one_of_two(rank: int, port: int, said: str, words: list[str]) -> None:
+def meet(rank: int, port: int, said: str) -> None:
     for stream in (1, 2):
         os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     met = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
     os.environ |= {name: str(value) for name, value in met.items()}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+
+
+def one_of_two(rank: int, port: int, said: str, words: list[str]) -> None:
+    meet(rank, port, said)
     sys.exit(run(words))
+
+
+def caption_as_one_of_two(rank: int, port: int, said: str, data: Path, out: Path) -> None:
+    """Prints what it asked the captioner, and in the end the captions that it has."""
+    meet(rank, port, said)
+    parallel.join("cpu")
+
+    def answer(image: np.ndarray, captioner: str, device: str) -> str:
+        print(f"process {rank} asks {captioner}", flush=True)
+        return f"level {image.mean():.3f}"
+
+    captions.caption = answer  # type: ignore[attr-defined]
+    found = TrainOptions(data, out, captioner="openai:a").photographs(quiet)
+    print(json.dumps(found.captions), flush=True)
+    parallel.leave()
+
+
+def test_process_0_captions_and_the_other_reads(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("accelerate", reason="Accelerate is not installed (extra `train`)")
+    pair = start(caption_as_one_of_two, tmp_path / "pair", data, tmp_path / "pair")
+    for process in pair:
+        process.join(100)
+    first, second = ((tmp_path / f"pair.{rank}").read_text().splitlines() for rank in (0, 1))
+    assert [process.exitcode for process in pair] == [0, 0], (first, second)
+    *asked, captions_there = first
+    made = json.loads(captions_there)
+    assert asked == ["process 0 asks openai:a"] * len(set(made))
+    assert len(set(made)) == len(made) > 1
+    assert second == [captions_there]
 
 
 def test_two_processes_learn_what_one_learns_from_the_doubled_batch(data: Path, tmp_path: Path) -> None:
@@ -198,7 +236,7 @@ def test_accumulated_batches_are_one_batch_in_other_methods(
         if method == "diffjscc":
             config: dict[str, Any] = test_diffjscc.recipe(test_diffjscc.ADAPTIVE)
             config["control"] |= {"schedule": plan, "batch": batch, "drop": 0.5}
-            shop = diffjscc.Workshop(config, presets.load_config(base), folder, out, CPU)
+            shop = diffjscc.Workshop(config, presets.load_config(base), load(folder, out / "cache", validation=False), out, CPU)
         elif method == "lrisc":
             config = test_lrisc.recipe()
             config[stage] |= {"schedule": plan, "batch": 2 * batch, "pictures": batch, "drop": 0.0, "refined": 0.0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,24 @@ def test_split_is_a_rule_by_name(photographs: Photographs) -> None:
     assert len(photographs) == sum(zlib.crc32(f"{index}.png".encode()) % 20 != 0 for index in range(40))
     assert not any(is_validation(name) for name in photographs.names)
     assert photographs.captions[0] == f"picture number {photographs.names[0][:-4]}"
+
+
+def test_a_changed_image_is_decoded_again_and_caches_of_earlier_releases_stay(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    image, index, cache = tmp_path / "photos" / "0.png", tmp_path / "cache" / "train.json", tmp_path / "cache"
+
+    def level(value: int) -> int:
+        Image.new("RGB", (8, 8), (value,) * 3).save(image)
+        os.utime(image, ns=(value, value))  # the same number of bytes: the time tells
+        return int(load(image.parent, cache, validation=False).image(0).max())
+
+    assert [level(7), level(9)] == [7, 9]
+    document = json.loads(index.read_text())
+    del document["stamps"]
+    index.write_text(json.dumps(document))
+    written = index.read_bytes(), index.stat().st_mtime_ns
+    assert level(5) == 9
+    assert (index.read_bytes(), index.stat().st_mtime_ns) == written
 
 
 def test_crops_are_pieces_of_their_images(photographs: Photographs) -> None:
@@ -216,7 +235,7 @@ def test_from_photographs_to_a_preset_and_on_from_there(
     for index, name in enumerate(photographs.names):
         Image.fromarray(photographs.image(index)).save(data / name)
     judges = [LPIPS("alex").eval().requires_grad_(False)]
-    shop = Workshop(tiny_recipe, data, out, judges, CPU)
+    shop = Workshop(tiny_recipe, load(data, out / "cache", validation=False), out, judges, CPU)
     for stage in STAGES:
         assert not shop.restore(stage)
         shop.run(stage, None, quiet)
@@ -224,7 +243,7 @@ def test_from_photographs_to_a_preset_and_on_from_there(
     preset = presets.find("textguided", str(shop.export(tmp_path / "models")))
     method = load_method(preset, CPU)
     assert method.encode(np.zeros((20, 30, 3), np.uint8), Request(12)).symbols.shape == (12,)
-    again = Workshop(tiny_recipe, data, out, judges, CPU)
+    again = Workshop(tiny_recipe, load(data, out / "cache", validation=False), out, judges, CPU)
     assert all(again.restore(stage) for stage in STAGES)
     again.start_from(preset)
     for ours, theirs in zip(shop.jscc.parameters(), again.jscc.parameters(), strict=True):
