@@ -151,7 +151,7 @@ class Workshop(StagedWorkshop):
         self.config, self.out, self.device = config, out, device
         torch.manual_seed(0)
         self.photographs = load(data, out / "cache", validation=False)
-        self.started = False
+        self.taken: set[str] = set()  # from presets
         self.parts: dict[str, nn.Module] = {
             name: BUILDERS[config[name]["class"]](**config[name]["model"])
             for name in STAGES  # type: ignore[operator]
@@ -162,7 +162,6 @@ class Workshop(StagedWorkshop):
 
     def start_from(self, base: str) -> None:
         """Takes the prior's weights, and those of every codec that has a preset, from the presets named after ``base``."""
-        self.started = True
         for name in CODECS:
             try:
                 preset = find("diffcom", preset_name(base, name))
@@ -174,6 +173,7 @@ class Workshop(StagedWorkshop):
 
     def _take(self, name: str, preset: Preset, component: str) -> None:
         self.parts[name].load_state_dict(build(preset.components[component], torch.device("cpu")).state_dict())
+        self.taken.add(name)
 
     def start_linear(self, codec: nn.Module) -> None:
         """Sets a codec to the linear code of the training photographs' statistics."""
@@ -202,18 +202,25 @@ class Workshop(StagedWorkshop):
             train_prior(cast(ConditionalUNet, module), self.photographs, recipe, self.out, self.device, report)
         else:
             codec_recipe = recipe_from(CodecRecipe, values, max_minutes)
-            if codec_recipe.linear and not self.started:
+            if codec_recipe.linear and stage not in self.taken:
                 self.start_linear(module)
             train_codec(stage, module, self.photographs, codec_recipe, self.out, self.device, report)
 
     def export(self, models: Path, report: Report = print) -> Path:
         """Writes ``models/diffcom/<name>`` with the first codec, and a preset for each other codec over the same prior.
 
-        NTSCC's is left out where there is no LRISC preset to take it from; exporting again adds it.
+        A codec that is not trained yet is left out, and NTSCC's where there is no LRISC preset to take it from; exporting again
+        adds it. Without a prior there is no preset.
         """
         name = self.config["name"]
+        if not self._trained("prior"):
+            report("no preset yet: it needs the prior; train it with --stages prior --resume")
+            return models
         prior = self._stored("prior", models / "diffcom" / name / "prior.safetensors", models)
         for codec in CODECS:
+            if not self._trained(codec):
+                report(f"{codec}: left out (not trained)")
+                continue
             own = models / "diffcom" / preset_name(name, codec)
             self._write(own, {"codec": self._stored(codec, own / "codec.safetensors", models), "prior": prior})
         if (lrisc := self.config.get("ntscc")) is not None:
@@ -225,6 +232,10 @@ class Workshop(StagedWorkshop):
             parts = {part: _copied(components[part], models) for part in ("transform", "jscc", "rates")}
             self._write(models / "diffcom" / preset_name(name, "ntscc"), parts | {"prior": prior})
         return models / "diffcom" / name
+
+    def _trained(self, name: str) -> bool:
+        """Whether a network is more than the random weights it began with."""
+        return name in self.taken or (self.out / f"{name}.{name}.safetensors").exists()
 
     def _write(self, folder: Path, components: dict[str, Any]) -> None:
         """A preset's config; what its settings say of one codec holds for that one."""

@@ -100,6 +100,17 @@ def test_every_stage_learns(stage: str, data: Path, tmp_path: Path) -> None:
     assert last < 0.98 * first
 
 
+def test_what_was_not_trained_is_not_written(data: Path, tmp_path: Path) -> None:
+    path, out, said = tmp_path / "recipe.json", tmp_path / "run", list[str]()
+    path.write_text(json.dumps(recipe()))
+    train(TrainOptions(data, out, path, stages=("adjscc",)), said.append)
+    assert not (out / "models" / "diffcom").exists()
+    assert said[-1].startswith("no preset yet")
+    train(TrainOptions(data, out, path, stages=("prior",), resume=True), said.append)
+    assert [folder.name for folder in (out / "models" / "diffcom").iterdir()] == ["tiny"]
+    assert "swinjscc: left out (not trained)" in said
+
+
 def test_fading_is_equalised_and_awgn_is_left_as_it_is() -> None:
     class Code:
         multiple = 1
