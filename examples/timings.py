@@ -76,9 +76,8 @@ def main() -> None:
             seconds, memory = zip(*(run(program + command, folder) for _ in range(arguments.runs)), strict=True)
             spread = f"{min(seconds):.2f}–{max(seconds):.2f}"
             rows.append([label, f"{statistics.median(seconds):.2f}", spread, f"{max(memory):.0f}"])
-    print(
-        f"{arguments.method}/{arguments.preset}, {arguments.image.name}, {arguments.cores} cores, {arguments.runs} runs each after one to warm up"
-    )
+    what_of = f"{arguments.method}/{arguments.preset}, {arguments.image.name}"
+    print(f"{what_of}, {arguments.cores} cores, {arguments.runs} runs each after one to warm up")
     print(markdown(["command", "median, s", "range, s", "peak memory, MiB"], rows))
 
 
