@@ -94,4 +94,4 @@ def test_flags_that_do_not_go_together(here: Here, photo: Path, tiny: Path) -> N
     assert here(*sending, "-o", "tx.npz").returncode == here("channel", "tx.npz", "--snr", 10, "-o", "rx.npz").returncode == 0
     receiving = ("decode", "rx.npz", "--preset", tiny, "--variant")
     failed(here(*receiving, "blind"), 2, "--variant blind: finds the taps of block and multipath fading, not of awgn")
-    failed(here(*receiving, "diffcom", "--gamma", 1), 2, "--gamma: is of --variant hifi")
+    failed(here(*receiving, "diffcom", "--gamma", 1), 2, "--gamma: is not read with --variant diffcom --likelihood")

@@ -289,13 +289,57 @@ def test_step_sizes_go_with_their_likelihood() -> None:
         (DecodeOptions(zeta_h=float("nan")), "--zeta-h nan: out of range"),
         (DecodeOptions(steps=1001), "--steps 1001: out of range"),
         (DecodeOptions(variant="blind", likelihood="exact"), "--variant blind: starts from noise"),
-        (DecodeOptions(variant="diffcom", gamma=0.3), "--gamma: is of --variant hifi"),
-        (DecodeOptions(likelihood="exact", gamma=0.3), "--gamma: is of --variant hifi, and not with --likelihood exact"),
+        (DecodeOptions(likelihood="exact", gamma=0.3), "--gamma: does not go with --likelihood exact"),
+        (DecodeOptions(variant="diffcom", gamma=0.0), "--gamma: is not read with --variant diffcom --likelihood squared; leave it"),
+        (DecodeOptions(variant="diffcom", tau=9.0), "--tau: is not read with --variant diffcom"),
+        (DecodeOptions(variant="diffcom", eta=0.5), "--eta: is not read with --variant diffcom"),
+        (DecodeOptions(variant="diffcom", confirm="pixels"), "--confirm: is not read with --variant diffcom"),
+        (DecodeOptions(blind_h="lmmse"), "--blind-h: is not read with --variant hifi"),
+        (DecodeOptions(zeta_h=0.2), "--zeta-h: is not read with --variant hifi"),
+        (DecodeOptions(blind_form="authors"), "--blind-form: is not read with --variant hifi"),
+        (DecodeOptions(likelihood="authors", tau=9.0), "--tau: is not read with --variant hifi --likelihood authors"),
+        (DecodeOptions(variant="blind", gamma=0.1), "--gamma: is not read with --variant blind"),
+        (DecodeOptions(variant="blind", blind_h="lmmse", zeta_h=0.1), "--zeta-h: is not read .* --blind-h lmmse"),
+        (DecodeOptions(start_step=9, eta=0.1), "--eta: is for the start step of eq. 21, which --start-step sets"),
+        (DecodeOptions(pick="best"), "--pick best: is one of several; add --samples 4"),
     ],
 )
 def test_options_that_cannot_be_are_named(options: DecodeOptions, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Sampling.settle(options, {})
+
+
+def test_what_the_likelihood_reads_is_taken() -> None:
+    for options in ({"variant": "diffcom", "likelihood": "authors", "eta": 0.5}, {"variant": "diffcom", "start_step": 9}):
+        settled = Sampling.settle(DecodeOptions(**options), {})  # type: ignore[arg-type]
+        assert {name: getattr(settled, name) for name in options} == options
+
+
+@pytest.mark.parametrize("fading", ["multipath", "block", "rayleigh", "awgn"])
+def test_of_an_unknown_channel_it_is_said_what_is_done(methods: dict[str, DiffCom], fading: Any) -> None:
+    """Blind is taken where it can be and nothing else is asked for."""
+    method, image = methods["adjscc"], photograph(16, 16)
+    heard = dataclasses.replace(received(method, image), fading=fading)
+    if fading == "multipath":
+        heard = multipath(method, image, csi=False)
+
+    def decoded(**options: Any) -> Decoded:
+        return method.decode(heard, DecodeOptions(steps=2, **options), seed=0)
+
+    free, sighted = decoded(), decoded(variant="hifi")
+    if fading == "awgn":
+        assert free.notes == sighted.notes == ()
+        return
+    assert [note.startswith("channel: unknown to the receiver, and hifi samples") for note in sighted.notes] == [True]
+    if fading == "rayleigh":
+        assert free.notes == sighted.notes
+        assert "blind" not in free.notes[0]
+        return
+    blind = decoded(variant="blind")
+    assert np.array_equal(free.refined[0], blind.refined[0])
+    assert len(free.taps) == len(blind.taps) == 1
+    assert free.notes == ("channel: unknown to the receiver; --variant blind is taken, which finds it",)
+    assert "--variant blind finds it" in sighted.notes[0]
 
 
 def test_samples_that_diverge_say_so(methods: dict[str, DiffCom]) -> None:
