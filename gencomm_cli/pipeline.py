@@ -380,17 +380,20 @@ def rates_of(file: SymbolFile, codec: Codec) -> NDArray[np.int64]:
     Raises:
         InputError: a method whose rates are the same everywhere, or side symbols that are lost.
     """
-    header, levels_of = file.header, getattr(codec.method, "levels", None)
-    if levels_of is None:
-        raise InputError(f"--rates: {header.method} sends every part of an image at the same rate; it is for lrisc")
-    from gencomm_cli.jscc.rate_allocation import RATES
-
+    header, levels_of = file.header, getattr(codec.method, "levels", lambda received: None)
     state = channel_state(file) if header.stage == "rx" else None
     n0, gain = (0.0, None) if state is None else (state.n0, state.side_gain)
     received = Received(
         file.symbols, None, n0, header.image_size, side_symbols=file.side_symbols, side_gain=gain, side=header.side
     )  # fmt: skip
-    levels, side_ok = levels_of(received)
+    if (found := levels_of(received)) is None:
+        raise InputError(
+            f"--rates: {header.method}/{codec.preset.name} sends every part of an image at the same rate; "
+            "it is for lrisc, and for diffcom with --codec ntscc"
+        )
+    from gencomm_cli.jscc.rate_allocation import RATES
+
+    levels, side_ok = found
     if side_ok is False:
         raise InputError("--rates: the side symbols are lost on the channel; look at the file that was sent")
     return np.array(RATES)[levels].astype(np.int64)

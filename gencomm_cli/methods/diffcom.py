@@ -416,6 +416,11 @@ class DiffCom:
             received.symbols.size, received.image_size, received.side, received.side_symbols, received.side_gain, received.n0
         )
 
+    def levels(self, received: Received) -> tuple[Levels, bool | None] | None:
+        """NTSCC's level of each embedding, and whether the side symbols arrived (None where there are none); None of any other
+        codec, whose rate is the same everywhere."""
+        return cast(tuple[Levels, bool | None], self._known(received)) if isinstance(self.codec, NTSCC) else None
+
     @torch.no_grad()
     def _without_rates(self, received: Received, levels: Levels) -> Image:
         """What is left where NTSCC's side symbols are lost: the image from the first symbol of every embedding.

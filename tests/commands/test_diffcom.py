@@ -82,6 +82,26 @@ def test_samples_come_with_their_deviation(here: Here, photo: Path, tiny: Path) 
     assert np.asarray(Image.open(names[-1])).any()
 
 
+def test_rates_are_drawn_of_ntscc_and_of_no_other_codec(here: Here, photo: Path, tiny: Path) -> None:
+    for codec in ("ntscc", "swinjscc", "adjscc"):
+        sending = ("encode", photo, "--method", "diffcom", "--preset", tiny, "--codec", codec, "--cbr", 0.04, "--snr", 20)
+        assert here(*sending, "-o", f"{codec}.npz").returncode == 0
+    weights = f"{tiny}-ntscc"
+    drawn = here("inspect", "ntscc.npz", "--rates", "map.png", "--preset", weights, "--json")
+    assert drawn.returncode == 0, drawn.stderr
+    rates = json.loads(drawn.stdout)["rates"]
+    sent = symbols.read(Path("ntscc.npz"))
+    assert rates["mean"] * rates["blocks"][0] * rates["blocks"][1] == pytest.approx(sent.symbols.size)
+    with Image.open(photo) as original, Image.open("map.png") as drawing:
+        assert drawing.size == original.size
+    assert here("channel", "ntscc.npz", "--snr", 20, "-o", "rx.npz").returncode == 0
+    arrived = here("inspect", "rx.npz", "--rates", "rx.png", "--preset", weights)
+    assert arrived.returncode == 0, arrived.stderr
+    for codec, folder in (("adjscc", tiny), ("swinjscc", f"{tiny}-swinjscc")):
+        refused = here("inspect", f"{codec}.npz", "--rates", "--preset", folder)
+        failed(refused, 2, "--rates: diffcom/tiny sends every part of an image at the same rate", "--codec ntscc")
+
+
 def test_flags_that_do_not_go_together(here: Here, photo: Path, tiny: Path) -> None:
     sending = ("encode", photo, "--method", "diffcom", "--preset", tiny)
     failed(here(*sending, "--codec", "bpg"), 2, "--codec bpg: diffcom has none of that name", "adjscc, swinjscc, ntscc")
