@@ -425,12 +425,23 @@ def decode_options(
 
 
 def preset_of(method: str, preset: str | None, codec: str | None) -> str:
-    """The preset that is asked for; DiffCom has one for each codec."""
+    """The preset that is asked for; DiffCom has one for each codec.
+
+    Raises:
+        InputError: there is no such codec, or the preset is named after another one.
+    """
     from gencomm_cli.methods import default_preset
-    from gencomm_cli.presets import preset_name
+    from gencomm_cli.presets import DIFFCOM_CODECS, preset_name
 
     base = preset or default_preset(method)
-    return preset_name(base, codec) if method == "diffcom" and codec is not None else base
+    if method != "diffcom" or codec is None:
+        return base
+    for own in DIFFCOM_CODECS:
+        if base.rstrip("/").endswith(f"-{own}"):
+            if own != codec:
+                raise InputError(f"--codec {codec}: --preset {base} is that of {own}; leave out one of the two")
+            return base
+    return preset_name(base, codec)
 
 
 def pictures(samples: int, coarse: bool, pick: str | None) -> int:

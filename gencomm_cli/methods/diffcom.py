@@ -303,12 +303,12 @@ class DiffCom:
         """Builds the preset's networks, the prior in ``dtype`` and the codec in float32.
 
         Raises:
-            InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
+            InputError: a component is missing, or no codec. ModelMismatch: weights are damaged or do not fit.
         """
         own = "codec" in preset.components
         require(preset, "prior", *(("codec",) if own else ("transform", "jscc", "rates")))
         verify(preset)
-        codec = cast(LearnedCodec, build(preset.components["codec"], device)) if own else NTSCC.load(preset, device)
+        codec = codec_side.load(preset, device) if own else NTSCC.load(preset, device)
         return cls(preset, codec, build(preset.components["prior"], device, dtype), device)
 
     def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:

@@ -105,6 +105,9 @@ def test_rates_are_drawn_of_ntscc_and_of_no_other_codec(here: Here, photo: Path,
 def test_flags_that_do_not_go_together(here: Here, photo: Path, tiny: Path) -> None:
     sending = ("encode", photo, "--method", "diffcom", "--preset", tiny)
     failed(here(*sending, "--codec", "bpg"), 2, "--codec bpg: diffcom has none of that name", "adjscc, swinjscc, ntscc")
+    other = ("encode", photo, "--method", "diffcom", "--preset", f"{tiny}-ntscc", "--codec")
+    failed(here(*other, "adjscc"), 2, "--codec adjscc: --preset ", "-ntscc is that of ntscc; leave out one of the two")
+    assert here(*other, "ntscc", "-o", "ntscc.npz").returncode == 0
     failed(here(*sending, "--fec", "5g"), 2, "--fec: diffcom does not read it")
     failed(here(*sending, "--prompt", "a house"), 2, "--prompt: diffcom does not read it")
     failed(here("encode", photo, "--method", "diffcom", "--preset", f"{tiny}-none"), 2, "no such preset of diffcom")

@@ -22,13 +22,15 @@ from gencomm_cli.diffusion.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.diffusion.guided_diffusion import arguments
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.jscc.adjscc import ADJSCC, ADJSCCConfig
+from gencomm_cli.jscc.deepjscc import DeepJSCC, DeepJSCCConfig
 from gencomm_cli.jscc.ntscc import LatentJSCC, NTSCCConfig
 from gencomm_cli.jscc.rate_indices import RateTables
 from gencomm_cli.jscc.swinjscc import SwinJSCC, SwinJSCCConfig
 from gencomm_cli.jscc.transform import NonlinearTransform, TransformConfig
 from gencomm_cli.methods.base import Decoded, DecodeOptions, Received, Request
 from gencomm_cli.methods.diffcom import DiffCom, Sampling
-from tests.methods.conftest import randomise
+from gencomm_cli.methods.jscc import JSCC
+from tests.methods.conftest import PUBLISHED, randomise
 
 CPU = torch.device("cpu")
 OFDM = OfdmConfig(carriers=32, cp=4, taps=3, decay=2.0)
@@ -346,6 +348,23 @@ def test_samples_that_diverge_say_so(methods: dict[str, DiffCom]) -> None:
     heard = multipath(methods["adjscc"], photograph(16, 16), csi=False)
     with pytest.raises(InputError, match=r"--zeta .*: the samples diverge; take smaller ones"):
         methods["adjscc"].decode(heard, DecodeOptions(variant="blind", likelihood="squared", zeta_h=1e5, steps=30), seed=0)
+
+
+def test_a_class_that_is_no_codec_is_refused(tmp_path: Path) -> None:
+    """DiffJSCC's network, which needs others to make an image."""
+    folder = tmp_path / "com"
+    folder.mkdir()
+    make(folder, KINDS["adjscc"])
+    network = DeepJSCC(DeepJSCCConfig(**PUBLISHED))
+    save_file(network.state_dict(), folder / "codec.safetensors")
+    document = json.loads((folder / "config.json").read_text())
+    digest = presets.file_hash(folder / "codec.safetensors")
+    document["components"]["codec"] = {"class": "DeepJSCC", "file": "codec.safetensors", "sha256": digest, "config": PUBLISHED}
+    for loader in (DiffCom, JSCC):
+        document["method"] = loader.method
+        (folder / "config.json").write_text(json.dumps(document))
+        with pytest.raises(InputError, match="preset tiny: DeepJSCC is no codec that makes symbols by itself; ADJSCC, "):
+            loader.load(presets.load_config(folder), CPU)  # type: ignore[attr-defined]
 
 
 def test_presets_without_their_parts_are_refused(tmp_path: Path) -> None:
