@@ -74,6 +74,25 @@ def test_blind_has_neither_gains_nor_pilots(here: Here, photo: Path, tiny: Path,
     assert sorted(path.name for path in Path().glob("*.png")) == ["diffusion.png", "lmmse.png", "photo.png"]
 
 
+@pytest.mark.parametrize("codec", ["adjscc", "swinjscc", "ntscc"])
+def test_blind_finds_taps_with_every_codec(here: Here, photo: Path, tiny: Path, codec: str) -> None:
+    """Without CSI it is what is taken, and this is said."""
+    sending = ("roundtrip", photo, "--method", "diffcom", "--preset", tiny, "--codec", codec, "--snr", 10)
+    air = ("--multipath", "--csi", "none", "--carriers", 64, "--taps", 3)
+    done = here(*sending, *air, "--steps", 2, "--json", "-o", "free.png")
+    assert done.returncode == 0, done.stderr
+    assert b"channel: unknown to the receiver; --variant blind is taken, which finds it" in done.stderr
+    found = json.loads(done.stdout)
+    assert np.shape(found["taps"]) == (1, 3, 2)
+    assert found["cbr"]["pilots"] == 0
+    asked = here(*sending, *air, "--steps", 2, "--variant", "blind", "-o", "asked.png")
+    assert asked.returncode == 0, asked.stderr
+    assert Path("asked.png").read_bytes() == Path("free.png").read_bytes()
+    sighted = here(*sending, *air, "--steps", 2, "--variant", "hifi", "-o", "hifi.png")
+    assert b"channel: unknown to the receiver, and hifi samples as if there were no fading" in sighted.stderr
+    assert Path("hifi.png").read_bytes() != Path("free.png").read_bytes()
+
+
 def test_samples_come_with_their_deviation(here: Here, photo: Path, tiny: Path) -> None:
     done = here("roundtrip", photo, "--method", "diffcom", "--preset", tiny, "--snr", 5, "--samples", 3, "--steps", 2)
     assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ from diffusers.models import UNet2DModel
 from safetensors.torch import save_file
 from torch import nn
 
-from gencomm_cli import presets
+from gencomm_cli import pipeline, presets
 from gencomm_cli.channels.fading import draw_noise
 from gencomm_cli.channels.ofdm import OfdmConfig, draw_taps, places, response, through
 from gencomm_cli.diffusion.conditional_unet import ConditionalUNet, UNetConfig
@@ -141,6 +141,36 @@ def test_multipath_with_and_without_csi(methods: dict[str, DiffCom], csi: bool) 
         choices = tuple({"variant": "blind"} | choice for choice in choices)
     seen = [methods["adjscc"].decode(heard, DecodeOptions(**choice), seed=0).refined[0].tobytes() for choice in choices]
     assert len(set(seen)) == len(seen)
+
+
+@pytest.mark.parametrize("kind", ["adjscc", "swinjscc", "ntscc"])
+def test_with_clipping_and_without_prefix_the_residual_of_the_truth_is_the_noise(
+    methods: dict[str, DiffCom], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W_h is what the simulator did: nothing but the noise is left over, through each codec."""
+    method, image, heard = methods[kind], photograph(128, 128), list[Received]()
+    image[:64] //= 8
+    codec, config = pipeline.Codec(method, method.preset), OfdmConfig(carriers=64, cp=0, taps=3, decay=2.0, clip=0.8)
+    sent, _ = pipeline.encode(image, codec, pipeline.EncodeOptions(cbr=1 / 16, snr_db=10.0, fading="multipath"), print)
+    clean, noisy = (
+        pipeline.pass_channel(sent, kind="multipath", snr_db=snr_db, snr_type="esn0", csi="perfect", seed=2, ofdm=config)
+        for snr_db in (np.inf, 10.0)
+    )
+
+    def catch(received: Received, options: DecodeOptions, **unused: Any) -> Decoded:
+        heard.append(received)
+        return Decoded(image)
+
+    monkeypatch.setattr(method, "decode", catch)
+    pipeline.decode(noisy, codec, DecodeOptions(), seed=0, use_prompt=False, strict=False, say=print)
+    told, side_ok = method._known(heard[0])
+    assert side_ok == (True if kind == "ntscc" else None)
+    problem, _ = method._problem(heard[0], cast(Any, told))
+    x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
+    noise = noisy.symbols - clean.symbols
+    assert np.mean(np.abs(noise) ** 2) == pytest.approx(0.1, rel=0.15)
+    np.testing.assert_allclose(problem.residuals(x)[0][0].numpy(), noise, atol=2e-5)
+    assert not np.allclose(noisy.symbols - heard[0].gain * sent.symbols, noise, atol=0.1)  # a gain a symbol would not do
 
 
 def test_blind_needs_no_gain_and_no_channel_without_taps(methods: dict[str, DiffCom]) -> None:
