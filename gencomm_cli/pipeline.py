@@ -187,8 +187,8 @@ def encode(image: Pixels, codec: Codec, options: EncodeOptions, say: Say) -> tup
             count, options.snr_db, options.fading, options.gain, options.classical, beta=options.beta, allocation=options.allocation
         ),
     )
-    for line in sent.notes:
-        say(line)
+    for note in sent.notes:
+        say(note)
     sizes = {"image": sent.symbols.size, "prompt": prompt_symbols.size, "side": sent.side_symbols.size}
     cbr = rates.account(requested if options.beta is None else None, image_size, **sizes)
     bound = options.beta is None and codec.method.exact_rate
@@ -360,8 +360,8 @@ def decode(
         file.ideal_bits, header.channel.kind, header.channel.ofdm, state.cir, header.side, header.tx_snr_db,
     )  # fmt: skip
     decoded = codec.method.decode(received, options, seed=seed, progress=progress)
-    for line in decoded.notes:
-        say(line)
+    for note in decoded.notes:
+        say(note)
     if decoded.side_ok is False:
         say("side information: lost on the channel (its check fails); the image is decoded without it")
     if decoded.outage:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -115,7 +115,7 @@ def counted(fading: str, cbr_total: float | None, **given: int | None) -> Channe
     from gencomm_cli.errors import InputError
     from gencomm_cli.pipeline import channel_record
 
-    ofdm = {name: value for name, value in given.items() if value is not None}
+    ofdm: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if ofdm and (fading != "multipath" or cbr_total is None):
         raise InputError(f"--{next(iter(ofdm))}: counts in --cbr-total with --fading multipath alone; leave it out")
     return channel_record("multipath", 0.0, "esn0", "perfect", OfdmConfig(**ofdm)) if fading == "multipath" else None

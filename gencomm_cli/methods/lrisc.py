@@ -84,7 +84,7 @@ class LRISC:
         z = self.codec.latent(to_tensor(image, self.multiple, self.device))
         allocation = self._allocate(z, size, request)
         share = allocation.side_symbols.size / allocation.symbols
-        notes = ()
+        notes: tuple[str, ...] = ()
         if share > self.side_share:  # with --beta alone, where no group is large enough
             notes = (f"side information: takes {share:.0%} of the symbols, more than {self.side_share:.0%}; a larger β shrinks it",)
         told = None if request.snr_db is None else within_range(request.snr_db)

@@ -170,6 +170,7 @@ def test_with_clipping_and_without_prefix_the_residual_of_the_truth_is_the_noise
     noise = noisy.symbols - clean.symbols
     assert np.mean(np.abs(noise) ** 2) == pytest.approx(0.1, rel=0.15)
     np.testing.assert_allclose(problem.residuals(x)[0][0].numpy(), noise, atol=2e-5)
+    assert heard[0].gain is not None
     assert not np.allclose(noisy.symbols - heard[0].gain * sent.symbols, noise, atol=0.1)  # a gain a symbol would not do
 
 
