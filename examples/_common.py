@@ -38,9 +38,10 @@ def numbers(text: str) -> list[float]:
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table; numbers with four significant digits, None as a dash."""
+    return "\n".join(markdown_line(row) for row in (header, ["---"] * len(header), *rows))
 
-    def cell(value: object) -> str:
-        return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
-    lines = [header, ["---"] * len(header), *([cell(value) for value in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def markdown_line(row: Sequence[object]) -> str:
+    """One line of such a table, for one that is printed as it grows."""
+    cells = ("–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value) for value in row)
+    return "| " + " | ".join(cells) + " |"

@@ -1,7 +1,8 @@
 """What a posterior sample costs: ``python examples/cost_003.py PHOTOGRAPH [cost.png]``
 
 HiFi-DiffCom's decoding time against the number of steps, for the central 256² pixels, and against the number of pixels, for 10
-steps; the largest resident memory beside it, measured in a process of its own. Both should lie on straight lines.
+steps; the largest resident memory beside it, measured in a process of its own. Both should lie on straight lines. 214 steps are
+η = 1 at 10 dB (eq. 21); the last row is the preset's own η.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import time
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from _common import markdown
@@ -23,11 +25,11 @@ from gencomm_cli.images import read_image
 from gencomm_cli.methods.base import DecodeOptions
 
 SIDES = (128, 192, 256, 384, 512)
-STEPS = (10, 20, 40, 80, 160)
+STEPS = (10, 20, 40, 80, 160, 214)
 
 
-def decode(path: Path, side: int, steps: int, arguments: argparse.Namespace) -> tuple[float, float]:
-    """Median seconds of three decodings, and the peak MiB of the process."""
+def decode(path: Path, side: int, steps: int | None, arguments: argparse.Namespace) -> tuple[float, float, int]:
+    """Median seconds of three decodings, the peak MiB of the process, and the steps taken: ``steps``, or the preset's."""
     pixels = read_image(path)
     top, left = ((length - side) // 2 for length in pixels.shape[:2])
     codec = pipeline.load_codec("diffcom", preset_of("diffcom", arguments.preset, arguments.codec), arguments.device)
@@ -35,14 +37,24 @@ def decode(path: Path, side: int, steps: int, arguments: argparse.Namespace) -> 
         pixels[top : top + side, left : left + side], codec, pipeline.EncodeOptions(cbr=1 / 48, snr_db=10.0), print
     )
     received = pipeline.pass_channel(sent, kind="awgn", snr_db=10.0, snr_type="esn0", csi="perfect", seed=0)
-    seconds = []
+    seconds, taken = [], [0]
+
+    def count(done: int, total: int, note: str = "", /) -> None:
+        taken[0] = total
+
     for _ in range(3):
         started = time.perf_counter()
         options = DecodeOptions(steps=steps, start_step=steps)
-        pipeline.decode(received, codec, options, seed=0, use_prompt=False, strict=False, say=print)
+        pipeline.decode(received, codec, options, seed=0, use_prompt=False, strict=False, say=print, progress=count)
         seconds.append(time.perf_counter() - started)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    return statistics.median(seconds), peak
+    return statistics.median(seconds), peak, taken[0]
+
+
+def alone(*case: Any) -> tuple[float, float, int]:
+    """:func:`decode` in a process of its own."""
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(decode, case)
 
 
 def straight(x: list[float], y: list[float]) -> tuple[float, float, float]:
@@ -73,8 +85,7 @@ def main() -> None:
     for axis, (quantity, cases) in zip(axes, runs.items(), strict=True):
         x, y = [float(case[0]) for case in cases], []
         for amount, side, steps in cases:
-            with get_context("spawn").Pool(1) as pool:
-                seconds, peak = pool.apply(decode, (arguments.image, side, steps, arguments))
+            seconds, peak, _ = alone(arguments.image, side, steps, arguments)
             y.append(seconds)
             lines.append([f"{side}²", steps, seconds, peak])
             print(f"{quantity} {amount}: {seconds:.2f} s", file=sys.stderr)
@@ -85,6 +96,8 @@ def main() -> None:
         axis.legend()
         print(f"{quantity}: {slope:.3g} s each, R² {fit:.4f}")
     figure.savefig(arguments.plot, dpi=120)
+    seconds, peak, steps = alone(arguments.image, 256, None, arguments)
+    lines.append(["256², the preset's η", steps, seconds, peak])
     print(markdown(["image", "steps", "seconds", "peak MiB"], lines))
 
 

@@ -4,12 +4,13 @@
 #   FULL=1 examples/figures_002.sh OUT KODAK            Kodak, -5 to 20 dB, CBR 0.0033 to 0.0417
 # lrisc@nano-uniform is the same network with the same rate everywhere and no side symbols; every rate counts image + side.
 # DeepJSCC is the convolutional or rate-adaptive code of diffjscc before its diffusion (up to CBR 0.0208): DEEPJSCC=diffjscc@FOLDER:coarse
-# for one that `gencomm train diffjscc` made. BPG: CODEC=bpg where bpgenc and bpgdec are installed; AVIF stands in for it.
+# for one that `gencomm train diffjscc` made. LPIPS needs weights: `gencomm models get lpips-alex`, or their folder in
+# GENCOMM_METRIC_WEIGHTS. BPG: CODEC=bpg where bpgenc and bpgdec are installed; AVIF stands in for it.
 set -eu
 here=$(dirname "$0")
 out=${1:-figures_002}
 ours=lrisc,lrisc:coarse,lrisc@nano-uniform
-others=${DEEPJSCC:-diffjscc:coarse},separate:${CODEC:-avif},separate:${CODEC:-avif}:capacity
+deepjscc=${DEEPJSCC:-diffjscc:coarse} separate=separate:${CODEC:-avif},separate:${CODEC:-avif}:capacity
 sweep() { gencomm bench run "$@" --out "$out"; }
 
 if [ -n "${FULL:-}" ]; then
@@ -19,7 +20,7 @@ else
     set -- "$here/kodim19.png" "$here/kodim23.png"
     snr=0,10 rates=0.0033,1/48
 fi
-sweep "$@" --methods "$ours,$others" --snr "$snr" --cbr 1/96         # figure 4
-sweep "$@" --methods "$ours" --snr 10 --cbr "$rates"                 # figure 5
-sweep "$@" --methods "$others" --snr 10 --cbr "${rates%,0.0417}"     # what the others have of it
+sweep "$@" --methods "$ours,$deepjscc,$separate" --snr "$snr" --cbr 1/96         # figure 4
+sweep "$@" --methods "$ours,$separate" --snr 10 --cbr "$rates"                   # figure 5
+sweep "$@" --methods "$deepjscc" --snr 10 --cbr "${rates%,0.0417}"               # what DeepJSCC has of it
 gencomm bench report "$out"

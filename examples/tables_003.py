@@ -6,8 +6,10 @@
 6  forms of the likelihood, on AWGN and over multipath
 7  steps: η, against plain DiffCom
 
-Images are cropped to their central ``--size``². What starts from pure noise takes ``--steps`` of the 1000 steps: each costs a pass
-through prior and codec and back, about half a second on two cores at 256², and the paper's 1000 take their time.
+Images are cropped to their central ``--size``², and each line is printed as soon as it is known. A send whose samples diverge is
+counted as failed, and no figure is taken of it; of table 3 it is no success. What starts from pure noise takes ``--steps`` of the
+1000 steps: each costs a pass through prior and codec and back, about half a second on two cores at 256², and the paper's 1000 take
+their time.
 """
 
 from __future__ import annotations
@@ -20,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _common import Photograph, markdown, photographs
+from _common import Photograph, markdown, markdown_line, photographs
 
 from gencomm_cli import pipeline
 from gencomm_cli.channels.fading import Kind
 from gencomm_cli.channels.ofdm import OfdmConfig, draw_taps
 from gencomm_cli.commands.flags import preset_of
+from gencomm_cli.errors import InputError
 from gencomm_cli.methods.base import DecodeOptions
 from gencomm_cli.metrics.report import measure
 from gencomm_cli.seeds import generator
@@ -44,6 +47,12 @@ class Row:
     snr_db: float = 10.0
     kind: Kind = "awgn"
     csi: Csi = "perfect"
+
+    @property
+    def readings(self) -> list[str]:
+        """The lines that it becomes: of the first sample, and where there are several of the one with the least distance."""
+        samples = self.options.get("samples", 1)
+        return [self.name] + [f"{self.name}, best of {samples}"] * (samples > 1)
 
 
 def rows(table: str, steps: int, sweep: bool) -> list[Row]:
@@ -82,10 +91,11 @@ def centre(photo: Photograph, size: int) -> Photograph:
     return Photograph(photo.name, photo.pixels[top : top + size, left : left + size], photo.caption)
 
 
-def send(
-    codec: pipeline.Codec, photo: Photograph, row: Row, cbr: float, seed: int, weights: Path | None
-) -> dict[str, dict[str, float | None]]:
-    """The figures of one transmission: of its first sample, and where there are several of the one with the least distance."""
+Figures = dict[str, float | None]
+
+
+def send(codec: pipeline.Codec, photo: Photograph, row: Row, cbr: float, seed: int, weights: Path | None) -> list[Figures] | None:
+    """The figures of one transmission, of each of ``row.readings``; None where the samples diverge."""
 
     def say(line: str) -> None:
         print(f"{photo.name}: {line}", file=sys.stderr)
@@ -98,20 +108,25 @@ def send(
         counted[0] = total
 
     options = DecodeOptions(**row.options)
-    reception = pipeline.decode(received, codec, options, seed=seed, use_prompt=False, strict=False, say=say, progress=count)
-    spent: dict[str, float | None] = {"steps": float(counted[0]), "seconds": time.perf_counter() - started}
-    readings = {row.name: 0}
-    if len(reception.distances) > 1:
-        readings[f"{row.name}, best of {len(reception.distances)}"] = int(np.argmin(reception.distances))
-    figures = {}
-    for name, index in readings.items():
-        picture = reception.refined[index] if reception.refined else reception.coarse
-        found = measure(photo.pixels, picture, weights)
-        figures[name] = spent | {metric: found.get(metric) for metric in METRICS}
-        figures[name]["distance"] = reception.distances[index] if reception.distances else None
-        if reception.taps:
-            true = draw_taps(OfdmConfig(pilots=0), generator(seed, "image fading"))
-            figures[name]["d_h"] = float(np.sum(np.abs(reception.taps[index] - true) ** 2))
+    try:
+        reception = pipeline.decode(received, codec, options, seed=seed, use_prompt=False, strict=False, say=say, progress=count)
+    except InputError as error:
+        say(str(error))
+        return None
+    spent: Figures = {"steps": float(counted[0]), "seconds": time.perf_counter() - started}
+    best = int(np.argmin(reception.distances)) if reception.distances else 0  # none where side symbols were lost
+    return [spent | judge(photo, reception, index, seed, weights) for index in (0, best)[: len(row.readings)]]
+
+
+def judge(photo: Photograph, reception: pipeline.Reception, index: int, seed: int, weights: Path | None) -> Figures:
+    """Metrics of a sample, its measurement distance and its ‖h − h*‖²."""
+    picture = reception.refined[index] if reception.refined else reception.coarse
+    found = measure(photo.pixels, picture, weights)
+    figures: Figures = {metric: found.get(metric) for metric in METRICS}
+    figures["distance"] = reception.distances[index] if reception.distances else None
+    if reception.taps:
+        true = draw_taps(OfdmConfig(pilots=0), generator(seed, "image fading"))
+        figures["d_h"] = float(np.sum(np.abs(reception.taps[index] - true) ** 2))
     return figures
 
 
@@ -131,7 +146,7 @@ def main() -> None:
     parser.add_argument("--cbr", type=float, default=1 / 48)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=100, help="of what starts from pure noise")
-    parser.add_argument("--seeds", type=int, default=1, help="how many channels, noises and samples an image")
+    parser.add_argument("--seeds", type=int, help="how many channels, noises and samples an image; default 1, of table 3 3")
     parser.add_argument("--sweep", action="store_true", help="table 3: also the paper's pairs of ζ and ζ_h")
     parser.add_argument("--limit", type=int, help="images at most")
     parser.add_argument("--metric-weights", type=Path)
@@ -140,22 +155,20 @@ def main() -> None:
 
     photos = [centre(photo, arguments.size) for photo in photographs(arguments.folder, arguments.limit)]
     codec = pipeline.load_codec("diffcom", preset_of("diffcom", arguments.preset, arguments.codec), arguments.device)
-    names = [*METRICS, "distance", "steps", "seconds"]
-    lines = []
+    blind, names = arguments.table == "3", [*METRICS, "distance", "steps", "seconds"]
+    seeds = arguments.seeds or (3 if blind else 1)
+    print(markdown(["", "channel", "SNR/dB", "failed", *(["success", "d_h"] if blind else []), *names], []), flush=True)
     for row in rows(arguments.table, arguments.steps, arguments.sweep):
         sends = [
-            send(codec, photo, row, arguments.cbr, seed, arguments.metric_weights)
-            for photo in photos
-            for seed in range(arguments.seeds)
+            send(codec, photo, row, arguments.cbr, seed, arguments.metric_weights) for photo in photos for seed in range(seeds)
         ]
-        for reading in sends[0]:
-            figures = [one[reading] for one in sends]
-            good = [one for one in figures if arguments.table != "3" or (one["psnr"] or 0.0) >= SUCCESS_DB]
-            extra = [f"{len(good)}/{len(sends)}", mean([one.get("d_h") for one in good])] if arguments.table == "3" else []
-            lines.append([reading, row.kind, row.snr_db, *extra, *(mean([one[name] for one in good]) for name in names)])
-        print(f"{row.name}: done", file=sys.stderr)
-    header = ["", "channel", "SNR/dB", *(["success", "d_h"] if arguments.table == "3" else []), *names]
-    print(markdown(header, lines))
+        arrived = [one for one in sends if one is not None]
+        for index, reading in enumerate(row.readings):
+            figures = [one[index] for one in arrived]
+            good = [one for one in figures if not blind or (one["psnr"] or 0.0) >= SUCCESS_DB]
+            extra = [f"{len(good)}/{len(sends)}", mean([one.get("d_h") for one in good])] if blind else []
+            line = [reading, row.kind, row.snr_db, len(sends) - len(arrived), *extra]
+            print(markdown_line([*line, *(mean([one[name] for one in good]) for name in names)]), flush=True)
 
 
 if __name__ == "__main__":

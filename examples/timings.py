@@ -1,4 +1,4 @@
-"""Whole-process time and peak memory of the commands: ``python examples/timings.py IMAGE``.
+"""Whole-process time and peak memory of the commands: ``python examples/timings.py IMAGE --method diffjscc``.
 
 Each command runs several times as a process of its own on ``--cores`` cores; the table gives the median time, the range, and the
 largest peak of resident memory (as the kernel counts it). The first run of each is a warm-up that fills the file cache.
@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 
 from _common import markdown
+
+from gencomm_cli.methods import METHODS, READS
 
 
 def run(command: list[str], folder: Path) -> tuple[float, float]:
@@ -35,10 +37,16 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("image", type=Path)
+    parser.add_argument("--method", choices=[name for name in METHODS if "steps" in READS[name]], default="textguided")
+    parser.add_argument("--preset", default="nano")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--prompt", default="a photograph of something that is worth looking at, in front of something green")
-    parser.add_argument("--cbr", default="0.0033")
+    parser.add_argument(
+        "--prompt",
+        default="a photograph of something that is worth looking at, in front of something green",
+        help="sent with a method that reads one",
+    )
+    parser.add_argument("--cbr", help="the method's own if not given")
     parser.add_argument("--snr", default="10")
     arguments = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
@@ -49,7 +57,9 @@ def main() -> None:
     installed = Path(sys.executable).with_name("gencomm")
     if installed.exists():
         program = [str(installed)]
-    what = ["--cbr", arguments.cbr, "--prompt", arguments.prompt, "--device", "cpu"]
+    what = ["--method", arguments.method, "--preset", arguments.preset, "--device", "cpu"]
+    what += ["--prompt", arguments.prompt] * ("prompt" in READS[arguments.method])
+    what += [] if arguments.cbr is None else ["--cbr", arguments.cbr]
     commands = {
         "--help": ["--help"],
         "encode": ["encode", image, "-o", "tx.npz", *what],
@@ -66,7 +76,8 @@ def main() -> None:
             seconds, memory = zip(*(run(program + command, folder) for _ in range(arguments.runs)), strict=True)
             spread = f"{min(seconds):.2f}–{max(seconds):.2f}"
             rows.append([label, f"{statistics.median(seconds):.2f}", spread, f"{max(memory):.0f}"])
-    print(f"{arguments.image.name}, {arguments.cores} cores, {arguments.runs} runs each after one to warm up")
+    what_of = f"{arguments.method}/{arguments.preset}, {arguments.image.name}"
+    print(f"{what_of}, {arguments.cores} cores, {arguments.runs} runs each after one to warm up")
     print(markdown(["command", "median, s", "range, s", "peak memory, MiB"], rows))
 
 

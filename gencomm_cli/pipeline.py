@@ -187,6 +187,8 @@ def encode(image: Pixels, codec: Codec, options: EncodeOptions, say: Say) -> tup
             count, options.snr_db, options.fading, options.gain, options.classical, beta=options.beta, allocation=options.allocation
         ),
     )
+    for note in sent.notes:
+        say(note)
     sizes = {"image": sent.symbols.size, "prompt": prompt_symbols.size, "side": sent.side_symbols.size}
     cbr = rates.account(requested if options.beta is None else None, image_size, **sizes)
     bound = options.beta is None and codec.method.exact_rate
@@ -358,6 +360,8 @@ def decode(
         file.ideal_bits, header.channel.kind, header.channel.ofdm, state.cir, header.side, header.tx_snr_db,
     )  # fmt: skip
     decoded = codec.method.decode(received, options, seed=seed, progress=progress)
+    for note in decoded.notes:
+        say(note)
     if decoded.side_ok is False:
         say("side information: lost on the channel (its check fails); the image is decoded without it")
     if decoded.outage:
@@ -376,17 +380,20 @@ def rates_of(file: SymbolFile, codec: Codec) -> NDArray[np.int64]:
     Raises:
         InputError: a method whose rates are the same everywhere, or side symbols that are lost.
     """
-    header, levels_of = file.header, getattr(codec.method, "levels", None)
-    if levels_of is None:
-        raise InputError(f"--rates: {header.method} sends every part of an image at the same rate; it is for lrisc")
-    from gencomm_cli.jscc.rate_allocation import RATES
-
+    header, levels_of = file.header, getattr(codec.method, "levels", lambda received: None)
     state = channel_state(file) if header.stage == "rx" else None
     n0, gain = (0.0, None) if state is None else (state.n0, state.side_gain)
     received = Received(
         file.symbols, None, n0, header.image_size, side_symbols=file.side_symbols, side_gain=gain, side=header.side
     )  # fmt: skip
-    levels, side_ok = levels_of(received)
+    if (found := levels_of(received)) is None:
+        raise InputError(
+            f"--rates: {header.method}/{codec.preset.name} sends every part of an image at the same rate; "
+            "it is for lrisc, and for diffcom with --codec ntscc"
+        )
+    from gencomm_cli.jscc.rate_allocation import RATES
+
+    levels, side_ok = found
     if side_ok is False:
         raise InputError("--rates: the side symbols are lost on the channel; look at the file that was sent")
     return np.array(RATES)[levels].astype(np.int64)

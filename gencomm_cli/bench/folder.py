@@ -94,8 +94,9 @@ def _row(document: dict[str, Any]) -> Row:
     texts = (row.error, row.command, row.output)
     if row.status not in ("ok", "outage", "infeasible", "error") or not all(isinstance(text, str) for text in texts):
         raise ValueError("status, error, command or output is none")
-    if row.prompt_ok not in (None, True, False):
-        raise ValueError("prompt_ok is neither null nor a truth value")
+    for name in ("prompt_ok", "side_ok"):
+        if getattr(row, name) not in (None, True, False):
+            raise ValueError(f"{name} is neither null nor a truth value")
     seconds = {name: value for name, value in _figures(row.seconds).items() if value is not None}
     return replace(row, cbr=_figures(row.cbr), metrics=_figures(row.metrics), signal=_figures(row.signal), seconds=seconds)
 

@@ -236,7 +236,7 @@ def _wanted(sweep: Sweep, method: Scheme, photographs: Sequence[Photograph]) -> 
     coded = method.method == "separate"
     sampled = bool(method.method) and not coded and not method.coarse
     guided = sampled and "guidance_scale" in READS[method.method]
-    varied = options.settings(method.method, sweep.options) if sampled else [""]
+    varied = options.settings(method.method, sweep.options, sampled=sampled) if method.method else [""]
     prompts = sweep.prompts if "prompt" in READS.get(method.method, ()) else ("none",)
     moded = coded and not method.capacity
     for index, photograph in enumerate(photographs):
@@ -272,7 +272,8 @@ def jobs(sweep: Sweep, photographs: Sequence[Photograph]) -> list[Job]:
                 made[cell] = Job(each, (cell,), path)
                 continue
             read_off = each.coarse or each.method != "separate"
-            sent = replace(cell, method=each.method, steps=None, guidance=None, options="") if read_off else cell
+            of_channel = options.of_channel(cell.options)
+            sent = replace(cell, method=each.method, steps=None, guidance=None, options=of_channel) if read_off else cell
             if each.coarse and sent in carriers:
                 carrier = made[carriers[sent]]
                 made[carriers[sent]] = replace(carrier, cells=(*carrier.cells, cell))

@@ -42,13 +42,14 @@ KNOWN = {
         Quantity("received_snr_db", "Received SNR", "dB", digits=2),
         Quantity("evm_percent", "EVM", "%", "lower", 1),
         Quantity("prompt_error_rate", "Prompt error rate", "%", "lower", 1),
+        Quantity("side_error_rate", "Side information lost", "%", "lower", 1),
         Quantity("outage_rate", "Outage rate", "%", "lower", 1),
         Quantity("encode_seconds", "Encoding time", "s", "lower", 2),
         Quantity("decode_seconds", "Decoding time", "s", "lower", 2),
     )
 }
 
-RATES = ("prompt_error_rate", "outage_rate")
+RATES = ("prompt_error_rate", "side_error_rate", "outage_rate")
 NOT_QUALITY = ("received_snr_db", "evm_percent", *RATES, "encode_seconds", "decode_seconds")
 """Left out of the printed tables, whose columns are few."""
 

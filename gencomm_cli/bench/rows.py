@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -69,6 +70,17 @@ class Cell:
         return float(found[1]) if found else None
 
     @property
+    def clip(self) -> float | None:
+        """Clip ratio of the OFDM signal, infinite where nothing is clipped; None where the channel is not multipath."""
+        found = re.search(r":clip=([^:]+)", self.channel)
+        return float(found[1]) if found else math.inf if self.channel.startswith("multipath") else None
+
+    @property
+    def unclipped(self) -> str:
+        """The channel without its clip ratio."""
+        return re.sub(r":clip=[^:]+", "", self.channel)
+
+    @property
     def id(self) -> str:
         """SHA-256 of the canonical JSON, the first 16 hex digits."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
@@ -83,6 +95,7 @@ class Row:
         error: the one line of an infeasible or failed cell, else "".
         size: [height, width]. cbr: {requested, image, prompt, side, pilots, cp, total}, measured. symbols: {image, prompt, side}.
         bits: {image, prompt}: bits that were carried, null where symbols are analog. prompt_ok: null where none was sent.
+        side_ok: whether side information arrived; null where none was sent.
         classical: the header's ``classical`` for ``separate``, with ``container_bytes`` (what of the file was
             not sent), ``tool`` (the codec's version) and ``budget_met``; else null.
         metrics: {psnr, ssim, ms_ssim, gmsd, lpips_alex, …}; null where undefined or without weights.
@@ -106,6 +119,7 @@ class Row:
     peak_mib: float | None = None
     command: str = ""
     output: str = ""
+    side_ok: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
         """``id``, then the cell under ``cell`` and the rest beside it; infinite figures are "inf"."""

@@ -19,10 +19,11 @@ AXES = {
     "steps": "Sampling steps",
     "guidance": "Guidance scale",
     "guidance_lambda": "Guidance weight λ",
+    "clip": "Clip ratio (∞: none)",
 }
 SAMPLING = {"steps": "steps", "guidance": "guidance", "guidance_lambda": "lambda"}
 """The axes that are the sampler's, and how they are named."""
-SHORT = {"snr_db": "SNR", "cbr": "CBR", **SAMPLING}
+SHORT = {"snr_db": "SNR", "cbr": "CBR", "clip": "clip", **SAMPLING}
 _VARIANTS = {
     "preset": "", "prompt": "prompt ", "tx_snr_db": "tx SNR ", "csi": "csi ", "snr_type": "", "cbr_is_total": "",
     "modulation": "", "code_rate": "rate ", "fec": "", "outage": "outage ", "version": "v", "weights_sha256": "weights ",
@@ -102,20 +103,28 @@ def common(cell: Cell) -> Cell:
 
 
 def charts(found: Sequence[Setting]) -> list[Chart]:
-    """Every chart on which at least one curve has two points; CBR is the measured total."""
+    """Every chart on which at least one curve has two points; CBR is the measured total.
+
+    Where the clip ratio varies it is an axis, and channels that differ in nothing else are one.
+    """
     axes = [axis for axis in AXES if len({value for s in found if (value := getattr(s.cell, axis)) is not None}) > 1]
     sampling: dict[tuple[str, str], set[float | None]] = defaultdict(set)
     for s, axis in itertools.product(found, SAMPLING):
         sampling[s.label, axis].add(getattr(s.cell, axis))
     free = {key for key, taken in sampling.items() if len(taken) == 1}  # such a curve is drawn whatever the others are held at
+    places: dict[str, list[int]] = defaultdict(list)
+    for index, s in enumerate(found):
+        places[s.cell.unclipped if "clip" in axes else s.cell.channel].append(index)
     values = {axis: _distinct(getattr(s.cell, axis) for s in found if (s.label, axis) not in free) for axis in axes}
     result = []
-    for axis, channel in itertools.product(axes, dict.fromkeys(s.cell.channel for s in found)):
-        others = [other for other in axes if other != axis]
+    for axis, channel in itertools.product(axes, places):
+        clipped = any(found[index].cell.clip is not None for index in places[channel])
+        others = [other for other in axes if other != axis and (other != "clip" or clipped)]
         for held in (dict(zip(others, point, strict=True)) for point in itertools.product(*(values[other] for other in others))):
             points: dict[str, list[tuple[float | None, int]]] = defaultdict(list)
-            for index, s in enumerate(found):
-                if s.cell.channel == channel and all((s.label, a) in free or getattr(s.cell, a) == v for a, v in held.items()):
+            for index in places[channel]:
+                s = found[index]
+                if all((s.label, a) in free or getattr(s.cell, a) == v for a, v in held.items()):
                     x = s.cbr.get("total", s.cell.cbr) if axis == "cbr" else getattr(s.cell, axis)
                     if s.values and (x is not None or (s.label, axis) in free):
                         points[s.label].append((x, index))
@@ -172,6 +181,7 @@ def _quantities(row: Row) -> dict[str, float | None]:
         **row.metrics,
         **row.signal,
         "prompt_error_rate": None if row.prompt_ok is None else 100.0 * (not row.prompt_ok),
+        "side_error_rate": None if row.side_ok is None else 100.0 * (not row.side_ok),
         "outage_rate": 100.0 * (row.status == "outage"),
         "encode_seconds": row.seconds.get("encode"),
         "decode_seconds": row.seconds.get("decode"),

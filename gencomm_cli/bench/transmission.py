@@ -9,7 +9,7 @@ from typing import Any
 
 from gencomm_cli import pipeline
 from gencomm_cli.bench import channels
-from gencomm_cli.bench.options import decode_arguments
+from gencomm_cli.bench.options import channel_arguments, decode_arguments
 from gencomm_cli.bench.plan import Scheme
 from gencomm_cli.bench.rows import Cell
 from gencomm_cli.images import Pixels
@@ -62,26 +62,30 @@ def transmit(pixels: Pixels, codec: pipeline.Codec, cell: Cell, scheme: Scheme) 
     sent, _ = pipeline.encode(pixels, codec, encode_options(cell, scheme), say)
     clock.append(time.perf_counter())
     kind, ofdm = channels.parse(cell.channel)
+    told = channel_arguments(cell.options)
     received = pipeline.pass_channel(
-        sent, kind=kind, snr_db=cell.snr_db, snr_type=cell.snr_type, csi=cell.csi, seed=seed, ofdm=ofdm  # type: ignore[arg-type]
+        sent, kind=kind, snr_db=cell.snr_db, snr_type=cell.snr_type, csi=cell.csi, seed=seed, ofdm=ofdm,  # type: ignore[arg-type]
+        rx_snr_db=told.get("rx_snr"),
     )  # fmt: skip
     clock.append(time.perf_counter())
     options = DecodeOptions(cell.steps, cell.guidance, coarse=scheme.coarse, **decode_arguments(cell.options))
-    reception = pipeline.decode(received, codec, options, seed=seed, use_prompt=True, strict=False, say=say)
+    reception = pipeline.decode(
+        received, codec, options, seed=seed, use_prompt=True, strict=False, say=say, estimator=told.get("estimator", "lmmse")
+    )
     clock.append(time.perf_counter())
     stages = zip(("encode", "channel", "decode"), clock, clock[1:], strict=False)
     return Transmission(sent, received, reception, {name: end - start for name, start, end in stages})
 
 
 def figures(trip: Transmission, cell: Cell) -> dict[str, Any]:
-    """The fields of a row that the symbols determine: cbr, symbols, bits, prompt_ok, classical, signal."""
+    """The fields of a row that the symbols determine: cbr, symbols, bits, prompt_ok, side_ok, classical, signal."""
     from gencomm_cli.metrics.signal import evm_percent, received_snr_db
 
     sent, received, header = trip.sent, trip.received, trip.received.header
     assert header.channel is not None
     assert header.n0 is not None
-    gain = channel_state(received).gain
-    known = header.channel.kind == "awgn" or header.channel.csi == "perfect"
+    gain = channel_state(received, channel_arguments(cell.options).get("estimator", "lmmse")).gain
+    known = header.channel.rx_snr_db is None and (header.channel.kind == "awgn" or header.channel.csi == "perfect")
     return {
         "cbr": asdict(header.cbr),
         "symbols": {"image": sent.symbols.size, "prompt": sent.prompt_symbols.size, "side": sent.side_symbols.size},
@@ -90,6 +94,7 @@ def figures(trip: Transmission, cell: Cell) -> dict[str, Any]:
             "prompt": None if header.prompt is None else header.prompt.payload_bits,
         },
         "prompt_ok": trip.reception.prompt_ok,
+        "side_ok": trip.reception.side_ok,
         "classical": None if header.classical is None else _classical(header, cell),
         "signal": {
             "received_snr_db": received_snr_db(sent.symbols, gain, header.n0) if known else None,

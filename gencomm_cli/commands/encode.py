@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gencomm_cli.commands import flags
+
+if TYPE_CHECKING:
+    from gencomm_cli.symbols import ChannelRecord
 
 
 def encode(
@@ -24,6 +27,9 @@ def encode(
         float | None, typer.Option(metavar="DB", help="SNR that the transmitter is told; not given: it knows nothing.")
     ] = None,
     fading: Annotated[flags.Fading, typer.Option(help="Fading that the transmitter is told.")] = "unknown",
+    cp: flags.Cp = None,
+    carriers: flags.Carriers = None,
+    pilots: flags.Pilots = None,
     gain: Annotated[
         str | None,
         typer.Option(metavar="RE,IM", help="diffjscc: gain of the --block-rayleigh channel that comes, told to the transmitter."),
@@ -50,6 +56,7 @@ def encode(
     gencomm encode photo.png --method diffjscc --snr 5 --fading block --gain 0.6,-0.2
     gencomm encode photo.png --method scsic --cbr 0.0026
     gencomm encode photo.png --method separate --codec avif --snr 10 --fading awgn
+    gencomm encode photo.png --method diffcom --fading multipath --cbr-total 0.03 --pilots 2
     """
     from gencomm_cli import console, pipeline, symbols
     from gencomm_cli.errors import InputError
@@ -78,7 +85,7 @@ def encode(
         classical=classical,
         beta=beta,
         allocation=allocation,
-        channel=pipeline.channel_record("multipath", 0.0, "esn0", "perfect") if fading == "multipath" else None,
+        channel=counted(fading, cbr_total, cp=cp, carriers=carriers, pilots=pilots),
     )
     pixels = read_image(flags.source(image))
     loaded = pipeline.load_codec(method, flags.preset_of(method, preset, codec), device, domain=domain, precision=precision)
@@ -96,3 +103,19 @@ def encode(
     console.say(f"{file.symbols.size} symbols, CBR {file.header.cbr.image:.5f}{compressed}{with_side}{with_prompt}")
     if target != "-":
         console.out(target)
+
+
+def counted(fading: str, cbr_total: float | None, **given: int | None) -> ChannelRecord | None:
+    """The channel whose pilots, prefixes and empty carriers a total counts; None where it has none.
+
+    Raises:
+        InputError: the OFDM is described where it does not count.
+    """
+    from gencomm_cli.channels.ofdm import OfdmConfig
+    from gencomm_cli.errors import InputError
+    from gencomm_cli.pipeline import channel_record
+
+    ofdm: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if ofdm and (fading != "multipath" or cbr_total is None):
+        raise InputError(f"--{next(iter(ofdm))}: counts in --cbr-total with --fading multipath alone; leave it out")
+    return channel_record("multipath", 0.0, "esn0", "perfect", OfdmConfig(**ofdm)) if fading == "multipath" else None

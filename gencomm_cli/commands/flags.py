@@ -91,7 +91,10 @@ Allocation = Annotated[
     typer.Option(help="lrisc: more symbols where there is more information (default), or the same everywhere."),
 ]
 CbrTotal = Annotated[
-    float | None, typer.Option(parser=ratio, metavar="RATIO", help="Like --cbr, but prompt, pilots and cyclic prefixes count too.")
+    float | None,
+    typer.Option(
+        parser=ratio, metavar="RATIO", help="Like --cbr, but prompt, pilots, cyclic prefixes and empty carriers count too."
+    ),
 ]
 CbrStrict = Annotated[bool, typer.Option("--cbr-strict", help="Fail (status 5) instead of taking the nearest rate.")]
 Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="Text to send beside the image, at most 4 KiB of UTF-8.")]
@@ -136,12 +139,19 @@ EstimatorFlag = Annotated[
 ]
 Steps = Annotated[
     int | None,
-    typer.Option(metavar="N", min=1, max=1000, help="Steps of the sampler; with nano 5 (textguided), 50 (diffjscc) or 10 (scsic)."),
-]
+    typer.Option(
+        metavar="N", min=1, max=1000, help="Steps of the sampler; with nano 5 (textguided, lrisc), 50 (diffjscc) or 10 (scsic). "
+        "diffcom: of those from the start step down; all of them if not given.",
+    ),
+]  # fmt: skip
 GuidanceScale = Annotated[float | None, typer.Option(metavar="W", help="Classifier-free guidance; the preset's if not given.")]
 StartStep = Annotated[
-    int | None, typer.Option(metavar="N", min=1, max=1000, help="Noise level of the warm start; the preset's table if not given.")
-]
+    int | None,
+    typer.Option(
+        metavar="N", min=1, max=1000,
+        help="Noise level of the warm start; not given: the preset's table, or what eq. 21 says of SNR and CBR (diffcom).",
+    ),
+]  # fmt: skip
 GuidanceLambda = Annotated[
     float | None,
     typer.Option(
@@ -427,12 +437,23 @@ def decode_options(
 
 
 def preset_of(method: str, preset: str | None, codec: str | None) -> str:
-    """The preset that is asked for; DiffCom has one for each codec."""
+    """The preset that is asked for; DiffCom has one for each codec.
+
+    Raises:
+        InputError: there is no such codec, or the preset is named after another one.
+    """
     from gencomm_cli.methods import default_preset
-    from gencomm_cli.presets import preset_name
+    from gencomm_cli.presets import DIFFCOM_CODECS, preset_name
 
     base = preset or default_preset(method)
-    return preset_name(base, codec) if method == "diffcom" and codec is not None else base
+    if method != "diffcom" or codec is None:
+        return base
+    for own in DIFFCOM_CODECS:
+        if base.rstrip("/").endswith(f"-{own}"):
+            if own != codec:
+                raise InputError(f"--codec {codec}: --preset {base} is that of {own}; leave out one of the two")
+            return base
+    return preset_name(base, codec)
 
 
 def pictures(samples: int, coarse: bool, pick: str | None) -> int:

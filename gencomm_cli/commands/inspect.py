@@ -18,7 +18,8 @@ def inspect(
         str | None, typer.Argument(metavar="[OUT.png]", help="With --rates: where to draw; FILE.rates.png if not given.")
     ] = None,
     rates: Annotated[
-        bool, typer.Option("--rates", help="lrisc: draw how many symbols each block took, over the coarse image.")
+        bool,
+        typer.Option("--rates", help="lrisc, diffcom with ntscc: draw how many symbols each block took, over the coarse image."),
     ] = False,
     preset: Annotated[
         str | None, typer.Option(metavar="NAME|FOLDER", help="With --rates: weights; those that the file names if not given.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -38,6 +38,7 @@ class SourceCodec(Protocol):
         ...
 
 
+@runtime_checkable
 class LearnedCodec(SourceCodec, Protocol):
     """A codec that also says how its symbols are made and taken, so that it can be used alone (``jscc``).
 

@@ -41,6 +41,17 @@ READS = {
 """The flags that each method reads, beside those that every method does."""
 
 
+def variant_reads(name: str, variant: str, likelihood: str = "", blind_h: str = "") -> bool:
+    """Whether a variant of diffcom, with this likelihood and way to find the taps, reads one of diffcom's flags."""
+    hifi, blind, authors = variant == "hifi", variant == "blind", likelihood == "authors"
+    readers = {
+        "gamma": hifi, "confirm": hifi and likelihood != "exact", "tau": hifi and not authors,
+        "eta": hifi or (authors and not blind), "start_step": not blind, "blind_h": blind,
+        "zeta_h": blind and blind_h != "lmmse", "blind_form": blind and blind_h != "lmmse",
+    }  # fmt: skip
+    return readers.get(name, True)
+
+
 def check_method(method: str) -> None:
     """Raises InputError where there is no such method."""
     if method not in METHODS:

@@ -83,6 +83,7 @@ class Transmission:
 
     ``ideal_bits`` (uint8 [bytes]) is what an ideal code at capacity would carry: a bound, not a scheme. ``container_bytes``: how
     many bytes of the image file are not sent because the receiver puts them back. ``side``: how the side symbols' bits were coded.
+    ``notes``: lines for the user.
     """
 
     symbols: Symbols
@@ -91,6 +92,7 @@ class Transmission:
     ideal_bits: NDArray[np.uint8] | None = None
     container_bytes: int | None = None
     side: SideFormat | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,7 @@ class Decoded:
     ``outage``: the image was lost, and a grey one stands for it. ``caption``: what the receiver says of the coarse image, where it
     does. ``side_ok``: whether side information arrived; None where none was sent. ``distances``, ``taps``: of each refined image
     of a posterior sampler, its measurement distance, and (blind) the impulse response that came with it, complex64 [L].
+    ``notes``: lines for the user.
     """
 
     coarse: Image
@@ -180,6 +183,7 @@ class Decoded:
     side_ok: bool | None = None
     distances: tuple[float, ...] = ()
     taps: tuple[Symbols, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Method(Protocol):

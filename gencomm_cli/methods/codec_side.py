@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gencomm_cli.diffusion.components import build
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.rate_adaptive import unit_power
 from gencomm_cli.jscc.source_codec import ChoosingCodec, LearnedCodec, ToldCodec
 from gencomm_cli.methods.base import Image, Received, Request, Transmission
+from gencomm_cli.presets import Preset
 from gencomm_cli.prompts import short_code
 from gencomm_cli.prompts.protected import receive_bits, symbols_needed, transmit_bits
 from gencomm_cli.rates import ImageSize
@@ -26,6 +28,20 @@ GAIN_WORDS = 3
 GAIN_STEP_DB = 0.0025
 GAIN_SYMBOLS = GAIN_WORDS * short_code.SYMBOLS
 _LEVELS = 2 ** (GAIN_WORDS * short_code.BITS)
+
+
+def load(preset: Preset, device: torch.device) -> LearnedCodec:
+    """A preset's ``codec``, in float32: it makes symbols.
+
+    Raises:
+        InputError: its class is none that can be used alone. ModelMismatch: its weights do not fit.
+    """
+    component = preset.components["codec"]
+    codec = build(component, device)
+    if not isinstance(codec, LearnedCodec):
+        right = "ADJSCC, ConvolutionalJSCC, MambaJSCC and SwinJSCC are"
+        raise InputError(f"preset {preset.name}: {component.class_name} is no codec that makes symbols by itself; {right}")
+    return codec
 
 
 def most_symbols(codec: LearnedCodec) -> int:

@@ -12,7 +12,7 @@ Nothing is trained for the channel: W_h is the simulator's own code, and the gra
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
@@ -43,7 +43,7 @@ from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.jscc.ntscc_codec import NTSCC
 from gencomm_cli.jscc.rate_allocation import RATES, Levels
 from gencomm_cli.jscc.source_codec import LearnedCodec, SourceCodec, ToldCodec, ToldNTSCC
-from gencomm_cli.methods import codec_side
+from gencomm_cli.methods import codec_side, variant_reads
 from gencomm_cli.methods.base import (
     BlindForm,
     BlindH,
@@ -112,20 +112,23 @@ class Sampling:
     pick: Pick = "all"
 
     @classmethod
-    def settle(cls, options: DecodeOptions, settings: Mapping[str, Any]) -> Sampling:
+    def settle(cls, options: DecodeOptions, settings: Mapping[str, Any], unknown: bool = False) -> Sampling:
         """What the options say, else the preset's settings of the variant (``sampling``), else the paper's.
 
         The preset's step sizes are for its own likelihood: with another, its published ones take their place.
 
+        Args:
+            unknown: the receiver does not know a channel whose taps can be found; where no variant is asked for, that is ``blind``.
+
         Raises:
-            InputError: a value that cannot be.
+            InputError: a value that cannot be, or an option that would not be read.
         """
         names = [field.name for field in fields(cls)]
         given = {name: value for name in names if (value := getattr(options, name)) is not None}
         for name, allowed in CHOICES.items():
             if given.get(name, allowed[0]) not in allowed:
                 raise InputError(f"--{name.replace('_', '-')} {given[name]}: unknown; there is: {', '.join(allowed)}")
-        variant = str(given.get("variant", settings.get("variant", "hifi")))
+        variant = str(given.get("variant", "blind" if unknown else settings.get("variant", "hifi")))
         preset = dict(settings.get("sampling", {}).get(variant, {}))
         likelihood = str(given.get("likelihood", preset.get("likelihood", "squared")))
         if likelihood != preset.get("likelihood"):
@@ -134,7 +137,21 @@ class Sampling:
         sizes = dict(zip(("zeta", "gamma", "zeta_h"), table, strict=True))
         settled = cls(**{"variant": variant, **sizes, **preset, **given, "likelihood": likelihood})
         settled._check()
+        settled._check_read(given)
+        if options.pick == "best" and options.samples == 1:
+            raise InputError("--pick best: is one of several; add --samples 4, or leave it out")
         return settled
+
+    def _check_read(self, given: Collection[str]) -> None:
+        """Raises InputError where an option was given that changes nothing."""
+        choice = f"--variant {self.variant} --likelihood {self.likelihood}"
+        choice += " --blind-h lmmse" if self.blind_h == "lmmse" else ""
+        for name in given:
+            flag = f"--{name.replace('_', '-')}"
+            if not variant_reads(name, self.variant, self.likelihood, self.blind_h):
+                raise InputError(f"{flag}: is not read with {choice}; leave it out or take another variant")
+            if name in ("tau", "eta") and self.start_step is not None:
+                raise InputError(f"{flag}: is for the start step of eq. 21, which --start-step sets; leave out one of them")
 
     def _check(self) -> None:
         for name in ("zeta", "gamma", "zeta_h", "tau", "eta"):
@@ -145,8 +162,8 @@ class Sampling:
                 raise InputError(f"--{name.replace('_', '-')} {value}: out of range; 1 to 1000")
         if self.variant == "blind" and (self.likelihood not in ("squared", "norm", "authors") or self.start_step is not None):
             raise InputError("--variant blind: starts from noise, with --likelihood squared, norm or authors; leave the rest out")
-        if self.gamma and (self.variant != "hifi" or self.likelihood == "exact"):
-            raise InputError("--gamma: is of --variant hifi, and not with --likelihood exact, which counts y once; leave it out")
+        if self.gamma and self.likelihood == "exact":
+            raise InputError("--gamma: does not go with --likelihood exact, which counts y once; leave it out")
 
     def guidance(self, n0: float) -> Guidance:
         """The likelihood term that the sampler takes."""
@@ -244,6 +261,16 @@ def _reporting(progress: Progress, index: int, samples: int) -> Report:
     return report
 
 
+def _of_unknown(variant: Variant, by_default: bool, fading: str) -> str:
+    """What is to be said where the receiver does not know the channel."""
+    if variant == "blind":
+        return "channel: unknown to the receiver; " + (
+            "--variant blind is taken, which finds it" if by_default else "blind finds it"
+        )
+    found = "" if fading == "rayleigh" else "; --variant blind finds it"
+    return f"channel: unknown to the receiver, and {variant} samples as if there were no fading{found}"
+
+
 @dataclass(frozen=True)
 class Sample:
     """x_0 in [−1, 1], h_0 complex [1, L] (``blind``), and the distance ‖y − W_h(E(x_0))‖₂ of x_0 clamped."""
@@ -279,12 +306,12 @@ class DiffCom:
         """Builds the preset's networks, the prior in ``dtype`` and the codec in float32.
 
         Raises:
-            InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
+            InputError: a component is missing, or no codec. ModelMismatch: weights are damaged or do not fit.
         """
         own = "codec" in preset.components
         require(preset, "prior", *(("codec",) if own else ("transform", "jscc", "rates")))
         verify(preset)
-        codec = cast(LearnedCodec, build(preset.components["codec"], device)) if own else NTSCC.load(preset, device)
+        codec = codec_side.load(preset, device) if own else NTSCC.load(preset, device)
         return cls(preset, codec, build(preset.components["prior"], device, dtype), device)
 
     def compile(self) -> None:
@@ -338,7 +365,8 @@ class DiffCom:
         Raises:
             InputError: options out of range, or the samples diverge.
         """
-        sampling = Sampling.settle(options, self.preset.settings)
+        unknown = received.gain is None and received.fading in ("rayleigh", "block", "multipath")
+        sampling = Sampling.settle(options, self.preset.settings, unknown and received.fading != "rayleigh")
         told, side_ok = self._known(received)
         if told is None or (side_ok is False and not isinstance(told, ToldCodec)):
             lost = codec_side.grey(received.image_size) if told is None else self._without_rates(received, told)
@@ -348,6 +376,7 @@ class DiffCom:
         coarse = to_image(x_d, received.image_size)
         if options.coarse:
             return Decoded(coarse, side_ok=side_ok)
+        notes = (_of_unknown(sampling.variant, options.variant is None, received.fading),) if unknown else ()
         start = self._start(sampling, n0, received.symbols.size / (3 * received.image_size[0] * received.image_size[1]))
         found = []
         for index in range(options.samples):
@@ -360,7 +389,7 @@ class DiffCom:
         return Decoded(
             coarse, tuple(to_image((one.x_0 + 1) / 2, received.image_size) for one in found), side_ok=side_ok,
             distances=tuple(one.distance for one in found),
-            taps=tuple(one.h_0[0].cpu().numpy() for one in found if one.h_0 is not None),
+            taps=tuple(one.h_0[0].cpu().numpy() for one in found if one.h_0 is not None), notes=notes,
         )  # fmt: skip
 
     def _problem(self, received: Received, told: Levels | ToldCodec) -> tuple[Problem, float]:
@@ -396,6 +425,11 @@ class DiffCom:
         return self.codec.levels_at_receiver(
             received.symbols.size, received.image_size, received.side, received.side_symbols, received.side_gain, received.n0
         )
+
+    def levels(self, received: Received) -> tuple[Levels, bool | None] | None:
+        """NTSCC's level of each embedding, and whether the side symbols arrived (None where there are none); None of any other
+        codec, whose rate is the same everywhere."""
+        return cast(tuple[Levels, bool | None], self._known(received)) if isinstance(self.codec, NTSCC) else None
 
     @torch.no_grad()
     def _without_rates(self, received: Received, levels: Levels) -> Image:
@@ -457,7 +491,12 @@ class DiffCom:
         return Sample(x_0, h_0, float(distance(left)))
 
     def _start(self, sampling: Sampling, n0: float, cbr: float) -> int:
-        """T_s: as given, by eq. 21, or T (Algorithms 1 and 3 start from pure noise)."""
+        """T_s: as given, by eq. 21, or T (Algorithms 1 and 3 start from pure noise).
+
+        Args:
+            n0: of the AWGN channel whose symbols are as reliable as these are on the mean. The paper has σ² = N0, which is the same
+                over AWGN; under fading x_d is worse than N0 says, as symbols in fades are lost, and takes more noise to mend.
+        """
         if sampling.start_step is not None:
             return sampling.start_step
         if sampling.variant == "blind" or (sampling.variant == "diffcom" and sampling.likelihood != "authors"):

@@ -8,12 +8,11 @@ Which reals make a symbol, how symbols are equalised and at what power the decod
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from gencomm_cli.diffusion.components import build
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.jscc.source_codec import LearnedCodec
 from gencomm_cli.methods import codec_side
@@ -43,11 +42,11 @@ class JSCC:
         """Builds the preset's codec, in float32 whatever ``dtype`` says: it makes symbols.
 
         Raises:
-            InputError: it is missing. ModelMismatch: weights are damaged or do not fit.
+            InputError: it is missing, or no codec. ModelMismatch: weights are damaged or do not fit.
         """
         require(preset, "codec")
         verify(preset)
-        return cls(preset, cast(LearnedCodec, build(preset.components["codec"], device)), device)
+        return cls(preset, codec_side.load(preset, device), device)
 
     def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
         """Symbols, those of the gain included, that are nearest to ``cbr`` · 3HW among what the codec can send.

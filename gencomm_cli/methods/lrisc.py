@@ -43,6 +43,7 @@ class LRISC:
     def __init__(self, preset: Preset, codec: NTSCC, unet: ConditionalUNet, device: torch.device) -> None:
         self.preset, self.codec, self.unet, self.device = preset, codec, unet, device
         self.cbr_range: tuple[float, float] = tuple(preset.settings.get("cbr_range", (0.0033, 0.0417)))
+        self.side_share = float(preset.settings.get("side_share", MOST_SIDE))
         self.alpha_bar = cosine_alpha_bar()
         self.multiple = math.lcm(codec.multiple, unet.config.multiple)
         self.denoiser: Callable[..., Tensor] = unet
@@ -82,19 +83,24 @@ class LRISC:
         size = (image.shape[0], image.shape[1])
         z = self.codec.latent(to_tensor(image, self.multiple, self.device))
         allocation = self._allocate(z, size, request)
+        share = allocation.side_symbols.size / allocation.symbols
+        notes: tuple[str, ...] = ()
+        if share > self.side_share:  # with --beta alone, where no group is large enough
+            notes = (f"side information: takes {share:.0%} of the symbols, more than {self.side_share:.0%}; a larger β shrinks it",)
         told = None if request.snr_db is None else within_range(request.snr_db)
         symbols = self.codec.send(z, allocation.levels, told).cpu().numpy().astype(np.complex64)
-        return Transmission(symbols, allocation.side_symbols, side=allocation.side)
+        return Transmission(symbols, allocation.side_symbols, side=allocation.side, notes=notes)
 
     def _allocate(self, z: Tensor, size: tuple[int, int], request: Request) -> Allocation:
         information = self.codec.information(z, size)
-        share = float(self.preset.settings.get("side_share", MOST_SIDE))
         if request.beta is None:
             return self.codec.allocate(
-                information, request.symbols, snr_db=request.snr_db, fading=request.fading, side_share=share,
+                information, request.symbols, snr_db=request.snr_db, fading=request.fading, side_share=self.side_share,
                 kind=request.allocation,
             )  # fmt: skip
-        found = self.codec.at_beta(information, request.beta, snr_db=request.snr_db, fading=request.fading, side_share=share)
+        found = self.codec.at_beta(
+            information, request.beta, snr_db=request.snr_db, fading=request.fading, side_share=self.side_share
+        )
         most = self.symbol_budget(math.inf, size)
         if found.symbols > most:
             raise RateError(

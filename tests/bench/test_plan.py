@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gencomm_cli.bench.options import axes, decode_arguments, flags
+from gencomm_cli.bench.options import axes, channel_arguments, decode_arguments, flags, settings
 from gencomm_cli.bench.photographs import Photograph
 from gencomm_cli.bench.plan import Sweep, jobs, numbers, parts, pending, scheme, shard
 from gencomm_cli.bench.protocols import PROTOCOLS
@@ -177,7 +177,40 @@ def test_options_are_swept_where_they_are_read(make_diffjscc: Callable[..., Path
     assert "options" not in found[-1].to_json()
 
 
-@pytest.mark.parametrize("text", ["guidance-lambda", "guidance-lambda=", "guidance-lambda=a", "colour-fix=maybe", "seed=1", "=1"])
+def options_of(method: str, *texts: str, sampled: bool = True) -> list[str]:
+    return settings(method, axes(texts), sampled=sampled)
+
+
+def test_a_variant_is_swept_over_what_it_reads() -> None:
+    assert options_of("diffcom", "variant=hifi,diffcom,blind", "gamma=0,1", "zeta=1") == [
+        "variant=hifi gamma=0 zeta=1", "variant=hifi gamma=1 zeta=1", "variant=diffcom zeta=1", "variant=blind zeta=1"
+    ]  # fmt: skip
+    assert options_of("diffcom", "variant=blind", "blind-h=lmmse,diffusion", "zeta-h=1,2") == [
+        "variant=blind blind-h=lmmse", "variant=blind blind-h=diffusion zeta-h=1", "variant=blind blind-h=diffusion zeta-h=2"
+    ]  # fmt: skip
+    assert options_of("diffcom", "samples=1,2", "pick=best") == ["samples=1", "samples=2 pick=best"]
+    with pytest.raises(InputError, match="--option pick: best is one of several; add --option samples=4"):
+        axes(["pick=best"])
+
+
+def test_what_every_receiver_reads_is_swept_everywhere(make_diffjscc: Callable[..., Path]) -> None:
+    swept = axes(["estimator=ls,lmmse", "rx-snr=3", "samples=2"])
+    assert options_of("jscc", "estimator=ls,lmmse", "samples=2") == ["estimator=ls", "estimator=lmmse"]
+    assert channel_arguments("samples=2 rx-snr=3") == {"rx_snr": 3.0}
+    assert decode_arguments("samples=2 rx-snr=3") == {"samples": 2}
+    preset = make_diffjscc()
+    planned = jobs(Sweep((f"diffjscc@{preset}", f"diffjscc@{preset}:coarse", "separate"), ((5, 0.01),), options=swept), PHOTOS[:1])
+    assert [[cell.options for cell in job.cells] for job in planned] == [
+        ["estimator=ls rx-snr=3 samples=2", "estimator=ls rx-snr=3"],
+        ["estimator=lmmse rx-snr=3 samples=2", "estimator=lmmse rx-snr=3"],
+        ["estimator=ls rx-snr=3"], ["estimator=lmmse rx-snr=3"],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["guidance-lambda", "guidance-lambda=", "guidance-lambda=a", "colour-fix=maybe", "seed=1", "=1", "samples=0", "estimator=zf"],
+)
 def test_options_that_are_none(text: str) -> None:
     with pytest.raises(InputError, match="--option"):
         axes([text])

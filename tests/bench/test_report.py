@@ -63,6 +63,24 @@ def picture(path: Path, level: int, size: tuple[int, int] = (64, 48)) -> None:
     Image.new("RGB", size, (level, level, level)).save(path)
 
 
+def test_the_clip_ratio_is_an_axis_where_it_varies() -> None:
+    """Nothing clipped stands at ∞; other channels keep their charts, and one ratio alone is part of the channel's name."""
+    channels = ("awgn", "multipath", "multipath:clip=0.8:cp=0", "multipath:clip=1.2", "multipath:clip=0.8")
+    several = charts(found(*(row(channel=channel, snr=snr) for channel in channels for snr in (1.0, 5.0))))
+    clipped = [chart for chart in several if chart.axis == "clip"]
+    assert [(chart.channel, dict(chart.held)) for chart in clipped] == [
+        ("multipath", {"snr_db": 1.0}),
+        ("multipath", {"snr_db": 5.0}),
+    ]
+    assert [x for x, _ in clipped[0].curves[0].points] == [0.8, 1.2, math.inf]
+    assert [(chart.channel, dict(chart.held)) for chart in several if chart.axis == "snr_db"] == [
+        ("awgn", {}), ("multipath", {"clip": 0.8}), ("multipath", {"clip": 1.2}), ("multipath", {"clip": math.inf}),
+        ("multipath:cp=0", {"clip": 0.8}),
+    ]  # fmt: skip
+    alone = charts(found(*(row(channel=channel, snr=snr) for channel in ("awgn", "multipath:clip=0.8") for snr in (1.0, 5.0))))
+    assert [(chart.channel, dict(chart.held)) for chart in alone] == [("awgn", {}), ("multipath:clip=0.8", {})]
+
+
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 23, 119, 1000])
 def test_student_t(freedom: int) -> None:
     assert student_t(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-9)

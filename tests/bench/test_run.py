@@ -23,6 +23,10 @@ from gencomm_cli.bench.store import read_rows, result
 from gencomm_cli.bench.worker import LOST
 from gencomm_cli.images import read_image
 from tests.commands.conftest import COMMAND, ENVIRONMENT, Result, failed, picture
+from tests.methods.conftest import make_lrisc, scenes
+from tests.methods.test_diffcom import KINDS, write_preset
+
+__all__ = ["make_lrisc"]
 
 Gencomm = Callable[..., Result]
 METRICS = ["--metrics", "psnr,ssim"]
@@ -277,6 +281,56 @@ def test_save_images_and_protocol(here: Gencomm, photos: Path, tiny: str) -> Non
 def test_bad_usage_is_one_line(here: Gencomm, photos: Path, arguments: list[str], words: list[str]) -> None:
     failed(here("bench", "run", *arguments), 2, *words)
     assert not Path("out/rows.jsonl").exists() or not read_rows(Path("out"))
+
+
+def made_again(here: Gencomm, row: Row) -> bool:
+    """Whether the stored command makes the stored image."""
+    os.chdir("out")
+    again = here(*shlex.split(row.command)[1:])
+    assert again.returncode == 0, again.stderr
+    same = Path(f"{row.cell.id}.png").read_bytes() == Path(row.output).read_bytes()
+    os.chdir("..")
+    return same
+
+
+def test_diffcom_over_clipped_multipath(here: Gencomm, photos: Path, tmp_path: Path) -> None:
+    """Each variant with what it reads, the best of its samples, and the clip ratio as an axis of the report."""
+    folder = tmp_path / "com"
+    folder.mkdir()
+    write_preset(folder, KINDS["adjscc"])
+    method = f"diffcom@{folder}"
+    done = here("bench", photos / "b.jpg", "--out", "out", "--methods", f"{method},{method}:coarse", "--snr", 10, "--cbr", 0.05,
+                "--channels", "multipath:carriers=64,multipath:carriers=64:clip=0.8", "--csi", "estimated", "--steps", 2,
+                "--option", "variant=hifi,diffcom", "--option", "gamma=0,0.3", "--option", "samples=2", "--option", "pick=best",
+                "--option", "estimator=ls", "--option", "rx-snr=5", *METRICS)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = read_rows(Path("out"))
+    assert len(rows) == 2 * (2 + 1 + 1)
+    assert {row.cell.clip for row in rows} == {0.8, float("inf")}
+    assert {row.cell.unclipped for row in rows} == {"multipath:carriers=64"}
+    assert {row.side_ok for row in rows} == {None}
+    assert {row.signal["received_snr_db"] for row in rows} == {None}  # the receiver was told another
+    assert made_again(here, rows[1])
+    assert made_again(here, rows[-1])
+    assert here("bench", "report", "out").returncode == 0
+    page = Path("out/report.html").read_text()
+    assert "Clip ratio" in page
+    assert '"axis":"clip","channel":"multipath:carriers=64"' in page.replace(" ", "")
+
+
+def test_lrisc_says_whether_its_rates_arrived(here: Gencomm, photos: Path, make_lrisc: Callable[..., Path]) -> None:
+    Image.fromarray(scenes(1, seed=3)[0]).save(photos / "a.png")
+    method = f"lrisc@{make_lrisc()}"
+    done = here("bench", photos / "a.png", "--out", "out", "--methods", f"{method},{method}:coarse", "--snr", "-20,10",
+                "--tx-snr", 10, "--cbr", 0.03, "--steps", 1, *METRICS)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = read_rows(Path("out"))
+    assert [(row.cell.snr_db, row.side_ok) for row in rows] == [(-20, False)] * 2 + [(10, True)] * 2
+    assert all(row.symbols["side"] for row in rows)
+    assert made_again(here, rows[2])
+    assert made_again(here, rows[3])
+    assert here("bench", "report", "out").returncode == 0
+    assert "Side information lost" in Path("out/report.html").read_text()
 
 
 def test_diffjscc_over_block_fading_with_its_options(here: Gencomm, photos: Path, make_diffjscc: Callable[..., Path]) -> None:

@@ -74,6 +74,25 @@ def test_blind_has_neither_gains_nor_pilots(here: Here, photo: Path, tiny: Path,
     assert sorted(path.name for path in Path().glob("*.png")) == ["diffusion.png", "lmmse.png", "photo.png"]
 
 
+@pytest.mark.parametrize("codec", ["adjscc", "swinjscc", "ntscc"])
+def test_blind_finds_taps_with_every_codec(here: Here, photo: Path, tiny: Path, codec: str) -> None:
+    """Without CSI it is what is taken, and this is said."""
+    sending = ("roundtrip", photo, "--method", "diffcom", "--preset", tiny, "--codec", codec, "--snr", 10)
+    air = ("--multipath", "--csi", "none", "--carriers", 64, "--taps", 3)
+    done = here(*sending, *air, "--steps", 2, "--json", "-o", "free.png")
+    assert done.returncode == 0, done.stderr
+    assert b"channel: unknown to the receiver; --variant blind is taken, which finds it" in done.stderr
+    found = json.loads(done.stdout)
+    assert np.shape(found["taps"]) == (1, 3, 2)
+    assert found["cbr"]["pilots"] == 0
+    asked = here(*sending, *air, "--steps", 2, "--variant", "blind", "-o", "asked.png")
+    assert asked.returncode == 0, asked.stderr
+    assert Path("asked.png").read_bytes() == Path("free.png").read_bytes()
+    sighted = here(*sending, *air, "--steps", 2, "--variant", "hifi", "-o", "hifi.png")
+    assert b"channel: unknown to the receiver, and hifi samples as if there were no fading" in sighted.stderr
+    assert Path("hifi.png").read_bytes() != Path("free.png").read_bytes()
+
+
 def test_samples_come_with_their_deviation(here: Here, photo: Path, tiny: Path) -> None:
     done = here("roundtrip", photo, "--method", "diffcom", "--preset", tiny, "--snr", 5, "--samples", 3, "--steps", 2)
     assert done.returncode == 0, done.stderr
@@ -82,9 +101,32 @@ def test_samples_come_with_their_deviation(here: Here, photo: Path, tiny: Path) 
     assert np.asarray(Image.open(names[-1])).any()
 
 
+def test_rates_are_drawn_of_ntscc_and_of_no_other_codec(here: Here, photo: Path, tiny: Path) -> None:
+    for codec in ("ntscc", "swinjscc", "adjscc"):
+        sending = ("encode", photo, "--method", "diffcom", "--preset", tiny, "--codec", codec, "--cbr", 0.04, "--snr", 20)
+        assert here(*sending, "-o", f"{codec}.npz").returncode == 0
+    weights = f"{tiny}-ntscc"
+    drawn = here("inspect", "ntscc.npz", "--rates", "map.png", "--preset", weights, "--json")
+    assert drawn.returncode == 0, drawn.stderr
+    rates = json.loads(drawn.stdout)["rates"]
+    sent = symbols.read(Path("ntscc.npz"))
+    assert rates["mean"] * rates["blocks"][0] * rates["blocks"][1] == pytest.approx(sent.symbols.size)
+    with Image.open(photo) as original, Image.open("map.png") as drawing:
+        assert drawing.size == original.size
+    assert here("channel", "ntscc.npz", "--snr", 20, "-o", "rx.npz").returncode == 0
+    arrived = here("inspect", "rx.npz", "--rates", "rx.png", "--preset", weights)
+    assert arrived.returncode == 0, arrived.stderr
+    for codec, folder in (("adjscc", tiny), ("swinjscc", f"{tiny}-swinjscc")):
+        refused = here("inspect", f"{codec}.npz", "--rates", "--preset", folder)
+        failed(refused, 2, "--rates: diffcom/tiny sends every part of an image at the same rate", "--codec ntscc")
+
+
 def test_flags_that_do_not_go_together(here: Here, photo: Path, tiny: Path) -> None:
     sending = ("encode", photo, "--method", "diffcom", "--preset", tiny)
     failed(here(*sending, "--codec", "bpg"), 2, "--codec bpg: diffcom has none of that name", "adjscc, swinjscc, ntscc")
+    other = ("encode", photo, "--method", "diffcom", "--preset", f"{tiny}-ntscc", "--codec")
+    failed(here(*other, "adjscc"), 2, "--codec adjscc: --preset ", "-ntscc is that of ntscc; leave out one of the two")
+    assert here(*other, "ntscc", "-o", "ntscc.npz").returncode == 0
     failed(here(*sending, "--fec", "5g"), 2, "--fec: diffcom does not read it")
     failed(here(*sending, "--prompt", "a house"), 2, "--prompt: diffcom does not read it")
     failed(here("encode", photo, "--method", "diffcom", "--preset", f"{tiny}-none"), 2, "no such preset of diffcom")
@@ -94,4 +136,4 @@ def test_flags_that_do_not_go_together(here: Here, photo: Path, tiny: Path) -> N
     assert here(*sending, "-o", "tx.npz").returncode == here("channel", "tx.npz", "--snr", 10, "-o", "rx.npz").returncode == 0
     receiving = ("decode", "rx.npz", "--preset", tiny, "--variant")
     failed(here(*receiving, "blind"), 2, "--variant blind: finds the taps of block and multipath fading, not of awgn")
-    failed(here(*receiving, "diffcom", "--gamma", 1), 2, "--gamma: is of --variant hifi")
+    failed(here(*receiving, "diffcom", "--gamma", 1), 2, "--gamma: is not read with --variant diffcom --likelihood")

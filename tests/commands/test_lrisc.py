@@ -54,6 +54,10 @@ def test_beta_and_allocation(here: Gencomm, tiny: list[object]) -> None:
     )
     assert few["cbr"]["requested"] is None
     assert few["cbr"]["image"] < many["cbr"]["image"]
+    least = here("encode", "halves.png", *tiny, "--snr", 10, "--beta", 0)
+    assert b"side information: takes " in least.stderr
+    assert b"more than 15%; a larger \xce\xb2 shrinks it" in least.stderr
+    assert b"side information: takes" not in here("encode", "halves.png", *tiny, "--snr", 10, "--beta", 0.05).stderr
     alike = parsed(here("encode", "halves.png", *tiny, "--allocation", "uniform", "--json"))["meta"]
     assert alike["cbr"]["side"] == 0
     assert "side" not in alike

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,10 @@ from diffusers.models import UNet2DModel
 from torch import Tensor
 
 from gencomm_cli.diffusion.guided_diffusion import RELEASED, arguments, to_diffusers
-from gencomm_cli.diffusion.pixel_prior import clean_prior, cosine_time, noise_prior
-from gencomm_cli.diffusion.posterior import linear_schedule
-from tests.published import VECTORS
+from gencomm_cli.diffusion.pixel_prior import clean_prior, cosine_time, noise_prior, pixel_prior
+from gencomm_cli.diffusion.posterior import Step, linear_schedule
+from gencomm_cli.released.guided_diffusion import architecture
+from tests.published import VECTORS, recorded, recorded_state
 
 SIZES: dict[str, Any] = {
     "size": 16, "width": 32, "blocks": 1, "multipliers": (1, 2), "attention": (16, 8), "head_channels": 16
@@ -154,3 +156,26 @@ def test_an_image_prediction_is_told_the_time_of_equal_noise() -> None:
         assert torch.equal(clean_prior(network, alpha_bar)(x, t)[0], torch.ones_like(x))
         assert curve(told[-1]) == pytest.approx(float(alpha_bar[t]), rel=1e-3, abs=1e-6)
     assert cosine_time(1.0) == pytest.approx(0, abs=1e-9)
+
+
+def test_recorded_numbers_of_the_network_and_of_a_step() -> None:
+    """Their weights in diffusers' layout, found from their shapes; x̂_{0|t}, its variance, and the unguided step that follows."""
+    _, vector = recorded("diffcom_unet_a")
+    state = recorded_state(vector, "sd.")
+    sizes = architecture(Path("unet.pt"), state, {"image_size": 32, "num_head_channels": 16})
+    unet = UNet2DModel(**sizes).eval().requires_grad_(False)
+    unet.load_state_dict(to_diffusers(state, sizes))
+    torch.testing.assert_close(unet(vector["in.x"], vector["in.t"]).sample, vector["out.model"], atol=5e-5, rtol=0)
+    alpha_bar = linear_schedule()
+    prior, multiple = pixel_prior(unet, alpha_bar)
+    assert multiple == 2
+    for item, t in enumerate(vector["in.t"].tolist()):
+        here = slice(item, item + 1)
+        step = Step(float(alpha_bar[t + 1]), float(alpha_bar[t]))
+        x_0, v = prior(vector["in.x"][here], t + 1)
+        torch.testing.assert_close(x_0, vector["out.pred_xstart"][here], atol=1e-3, rtol=0)
+        deviation = step.deviation(v)
+        assert isinstance(deviation, Tensor)
+        torch.testing.assert_close(2 * deviation.log(), vector["out.log_variance"][here], atol=2e-4, rtol=0)
+        found = step.mean(vector["in.x"][here], x_0) + deviation * vector["in.noise"][here]
+        torch.testing.assert_close(found, vector["out.sample"][here], atol=1e-4, rtol=0)

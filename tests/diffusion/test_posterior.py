@@ -280,7 +280,7 @@ def published_prior(vector: dict[str, Tensor]) -> Prior:
     return prior
 
 
-@pytest.mark.parametrize("run", ["diffcom.awgn", "hifi_diffcom.ofdm", "blind_diffcom.ofdm"])
+@pytest.mark.parametrize("run", ["diffcom.awgn", "diffcom.ofdm", "hifi_diffcom.awgn", "hifi_diffcom.ofdm", "blind_diffcom.ofdm"])
 def test_published_sampling(run: str) -> None:
     """Chains of three to five steps in the middle, and the last three, in the authors' form."""
     meta, vector = load("diffcom_sampling_a")

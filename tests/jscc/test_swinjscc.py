@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from gencomm_cli.jscc.swinjscc import SwinJSCC, SwinJSCCConfig, bitonic_order, top_channels
-from tests.published import load, load_state
+from tests.published import load, load_state, recorded, recorded_state
 
 TINY: dict[str, Any] = {"dims": (8, 12), "depths": (2, 2), "heads": (2, 3), "window": 2, "trained_size": 32}
 
@@ -50,6 +51,36 @@ def test_published_numbers_at_a_fixed_rate() -> None:
         picture = net.decoder(vector["rx"].view(features.shape), unused)
     torch.testing.assert_close(picture[..., 1::3, 1::5], vector["recon"], atol=3e-4, rtol=0)
     assert net.symbols(1, (64, 64)) == 4 * 4 * 6 // 2
+
+
+@pytest.mark.parametrize("snr_db", [1, 13])
+def test_recorded_numbers_with_snr_modulation(snr_db: int) -> None:
+    arguments, vector = recorded("swinjscc_sa_a")
+    net = SwinJSCC(replace(published_config(arguments), snr=True)).eval()
+    net.load_state_dict(recorded_state(vector, "sd/"))
+    told, unused = torch.tensor([float(snr_db)]), torch.zeros(1)
+    with torch.no_grad():
+        features, _ = net.encoder(vector["image"], told, unused)
+        picture = net.decoder(vector[f"rx_snr{snr_db}"].view(features.shape), told)
+    torch.testing.assert_close(features.flatten(1, 2), vector[f"feature_snr{snr_db}"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(picture, vector[f"recon_snr{snr_db}"], atol=3e-4, rtol=0)
+
+
+@pytest.mark.parametrize("rate", [5, 12])
+def test_recorded_numbers_with_rate_modulation(rate: int) -> None:
+    arguments, vector = recorded("swinjscc_ra_a")
+    net = SwinJSCC(replace(published_config(arguments), snr=False)).eval()
+    net.load_state_dict(recorded_state(vector, "sd/"))
+    unused = torch.zeros(1)
+    here = {name: vector[f"{name}_snr10_rate{rate}"] for name in ("score", "mask", "feature", "rx", "recon")}
+    with torch.no_grad():
+        features, gates = net.encoder(vector["image"], unused, torch.tensor([float(rate)]))
+        picture = net.decoder(here["rx"].view(features.shape), unused)
+    chosen = top_channels(gates, rate)
+    torch.testing.assert_close(gates.sum((1, 2)), here["score"], atol=1e-4, rtol=0)
+    assert torch.equal(chosen, here["mask"].bool())
+    torch.testing.assert_close((features * chosen[:, None, None]).flatten(1, 2), here["feature"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(picture, here["recon"], atol=3e-4, rtol=0)
 
 
 def test_the_lowest_index_wins_a_tie() -> None:

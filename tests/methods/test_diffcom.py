@@ -15,20 +15,22 @@ from diffusers.models import UNet2DModel
 from safetensors.torch import save_file
 from torch import nn
 
-from gencomm_cli import presets
+from gencomm_cli import pipeline, presets
 from gencomm_cli.channels.fading import draw_noise
 from gencomm_cli.channels.ofdm import OfdmConfig, draw_taps, places, response, through
 from gencomm_cli.diffusion.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.diffusion.guided_diffusion import arguments
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.jscc.adjscc import ADJSCC, ADJSCCConfig
+from gencomm_cli.jscc.deepjscc import DeepJSCC, DeepJSCCConfig
 from gencomm_cli.jscc.ntscc import LatentJSCC, NTSCCConfig
 from gencomm_cli.jscc.rate_indices import RateTables
 from gencomm_cli.jscc.swinjscc import SwinJSCC, SwinJSCCConfig
 from gencomm_cli.jscc.transform import NonlinearTransform, TransformConfig
 from gencomm_cli.methods.base import Decoded, DecodeOptions, Received, Request
 from gencomm_cli.methods.diffcom import DiffCom, Sampling
-from tests.methods.conftest import randomise
+from gencomm_cli.methods.jscc import JSCC
+from tests.methods.conftest import PUBLISHED, randomise
 
 CPU = torch.device("cpu")
 OFDM = OfdmConfig(carriers=32, cp=4, taps=3, decay=2.0)
@@ -139,6 +141,37 @@ def test_multipath_with_and_without_csi(methods: dict[str, DiffCom], csi: bool) 
         choices = tuple({"variant": "blind"} | choice for choice in choices)
     seen = [methods["adjscc"].decode(heard, DecodeOptions(**choice), seed=0).refined[0].tobytes() for choice in choices]
     assert len(set(seen)) == len(seen)
+
+
+@pytest.mark.parametrize("kind", ["adjscc", "swinjscc", "ntscc"])
+def test_with_clipping_and_without_prefix_the_residual_of_the_truth_is_the_noise(
+    methods: dict[str, DiffCom], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W_h is what the simulator did: nothing but the noise is left over, through each codec."""
+    method, image, heard = methods[kind], photograph(128, 128), list[Received]()
+    image[:64] //= 8
+    codec, config = pipeline.Codec(method, method.preset), OfdmConfig(carriers=64, cp=0, taps=3, decay=2.0, clip=0.8)
+    sent, _ = pipeline.encode(image, codec, pipeline.EncodeOptions(cbr=1 / 16, snr_db=10.0, fading="multipath"), print)
+    clean, noisy = (
+        pipeline.pass_channel(sent, kind="multipath", snr_db=snr_db, snr_type="esn0", csi="perfect", seed=2, ofdm=config)
+        for snr_db in (np.inf, 10.0)
+    )
+
+    def catch(received: Received, options: DecodeOptions, **unused: Any) -> Decoded:
+        heard.append(received)
+        return Decoded(image)
+
+    monkeypatch.setattr(method, "decode", catch)
+    pipeline.decode(noisy, codec, DecodeOptions(), seed=0, use_prompt=False, strict=False, say=print)
+    told, side_ok = method._known(heard[0])
+    assert side_ok == (True if kind == "ntscc" else None)
+    problem, _ = method._problem(heard[0], cast(Any, told))
+    x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
+    noise = noisy.symbols - clean.symbols
+    assert np.mean(np.abs(noise) ** 2) == pytest.approx(0.1, rel=0.15)
+    np.testing.assert_allclose(problem.residuals(x)[0][0].numpy(), noise, atol=2e-5)
+    assert heard[0].gain is not None
+    assert not np.allclose(noisy.symbols - heard[0].gain * sent.symbols, noise, atol=0.1)  # a gain a symbol would not do
 
 
 def test_blind_needs_no_gain_and_no_channel_without_taps(methods: dict[str, DiffCom]) -> None:
@@ -289,8 +322,19 @@ def test_step_sizes_go_with_their_likelihood() -> None:
         (DecodeOptions(zeta_h=float("nan")), "--zeta-h nan: out of range"),
         (DecodeOptions(steps=1001), "--steps 1001: out of range"),
         (DecodeOptions(variant="blind", likelihood="exact"), "--variant blind: starts from noise"),
-        (DecodeOptions(variant="diffcom", gamma=0.3), "--gamma: is of --variant hifi"),
-        (DecodeOptions(likelihood="exact", gamma=0.3), "--gamma: is of --variant hifi, and not with --likelihood exact"),
+        (DecodeOptions(likelihood="exact", gamma=0.3), "--gamma: does not go with --likelihood exact"),
+        (DecodeOptions(variant="diffcom", gamma=0.0), "--gamma: is not read with --variant diffcom --likelihood squared; leave it"),
+        (DecodeOptions(variant="diffcom", tau=9.0), "--tau: is not read with --variant diffcom"),
+        (DecodeOptions(variant="diffcom", eta=0.5), "--eta: is not read with --variant diffcom"),
+        (DecodeOptions(variant="diffcom", confirm="pixels"), "--confirm: is not read with --variant diffcom"),
+        (DecodeOptions(blind_h="lmmse"), "--blind-h: is not read with --variant hifi"),
+        (DecodeOptions(zeta_h=0.2), "--zeta-h: is not read with --variant hifi"),
+        (DecodeOptions(blind_form="authors"), "--blind-form: is not read with --variant hifi"),
+        (DecodeOptions(likelihood="authors", tau=9.0), "--tau: is not read with --variant hifi --likelihood authors"),
+        (DecodeOptions(variant="blind", gamma=0.1), "--gamma: is not read with --variant blind"),
+        (DecodeOptions(variant="blind", blind_h="lmmse", zeta_h=0.1), "--zeta-h: is not read .* --blind-h lmmse"),
+        (DecodeOptions(start_step=9, eta=0.1), "--eta: is for the start step of eq. 21, which --start-step sets"),
+        (DecodeOptions(pick="best"), "--pick best: is one of several; add --samples 4"),
     ],
 )
 def test_options_that_cannot_be_are_named(options: DecodeOptions, message: str) -> None:
@@ -298,10 +342,60 @@ def test_options_that_cannot_be_are_named(options: DecodeOptions, message: str) 
         Sampling.settle(options, {})
 
 
+def test_what_the_likelihood_reads_is_taken() -> None:
+    for options in ({"variant": "diffcom", "likelihood": "authors", "eta": 0.5}, {"variant": "diffcom", "start_step": 9}):
+        settled = Sampling.settle(DecodeOptions(**options), {})  # type: ignore[arg-type]
+        assert {name: getattr(settled, name) for name in options} == options
+
+
+@pytest.mark.parametrize("fading", ["multipath", "block", "rayleigh", "awgn"])
+def test_of_an_unknown_channel_it_is_said_what_is_done(methods: dict[str, DiffCom], fading: Any) -> None:
+    """Blind is taken where it can be and nothing else is asked for."""
+    method, image = methods["adjscc"], photograph(16, 16)
+    heard = dataclasses.replace(received(method, image), fading=fading)
+    if fading == "multipath":
+        heard = multipath(method, image, csi=False)
+
+    def decoded(**options: Any) -> Decoded:
+        return method.decode(heard, DecodeOptions(steps=2, **options), seed=0)
+
+    free, sighted = decoded(), decoded(variant="hifi")
+    if fading == "awgn":
+        assert free.notes == sighted.notes == ()
+        return
+    assert [note.startswith("channel: unknown to the receiver, and hifi samples") for note in sighted.notes] == [True]
+    if fading == "rayleigh":
+        assert free.notes == sighted.notes
+        assert "blind" not in free.notes[0]
+        return
+    blind = decoded(variant="blind")
+    assert np.array_equal(free.refined[0], blind.refined[0])
+    assert len(free.taps) == len(blind.taps) == 1
+    assert free.notes == ("channel: unknown to the receiver; --variant blind is taken, which finds it",)
+    assert "--variant blind finds it" in sighted.notes[0]
+
+
 def test_samples_that_diverge_say_so(methods: dict[str, DiffCom]) -> None:
     heard = multipath(methods["adjscc"], photograph(16, 16), csi=False)
     with pytest.raises(InputError, match=r"--zeta .*: the samples diverge; take smaller ones"):
         methods["adjscc"].decode(heard, DecodeOptions(variant="blind", likelihood="squared", zeta_h=1e5, steps=30), seed=0)
+
+
+def test_a_class_that_is_no_codec_is_refused(tmp_path: Path) -> None:
+    """DiffJSCC's network, which needs others to make an image."""
+    folder = tmp_path / "com"
+    folder.mkdir()
+    make(folder, KINDS["adjscc"])
+    network = DeepJSCC(DeepJSCCConfig(**PUBLISHED))
+    save_file(network.state_dict(), folder / "codec.safetensors")
+    document = json.loads((folder / "config.json").read_text())
+    digest = presets.file_hash(folder / "codec.safetensors")
+    document["components"]["codec"] = {"class": "DeepJSCC", "file": "codec.safetensors", "sha256": digest, "config": PUBLISHED}
+    for loader in (DiffCom, JSCC):
+        document["method"] = loader.method
+        (folder / "config.json").write_text(json.dumps(document))
+        with pytest.raises(InputError, match="preset tiny: DeepJSCC is no codec that makes symbols by itself; ADJSCC, "):
+            loader.load(presets.load_config(folder), CPU)  # type: ignore[attr-defined]
 
 
 def test_presets_without_their_parts_are_refused(tmp_path: Path) -> None:
