@@ -100,7 +100,9 @@ def send(codec: pipeline.Codec, photo: Photograph, row: Row, cbr: float, seed: i
     def say(line: str) -> None:
         print(f"{photo.name}: {line}", file=sys.stderr)
 
-    sent, _ = pipeline.encode(photo.pixels, codec, pipeline.EncodeOptions(cbr=cbr, snr_db=row.snr_db, fading=row.kind), say)
+    unread = "rates" in codec.preset.components and row.csi == "none"  # its rates, which cross the same channel
+    sending = pipeline.EncodeOptions(cbr=cbr, snr_db=row.snr_db, fading=row.kind, allocation="uniform" if unread else "adaptive")
+    sent, _ = pipeline.encode(photo.pixels, codec, sending, say)
     received = pipeline.pass_channel(sent, kind=row.kind, snr_db=row.snr_db, snr_type="esn0", csi=row.csi, seed=seed)
     started, counted = time.perf_counter(), [0]
 

@@ -88,7 +88,10 @@ Beta = Annotated[
 ]
 Allocation = Annotated[
     Literal["adaptive", "uniform"] | None,
-    typer.Option(help="lrisc: more symbols where there is more information (default), or the same everywhere."),
+    typer.Option(
+        help="lrisc, diffcom's ntscc: more symbols where there is more information (default), or the same everywhere, without side "
+        "symbols."
+    ),
 ]
 CbrTotal = Annotated[
     float | None,

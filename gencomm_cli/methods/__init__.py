@@ -32,7 +32,7 @@ READS = {
     "textguided": _NETWORK | {"compile", "guidance_scale", "start_step", "spacing", "parameterization"},
     "diffjscc": _NETWORK | {"compile", "gain", "caption_from", "guidance_lambda", "guidance_form", "colour_fix", "condition"},
     "lrisc": frozenset({"compile", "steps", "samples", "beta", "allocation"}),
-    "diffcom": frozenset({"codec", "compile", "steps", "start_step", "samples"})
+    "diffcom": frozenset({"codec", "allocation", "compile", "steps", "start_step", "samples"})
     | {"variant", "likelihood", "zeta", "gamma", "zeta_h", "tau", "eta", "confirm", "blind_h", "blind_form", "pick"},
     "scsic": frozenset({"compile", "steps", "samples", "guidance_scale"}),
     "jscc": frozenset(),

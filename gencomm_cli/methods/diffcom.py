@@ -347,9 +347,15 @@ class DiffCom:
         if isinstance(self.codec, NTSCC):
             size, latent = (image.shape[0], image.shape[1]), self.codec.latent(x)
             information = self.codec.information(latent, size)
-            rates = self.codec.allocate(information, request.symbols, snr_db=request.snr_db, fading=request.fading)
+            rates = self.codec.allocate(
+                information, request.symbols, snr_db=request.snr_db, fading=request.fading, kind=request.allocation
+            )
             z = self.codec.send(latent, rates.levels, None if request.snr_db is None else float(told))
             return Transmission(z.cpu().numpy().astype(np.complex64), rates.side_symbols, side=rates.side)
+        if request.allocation == "uniform":
+            raise InputError(
+                "--allocation: this codec sends every part of an image at the same rate; leave it out, or --codec ntscc"
+            )
         try:
             return codec_side.send(self.codec, x, request, told)
         except ValueError as error:
