@@ -70,8 +70,8 @@ def test_unknown_names_say_what_there_is(tmp_path: Path) -> None:
 def test_shipped_presets_are_whole() -> None:
     shipped = presets.available()
     assert [(preset.method, preset.name) for preset in shipped] == [
-        ("diffcom", "nano"), ("diffcom", "nano-ntscc"), ("diffjscc", "nano"), ("lrisc", "nano"), ("lrisc", "nano-uniform"),
-        ("separate", "classical"), ("textguided", "nano"),
+        ("diffcom", "nano"), ("diffcom", "nano-ntscc"), ("diffcom", "nano-swinjscc"), ("diffjscc", "nano"), ("lrisc", "nano"),
+        ("lrisc", "nano-uniform"), ("scsic", "nano"), ("separate", "classical"), ("textguided", "nano"),
     ]  # fmt: skip
     for preset in shipped:
         presets.verify(preset)
