@@ -80,6 +80,11 @@ BAYES = (1.0, 0.0, 0.1)
 """``score`` and ``exact`` weigh the likelihood by N0: ζ = 1 is Bayes' rule, and counts y once."""
 
 
+def _at(snr_db: float, value: Any) -> Any:
+    """A setting, or what pairs [SNR, value] have at an SNR."""
+    return float(np.interp(snr_db, *zip(*value, strict=True))) if isinstance(value, list) else value
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How the image is sampled, once options and the preset's settings are settled.
@@ -112,13 +117,15 @@ class Sampling:
     pick: Pick = "all"
 
     @classmethod
-    def settle(cls, options: DecodeOptions, settings: Mapping[str, Any], unknown: bool = False) -> Sampling:
+    def settle(cls, options: DecodeOptions, settings: Mapping[str, Any], unknown: bool = False, snr_db: float = 10.0) -> Sampling:
         """What the options say, else the preset's settings of the variant (``sampling``), else the paper's.
 
-        The preset's step sizes are for its own likelihood: with another, its published ones take their place.
+        The preset's step sizes are for its own likelihood: with another, its published ones take their place. A setting may be
+        pairs [SNR in dB, value], between which it is interpolated: the norm's step does not shrink as noise grows.
 
         Args:
             unknown: the receiver does not know a channel whose taps can be found; where no variant is asked for, that is ``blind``.
+            snr_db: of the received symbols.
 
         Raises:
             InputError: a value that cannot be, or an option that would not be read.
@@ -129,7 +136,7 @@ class Sampling:
             if given.get(name, allowed[0]) not in allowed:
                 raise InputError(f"--{name.replace('_', '-')} {given[name]}: unknown; there is: {', '.join(allowed)}")
         variant = str(given.get("variant", "blind" if unknown else settings.get("variant", "hifi")))
-        preset = dict(settings.get("sampling", {}).get(variant, {}))
+        preset = {name: _at(snr_db, value) for name, value in settings.get("sampling", {}).get(variant, {}).items()}
         likelihood = str(given.get("likelihood", preset.get("likelihood", "squared")))
         if likelihood != preset.get("likelihood"):
             preset = {name: value for name, value in preset.items() if name not in ("zeta", "gamma", "zeta_h")}
@@ -284,7 +291,8 @@ class DiffCom:
     """One preset's codec and prior, ready to encode and decode.
 
     A preset holds ``codec`` (ADJSCC, SwinJSCC), or NTSCC's ``transform``, ``jscc`` and ``rates``; and ``prior``.
-    Settings: ``variant`` (of decoding), ``sampling`` (by variant: what :class:`Sampling` has), ``cbr_range``.
+    Settings: ``variant`` (of decoding), ``sampling`` (by variant: what :class:`Sampling` has, as :meth:`Sampling.settle`
+    takes it), ``cbr_range``.
     """
 
     method = "diffcom"
@@ -372,7 +380,8 @@ class DiffCom:
             InputError: options out of range, or the samples diverge.
         """
         unknown = received.gain is None and received.fading in ("rayleigh", "block", "multipath")
-        sampling = Sampling.settle(options, self.preset.settings, unknown and received.fading != "rayleigh")
+        snr_db = -10 * math.log10(max(received.n0, 1e-6))
+        sampling = Sampling.settle(options, self.preset.settings, unknown and received.fading != "rayleigh", snr_db)
         told, side_ok = self._known(received)
         if told is None or (side_ok is False and not isinstance(told, ToldCodec)):
             lost = codec_side.grey(received.image_size) if told is None else self._without_rates(received, told)

@@ -314,6 +314,14 @@ def test_step_sizes_go_with_their_likelihood() -> None:
     assert settled(variant="blind", likelihood="authors").guidance(0.1).decay == "linear"
 
 
+def test_a_preset_may_guide_less_where_there_is_more_noise() -> None:
+    settings = {"sampling": {"hifi": {"likelihood": "norm", "zeta": [[0.0, 0.1], [10.0, 1.0]], "gamma": 0.2}}}
+    at = [Sampling.settle(DecodeOptions(), settings, snr_db=snr_db) for snr_db in (-5.0, 0.0, 5.0, 10.0, 20.0)]
+    assert [sampling.zeta for sampling in at] == pytest.approx([0.1, 0.1, 0.55, 1.0, 1.0])
+    assert {sampling.gamma for sampling in at} == {0.2}
+    assert Sampling.settle(DecodeOptions(zeta=0.4), settings, snr_db=0.0).zeta == 0.4
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
