@@ -82,7 +82,10 @@ BAYES = (1.0, 0.0, 0.1)
 
 def _at(snr_db: float, value: Any) -> Any:
     """A setting, or what pairs [SNR, value] have at an SNR."""
-    return float(np.interp(snr_db, *zip(*value, strict=True))) if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    known, values = np.array(value, float).T
+    return float(np.interp(snr_db, known, values))
 
 
 @dataclass(frozen=True)
