@@ -5,7 +5,8 @@ transform   stage 1: g_e, h_e, h_d, p(y), the ladder of contexts, g_s and the U-
 fixed       stage 2: f_e, f_d at 10 dB, without the SNR-adaptive modules
 adaptive    stage 2: f_e, f_d whole, at every SNR
 joint       stage 3: everything
-rollout     the U-Net once more, at the states of the sampler's own path: a small one's errors add up along it
+rollout     everything once more, at the states of the sampler's own path: a small U-Net's errors add up along it, and a small code
+            does best to send what that U-Net can use
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ NETWORKS = {
     "fixed": ("jscc",),
     "adaptive": ("jscc",),
     "joint": ("transform", "jscc", "unet"),
-    "rollout": ("unet",),
+    "rollout": ("transform", "jscc", "unet"),
 }
 """What each stage trains, in the order of the stages."""
 

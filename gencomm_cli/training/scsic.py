@@ -1,6 +1,13 @@
-"""SC-SIC's recipe (paper 004, section 4.1): VQGAN, encoder and previewer, stage B on clean embeddings, stage B through the channel.
+"""SC-SIC's recipe (paper 004, section 4.1), and one stage more for a small network.
 
-The paper takes all but the last from Stable Cascade. What the last stage starts from is its ablation "not fine-tuned" (figure 8a).
+vqgan       stage A
+encoder     encoder and previewer, together
+diffusion   stage B on clean embeddings
+finetune    stage B through the channel
+rollout     stage B at the states of the sampler's own path, by the picture that stage A makes: a small one's errors add up along it
+
+The paper takes all before ``finetune`` from Stable Cascade, and ends there. What ``finetune`` starts from is its ablation "not
+fine-tuned" (figure 8a).
 """
 
 from __future__ import annotations
@@ -23,7 +30,7 @@ from torch import Tensor, nn
 from gencomm_cli.channels.equalisers import reliability
 from gencomm_cli.diffusion.cascade import PaellaVQModel, Previewer, StageA, StageB, resize, take_reliability, with_reliability
 from gencomm_cli.diffusion.components import Cascade, build
-from gencomm_cli.diffusion.cosine import Target, amplitudes, log_snr, time_of
+from gencomm_cli.diffusion.cosine import Target, amplitudes, log_snr, sample, time_of, times
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc import analog
 from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
@@ -39,7 +46,8 @@ from gencomm_cli.training.parallel import rows
 from gencomm_cli.training.patchgan import PatchGAN, adversarial_losses
 from gencomm_cli.training.workshop import StagedWorkshop, TrainOptions, load_config, load_judges, recipe_from, store
 
-NETWORKS = {"vqgan": ("stage_a",), "encoder": ("encoder", "previewer"), "diffusion": ("plain",), "finetune": ("stage_b",)}
+NETWORKS = {"vqgan": ("stage_a",), "encoder": ("encoder", "previewer"), "diffusion": ("plain",), "finetune": ("stage_b",),
+            "rollout": ("stage_b",)}  # fmt: skip
 """What each stage trains, in the order of the stages; ``plain`` is stage B before it is fine-tuned."""
 
 STAGES = tuple(NETWORKS)
@@ -116,6 +124,17 @@ class DiffusionRecipe:
     shares: tuple[float, float, float] = (1.0, 0.0, 0.0)
     drop: float = 0.1
     seed: int = 2
+
+
+@dataclass(frozen=True)
+class RolloutRecipe(DiffusionRecipe):
+    """Loss = ``latent`` · ‖x̂_0 − x_0‖² + MSE + ``perceptual`` · mean LPIPS of stage A's picture of x̂_0, where x̂_0 is what stage B
+    makes of a state of the sampler's path of 1 to ``path`` steps, reached by its own predictions without guidance.
+    """
+
+    path: int = 10
+    latent: float = 0.02
+    perceptual: float = 0.1
 
 
 def over_the_air(z: Tensor, snr_db: Range | None, shares: Sequence[float], generator: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -246,19 +265,7 @@ def train_stage_b(
     report: Report = print,
 ) -> None:
     """Trains stage B in place, on latents of the frozen stage A and embeddings of the frozen encoder."""
-    stage_b.to(device, memory_format=torch.channels_last).requires_grad_(True).train()  # type: ignore[call-overload]
-    generator = np.random.default_rng(recipe.seed)
-    torch.manual_seed(recipe.seed)
-    target: Target = settings.get("target", "epsilon")
-
-    def condition(pixels: np.ndarray) -> Tensor:
-        """Ẑ of a batch, zero where it is left out."""
-        image = to_tensor(pixels, device)
-        grid = grid_at(float(generator.choice(recipe.scales)), (image.shape[2], image.shape[3]))
-        z = encoder(resize(image, grid, settings.get("antialias", False))).float()
-        z_hat, trust = over_the_air(z, recipe.snr_db, recipe.shares, generator)
-        told = with_reliability(z_hat, trust) if settings.get("snr_aware", False) else z_hat
-        return told * torch.from_numpy(rows(generator.random, recipe.batch) >= recipe.drop).to(told).view(-1, 1, 1, 1)
+    generator, target = _begin(stage_b, recipe, device), _target(settings)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         clean, pixels, _ = latents.crops(recipe.batch, recipe.crop, generator)
@@ -267,8 +274,7 @@ def train_stage_b(
         level = log_snr(torch.from_numpy(rows(generator.random, recipe.batch).astype(np.float32)).to(device))
         a, b = (amplitude.view(-1, 1, 1, 1) for amplitude in amplitudes(level))
         with autocast(device, recipe.schedule.precision):
-            with torch.no_grad():
-                told = condition(pixels)
+            told = conditions(encoder, to_tensor(pixels, device), recipe, settings, generator)
             predicted = stage_b(a * x_0 + b * epsilon, time_of(level), told).float()  # eq. 3
         error = (predicted - (epsilon if target == "epsilon" else a * epsilon - b * x_0)).square().mean((1, 2, 3))
         early = level < 0
@@ -276,6 +282,80 @@ def train_stage_b(
 
     fit({stage: stage_b}, loss, generator, recipe.schedule, out, stage, report=report)
     frozen(stage_b)
+
+
+def roll_out(
+    stage_b: StageB,
+    stage_a: StageA,
+    encoder: EfficientNetEncoder,
+    latents: Latents,
+    recipe: RolloutRecipe,
+    settings: Mapping[str, Any],
+    judges: list[LPIPS],
+    out: Path,
+    device: torch.device,
+    report: Report = print,
+) -> None:
+    """Trains stage B in place along the sampler's path, through the frozen stage A."""
+    generator, target = _begin(stage_b, recipe, device), _target(settings)
+
+    def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
+        clean, pixels, _ = latents.crops(recipe.batch, recipe.crop, generator)
+        x_0, image = clean.to(device), to_tensor(pixels, device)
+        count = int(generator.integers(1, recipe.path + 1))
+        visited = times(count)[: int(generator.integers(count)) + 2]
+        left = len(visited) - 1
+
+        with autocast(device, recipe.schedule.precision):
+            told = conditions(encoder, image, recipe, settings, generator)
+
+            def predict(x: Tensor, time: Tensor) -> Tensor:
+                nonlocal left
+                left -= 1
+                with torch.set_grad_enabled(left == 0):  # the path leads to a state; the loss is of what is predicted there
+                    return stage_b(x, time, told).float()
+
+            made = sample(torch.randn_like(x_0), visited, predict, lambda _: torch.randn_like(x_0), target=target)
+            picture = stage_a.decode(made).float()
+        error, mse, perceptual = (
+            (made - x_0).square().mean(),
+            (picture - image).square().mean(),
+            perceptual_loss(judges, picture, image),
+        )
+        figures = {"latent": error, "psnr": -10 * mse.log10(), "lpips": perceptual}
+        total = recipe.latent * error + mse + recipe.perceptual * perceptual
+        return total, {name: float(figure.detach()) for name, figure in figures.items()}
+
+    fit({"rollout": stage_b}, loss, generator, recipe.schedule, out, "rollout", report=report)
+    frozen(stage_b)
+
+
+def _begin(stage_b: StageB, recipe: DiffusionRecipe, device: torch.device) -> np.random.Generator:
+    """Makes stage B ready to be trained; returns what its batches are drawn from."""
+    stage_b.to(device, memory_format=torch.channels_last).requires_grad_(True).train()  # type: ignore[call-overload]
+    torch.manual_seed(recipe.seed)
+    return np.random.default_rng(recipe.seed)
+
+
+def _target(settings: Mapping[str, Any]) -> Target:
+    target: Target = settings.get("target", "epsilon")
+    return target
+
+
+@torch.no_grad()
+def conditions(
+    encoder: EfficientNetEncoder,
+    image: Tensor,
+    recipe: DiffusionRecipe,
+    settings: Mapping[str, Any],
+    generator: np.random.Generator,
+) -> Tensor:
+    """Ẑ of images [B, 3, H, W] as stage B is told it, zero where it is left out."""
+    grid = grid_at(float(generator.choice(recipe.scales)), (image.shape[2], image.shape[3]))
+    z = encoder(resize(image, grid, settings.get("antialias", False))).float()
+    z_hat, trust = over_the_air(z, recipe.snr_db, recipe.shares, generator)
+    told = with_reliability(z_hat, trust) if settings.get("snr_aware", False) else z_hat
+    return told * torch.from_numpy(rows(generator.random, len(image)) >= recipe.drop).to(told).view(-1, 1, 1, 1)
 
 
 def sizes(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -391,8 +471,13 @@ class Workshop(StagedWorkshop):
             self.module(NETWORKS[stage][0])  # the fine-tuned one starts from what is trained by now
             stage_b = self.plain if stage == "diffusion" else self._stage_b
             assert stage_b is not None
-            recipe_b = recipe_from(DiffusionRecipe, config.get("recipe") or config, max_minutes)
-            train_stage_b(stage, stage_b, frozen(self.encoder.to(self.device)), latents, recipe_b, self.settings, *run)
+            encoder, values = frozen(self.encoder.to(self.device)), config.get("recipe") or config
+            if stage == "rollout":
+                rollout = recipe_from(RolloutRecipe, values, max_minutes)
+                roll_out(stage_b, stage_a, encoder, latents, rollout, self.settings, self.judges, *run)
+            else:
+                recipe_b = recipe_from(DiffusionRecipe, values, max_minutes)
+                train_stage_b(stage, stage_b, encoder, latents, recipe_b, self.settings, *run)
 
     def export(self, models: Path, report: Report = print) -> Path:
         """Writes ``models/scsic/<name>``, and ``<name>-plain``: the same with stage B as it was before it was fine-tuned."""

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from gencomm_cli import presets
-from gencomm_cli.diffusion.cascade import PaellaVQModel, Previewer, StageA
+from gencomm_cli.diffusion.cascade import PaellaVQModel, Previewer, StageA, StageB
+from gencomm_cli.diffusion.cosine import log_snr, time_of, times
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
 from gencomm_cli.methods.base import DecodeOptions, Received, Request
@@ -26,7 +27,7 @@ from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.training import scsic
 from gencomm_cli.training.data import to_tensor
 from gencomm_cli.training.loop import Schedule
-from gencomm_cli.training.scsic import NETWORKS, STAGES, DiffusionRecipe, Workshop, over_the_air, settle, train
+from gencomm_cli.training.scsic import NETWORKS, STAGES, DiffusionRecipe, RolloutRecipe, Workshop, over_the_air, settle, train
 from gencomm_cli.training.workshop import TrainOptions, load_config, recipe_from
 from tests.methods.conftest import ENCODER, PREVIEWER, STAGE_A, STAGE_B
 
@@ -62,6 +63,7 @@ def recipe(steps: int = 3, **settings: Any) -> dict[str, Any]:
         "encoder": {"model": ENCODER, "previewer": PREVIEWER, "recipe": encoder},
         "diffusion": {"model": model, "recipe": diffusion},
         "finetune": diffusion | {"snr_db": [1, 20]},
+        "rollout": diffusion | {"snr_db": [1, 20], "path": 3},
         "settings": {"antialias": True, "steps": 2, **settings},
     })  # fmt: skip
 
@@ -87,7 +89,7 @@ def test_from_nothing_to_a_preset_and_the_one_that_was_not_fine_tuned(
     shop = Workshop(config, data, out, judges, CPU)
     for stage, names in NETWORKS.items():
         assert not shop.restore(stage)
-        known = [name for trained in NETWORKS.values() for name in trained if name != "stage_b" or stage == "finetune"]
+        known = [name for trained in NETWORKS.values() for name in trained if name != "stage_b" or stage in ("finetune", "rollout")]
         before = {name: state(shop.module(name)) for name in known}
         shop.run(stage, None, quiet)
         shop.save(stage)
@@ -125,6 +127,34 @@ def test_every_stage_learns(data: Path, judges: list[LPIPS], tmp_path: Path) -> 
     assert losses(tmp_path, "finetune")[0] < losses(tmp_path, "diffusion")[0]  # it goes on from there
 
 
+def test_rollout_trains_one_prediction_at_a_state_that_the_sampler_visits(
+    data: Path, judges: list[LPIPS], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Times are those of a sampler of 1 to ``path`` steps from the first on, and the last prediction alone has a gradient."""
+    config = recipe(12)
+    shop = Workshop(config, data, tmp_path, judges, CPU)
+    seen: list[tuple[float, bool]] = []
+    forward = StageB.forward
+
+    def spy(self: StageB, x: torch.Tensor, time: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        seen.append((float(time[0]), torch.is_grad_enabled()))
+        assert x.std() > 0.5
+        return forward(self, x, time, condition)
+
+    monkeypatch.setattr(StageB, "forward", spy)
+    shop.run("rollout", None, quiet)
+    paths: list[list[float]] = [[]]
+    for at, trained in seen:
+        paths[-1].append(at)
+        if trained:
+            paths.append([])
+    assert paths.pop() == []
+    assert len(paths) == 12
+    told = {count: time_of(log_snr(torch.tensor(times(count)[:-1]))).tolist() for count in (1, 2, 3)}
+    assert all(any(path == pytest.approx(whole[: len(path)], abs=1e-5) for whole in told.values()) for path in paths)
+    assert {len(path) for path in paths} == {1, 2, 3}
+
+
 def test_the_critic_takes_part_in_the_second_half(data: Path, judges: list[LPIPS], tmp_path: Path) -> None:
     config = recipe(100)
     config["vqgan"]["recipe"]["adversarial_from"] = 0.75
@@ -152,7 +182,7 @@ def test_the_whole_recipe_shares_out_its_minutes_and_resumes(
     monkeypatch.setattr(scsic, "load_judges", lambda folder, device: judges)
     path, out, said = tmp_path / "recipe.json", tmp_path / "run", list[str]()
     path.write_text(json.dumps(recipe()))
-    folder = train(TrainOptions(data, out, path, max_minutes=8.0), said.append)
+    folder = train(TrainOptions(data, out, path, max_minutes=10.0), said.append)
     assert (folder.name, presets.load_config(folder).method) == ("tiny", "scsic")
     assert [line.split(":")[0] for line in said if "finished" in line] == list(STAGES)
     assert torch.load(out / "encoder.ckpt", weights_only=True)["schedule"]["max_minutes"] == pytest.approx(2.0)
@@ -199,9 +229,9 @@ def test_the_shipped_recipe_is_small_enough() -> None:
             StableCascadeUNet(**config["diffusion"]["model"], effnet_in_channels=16),
         )
     assert 2 * sum(tensor.numel() for network in networks for tensor in network.state_dict().values()) < 10e6
-    for stage in ("diffusion", "finetune"):
+    for stage, kind in (("diffusion", DiffusionRecipe), ("finetune", DiffusionRecipe), ("rollout", RolloutRecipe)):
         values = config[stage].get("recipe") or config[stage]
-        assert isinstance(recipe_from(DiffusionRecipe, values).schedule, Schedule)
+        assert isinstance(recipe_from(kind, values).schedule, Schedule)
     assert "snr_db" not in config["diffusion"]["recipe"]
 
 
