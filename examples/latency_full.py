@@ -166,7 +166,7 @@ class Bench:
         """A network with the numbers that its constructor draws, made where it runs."""
         torch.manual_seed(0)
         with self.device:
-            module: nn.Module = BUILDERS[class_name](**config)  # type: ignore[operator]
+            module: nn.Module = BUILDERS[class_name](**config)
         nn.Module.to(module, dtype)
         if self.device.type == "cuda":
             nn.Module.to(module, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -164,7 +164,7 @@ class Model:
             with torch.device("meta"):
                 if isinstance(builder, type) and issubclass(builder, ConfigMixin):
                     return cast(nn.Module, cast(Any, builder).from_config(config))
-                return cast(nn.Module, BUILDERS[name](**config))  # type: ignore[operator]
+                return BUILDERS[name](**config)
         except (TypeError, ValueError, RuntimeError, KeyError, AttributeError) as error:
             raise InputError(
                 f"{self.component.subfolder}/config.json: no {name} has this configuration ({one_line(error)})"
@@ -376,7 +376,7 @@ def cascade(source: Source, plan: Plan) -> dict[str, Model | Component]:
         config = _sizes(source, name, file)
         found[name] = Model(config, _component(source, name, class_name, [file], config))
     with torch.device("meta"):
-        channels = BUILDERS["EfficientNetEncoder"](**cast(Model, found["encoder"]).config).channels  # type: ignore[operator, union-attr]
+        channels = BUILDERS["EfficientNetEncoder"](**cast(Model, found["encoder"]).config).channels  # type: ignore[union-attr]
     _fit(source, "channels of stage B's condition and of the encoder's embedding", sizes.effnet_in_channels, channels)
     return found
 

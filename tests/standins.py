@@ -13,9 +13,10 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from gencomm_cli.diffusion.cascade import PaellaVQModel, Previewer
+from gencomm_cli.diffusion.cascade import PaellaVQModel
 from gencomm_cli.diffusion.control import LatentControlNet, control_arguments
 from gencomm_cli.diffusion.csi import CsiEmbedding
+from gencomm_cli.diffusion.embedding import Previewer
 from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.presets import FORMAT, VERSION, file_hash

@@ -1,101 +1,94 @@
-"""Builds the networks that a preset names: from safetensors with a config, or pretrained through diffusers and transformers."""
+"""Builds the networks that a preset names: from safetensors with a config, or pretrained through diffusers and transformers.
+
+Both take seconds to import, which happens with the first network that needs them: a codec alone needs neither.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from diffusers.models import AutoencoderKL, StableCascadeUNet, UNet2DConditionModel, UNet2DModel
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from gencomm_cli.diffusion.cascade import PaellaVQModel, Previewer, StageA, StageB
-from gencomm_cli.diffusion.conditional_unet import ConditionalUNet, UNetConfig
-from gencomm_cli.diffusion.control import LatentControlNet
-from gencomm_cli.diffusion.text import TextEncoder
-from gencomm_cli.diffusion.vae import LatentCodec
 from gencomm_cli.diffusion.weights import filled
 from gencomm_cli.errors import InputError
-from gencomm_cli.jscc.adjscc import ADJSCC, ADJSCCConfig
-from gencomm_cli.jscc.convolutional import ConvolutionalJSCC, ConvolutionalJSCCConfig
-from gencomm_cli.jscc.deepjscc import DeepJSCC, DeepJSCCConfig
-from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
-from gencomm_cli.jscc.mambajscc import MambaJSCC, MambaJSCCConfig
-from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
-from gencomm_cli.jscc.swinjscc import SwinJSCC, SwinJSCCConfig
-from gencomm_cli.jscc.transform import NonlinearTransform, TransformConfig
 from gencomm_cli.model_files import checked, one_line
 from gencomm_cli.presets import Component, Preset, require, verify
 
+if TYPE_CHECKING:
+    from diffusers.models import UNet2DConditionModel
+    from transformers import PreTrainedTokenizerBase
 
-def _jscc(**config: Any) -> RateAdaptiveJSCC:
-    return RateAdaptiveJSCC(JSCCConfig.from_json(config))
+    from gencomm_cli.diffusion.cascade import StageA, StageB
+    from gencomm_cli.diffusion.control import LatentControlNet
+    from gencomm_cli.diffusion.embedding import Previewer
+    from gencomm_cli.diffusion.text import TextEncoder
+    from gencomm_cli.diffusion.vae import LatentCodec
+    from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
 
-
-def _deepjscc(**config: Any) -> DeepJSCC:
-    return DeepJSCC(DeepJSCCConfig(**config))
-
-
-def _adjscc(**config: Any) -> ADJSCC:
-    return ADJSCC(ADJSCCConfig.from_json(config))
-
-
-def _convolutional(**config: Any) -> ConvolutionalJSCC:
-    return ConvolutionalJSCC(ConvolutionalJSCCConfig.from_json(config))
+Builder = Callable[..., nn.Module]
+"""Constructor arguments as JSON has them → a network."""
 
 
-def _mambajscc(**config: Any) -> MambaJSCC:
-    return MambaJSCC(MambaJSCCConfig.from_json(config))
+class Builders(Mapping[str, Builder]):
+    """What builds a network of a class, by the class's name; its module is imported when it is asked for.
+
+    Args:
+        places: ``module:class`` of each, or ``module:class:configuration``, where the class takes a configuration's ``from_json``
+            of the arguments.
+    """
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self.places = places
+
+    def __getitem__(self, name: str) -> Builder:
+        module, class_name, *config = self.places[name].split(":")
+        found = import_module(module)
+        made: Builder = getattr(found, class_name)
+        if not config:
+            return made
+        from_json = getattr(found, config[0]).from_json
+        return lambda **arguments: made(from_json(arguments))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
 
 
-def _swinjscc(**config: Any) -> SwinJSCC:
-    return SwinJSCC(SwinJSCCConfig.from_json(config))
+PRETRAINED = Builders({
+    "AutoencoderKL": "diffusers.models:AutoencoderKL",
+    "UNet2DConditionModel": "diffusers.models:UNet2DConditionModel",
+    "UNet2DModel": "diffusers.models:UNet2DModel",
+    "CLIPTextModel": "transformers:CLIPTextModel",
+    "PaellaVQModel": "gencomm_cli.diffusion.cascade:PaellaVQModel",
+    "StableCascadeUNet": "diffusers.models:StableCascadeUNet",
+})  # fmt: skip
+"""Classes with a ``from_pretrained``."""
 
-
-def _conditional_unet(**config: Any) -> ConditionalUNet:
-    return ConditionalUNet(UNetConfig.from_json(config))
-
-
-def _transform(**config: Any) -> NonlinearTransform:
-    return NonlinearTransform(TransformConfig.from_json(config))
-
-
-def _text_model(**config: Any) -> CLIPTextModel:
-    return CLIPTextModel(CLIPTextConfig(**config))
-
-
-BUILDERS = {
-    "AutoencoderKL": AutoencoderKL,
-    "UNet2DConditionModel": UNet2DConditionModel,
-    "LatentControlNet": LatentControlNet,
-    "UNet2DModel": UNet2DModel,
-    "CLIPTextModel": _text_model,
-    "RateAdaptiveJSCC": _jscc,
-    "DeepJSCC": _deepjscc,
-    "EfficientNetEncoder": EfficientNetEncoder,
-    "PaellaVQModel": PaellaVQModel,
-    "StableCascadeUNet": StableCascadeUNet,
-    "Previewer": Previewer,
-    "ADJSCC": _adjscc,
-    "ConvolutionalJSCC": _convolutional,
-    "SwinJSCC": _swinjscc,
-    "MambaJSCC": _mambajscc,
-    "ConditionalUNet": _conditional_unet,
-    "NonlinearTransform": _transform,
-}
-
-PRETRAINED: dict[str, Any] = {
-    "AutoencoderKL": AutoencoderKL,
-    "UNet2DConditionModel": UNet2DConditionModel,
-    "UNet2DModel": UNet2DModel,
-    "CLIPTextModel": CLIPTextModel,
-    "PaellaVQModel": PaellaVQModel,
-    "StableCascadeUNet": StableCascadeUNet,
-}
+BUILDERS = Builders({
+    **PRETRAINED.places,
+    "CLIPTextModel": "gencomm_cli.diffusion.text:text_model",
+    "LatentControlNet": "gencomm_cli.diffusion.control:LatentControlNet",
+    "RateAdaptiveJSCC": "gencomm_cli.jscc.rate_adaptive:RateAdaptiveJSCC:JSCCConfig",
+    "DeepJSCC": "gencomm_cli.jscc.deepjscc:DeepJSCC:DeepJSCCConfig",
+    "EfficientNetEncoder": "gencomm_cli.jscc.efficientnet:EfficientNetEncoder",
+    "Previewer": "gencomm_cli.diffusion.embedding:Previewer",
+    "ADJSCC": "gencomm_cli.jscc.adjscc:ADJSCC:ADJSCCConfig",
+    "ConvolutionalJSCC": "gencomm_cli.jscc.convolutional:ConvolutionalJSCC:ConvolutionalJSCCConfig",
+    "SwinJSCC": "gencomm_cli.jscc.swinjscc:SwinJSCC:SwinJSCCConfig",
+    "MambaJSCC": "gencomm_cli.jscc.mambajscc:MambaJSCC:MambaJSCCConfig",
+    "ConditionalUNet": "gencomm_cli.diffusion.conditional_unet:ConditionalUNet:UNetConfig",
+    "NonlinearTransform": "gencomm_cli.jscc.transform:NonlinearTransform:TransformConfig",
+})  # fmt: skip
+"""Every class that a preset may name."""
 
 
 def build(component: Component, device: torch.device, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -116,8 +109,8 @@ def build(component: Component, device: torch.device, dtype: torch.dtype = torch
 
 def _own(component: Component, path: Path | None) -> nn.Module:
     assert path is not None
-    module = BUILDERS[component.class_name](**component.config)  # type: ignore[operator]
-    return filled(cast(nn.Module, module), replace(component, path=path), torch.device("cpu"))
+    module = BUILDERS[component.class_name](**component.config)
+    return filled(module, replace(component, path=path), torch.device("cpu"))
 
 
 def _pretrained(component: Component, dtype: torch.dtype) -> nn.Module:
@@ -129,7 +122,7 @@ def _pretrained(component: Component, dtype: torch.dtype) -> nn.Module:
             raise InputError(f"component {component.name}: {component.class_name} cannot be loaded from a pretrained folder")
         return _own(component, Path(source) / next(iter(component.files)))
     try:
-        module = loader.from_pretrained(
+        module = cast(Any, loader).from_pretrained(
             source, subfolder=component.subfolder or "", torch_dtype=dtype, use_safetensors=True, variant=component.variant,
             local_files_only=bool(component.files),
         )  # fmt: skip
@@ -146,6 +139,8 @@ def build_tokenizer(component: Component) -> PreTrainedTokenizerBase:
     Raises:
         InputError: it cannot be loaded.
     """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
     try:
         if component.pretrained is not None:
             source = str(checked(component)) if component.files else component.pretrained
@@ -184,6 +179,8 @@ class Backbone:
     @cached_property
     def codec(self) -> LatentCodec:
         """The VAE."""
+        from gencomm_cli.diffusion.vae import LatentCodec
+
         return LatentCodec(self._build("vae", steady(self.dtype))).eval()
 
     @cached_property
@@ -194,6 +191,8 @@ class Backbone:
     @cached_property
     def text(self) -> TextEncoder:
         """Tokeniser and text encoder."""
+        from gencomm_cli.diffusion.text import TextEncoder
+
         return TextEncoder(build_tokenizer(self.preset.components["tokenizer"]), self._build("text_encoder", self.dtype)).eval()
 
     @property
@@ -247,20 +246,25 @@ class Cascade:
     @cached_property
     def stage_a(self) -> StageA:
         """f_Θ and its inverse."""
+        from gencomm_cli.diffusion.cascade import StageA
+
         return StageA(self._build("stage_a", steady(self.dtype))).eval()
 
     @cached_property
     def stage_b(self) -> StageB:
         """The denoiser."""
+        from gencomm_cli.diffusion.cascade import StageB
+
         return StageB(self._build("stage_b", self.dtype)).eval()
 
     @property
     def multiple(self) -> int:
-        """Sides of what the denoiser takes are multiples of this; known before it is loaded."""
-        sizes = self.preset.components["stage_b"].config
-        if "block_out_channels" not in sizes or "patch_size" not in sizes:
-            return self.stage_b.multiple
-        return int(sizes["patch_size"] * 2 ** (len(sizes["block_out_channels"]) - 1))
+        """Pixels that both sides of an image are multiples of; known before the networks are loaded, if the preset says it."""
+        a, b = (self.preset.components[name].config for name in ("stage_a", "stage_b"))
+        if {"block_out_channels", "patch_size"} <= b.keys() and {"up_down_scale_factor", "levels"} <= a.keys():
+            factor = a["up_down_scale_factor"] * 2 ** (a["levels"] - 1)
+            return int(factor * b["patch_size"] * 2 ** (len(b["block_out_channels"]) - 1))
+        return self.stage_a.factor * self.stage_b.multiple
 
     @cached_property
     def previewer(self) -> Previewer | None:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import torch
-from diffusers.models import UNet2DModel
 from torch import Tensor, nn
 
 from gencomm_cli.diffusion.conditional_unet import ConditionalUNet
@@ -30,15 +29,15 @@ def pixel_prior(
     Args:
         faster: makes another function of the network's, which computes the same.
     """
-    if isinstance(network, UNet2DModel):
-        unet = network
+    if not isinstance(network, ConditionalUNet):
+        unet = cast(Any, network)  # diffusers' UNet2DModel, which takes seconds to import
 
         def noise(x: Tensor, told: Tensor) -> Tensor:
             out: Tensor = unet(x.to(unet.dtype), told).sample
             return out.to(x.dtype)
 
-        return noise_prior(faster(noise), alpha_bar), 2 ** (len(network.config.block_out_channels) - 1)
-    conditional = cast(ConditionalUNet, network)
+        return noise_prior(faster(noise), alpha_bar), 2 ** (len(unet.config.block_out_channels) - 1)
+    conditional = network
 
     def unconditional(x: Tensor, time: Tensor) -> Tensor:
         out: Tensor = conditional(x, time, conditional.no_contexts(len(x), (x.shape[2], x.shape[3])))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
-from transformers import CLIPTextModel, PreTrainedTokenizerBase
+from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase
 
 
 class TextEncoder(nn.Module):
@@ -19,3 +21,8 @@ class TextEncoder(nn.Module):
         tokens = self.tokenizer(prompts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
         out: Tensor = self.model(tokens.input_ids.to(next(self.model.parameters()).device)).last_hidden_state
         return out
+
+
+def text_model(**config: Any) -> CLIPTextModel:
+    """A text model by the arguments of its configuration."""
+    return CLIPTextModel(CLIPTextConfig(**config))

@@ -8,8 +8,10 @@ Modules carry the published state dict's names (``E.net.1.weight``, …), so tha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +40,11 @@ class DeepJSCCConfig:
     decoder_blocks: int = 4
     fading: bool = False
     unknown_snr_db: float = 7.0
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> DeepJSCCConfig:
+        """From a preset's ``config.json``."""
+        return cls(**values)
 
     @property
     def factor(self) -> int:

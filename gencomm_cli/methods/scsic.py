@@ -20,9 +20,9 @@ from torch import Tensor
 
 from gencomm_cli.channels.equalisers import reliability
 from gencomm_cli.diffusion.acceleration import compiled
-from gencomm_cli.diffusion.cascade import preview, resize, with_reliability
 from gencomm_cli.diffusion.components import Cascade
 from gencomm_cli.diffusion.cosine import Target, guide, sample, times
+from gencomm_cli.diffusion.embedding import preview, resize, with_reliability
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.jscc import analog
 from gencomm_cli.jscc.efficientnet import FACTOR
@@ -81,12 +81,12 @@ class ScSic:
         self.shift: float = settings.get("shift", 1.0)
         self.snr_aware: bool = settings.get("snr_aware", False)
         self.channels = networks.encoder.channels
-        self.multiple = networks.stage_a.factor * networks.multiple
+        self.multiple = networks.multiple
         self.denoiser: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
 
     @classmethod
     def load(cls, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> ScSic:
-        """Finds the preset's networks; encoder and stage A are built now, the others when they are needed.
+        """Finds the preset's networks; the encoder is built now, the others when they are needed.
 
         Raises:
             InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.

@@ -372,7 +372,7 @@ class Workshop(StagedWorkshop):
     def _jscc(self) -> nn.Module:
         """The JSCC of the recipe: the base's weights if it is the same, else (rate-adaptive) the linear optimum."""
         class_name, sizes = self.config["jscc"]["class"], self.config["jscc"]["model"]
-        jscc: nn.Module = BUILDERS[class_name](**sizes)  # type: ignore[operator]
+        jscc: nn.Module = BUILDERS[class_name](**sizes)
         found = self.base.components.get("jscc")
         if found is not None and (found.class_name, dict(found.config)) == (class_name, sizes):
             jscc.load_state_dict(build(found, torch.device("cpu")).state_dict())

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -65,6 +65,7 @@ def fit(
     out: Path,
     stage: str,
     *,
+    slower: Mapping[str, float] | None = None,
     report: Callable[[str], None] = print,
 ) -> None:
     """Trains ``modules`` in place and leaves their EMA weights in them.
@@ -74,6 +75,7 @@ def fit(
         loss: (step, progress in 0..1) → (mean loss of a batch, figures to log).
         generator: what ``loss`` draws from, beside torch's own. Both are set anew at every step, so that a run that was
             interrupted goes on as if it had not been, with any number of processes.
+        slower: the learning rate of some modules as a share of the schedule's.
         out: folder of ``<stage>.ckpt`` (state to resume from), ``<stage>.log`` (JSON lines) and ``tensorboard/<stage>``.
 
     An interrupted run continues from its checkpoint, time spent included; a finished one returns at once. Batch normalisation takes
@@ -85,7 +87,11 @@ def fit(
     everything = [tensor for module in modules.values() for tensor in (*module.parameters(), *module.buffers())]
     parameters = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
     device, seed = parameters[0].device, int(generator.integers(2**63))
-    optimizer = torch.optim.AdamW(parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.99))
+    shares: dict[float, list[nn.Parameter]] = {}
+    for name, module in modules.items():
+        shares.setdefault((slower or {}).get(name, 1.0), []).extend(p for p in module.parameters() if p.requires_grad)
+    groups = [{"params": some} for some in shares.values()]
+    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.99))
     averages = [torch.empty_like(p, dtype=torch.float32, requires_grad=False) for p in parameters]
     path = out / f"{stage}.ckpt"
     step, spent, done = 0, 0.0, False
@@ -136,8 +142,8 @@ def fit(
             * min(1.0, (step + 1) / schedule.warmup)
             * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
         )
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        for group, share in zip(optimizer.param_groups, shares, strict=True):
+            group["lr"] = rate * share
         optimizer.zero_grad(set_to_none=True)
         for batch in range(schedule.accumulate):
             _set_seeds(generator, seed, step)

@@ -75,7 +75,7 @@ class Recipe:
             network's own first prediction, as it does in the sampler. path: x_n is a state of the sampler's path of 1 to this many
             steps, all of the same weight; 0: never.
         refined: share of the crops that go through the U-Net. latent: weight of the error of ẑ, in units of its rounding step.
-        medians: weight of the prior's medians.
+        medians: weight of the prior's medians. codec: learning rate of transform and code as a share of the U-Net's.
     """
 
     schedule: Schedule
@@ -93,6 +93,7 @@ class Recipe:
     refined: float = 1.0
     latent: float = 0.0
     medians: float = 1e-3
+    codec: float = 1.0
     seed: int = 5
 
 
@@ -312,9 +313,21 @@ class Workshop(StagedWorkshop):
         if stage == "fixed":
             for module in (self.parts.jscc.sent_snr, self.parts.jscc.received_snr):
                 module.requires_grad_(False)
+        self.keep_linear()
         loss = Trainer(self.parts, stage, recipe, self.photographs, self.judges, self.device)
         modules = {name: self.module(name) for name in NETWORKS[stage]}
-        fit(modules, loss, loss.generator, recipe.schedule, self.out, stage, report=report)
+        slower = {} if recipe.codec == 1 else {"transform": recipe.codec, "jscc": recipe.codec}
+        fit(modules, loss, loss.generator, recipe.schedule, self.out, stage, slower=slower, report=report)
+
+    def keep_linear(self) -> None:
+        """Freezes the linear optimum that transform and code started from: what is learnt is added to it. Its weights are small,
+        and lie on inputs that are large, so that an optimiser's steps of one size for all would be noise on them."""
+        transform, jscc = self.parts.transform, self.parts.jscc
+        linear: list[nn.Module] = [jscc.scale_in, jscc.scale_out]
+        if transform.config.coarse:
+            linear += [transform.analysis, transform.synthesis]
+        for layer in linear:
+            layer.requires_grad_(False)
 
     def tables(self, report: Report) -> RateTables:
         """The tables that code the rate indices, from the levels that training photographs get at random rates."""

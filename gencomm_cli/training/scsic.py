@@ -28,9 +28,10 @@ from diffusers.models import StableCascadeUNet
 from torch import Tensor, nn
 
 from gencomm_cli.channels.equalisers import reliability
-from gencomm_cli.diffusion.cascade import PaellaVQModel, Previewer, StageA, StageB, resize, take_reliability, with_reliability
+from gencomm_cli.diffusion.cascade import PaellaVQModel, StageA, StageB, take_reliability
 from gencomm_cli.diffusion.components import Cascade, build
 from gencomm_cli.diffusion.cosine import Target, amplitudes, log_snr, sample, time_of, times
+from gencomm_cli.diffusion.embedding import Previewer, resize, with_reliability
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc import analog
 from gencomm_cli.jscc.efficientnet import EfficientNetEncoder

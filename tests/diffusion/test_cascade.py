@@ -13,7 +13,8 @@ from diffusers.loaders.single_file_utils import convert_stable_cascade_unet_sing
 from diffusers.models import StableCascadeUNet
 
 from gencomm_cli.diffusion import cascade
-from gencomm_cli.diffusion.cascade import PaellaVQModel, Previewer, StageA, StageB, preview, resize, with_reliability
+from gencomm_cli.diffusion.cascade import PaellaVQModel, StageA, StageB
+from gencomm_cli.diffusion.embedding import Previewer, preview, resize, with_reliability
 from tests.methods.conftest import STAGE_A
 
 VECTORS = Path(__file__).parent.parent / "vectors"

@@ -17,10 +17,11 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-from gencomm_cli.diffusion.cascade import PaellaVQModel, Previewer
+from gencomm_cli.diffusion.cascade import PaellaVQModel
 from gencomm_cli.diffusion.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.diffusion.control import LatentControlNet, control_arguments
 from gencomm_cli.diffusion.csi import CsiEmbedding
+from gencomm_cli.diffusion.embedding import Previewer
 from gencomm_cli.jscc.deepjscc import DeepJSCC, DeepJSCCConfig
 from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
 from gencomm_cli.jscc.ntscc import LatentJSCC, NTSCCConfig

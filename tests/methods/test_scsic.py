@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,3 +220,16 @@ def test_what_cannot_be_is_refused(method: ScSic) -> None:
             method.decode(dataclasses.replace(base, symbols=symbols, side_symbols=side), DecodeOptions(), seed=0)
     with pytest.raises(InputError, match="1 to 1000"):
         method.decode(base, DecodeOptions(steps=1001), seed=0)
+
+
+def test_a_transmitter_needs_neither_diffusers_nor_transformers() -> None:
+    """They take seconds to import, and an encoder is plain torch."""
+    program = (
+        "import sys\nfrom gencomm_cli import pipeline\nimport numpy as np\n"
+        "codec = pipeline.load_codec('scsic', 'nano', 'cpu')\n"
+        "image = np.full((64, 64, 3), 90, np.uint8)\n"
+        "sent, _ = pipeline.encode(image, codec, pipeline.EncodeOptions(snr_db=9, fading='awgn'), print)\n"
+        "assert not {'diffusers', 'transformers'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr

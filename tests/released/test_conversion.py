@@ -38,7 +38,7 @@ def test_a_codec_is_a_preset_alone_and_with_a_prior() -> None:
 
 def convolutional(**changed: torch.Tensor | None) -> ConvertedComponent:
     with torch.device("meta"):
-        module = BUILDERS["ConvolutionalJSCC"](code_channels=4)  # type: ignore[operator]
+        module = BUILDERS["ConvolutionalJSCC"](code_channels=4)
     tensors = {name: torch.zeros(tensor.shape) for name, tensor in module.state_dict().items()}
     for name, tensor in changed.items():
         key = name.replace("__", ".")

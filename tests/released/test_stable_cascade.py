@@ -11,7 +11,8 @@ import torch
 from diffusers.models import StableCascadeUNet
 from torch import Tensor
 
-from gencomm_cli.diffusion.cascade import PaellaVQModel, Previewer
+from gencomm_cli.diffusion.cascade import PaellaVQModel
+from gencomm_cli.diffusion.embedding import Previewer
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
 from gencomm_cli.released import stable_cascade

@@ -18,8 +18,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from gencomm_cli import presets
-from gencomm_cli.diffusion.cascade import PaellaVQModel, StageB, with_reliability
+from gencomm_cli.diffusion.cascade import PaellaVQModel, StageB
 from gencomm_cli.diffusion.components import BUILDERS, Cascade
+from gencomm_cli.diffusion.embedding import with_reliability
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
@@ -209,7 +210,7 @@ def test_the_shipped_full_size_recipes_fit_stable_diffusion_and_stable_cascade()
     assert not recipe_from(RefinerRecipe, of_textguided["refine"]).decoder
     of_diffjscc = load_config(None, "diffjscc-sd.json", {"name", "start"})
     with torch.device("meta"):
-        code = BUILDERS[of_diffjscc["jscc"]["class"]](**of_diffjscc["jscc"]["model"])  # type: ignore[operator]
+        code = BUILDERS[of_diffjscc["jscc"]["class"]](**of_diffjscc["jscc"]["model"])
     assert code.config.cbr == pytest.approx(1 / 384)  # type: ignore[union-attr]
     for kind, name in (
         (diffjscc.ControlRecipe, "control"),

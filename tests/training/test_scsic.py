@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from gencomm_cli import presets
-from gencomm_cli.diffusion.cascade import PaellaVQModel, Previewer, StageA, StageB
+from gencomm_cli.diffusion.cascade import PaellaVQModel, StageA, StageB
 from gencomm_cli.diffusion.cosine import log_snr, time_of, times
+from gencomm_cli.diffusion.embedding import Previewer
 from gencomm_cli.errors import InputError
 from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
 from gencomm_cli.methods.base import DecodeOptions, Received, Request
