@@ -19,11 +19,11 @@ from gencomm_cli.diffusion.control import LatentControlNet, controlled
 from gencomm_cli.diffusion.csi import CsiEmbedding
 from gencomm_cli.diffusion.vae import LatentCodec
 from gencomm_cli.errors import InputError
-from gencomm_cli.jscc.deepjscc import DeepJSCC, DeepJSCCConfig
+from gencomm_cli.jscc.deepjscc import DeepJSCC
 from gencomm_cli.released.checkpoint import Checkpoint
 from gencomm_cli.released.conversion import convert
-from gencomm_cli.released.diffjscc import codec_config, recognises
-from tests.released.conftest import Import, Weights
+from gencomm_cli.released.diffjscc import recognises
+from tests.released.conftest import Import, Shapes, Weights, batch_norm, recorded, batch_norm
 
 Get = Callable[..., Tensor]
 SHARED = {
@@ -234,12 +234,56 @@ def words(get: Get, tokens: Tensor, width: int, layers: int, vocabulary: int) ->
     return layer(get, "ln_final", before)
 
 
-class Shapes(Weights):
-    """The same names and shapes without numbers."""
+def bare(weights: Weights, name: str, x: Tensor, after: int, stride: int = 1, padding: int = 1, kernel: int = 3) -> Tensor:
+    """A convolution without a bias."""
+    return F.conv2d(x, weights(f"{name}.weight", after, x.shape[1], kernel, kernel), None, stride, padding)
 
-    def __call__(self, name: str, *shape: int, mean: float = 0.0) -> Tensor:
-        assert tuple(self.setdefault(name, torch.empty(shape, device="meta")).shape) == shape
-        return self[name]
+
+def told(weights: Weights, name: str, x: Tensor, csi: Tensor, blocks: int, mirrored: bool) -> Tensor:
+    """The codec's residual blocks, each with a gain and an offset by what the picture and the channel are like."""
+    width = x.shape[1]
+    for number in range(0, 2 * blocks, 2):
+        h = x
+        for place in (1, 5) if mirrored else (0, 3):
+            h = F.pad(h, (1, 1, 1, 1), "reflect") if mirrored else F.pad(h, (1, 1, 1, 1))
+            h = bare(weights, f"{name}.{number}.conv_block.{place}", h, width, padding=0)
+            h = batch_norm(weights, f"{name}.{number}.conv_block.{place + 1}", h)
+            h = h.relu() if place < 2 else h
+        x = x + h
+        seen, layers = torch.cat([x.mean((2, 3)), csi], 1), f"{name}.{number + 1}.model"
+        gain, offset = (
+            linear(weights, f"{layers}_{part}.2", linear(weights, f"{layers}_{part}.0", seen, width).relu(), width)[..., None, None]
+            for part in ("multi", "add")
+        )
+        x = x * gain.sigmoid() + offset
+    return x
+
+
+def code(weights: Weights, image: Tensor, csi: Tensor, params: dict[str, Any]) -> Tensor:
+    """The codec's symbols [B, C/2, h, w], of unit power in each picture."""
+    name, width = "preprocess_model.E", params["ngf"]
+    x = bare(weights, f"{name}.net.1", F.pad(image, (3, 3, 3, 3), "reflect"), width, padding=0, kernel=7)
+    x = batch_norm(weights, f"{name}.net.2", x).relu()
+    for level in range(1, params["n_downsample"] + 1):
+        x = bare(weights, f"{name}.net.{3 * level + 1}", x, min(params["max_ngf_E"], width * 2**level), 2)
+        x = batch_norm(weights, f"{name}.net.{3 * level + 2}", x).relu()
+    x = told(weights, f"{name}.res_list", x, csi, params["n_blocks_E"], mirrored=False)
+    x = conv(weights, f"{name}.projection", x, params["C_channel"])
+    z = torch.complex(*x.chunk(2, 1))
+    return z / z.abs().square().mean((1, 2, 3), keepdim=True).sqrt()
+
+
+def recovered(weights: Weights, z: Tensor, csi: Tensor, params: dict[str, Any]) -> Tensor:
+    """The codec's picture of equalised symbols."""
+    name, levels = "preprocess_model.G", params["n_downsample"]
+    widths = [min(params["max_ngf_D"], params["ngf"] * 2**level) for level in reversed(range(levels + 1))]
+    x = bare(weights, f"{name}.mask_conv", torch.cat([z.real, z.imag], 1), widths[0])
+    x = told(weights, f"{name}.res_list", x, csi, params["n_blocks_D"], mirrored=True)
+    for level, after in enumerate(widths[1:]):
+        kernels = weights(f"{name}.model.{3 * level}.weight", x.shape[1], after, 3, 3)
+        x = F.conv_transpose2d(x, kernels, None, 2, 1, 1)
+        x = batch_norm(weights, f"{name}.model.{3 * level + 1}", x).relu()
+    return conv(weights, f"{name}.model.{3 * levels + 1}", F.pad(x, (2, 2, 2, 2), "reflect"), 3, 5, padding=0).sigmoid()
 
 
 def run(get: Weights, config: dict[str, Any], device: str, *, width: int, layers: int, vocabulary: int) -> dict[str, Tensor]:
@@ -255,7 +299,14 @@ def run(get: Weights, config: dict[str, Any], device: str, *, width: int, layers
     text, t = words(at(get, "cond_stage_model.model."), tokens, width, layers, vocabulary), torch.tensor([321], device=device)
     controls = control(at(get, "control_model."), z_t, hint, t, snr_db, text, config["control_stage_config"]["params"])
     autoencoder = at(get, "first_stage_model.")
+    photo = torch.rand(1, 3, 32, 32, generator=random).to(device)
+    preprocess = config["preprocess_config"]["params"]
+    gain = draw(1, 2) if preprocess["channel"] == "Rayleigh" else torch.tensor([[1.0, 0.0]], device=device)
+    csi = torch.cat([snr_db[:, None], gain], 1) if preprocess["channel"] == "Rayleigh" else snr_db[:, None]
+    sent = code(get, photo, csi, preprocess)
+    heard = sent + 0.1 * torch.complex(draw(*sent.shape), draw(*sent.shape))
     return {
+        "photo": photo, "gain": gain, "sent": sent, "heard": heard, "received": recovered(get, heard, csi, preprocess),
         "tokens": tokens, "text": text, "z_t": z_t, "hint": hint, "t": t, "snr_db": snr_db, "image": image,
         "epsilon": unet(at(get, "model.diffusion_model."), z_t, t, text, params, controls),
         "latent": 0.18215 * vae_encode(autoencoder, image, dd).chunk(2, 1)[0],
@@ -263,23 +314,22 @@ def run(get: Weights, config: dict[str, Any], device: str, *, width: int, layers
     }  # fmt: skip
 
 
-def released(config: dict[str, Any]) -> tuple[Weights, dict[str, Tensor], DeepJSCC]:
-    """A whole checkpoint of random numbers, what its networks compute, and its codec."""
+def released(config: dict[str, Any]) -> tuple[Weights, dict[str, Tensor]]:
+    """A whole checkpoint of random numbers, and what its networks compute."""
     weights = Weights()
     expected = run(weights, config, "cpu", width=64, layers=3, vocabulary=40)
-    torch.manual_seed(0)
-    codec = DeepJSCC(DeepJSCCConfig(**codec_config(config["preprocess_config"]["params"]))).eval()
-    weights.update({f"preprocess_model.{name}": tensor for name, tensor in codec.state_dict().items()})
     weights["betas"] = torch.zeros(1000)
     copied = [name for name in weights if name.startswith(("first_stage_model.encoder.", "first_stage_model.quant_conv."))]
     weights.update({name.replace("first_stage_model", "cond_encoder", 1): weights[name] for name in copied})
-    return weights, expected, codec
+    return weights, expected
 
 
+@pytest.mark.parametrize("channel", ["AWGN", "Rayleigh"])
 @torch.no_grad()
-def test_the_imported_networks_compute_what_the_published_ones_do(imported: Import) -> None:
+def test_the_imported_networks_compute_what_the_published_ones_do(imported: Import, channel: str) -> None:
     config = tiny()
-    weights, expected, published = released(config)
+    config["preprocess_config"]["params"]["channel"] = channel
+    weights, expected = released(config)
     networks = imported(weights, config={"params": config})
     text = cast(CLIPTextModel, networks["text_encoder"])(expected["tokens"]).last_hidden_state
     torch.testing.assert_close(text, expected["text"], atol=1e-5, rtol=1e-4)
@@ -292,17 +342,25 @@ def test_the_imported_networks_compute_what_the_published_ones_do(imported: Impo
         expected["t"] + 1, expected["text"], expected["hint"], csi,
     )  # fmt: skip
     torch.testing.assert_close(ours, expected["epsilon"], atol=1e-5, rtol=1e-4)
-    code, one, told = cast(DeepJSCC, networks["jscc"]), torch.ones(1, dtype=torch.complex64), expected["snr_db"]
-    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(2))
-    torch.testing.assert_close(code.encode(image, 8, told, one), published.encode(image, 8, told, one))
+    jscc, snr_db, gain = cast(DeepJSCC, networks["jscc"]), expected["snr_db"], torch.view_as_complex(expected["gain"])
+    torch.testing.assert_close(jscc.encode(expected["photo"], 8, snr_db, gain), expected["sent"].flatten(1), atol=1e-5, rtol=1e-4)
+    assert expected["received"].std() > 0.01
+    received = jscc.decode(expected["heard"].flatten(1), torch.ones(1, 8), (32, 32), snr_db, gain)
+    torch.testing.assert_close(received, expected["received"], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("channel", ["AWGN", "Rayleigh"])
+def test_the_transcribed_codec_has_the_recorded_names(channel: str) -> None:
+    params = FULL["preprocess_config"]["params"]
+    shapes, csi = Shapes(), torch.empty(1, 3 if channel == "Rayleigh" else 1, device="meta")
+    recovered(shapes, code(shapes, torch.empty(1, 3, 32, 32, device="meta"), csi, params), csi, params)
+    names = recorded(f"diffjscc_jscc_released_keys_{channel.lower()}")["state_dict"]
+    assert shapes.listed() == {f"preprocess_model.{name}": tuple(shape) for name, (shape, _) in names.items()}
 
 
 def test_every_tensor_of_the_full_size_finds_its_place() -> None:
     shapes = Shapes()
     run(shapes, FULL, "meta", width=1024, layers=24, vocabulary=49408)
-    with torch.device("meta"):
-        codec = DeepJSCC(DeepJSCCConfig()).state_dict()
-    shapes.update({f"preprocess_model.{name}": tensor for name, tensor in codec.items()})
     # positional_embedding has 77 rows; the pass above took six words
     shapes["cond_stage_model.model.positional_embedding"] = torch.empty(77, 1024, device="meta")
     assert recognises(shapes)
