@@ -64,7 +64,7 @@ def test_an_imported_codec_is_used_like_any_other(here: Here, photo: Path, relea
 
 def test_a_folder_with_its_configuration_and_a_tokeniser(here: Here, photo: Path) -> None:
     """DiffJSCC, as it is released; the tokeniser comes from elsewhere."""
-    weights, _, _ = random_diffjscc(tiny_diffjscc())
+    weights, _ = random_diffjscc(tiny_diffjscc())
     Path("released").mkdir()
     torch.save({"state_dict": dict(weights), "epoch": 3, "hyper_parameters": {"learning_rate": 1e-4}}, "released/model.ckpt")
     Path("released/config.yaml").write_text(yaml.safe_dump({"target": "model.cldm.ControlLDM", "params": tiny_diffjscc()}))

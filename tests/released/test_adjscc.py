@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import cast
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from gencomm_cli.jscc.adjscc import ADJSCC
-from tests.released.conftest import Import, Weights
+from tests.released.conftest import Import, Shapes, Weights, recorded
 
 WIDTH, C = 20, 4
 
@@ -54,6 +55,18 @@ def decode(weights: Weights, x: Tensor, snr: float) -> Tensor:
     block = "Decoder.conv_block_out.1"
     x = F.conv2d(F.pad(x, (3, 3, 3, 3), "reflect"), weights(f"{block}.weight", 3, WIDTH, 7, 7), weights(f"{block}.bias", 3))
     return x.sigmoid()
+
+
+def test_the_transcription_has_the_recorded_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.released.test_adjscc.WIDTH", 256)
+    names, shapes = recorded("diffcom_adjscc_full_keys"), Shapes()
+    monkeypatch.setattr("tests.released.test_adjscc.C", names["jscc_encoder.conv_block5.1.beta"][0][0])
+    with torch.device("meta"):
+        decode(shapes, encode(shapes, torch.empty(1, 3, 16, 16), 1.0), 1.0)
+    ours = {
+        name.replace("Encoder", "jscc_encoder").replace("Decoder", "jscc_decoder"): shape for name, shape in shapes.listed().items()
+    }
+    assert ours == {name: tuple(shape) for name, (shape, _) in names.items()}
 
 
 def test_the_imported_codec_computes_what_the_published_one_does(imported: Import) -> None:

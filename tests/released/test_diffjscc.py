@@ -23,7 +23,7 @@ from gencomm_cli.jscc.deepjscc import DeepJSCC
 from gencomm_cli.released.checkpoint import Checkpoint
 from gencomm_cli.released.conversion import convert
 from gencomm_cli.released.diffjscc import recognises
-from tests.released.conftest import Import, Shapes, Weights, batch_norm, recorded, batch_norm
+from tests.released.conftest import Import, Shapes, Weights, batch_norm, recorded
 
 Get = Callable[..., Tensor]
 SHARED = {

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gencomm_cli.errors import InputError, ModelMismatch
 from tests.released import test_adjscc
-from tests.released.conftest import Import, Weights
+from tests.released.conftest import Import, Shapes, Weights, recorded
 
 HEAD = 16
 
@@ -145,6 +145,20 @@ def test_the_imported_prior_computes_what_the_published_one_does(imported: Impor
     networks = imported(codec(), weights, config=config)
     assert sorted(networks) == ["codec", "prior"]
     torch.testing.assert_close(networks["prior"](x, t).sample, wanted, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "design"),
+    [
+        ("ffhq_10m", 128, Design((1, 1, 2, 2, 4, 4), 1, frozenset({4}))),
+        ("256x256_diffusion_uncond", 256, Design((1, 1, 2, 2, 4, 4), 2, frozenset({3, 4, 5}))),
+    ],
+)
+def test_the_transcription_has_the_recorded_names(name: str, width: int, design: Design) -> None:
+    shapes = Shapes()
+    with torch.device("meta"):
+        unet(shapes, torch.empty(1, 3, 32, 32), torch.empty(1), width, design)
+    assert shapes.listed() == {key: tuple(shape) for key, shape in recorded(f"diffcom_unet_keys_{name}").items()}
 
 
 @pytest.mark.parametrize(

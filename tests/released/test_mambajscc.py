@@ -25,7 +25,7 @@ from tests.released.conftest import Import, Shapes, Weights, layer_norm, linear,
 
 @dataclass(frozen=True)
 class Design:
-    """What the authors' networks are told. ``adaptive``: ``ssm`` (the SNR enters the scan), ``no`` or ``attn`` (a channel ModNet)."""
+    """What the authors' networks are told. ``adaptive``: ``ssm`` (the SNR enters the scan), ``no``, ``attn`` (a ModNet)."""
 
     adaptive: str
     dims: tuple[int, ...] = (8, 12)

@@ -6,7 +6,6 @@ with the arrays that Deep-JSCC-PyTorch computes with it (``…_a.npz``).
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -24,13 +23,9 @@ from gencomm_cli.diffusion.ddim import cosine_alpha_bar
 from gencomm_cli.jscc.convolutional import ConvolutionalJSCC
 from gencomm_cli.released.checkpoint import Checkpoint, read_checkpoint
 from gencomm_cli.released.conversion import Conversion, convert, write_preset
-from tests.published import VECTORS
+from tests.released.conftest import recorded
 
 GIVEN = os.environ.get("GENCOMM_TEST_VECTORS")
-
-
-def recorded(name: str) -> Any:
-    return json.loads((VECTORS / f"{name}.json").read_text())
 
 
 def empty(shapes: dict[str, Any], **renamed: str) -> dict[str, Tensor]:
