@@ -561,6 +561,11 @@ def train(options: TrainOptions, report: Report = print) -> Path:
     """
     device, base = torch.device(options.device), None if options.start is None else find("scsic", options.start)
     if base is not None and tunes_alone(base, options.config):
+        if options.config is None and not is_pretrained(base):
+            report(
+                f"--start {base.name}: is of other sizes than nano; its stage B alone is trained on (finetune), by the recipe for "
+                "Stable Cascade. Give --config for another"
+            )
         tuned = options.open("scsic-cascade.json", {"name", *OVER_CASCADE, "settings"})
         return CascadeWorkshop(tuned, base, options.data, options.out, device).complete(
             options.stages or tuple(OVER_CASCADE), options, report

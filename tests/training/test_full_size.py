@@ -172,7 +172,9 @@ def test_what_was_imported_is_fine_tuned_and_sends_pictures(data: Path, tmp_path
         workshop, "load_config", lambda path, name, needed: small if "cascade" in name else shipped(path, name, needed)
     )
     asked = TrainOptions(data, tmp_path / "out", stages=("finetune",), start=str(base.folder))
-    made = scsic.train(asked, quiet)
+    said: list[str] = []
+    made = scsic.train(asked, said.append)
+    assert sum("released: is of other sizes than nano; its stage B alone" in line for line in said) == 1
     after = presets.load_config(made)
     assert set(after.components) == {"encoder", "stage_a", "stage_b"}
     for name in ("encoder", "stage_a"):
