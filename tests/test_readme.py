@@ -19,13 +19,9 @@ import yaml
 from PIL import Image
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from gencomm_cli.diffusion.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.jscc.convolutional import ConvolutionalJSCC, ConvolutionalJSCCConfig
-from gencomm_cli.jscc.swinjscc import SwinJSCC, SwinJSCCConfig
-from gencomm_cli.jscc.transform import NonlinearTransform, TransformConfig
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.pretrained import Plan, add
 from gencomm_cli.training import diffjscc, lrisc, textguided, workshop
@@ -110,17 +106,14 @@ def released(place: Path) -> None:
     torch.save(dict(test_guided_diffusion.codec()), place / "ADJSCC_C=2.pth.tar")
     torch.save(dict(prior), place / "ffhq_10m.pt")
     torch.save(ConvolutionalJSCC(ConvolutionalJSCCConfig(8)).state_dict(), place / "epoch_999.pkl")
-    swin = SwinJSCC(SwinJSCCConfig(**test_swinjscc.TINY, **test_swinjscc.MODES["w_SAandRA"]))
-    torch.save(test_swinjscc.released(swin), place / "SwinJSCC_w_SAandRA_AWGN_HRimage.model")
-    networks: tuple[nn.Module, nn.Module] = (
-        NonlinearTransform(TransformConfig((8, 12, 128), (True, True, True), (6, 8, 10), (12, 12, 14))),
-        ConditionalUNet(UNetConfig((8, 12, 16, 20), (6, 8, 10), time_width=16)),
-    )
-    tensors = {f"ema_model.{name}": tensor for name, tensor in test_cdc.released(*networks).items()}  # type: ignore[arg-type]
+    swin = test_swinjscc.released(test_swinjscc.Design("w_SAandRA"), Weights)
+    torch.save(dict(swin), place / "SwinJSCC_w_SAandRA_AWGN_HRimage.model")
+    cdc = test_cdc.released(test_cdc.Design((8, 12, 128)))
+    tensors = {f"ema_model.{name}": tensor for name, tensor in cdc.items()}
     torch.save({"step": 1, "ema": tensors}, place / "cdc.pt")
     folder = place / "DiffJSCC-OpenImage-CBR-1-384"
     folder.mkdir()
-    weights, _, _ = test_diffjscc.released(test_diffjscc.tiny())
+    weights, _ = test_diffjscc.released(test_diffjscc.tiny())
     torch.save({"state_dict": dict(weights)}, folder / "model.ckpt")
     (folder / "config.yaml").write_text(yaml.safe_dump({"target": "model.cldm.ControlLDM", "params": test_diffjscc.tiny()}))
     words = Tokenizer(WordLevel({"<pad>": 0, "<unk>": 1, "a": 2}, unk_token="<unk>"))

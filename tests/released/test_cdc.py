@@ -34,6 +34,7 @@ class Design:
     time: int = 16
 
 
+SMALL = Design()
 FULL = Design((64, 128, 192, 256), (192, 128, 64, 64), (256, 256, 256), (64, 128, 192, 256, 320, 384), 64)
 
 
@@ -155,15 +156,15 @@ def fill(weights: Weights, image: Tensor, design: Design) -> None:
     unet(weights, image, torch.zeros(1, device=image.device), contexts(weights, z, design), design)
 
 
-def released() -> Weights:
+def released(design: Design = SMALL) -> Weights:
     weights = Weights()
-    fill(weights, torch.rand(1, 3, 32, 32), Design())
+    fill(weights, torch.rand(1, 3, 32, 32), design)
     return Weights(weights | {"train_alphas_cumprod": schedule(), "loss_fn_vgg.lin0.model.1.weight": torch.ones(1, 4, 1, 1)})
 
 
 @torch.no_grad()
 def test_the_imported_networks_compute_what_the_published_ones_do(imported: Import) -> None:
-    weights, design, random = released(), Design(), torch.Generator().manual_seed(1)
+    weights, design, random = released(), SMALL, torch.Generator().manual_seed(1)
     image = torch.rand(1, 3, 64, 32, generator=random) * 2 - 1
     noise, time = torch.randn(1, 3, 64, 32, generator=random), torch.tensor([0.4])
     z = latent(weights, image, design)

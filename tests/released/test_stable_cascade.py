@@ -237,6 +237,16 @@ def preview(weights: Weights, z: Tensor, hidden: int) -> Tensor:
     return conv(weights, f"blocks.{place}", x, 3)
 
 
+def released(new: type[Weights], design: Design, width: int, blocks: int) -> list[Weights]:
+    """Stage A, stage B and the encoder, as their files have them."""
+    a, b, encoder = new(), new(), new()
+    a_decode(a, a_encode(a, torch.zeros(1, 3, 16, 16), width), width, blocks)
+    a("vquantizer.codebook.weight", 8192, 4)
+    stage_b(b, torch.zeros(1, 4, 16, 16), torch.zeros(1), torch.zeros(1, 16, 2, 2), torch.zeros(1, 1, design.text), design)
+    embed(encoder, torch.zeros(1, 3, 32, 32))
+    return [a, b, encoder]
+
+
 @torch.no_grad()
 def test_the_imported_networks_compute_what_the_published_ones_do(imported: Import) -> None:
     encoder, vqgan, unet, previewer = Weights(), Weights(), Weights(), Weights()
@@ -262,24 +272,15 @@ def test_the_imported_networks_compute_what_the_published_ones_do(imported: Impo
     torch.testing.assert_close(StageB(cast(Any, networks["stage_b"]))(noisy, time, z), predicted, atol=1e-4, rtol=1e-4)
 
 
-def full_size() -> list[Shapes]:
-    """Stage B (lite), stage A and the encoder of the released files."""
-    b, a, encoder = Shapes(), Shapes(), Shapes()
-    with torch.device("meta"):
-        stage_b(b, torch.empty(1, 4, 16, 16), torch.empty(1), torch.empty(1, 16, 2, 2), torch.empty(1, 1, 1280), LITE)
-        a_decode(a, a_encode(a, torch.empty(1, 3, 16, 16), 384), 384, 12)
-        embed(encoder, torch.empty(1, 3, 32, 32))
-    a("vquantizer.codebook.weight", 8192, 4)
-    return [b, a, encoder]
-
-
 def test_the_published_files_are_recognised_at_their_full_size() -> None:
-    tensors, lists = full_size(), recorded("cascade_released_keys")
-    for found, part in zip(tensors[:2], ("stage_b_lite", "stage_a"), strict=True):
-        assert found.listed() == {name: tuple(shape) for name, shape in lists[part]["state_dict"].items()}
-    assert tensors[2].listed() == cascade_encoder_shapes()
+    with torch.device("meta"):
+        tensors = released(Shapes, LITE, 384, 12)
+    lists = recorded("cascade_released_keys")
+    for found, part in zip(tensors[:2], ("stage_a", "stage_b_lite"), strict=True):
+        assert cast(Shapes, found).listed() == {name: tuple(shape) for name, shape in lists[part]["state_dict"].items()}
+    assert cast(Shapes, tensors[2]).listed() == cascade_encoder_shapes()
     conversion = convert([Checkpoint(Path(f"{index}.safetensors"), each) for index, each in enumerate(tensors)], None, {})
-    packed = sum("in_proj" in name for name in tensors[0])  # tensors that become three
+    packed = sum("in_proj" in name for name in tensors[1])  # tensors that become three
     assert len(conversion.mapped) == sum(map(len, tensors)) + 2 * packed
     assert conversion.dropped == ()
     found = {each.name: each.config for each in conversion.components}

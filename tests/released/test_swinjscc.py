@@ -158,12 +158,14 @@ def decode(weights: Weights, x: Tensor, snr: float, design: Design) -> Tensor:
     return x.permute(0, 3, 1, 2)
 
 
-def released(design: Design) -> Shapes:
-    shapes = Shapes()
-    features, _ = encode(shapes, torch.empty(1, 3, design.side, design.side, device="meta"), 1.0, 1.0, design)
-    decode(shapes, features, 1.0, design)
-    shapes["distortion_loss.MS_SSIM.window"] = torch.ones(3, 1, 11, 11)
-    return shapes
+def released(design: Design, new: type[Weights] = Shapes) -> Weights:
+    """The whole file."""
+    weights = new()
+    image = torch.zeros(1, 3, design.side, design.side, device="meta" if new is Shapes else "cpu")
+    features, _ = encode(weights, image, 1.0, 1.0, design)
+    decode(weights, features, 1.0, design)
+    weights["distortion_loss.MS_SSIM.window"] = torch.ones(3, 1, 11, 11)
+    return weights
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -189,8 +191,8 @@ def test_the_imported_codec_computes_what_the_published_one_does(imported: Impor
     there[..., slice(None) if channels is None else channels] = (heard * power.sqrt()).view(1, 4, 8, -1)
     picture = decode(weights, there, snr, design)
     assert picture.std() > 0.01
-    released = weights | {"distortion_loss.MS_SSIM.window": torch.ones(3, 1, 11, 11)}
-    codec = cast(SwinJSCC, imported(released, config=None if design.rate else {"snr": design.snr})["codec"])
+    weights["distortion_loss.MS_SSIM.window"] = torch.ones(3, 1, 11, 11)
+    codec = cast(SwinJSCC, imported(weights, config=None if design.rate else {"snr": design.snr})["codec"])
     told, size = torch.tensor([snr]), (32, 64)
     assert codec.conventions.restored
     assert codec.symbols(count, size) == count

@@ -18,11 +18,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from gencomm_cli import presets
-from gencomm_cli.diffusion.cascade import PaellaVQModel, StageB
+from gencomm_cli.diffusion.cascade import StageB
 from gencomm_cli.diffusion.components import BUILDERS, Cascade
 from gencomm_cli.diffusion.embedding import with_reliability
 from gencomm_cli.errors import InputError
-from gencomm_cli.jscc.efficientnet import EfficientNetEncoder
 from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.methods import load_method
 from gencomm_cli.methods.base import DecodeOptions, Received, Request
@@ -34,10 +33,9 @@ from gencomm_cli.training import diffjscc, scsic, textguided, workshop
 from gencomm_cli.training.jscc import JSCCRecipe
 from gencomm_cli.training.refiner import RefinerRecipe
 from gencomm_cli.training.workshop import TrainOptions, load_config, recipe_from
-from tests.methods.conftest import PUBLISHED, make_scsic, randomise
-from tests.released.test_stable_cascade import STAGE_A as RELEASED_A
-from tests.released.test_stable_cascade import STAGE_B as RELEASED_B
-from tests.released.test_stable_cascade import stage_a_names, stage_b_names
+from tests.methods.conftest import PUBLISHED, make_scsic
+from tests.released import test_stable_cascade
+from tests.released.conftest import Weights
 from tests.standins import JSCC, stable_cascade, stable_diffusion
 from tests.training import test_scsic
 
@@ -149,14 +147,9 @@ def test_stage_b_learns_to_heed_the_channel_from_where_it_was(
 
 def imported(folder: Path) -> presets.Preset:
     """Stand-ins for the released files, as `models import` makes a preset of them: without a previewer."""
-    torch.manual_seed(0)
-    encoder, vqgan = EfficientNetEncoder(), PaellaVQModel(**RELEASED_A)
-    unet = StableCascadeUNet(**RELEASED_B)
-    for seed, module in enumerate((encoder, vqgan, unet)):
-        randomise(module, seed)
     files = []
-    states = (encoder.state_dict(), stage_a_names(vqgan.state_dict()), stage_b_names(unet.state_dict()))
-    for name, state in zip(("effnet_encoder", "stage_a", "stage_b"), states, strict=True):
+    states = test_stable_cascade.released(Weights, test_stable_cascade.Design(), 16, 2)
+    for name, state in zip(("stage_a", "stage_b", "effnet_encoder"), states, strict=True):
         files.append(folder / f"{name}.safetensors")
         save_file(state, files[-1])
     write_preset(convert([read_checkpoint(path) for path in files], None, {}), folder / "released", "released", files)
