@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from gencomm_cli.methods import load_method
 from gencomm_cli.methods.base import Request
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.training.air import Air, draw, draw_cbr, send
-from gencomm_cli.training.data import Photographs, is_validation, load
+from gencomm_cli.training.data import Photographs, is_validation, load, to_tensor
 from gencomm_cli.training.jscc import JSCCRecipe, train_jscc
 from gencomm_cli.training.latent_space import DecoderRecipe, VAERecipe, train_decoder, train_vae
 from gencomm_cli.training.latents import WINDOW, Latents, compute, window
@@ -102,6 +103,34 @@ def test_crops_are_pieces_of_their_images(photographs: Photographs) -> None:
         rows = [np.lib.stride_tricks.sliding_window_view(image, (32, 32), (0, 1))]
         found = [np.all(rows[0] == np.moveaxis(c, -1, 0), axis=(2, 3, 4)).any() for c in (crop, crop[:, ::-1])]
         assert any(found)
+
+
+def test_latents_are_computed_again_where_photographs_or_codec_changed(photographs: Photographs, tmp_path: Path) -> None:
+    codec, path = LatentCodec(AutoencoderKL(**VAE, scaling_factor=3.0)).eval(), tmp_path / "latents.npy"
+    changed = photographs.pixels.copy()
+    changed[photographs.offsets[7] : photographs.offsets[8]] //= 2
+    darker, fewer = replace(photographs, pixels=changed), replace(photographs, names=photographs.names[:30])
+
+    def anew(photographs: Photographs, codec: LatentCodec) -> bool:
+        before = path.stat().st_ino if path.exists() else 0
+        found = compute(codec, photographs, path, CPU, quiet).values
+        assert len(found) == len(photographs)
+        with torch.no_grad():
+            last = codec.encode(to_tensor(np.stack([window(photographs.image(len(photographs) - 1))]), CPU))
+        assert np.abs(found[-1:] - last.numpy()).mean() < 0.05  # bfloat16
+        return path.stat().st_ino != before
+
+    assert anew(photographs, codec)
+    kept = np.load(path, mmap_mode="r")
+    assert not anew(photographs, codec)
+    assert anew(darker, codec)
+    assert anew(fewer, codec)
+    assert anew(photographs, codec)
+    assert len(kept) == len(photographs)  # what was opened before stays what it was
+    assert anew(photographs, LatentCodec(AutoencoderKL(**VAE, scaling_factor=2.0)).eval())
+    assert anew(photographs, codec)
+    path.with_suffix(".json").unlink()  # as it was written before there was one
+    assert anew(photographs, codec)
 
 
 def test_latent_crops_line_up_with_their_pixels(photographs: Photographs, latents: Latents) -> None:
