@@ -119,6 +119,7 @@ def load_codec(
     *,
     weights_sha256: str | None = None,
     domain: str | None = None,
+    allocation: str | None = None,
     precision: str = "auto",
     compile: bool = False,
 ) -> Codec:
@@ -127,11 +128,12 @@ def load_codec(
     Args:
         preset: a preset's name, or its folder.
         weights_sha256: the weights that a received file names, if there is one.
-        domain: ``latent`` or ``pixel``, if the user insists on one.
+        domain: ``latent`` or ``pixel``, if the user insists on one. allocation: how symbols are to be shared out, if the user
+            insists on it.
         precision: as :func:`gencomm_cli.diffusion.acceleration.number_format` names it. compile: the denoiser, where there is one.
 
     Raises:
-        InputError: no such method, preset or device.
+        InputError: no such method, preset or device, or the preset has no such domain or allocation.
         ModelMismatch: the weights are damaged, or not those that made the file.
     """
     from gencomm_cli.methods import CLASSICAL, READS, check_method, load_method
@@ -147,6 +149,11 @@ def load_codec(
     if domain not in (None, trained_for):
         raise InputError(
             f"--domain {domain}: {method}/{found.name} sends the {trained_for}; give a preset trained for {domain} with --preset"
+        )
+    if allocation is not None and "codec" in found.components:  # of diffcom's codecs NTSCC alone has rates
+        raise InputError(
+            f"--allocation {allocation}: {method}/{found.name} sends every part of an image at the same rate; leave it out, "
+            "or give --codec ntscc"
         )
     if method in CLASSICAL:
         return Codec(load_method(found, None), found)

@@ -88,7 +88,9 @@ def encode(
         channel=counted(fading, cbr_total, cp=cp, carriers=carriers, pilots=pilots),
     )
     pixels = read_image(flags.source(image))
-    loaded = pipeline.load_codec(method, flags.preset_of(method, preset, codec), device, domain=domain, precision=precision)
+    loaded = pipeline.load_codec(
+        method, flags.preset_of(method, preset, codec), device, domain=domain, allocation=allocation, precision=precision
+    )
     file, sent_prompt = pipeline.encode(pixels, loaded, options, console.say)
     flags.write(target, symbols.to_bytes(file))
     ratio = file.compression_ratio

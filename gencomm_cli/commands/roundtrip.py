@@ -148,7 +148,13 @@ def roundtrip(
     pixels = images.read_image(flags.source(image))
     folder = results.metrics_folder(metric_weights)
     loaded = pipeline.load_codec(
-        method, flags.preset_of(method, preset, codec), device, domain=domain, precision=precision, compile=compile
+        method,
+        flags.preset_of(method, preset, codec),
+        device,
+        domain=domain,
+        allocation=allocation,
+        precision=precision,
+        compile=compile,
     )
     with console.progress("decoding") as progress:
         trip = pipeline.roundtrip(

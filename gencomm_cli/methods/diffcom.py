@@ -363,10 +363,6 @@ class DiffCom:
             )
             z = self.codec.send(latent, rates.levels, None if request.snr_db is None else float(told))
             return Transmission(z.cpu().numpy().astype(np.complex64), rates.side_symbols, side=rates.side)
-        if request.allocation == "uniform":
-            raise InputError(
-                "--allocation: this codec sends every part of an image at the same rate; leave it out, or --codec ntscc"
-            )
         try:
             return codec_side.send(self.codec, x, request, told)
         except ValueError as error:

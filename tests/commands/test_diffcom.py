@@ -81,7 +81,9 @@ def test_blind_finds_taps_with_every_codec(here: Here, photo: Path, tiny: Path, 
     even = ("--allocation", "uniform")  # what ntscc says of its rates could not be read without CSI
     refused = here(*sending, *even, "-o", "refused.png")
     assert refused.returncode == (0 if codec == "ntscc" else 2), refused.stderr
-    if codec == "ntscc":
+    if codec != "ntscc":
+        assert b"error: --allocation uniform: diffcom/tiny sends every part of an image at the same rate" in refused.stderr
+    else:
         sending += even
     air = ("--multipath", "--csi", "none", "--carriers", 64, "--taps", 3)
     done = here(*sending, *air, "--steps", 2, "--json", "-o", "free.png")
