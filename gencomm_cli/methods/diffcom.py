@@ -39,7 +39,7 @@ from gencomm_cli.diffusion.posterior import (
     sample_blind,
     visited,
 )
-from gencomm_cli.errors import InputError, RateError
+from gencomm_cli.errors import InputError, ModelMismatch, RateError
 from gencomm_cli.jscc.ntscc_codec import NTSCC
 from gencomm_cli.jscc.rate_allocation import RATES, Levels
 from gencomm_cli.jscc.source_codec import LearnedCodec, SourceCodec, ToldCodec, ToldNTSCC
@@ -86,6 +86,23 @@ def _at(snr_db: float, value: Any) -> Any:
         return value
     known, values = np.array(value, float).T
     return float(np.interp(snr_db, known, values))
+
+
+def _check_pairs(preset: Preset) -> None:
+    """Raises ModelMismatch where a setting of ``sampling`` is a list that :func:`_at` cannot read."""
+    for variant, chosen in preset.settings.get("sampling", {}).items():
+        for name, value in chosen.items():
+            if not isinstance(value, list):
+                continue
+            try:
+                pairs = np.array(value, float)
+            except (TypeError, ValueError):
+                pairs = np.empty(0)
+            if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.isfinite(pairs).all() or (np.diff(pairs[:, 0]) <= 0).any():
+                raise ModelMismatch(
+                    f"diffcom/{preset.name}: sampling.{variant}.{name} is {str(value)[:60]}; a number would be right, or pairs "
+                    "[SNR in dB, value] by rising SNR, as in [[0, 0.1], [10, 1]]"
+                )
 
 
 @dataclass(frozen=True)
@@ -317,8 +334,10 @@ class DiffCom:
         """Builds the preset's networks, the prior in ``dtype`` and the codec in float32.
 
         Raises:
-            InputError: a component is missing, or no codec. ModelMismatch: weights are damaged or do not fit.
+            InputError: a component is missing, or no codec. ModelMismatch: weights are damaged or do not fit, or settings cannot be
+                read.
         """
+        _check_pairs(preset)
         own = "codec" in preset.components
         require(preset, "prior", *(("codec",) if own else ("transform", "jscc", "rates")))
         verify(preset)

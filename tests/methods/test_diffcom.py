@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +21,7 @@ from gencomm_cli.channels.fading import draw_noise
 from gencomm_cli.channels.ofdm import OfdmConfig, draw_taps, places, response, through
 from gencomm_cli.diffusion.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.diffusion.guided_diffusion import arguments
-from gencomm_cli.errors import InputError, RateError
+from gencomm_cli.errors import InputError, ModelMismatch, RateError
 from gencomm_cli.jscc.adjscc import ADJSCC, ADJSCCConfig
 from gencomm_cli.jscc.deepjscc import DeepJSCC, DeepJSCCConfig
 from gencomm_cli.jscc.ntscc import LatentJSCC, NTSCCConfig
@@ -320,6 +321,16 @@ def test_a_preset_may_guide_less_where_there_is_more_noise() -> None:
     assert [sampling.zeta for sampling in at] == pytest.approx([0.1, 0.1, 0.55, 1.0, 1.0])
     assert {sampling.gamma for sampling in at} == {0.2}
     assert Sampling.settle(DecodeOptions(zeta=0.4), settings, snr_db=0.0).zeta == 0.4
+
+
+@pytest.mark.parametrize(
+    "value", [[], [0.1], [[0.0, 0.1], [10.0]], [[0.0, "much"]], [[10.0, 1.0], [0.0, 0.1]], [[0.0, math.nan]], [[[0.0]]]]
+)
+def test_a_malformed_setting_is_one_line(tmp_path: Path, value: Any) -> None:
+    write_preset(tmp_path, KINDS["adjscc"], sampling={"hifi": {"zeta": value}})
+    with pytest.raises(ModelMismatch, match=r"^diffcom/tiny: sampling\.hifi\.zeta is \[.*pairs \[SNR in dB, value\]") as caught:
+        DiffCom.load(presets.load_config(tmp_path), CPU)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
