@@ -77,7 +77,7 @@ def test_blind_has_neither_gains_nor_pilots(here: Here, photo: Path, tiny: Path,
 @pytest.mark.parametrize("codec", ["adjscc", "swinjscc", "ntscc"])
 def test_blind_finds_taps_with_every_codec(here: Here, photo: Path, tiny: Path, codec: str) -> None:
     """Without CSI it is what is taken, and this is said."""
-    sending = ("roundtrip", photo, "--method", "diffcom", "--preset", tiny, "--codec", codec, "--snr", 10)
+    sending: tuple[object, ...] = ("roundtrip", photo, "--method", "diffcom", "--preset", tiny, "--codec", codec, "--snr", 10)
     even = ("--allocation", "uniform")  # what ntscc says of its rates could not be read without CSI
     refused = here(*sending, *even, "-o", "refused.png")
     assert refused.returncode == (0 if codec == "ntscc" else 2), refused.stderr

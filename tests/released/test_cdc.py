@@ -83,7 +83,7 @@ def latent(weights: Weights, x: Tensor, design: Design) -> Tensor:
 
 def contexts(weights: Weights, z: Tensor, design: Design) -> list[Tensor]:
     """Finest first."""
-    found = []
+    found: list[Tensor] = []
     for level, width in enumerate(design.decoder):
         name = f"{TRANSFORM}.dec.{level}"
         z = doubled(weights, f"{name}.1.conv", residual(weights, f"{name}.0", z, width), width)

@@ -144,8 +144,8 @@ def test_a_wrong_file_gets_one_line(kind: str) -> None:
             name for name in shapes if not name.endswith(("_index", "mask", "batches_tracked", "text_projection", "logit_scale"))
         ]
         for tensors in broken(names, dict(shapes)):
-            with pytest.raises((InputError, ModelMismatch)) as caught:
+            with pytest.raises((InputError, ModelMismatch)) as refused:
                 convert([*whole[:place], Checkpoint(Path("wrong.pt"), tensors), *whole[place + 1 :]], None, config)
-            lines.append(str(caught.value))
+            lines.append(str(refused.value))
     assert len(lines) >= 7
     assert not any("\n" in line or len(line) > 400 for line in lines)

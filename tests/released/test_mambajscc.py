@@ -58,7 +58,8 @@ def scan(weights: Weights, name: str, x: Tensor, snr: float, design: Design) -> 
         h = (step[..., t, None] * decay).exp() * h + (step * u)[..., t, None] * inputs[:, :, None, :, t]
         found.append((h * outputs[:, :, None, :, t]).sum(3))
     y = (torch.stack(found, 3) if len(found) == length else u) + direct * u
-    return (y[:, 0] + y[:, 1].flip(2)).transpose(1, 2).unflatten(1, (rows, columns))
+    merged: Tensor = (y[:, 0] + y[:, 1].flip(2)).transpose(1, 2).unflatten(1, (rows, columns))
+    return merged
 
 
 def blocks(weights: Weights, name: str, x: Tensor, depth: int, snr: float, design: Design) -> Tensor:

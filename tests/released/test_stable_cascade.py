@@ -276,8 +276,8 @@ def test_the_published_files_are_recognised_at_their_full_size() -> None:
     with torch.device("meta"):
         tensors = released(Shapes, LITE, 384, 12)
     lists = recorded("cascade_released_keys")
-    for found, part in zip(tensors[:2], ("stage_a", "stage_b_lite"), strict=True):
-        assert cast(Shapes, found).listed() == {name: tuple(shape) for name, shape in lists[part]["state_dict"].items()}
+    for each, part in zip(tensors[:2], ("stage_a", "stage_b_lite"), strict=True):
+        assert cast(Shapes, each).listed() == {name: tuple(shape) for name, shape in lists[part]["state_dict"].items()}
     assert cast(Shapes, tensors[2]).listed() == cascade_encoder_shapes()
     conversion = convert([Checkpoint(Path(f"{index}.safetensors"), each) for index, each in enumerate(tensors)], None, {})
     packed = sum("in_proj" in name for name in tensors[1])  # tensors that become three

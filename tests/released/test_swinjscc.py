@@ -213,8 +213,8 @@ def test_the_transcription_has_the_recorded_names() -> None:
     arguments, vector = load("swinjscc_sara_a")
     names = vector["state_names"].numpy().tobytes().decode().split("\n")
     given = arguments["encoder_kwargs"]
-    sizes = (tuple(given[name]) for name in ("embed_dims", "depths", "num_heads"))
-    shapes = released(Design("w_SAandRA", *sizes, window=given["window_size"], side=given["img_size"][0]))
+    dims, depths, heads = (tuple(given[name]) for name in ("embed_dims", "depths", "num_heads"))
+    shapes = released(Design("w_SAandRA", dims, depths, heads, given["window_size"], given["img_size"][0]))
     computed = ("attn_mask", "relative_position_index", "MS_SSIM.window")  # which are not kept with the recorded numbers
     learnt = {name: tensor for name, tensor in shapes.items() if not name.endswith(computed)}
     assert set(names) == set(learnt)
