@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -62,6 +63,7 @@ def together(parts: Tensor, rows: int, columns: int, side: int) -> Tensor:
     return torch.cat([torch.cat(list(row.unbind(1)), 2) for row in squares.unbind(1)], 1)
 
 
+@lru_cache
 def shift_mask(rows: int, columns: int, side: int) -> Tensor:
     """−100 between tokens of a window that were not neighbours before the shift [windows, side², side²]."""
     regions = torch.zeros(1, rows, columns, 1)
@@ -72,6 +74,7 @@ def shift_mask(rows: int, columns: int, side: int) -> Tensor:
     return torch.where(inside[:, None] == inside[:, :, None], 0.0, -100.0)
 
 
+@lru_cache
 def relative_index(side: int) -> Tensor:
     """Row of the table for every pair of tokens: (Δrow + side − 1)(2 side − 1) + Δcolumn + side − 1."""
     tokens = [(row, column) for row in range(side) for column in range(side)]
@@ -161,7 +164,8 @@ def decode(weights: Weights, x: Tensor, snr: float, design: Design) -> Tensor:
 def released(design: Design, new: type[Weights] = Shapes) -> Weights:
     """The whole file."""
     weights = new()
-    image = torch.zeros(1, 3, design.side, design.side, device="meta" if new is Shapes else "cpu")
+    side = min(design.side, design.window * 2 ** len(design.dims))  # of whole windows
+    image = torch.zeros(1, 3, side, side, device="meta" if new is Shapes else "cpu")
     features, _ = encode(weights, image, 1.0, 1.0, design)
     decode(weights, features, 1.0, design)
     weights["distortion_loss.MS_SSIM.window"] = torch.ones(3, 1, 11, 11)
