@@ -19,7 +19,7 @@ demo: $(READY)
 	@echo "Look at demo-compare.png: original, coarse (without diffusion) and refined, side by side."
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/pip install -q -e ".[dev]"

@@ -24,5 +24,5 @@ def torch_normal(shape: tuple[int, ...], seed: int, purpose: str, device: torch.
 
     drawn = torch.from_numpy(generator(seed, purpose).standard_normal(shape, dtype=np.float32))
     if device is None or device.type != "cuda":
-        return drawn
+        return drawn.to(device)
     return drawn.pin_memory().to(device, non_blocking=True)  # from other memory the copy would wait for all that runs there

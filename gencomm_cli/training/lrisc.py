@@ -313,15 +313,16 @@ class Workshop(StagedWorkshop):
         if stage == "fixed":
             for module in (self.parts.jscc.sent_snr, self.parts.jscc.received_snr):
                 module.requires_grad_(False)
-        self.keep_linear()
+        if stage in ("joint", "rollout"):
+            self.keep_linear()
         loss = Trainer(self.parts, stage, recipe, self.photographs, self.judges, self.device)
         modules = {name: self.module(name) for name in NETWORKS[stage]}
         slower = {} if recipe.codec == 1 else {"transform": recipe.codec, "jscc": recipe.codec}
         fit(modules, loss, loss.generator, recipe.schedule, self.out, stage, slower=slower, report=report)
 
     def keep_linear(self) -> None:
-        """Freezes the linear optimum that transform and code started from: what is learnt is added to it. Its weights are small,
-        and lie on inputs that are large, so that an optimiser's steps of one size for all would be noise on them."""
+        """Freezes what the linear optimum has become by now: its weights are small and lie on large inputs, so that steps that the
+        networks beside it need would be noise on it."""
         transform, jscc = self.parts.transform, self.parts.jscc
         linear: list[nn.Module] = [jscc.scale_in, jscc.scale_out]
         if transform.config.coarse:

@@ -1,0 +1,128 @@
+"""No tensor is left behind on the CPU: every method on a device of its own kind (``tests/elsewhere.py``), as CUDA would take it."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from gencomm_cli import presets
+from gencomm_cli.methods import load_method
+from gencomm_cli.methods.base import DecodeOptions
+from gencomm_cli.methods.diffcom import DiffCom
+from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.training import diffcom, diffjscc, loop, lrisc, scsic, textguided
+from gencomm_cli.training.data import load
+from tests.elsewhere import ELSEWHERE, Far, elsewhere, whole
+from tests.methods.conftest import make_diffjscc, make_lrisc, make_preset, make_scsic
+from tests.methods.test_diffcom import KINDS, multipath, photograph, write_preset
+from tests.test_cuda import preset, received, refined
+from tests.training import test_diffcom, test_diffjscc, test_lrisc, test_scsic
+from tests.training.test_training import tiny_recipe
+
+__all__ = ["make_diffjscc", "make_lrisc", "make_preset", "make_scsic", "preset", "tiny_recipe"]
+CPU = torch.device("cpu")
+
+
+def test_such_a_device_computes_and_mixes_with_no_other() -> None:
+    with elsewhere() as device:
+        far, near = torch.tensor([1.0, 2.0], device=device), torch.tensor([3.0, 4.0])
+        assert isinstance(far + 1, Far)
+        assert far.device == ELSEWHERE
+        assert (far * near.to(device)).cpu().numpy().tolist() == [3, 8]
+        assert float(far.sum()) == 3  # one number may travel
+        for mixed in (lambda: far + near, lambda: torch.cat([far, near]), lambda: torch.nn.functional.linear(near, far)):
+            with pytest.raises(RuntimeError, match="lies on the CPU"):
+                mixed()
+        with pytest.raises(RuntimeError):
+            far.numpy()
+        leaf = torch.ones(3, device=device, requires_grad=True)
+        leaf.square().sum().backward()
+        assert leaf.grad is not None
+        assert whole(leaf.grad).tolist() == [2, 2, 2]
+
+
+def test_every_method_decodes_to_the_same_picture(preset: presets.Preset) -> None:
+    on_cpu = load_method(preset, CPU)
+    given = received(on_cpu)
+    gain = np.array([0.8 - 0.9j], np.complex64)
+    faded = dataclasses.replace(given, symbols=given.symbols * gain, gain=gain, fading="block", side_gain=gain)
+    faded.side_symbols[:] *= gain
+    pictures = [refined(on_cpu, each, steps=2) for each in (given, faded)]
+    with elsewhere() as device:
+        method = load_method(preset, device)
+        np.testing.assert_allclose(received(method).symbols, given.symbols, atol=1e-4)
+        for each, picture in zip((given, faded), pictures, strict=True):
+            assert np.abs(refined(method, each, steps=2) - picture).mean() < 0.5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_diffcom_over_multipath(kind: str, tmp_path: Path) -> None:
+    write_preset(tmp_path, KINDS[kind])
+    found, image = presets.load_config(tmp_path), photograph(32, 48)
+    on_cpu = DiffCom.load(found, CPU)
+    known, unknown = (multipath(on_cpu, image, csi=csi) for csi in (True, False))
+    with elsewhere() as device:
+        method = DiffCom.load(found, device)
+        for given, options in (
+            (known, DecodeOptions(steps=2, variant="diffcom")),
+            (known, DecodeOptions(steps=2, variant="hifi")),
+            (unknown, DecodeOptions(steps=2, variant="blind")),
+        ):
+            pair = [each.decode(given, options, seed=0).refined[0].astype(int) for each in (method, on_cpu)]
+            assert np.abs(pair[0] - pair[1]).mean() < 0.5
+
+
+def once(modules: dict[str, nn.Module], loss: Callable[[int, float], tuple[Tensor, dict[str, float]]], *_: Any, **__: Any) -> None:
+    """In the place of :func:`loop.fit`: one loss and its gradient."""
+    value, figures = loss(0, 0.9)
+    value.backward()  # type: ignore[no-untyped-call]
+    assert value.device == ELSEWHERE
+    assert all(isinstance(figure, float) for figure in figures.values())
+    for module in modules.values():
+        assert any(parameter.grad is not None for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("method", ["textguided", "diffjscc", "lrisc", "diffcom", "scsic"])
+def test_every_stage_of_training(
+    method: str, make_preset: Callable[..., Path], tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, out, rng = tmp_path / "data", tmp_path / "out", np.random.default_rng(0)
+    data.mkdir()
+    out.mkdir()
+    for name in (f"{index}.png" for index in range(6)):
+        coarse = rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((288, 256), Image.Resampling.BICUBIC).save(data / name)
+    for module in list(sys.modules.values()):
+        if getattr(module, "fit", None) is loop.fit:
+            monkeypatch.setattr(module, "fit", once)
+    fields = lrisc.Workshop.fields
+    monkeypatch.setattr(lrisc.Workshop, "fields", lambda self, count: fields(self, count // 40))
+    base = presets.load_config(make_preset())
+    said: list[str] = []
+    with elsewhere() as device:
+        judges = [LPIPS("alex").eval().requires_grad_(False).to(device)]
+
+        def shop() -> Any:
+            if method == "textguided":
+                return textguided.Workshop(tiny_recipe, load(data, out / "cache", validation=False), out, judges, device)
+            if method == "diffjscc":
+                config = test_diffjscc.recipe(test_diffjscc.ADAPTIVE)
+                return diffjscc.Workshop(config, base, load(data, out / "cache", validation=False), out, device, judges)
+            if method == "lrisc":
+                return lrisc.Workshop(test_lrisc.recipe(), data, out, judges, device)
+            if method == "diffcom":
+                return diffcom.Workshop(test_diffcom.recipe(), data, out, device)
+            return scsic.Workshop(test_scsic.recipe(snr_aware=True), data, out, judges, device)
+
+        made = shop()
+        for stage in made.networks:
+            made.run(stage, None, said.append)
