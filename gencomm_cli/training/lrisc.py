@@ -317,7 +317,7 @@ class Workshop(StagedWorkshop):
             self.keep_linear()
         loss = Trainer(self.parts, stage, recipe, self.photographs, self.judges, self.device)
         modules = {name: self.module(name) for name in NETWORKS[stage]}
-        slower = {} if recipe.codec == 1 else {"transform": recipe.codec, "jscc": recipe.codec}
+        slower = {"transform": recipe.codec, "jscc": recipe.codec}
         fit(modules, loss, loss.generator, recipe.schedule, self.out, stage, slower=slower, report=report)
 
     def keep_linear(self) -> None:

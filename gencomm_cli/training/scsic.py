@@ -318,11 +318,8 @@ def roll_out(
 
             made = sample(torch.randn_like(x_0), visited, predict, lambda _: torch.randn_like(x_0), target=target)
             picture = stage_a.decode(made).float()
-        error, mse, perceptual = (
-            (made - x_0).square().mean(),
-            (picture - image).square().mean(),
-            perceptual_loss(judges, picture, image),
-        )
+        error, mse = (made - x_0).square().mean(), (picture - image).square().mean()
+        perceptual = perceptual_loss(judges, picture, image)
         figures = {"latent": error, "psnr": -10 * mse.log10(), "lpips": perceptual}
         total = recipe.latent * error + mse + recipe.perceptual * perceptual
         return total, {name: float(figure.detach()) for name, figure in figures.items()}
