@@ -21,7 +21,7 @@ aten = torch.ops.aten
 CROSSING = {aten._to_copy.default, aten.copy_.default}
 """Operations that take tensors from one device to the other."""
 INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
-"""Their indices may lie on the CPU."""
+"""Their indices (the second argument) may lie on the CPU where the rest lies elsewhere, not the other way round."""
 
 AT_ONCE = {aten._conj.default: aten._conj_physical.default, aten._neg_view.default: aten.neg.default}
 """Views that put an operation off by a mark on the tensor, which would be lost here: the operation itself."""
@@ -55,8 +55,10 @@ class Far(Tensor):
 
 
 def _run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    tensors = [leaf for leaf in tree_leaves((args[:1] if func in INDEXING else args, kwargs)) if isinstance(leaf, Tensor)]
+    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     far = any(isinstance(tensor, Far) for tensor in tensors)
+    if func in INDEXING and isinstance(args[0], Far):
+        tensors = [leaf for leaf in tree_leaves((args[0], args[2:])) if isinstance(leaf, Tensor)]
     if far and func not in CROSSING:
         left = [tuple(tensor.shape) for tensor in tensors if not isinstance(tensor, Far) and tensor.dim() > 0]
         if left:

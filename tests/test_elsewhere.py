@@ -39,7 +39,12 @@ def test_such_a_device_computes_and_mixes_with_no_other() -> None:
         assert far.device == ELSEWHERE
         assert (far * near.to(device)).cpu().numpy().tolist() == [3, 8]
         assert float(far.sum()) == 3  # one number may travel
-        for mixed in (lambda: far + near, lambda: torch.cat([far, near]), lambda: torch.nn.functional.linear(near, far)):
+        place, there = torch.tensor([0]), torch.tensor([1], device=device)
+        assert (far[place].item(), far[there].item()) == (1, 2)
+        for mixed in (
+            lambda: far + near, lambda: torch.cat([far, near]), lambda: torch.nn.functional.linear(near, far), lambda: near[there],
+            lambda: far.index_put((place,), near[:1]),
+        ):  # fmt: skip
             with pytest.raises(RuntimeError, match="lies on the CPU"):
                 mixed()
         with pytest.raises(RuntimeError):
@@ -81,16 +86,6 @@ def test_diffcom_over_multipath(kind: str, tmp_path: Path) -> None:
             assert np.abs(pair[0] - pair[1]).mean() < 0.5
 
 
-def once(modules: dict[str, nn.Module], loss: Callable[[int, float], tuple[Tensor, dict[str, float]]], *_: Any, **__: Any) -> None:
-    """In the place of :func:`loop.fit`: one loss and its gradient."""
-    value, figures = loss(0, 0.9)
-    value.backward()  # type: ignore[no-untyped-call]
-    assert value.device == ELSEWHERE
-    assert all(isinstance(figure, float) for figure in figures.values())
-    for module in modules.values():
-        assert any(parameter.grad is not None for parameter in module.parameters())
-
-
 @pytest.mark.parametrize("method", ["textguided", "diffjscc", "lrisc", "diffcom", "scsic"])
 def test_every_stage_of_training(
     method: str, make_preset: Callable[..., Path], tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -101,28 +96,39 @@ def test_every_stage_of_training(
     for name in (f"{index}.png" for index in range(6)):
         coarse = rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)
         Image.fromarray(coarse).resize((288, 256), Image.Resampling.BICUBIC).save(data / name)
+    done: list[str] = []
+
+    def once(
+        modules: dict[str, nn.Module], loss: Callable[[int, float], tuple[Tensor, dict[str, float]]], *given: Any, **_: Any
+    ) -> None:
+        """In the place of ``fit``: one loss and its gradient."""
+        value, figures = loss(0, 0.9)
+        value.backward()  # type: ignore[no-untyped-call]
+        assert value.device == ELSEWHERE
+        assert all(isinstance(figure, float) for figure in figures.values())
+        for module in modules.values():
+            assert any(parameter.grad is not None for parameter in module.parameters())
+        done.append(given[3])
+
+    fit, fields = loop.fit, lrisc.Workshop.fields
     for module in list(sys.modules.values()):
-        if getattr(module, "fit", None) is loop.fit:
+        if getattr(module, "fit", None) is fit:
             monkeypatch.setattr(module, "fit", once)
-    fields = lrisc.Workshop.fields
     monkeypatch.setattr(lrisc.Workshop, "fields", lambda self, count: fields(self, count // 40))
-    base = presets.load_config(make_preset())
-    said: list[str] = []
     with elsewhere() as device:
         judges = [LPIPS("alex").eval().requires_grad_(False).to(device)]
-
-        def shop() -> Any:
-            if method == "textguided":
-                return textguided.Workshop(tiny_recipe, load(data, out / "cache", validation=False), out, judges, device)
-            if method == "diffjscc":
-                config = test_diffjscc.recipe(test_diffjscc.ADAPTIVE)
-                return diffjscc.Workshop(config, base, load(data, out / "cache", validation=False), out, device, judges)
-            if method == "lrisc":
-                return lrisc.Workshop(test_lrisc.recipe(), data, out, judges, device)
-            if method == "diffcom":
-                return diffcom.Workshop(test_diffcom.recipe(), data, out, device)
-            return scsic.Workshop(test_scsic.recipe(snr_aware=True), data, out, judges, device)
-
-        made = shop()
-        for stage in made.networks:
-            made.run(stage, None, said.append)
+        shop: Any
+        if method == "textguided":
+            shop = textguided.Workshop(tiny_recipe, load(data, out / "cache", validation=False), out, judges, device)
+        elif method == "diffjscc":
+            config, base = test_diffjscc.recipe(test_diffjscc.ADAPTIVE), presets.load_config(make_preset())
+            shop = diffjscc.Workshop(config, base, load(data, out / "cache", validation=False), out, device, judges)
+        elif method == "lrisc":
+            shop = lrisc.Workshop(test_lrisc.recipe(), data, out, judges, device)
+        elif method == "diffcom":
+            shop = diffcom.Workshop(test_diffcom.recipe(), data, out, device)
+        else:
+            shop = scsic.Workshop(test_scsic.recipe(snr_aware=True), data, out, judges, device)
+        for stage in shop.networks:
+            shop.run(stage, None, lambda _: None)
+    assert done == list(shop.networks)

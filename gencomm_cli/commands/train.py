@@ -42,7 +42,7 @@ def train(
             "diffjscc: of jscc, control, rollout (default: these), adversarial; "
             "lrisc: of transform, fixed, adaptive, joint, rollout (default: all); "
             "diffcom: of adjscc, swinjscc, prior (default: all); "
-            "scsic: of vqgan, encoder, diffusion, finetune (default: all; finetune alone over Stable Cascade).",
+            "scsic: of vqgan, encoder, diffusion, finetune, rollout (default: all; finetune alone over Stable Cascade).",
         ),
     ] = None,
     start: Annotated[

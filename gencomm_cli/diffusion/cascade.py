@@ -31,6 +31,11 @@ class StageA(nn.Module):
         self.scale = float(vqgan.config.scale_factor)
 
     @property
+    def scaling(self) -> float:
+        """What the VQGAN's own latents are multiplied by."""
+        return 1 / self.scale
+
+    @property
     def channels(self) -> int:
         """Latent channels C."""
         return int(self.vqgan.config.latent_channels)

@@ -65,7 +65,7 @@ class Request:
         snr_db, fading: what it is told of the channel; None and ``unknown`` for nothing.
         gain: h of a slowly fading channel, if it is told that too.
         beta: symbols for each bit of information, in place of ``symbols``. allocation: whether regions with more information take
-            more symbols. Both of LRISC.
+            more symbols. Both of codes with a rate for each region (LRISC, DiffCom's NTSCC); others do not read them.
     """
 
     symbols: int

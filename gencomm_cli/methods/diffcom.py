@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
@@ -86,23 +87,6 @@ def _at(snr_db: float, value: Any) -> Any:
         return value
     known, values = np.array(value, float).T
     return float(np.interp(snr_db, known, values))
-
-
-def _check_pairs(preset: Preset) -> None:
-    """Raises ModelMismatch where a setting of ``sampling`` is a list that :func:`_at` cannot read."""
-    for variant, chosen in preset.settings.get("sampling", {}).items():
-        for name, value in chosen.items():
-            if not isinstance(value, list):
-                continue
-            try:
-                pairs = np.array(value, float)
-            except (TypeError, ValueError):
-                pairs = np.empty(0)
-            if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.isfinite(pairs).all() or (np.diff(pairs[:, 0]) <= 0).any():
-                raise ModelMismatch(
-                    f"diffcom/{preset.name}: sampling.{variant}.{name} is {str(value)[:60]}; a number would be right, or pairs "
-                    "[SNR in dB, value] by rising SNR, as in [[0, 0.1], [10, 1]]"
-                )
 
 
 @dataclass(frozen=True)
@@ -307,6 +291,37 @@ class Sample:
     distance: float
 
 
+NUMBERS = ("zeta", "gamma", "zeta_h", "tau", "eta", "steps", "start_step")
+"""What of :class:`Sampling` is a number, and may be pairs in a preset."""
+
+
+def _check_settings(preset: Preset) -> None:
+    """Raises ModelMismatch where ``sampling`` of a preset cannot be read."""
+    known, sampling = [field.name for field in fields(Sampling)], preset.settings.get("sampling", {})
+    for variant, chosen in sampling.items() if isinstance(sampling, dict) else [("", None)]:
+        place = f"diffcom/{preset.name}: sampling.{variant}".removesuffix(".")
+        if not isinstance(chosen, dict):
+            raise ModelMismatch(f'{place}: settings by variant would be right, as in {{"hifi": {{"zeta": 0.3}}}}')
+        for name, value in chosen.items():
+            if name not in known:
+                raise ModelMismatch(f"{place}.{name}: unknown; there is: {', '.join(known)}")
+            if name in NUMBERS and not (_is_number(value) or _is_pairs(value)):
+                raise ModelMismatch(
+                    f"{place}.{name} is {str(value)[:60]}; a number would be right, or pairs [SNR in dB, value] by rising SNR, as "
+                    "in [[0, 0.1], [10, 1]]"
+                )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_pairs(value: object) -> bool:
+    if not isinstance(value, list) or not value or not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+        return False
+    return all(_is_number(number) for pair in value for number in pair) and all(a < b for (a, _), (b, _) in pairwise(value))
+
+
 class DiffCom:
     """One preset's codec and prior, ready to encode and decode.
 
@@ -337,7 +352,7 @@ class DiffCom:
             InputError: a component is missing, or no codec. ModelMismatch: weights are damaged or do not fit, or settings cannot be
                 read.
         """
-        _check_pairs(preset)
+        _check_settings(preset)
         own = "codec" in preset.components
         require(preset, "prior", *(("codec",) if own else ("transform", "jscc", "rates")))
         verify(preset)

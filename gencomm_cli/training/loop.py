@@ -52,9 +52,14 @@ class Schedule:
 
 
 def autocast(device: torch.device, precision: Precision = "auto") -> torch.autocast:
-    """bfloat16 (``bf16``), float32 (``fp32``), or bfloat16 where the device is fast at it (CUDA, and CPUs with AVX512-BF16)."""
+    """bfloat16 (``bf16``), float32 (``fp32``), or bfloat16 where the device is fast at it (CUDA, and CPUs with AVX512-BF16).
+
+    Without its cache of weights: what a pass without gradients leaves there has no graph, and before torch 2.10 a later pass with
+    gradients would take it.
+    """
     fast = device.type == "cuda" or torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast if precision == "auto" else precision == "bf16")
+    wanted = fast if precision == "auto" else precision == "bf16"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted, cache_enabled=False)
 
 
 def fit(
@@ -82,7 +87,8 @@ def fit(
     the statistics of each process's own batch, and their running means are averaged in the end.
 
     Raises:
-        InputError: the processes see different folders, or TensorBoard is asked for and not installed.
+        InputError: the processes see different folders, the checkpoint is of another recipe, or TensorBoard is asked for and not
+            installed.
     """
     everything = [tensor for module in modules.values() for tensor in (*module.parameters(), *module.buffers())]
     parameters = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
@@ -98,9 +104,12 @@ def fit(
     sums: dict[str, float] = {}
     if path.exists():
         state = torch.load(path, map_location="cpu", weights_only=True)
-        for name, module in modules.items():
-            module.load_state_dict(state["modules"][name])
-        optimizer.load_state_dict(state["optimizer"])
+        try:
+            for name, module in modules.items():
+                module.load_state_dict(state["modules"][name])
+            optimizer.load_state_dict(state["optimizer"])
+        except (KeyError, ValueError, RuntimeError):
+            raise InputError(f"{path}: is of another recipe; delete it to train this stage anew, or name a new --out") from None
         step, spent, done, sums = state["step"], state["spent"], state["done"], state.get("sums", {})
         report(f"{stage}: resumed at step {step}")
     if parallel.agreed(step, device) != step:

@@ -4,8 +4,8 @@ and the preset folder.
 transform   stage 1: g_e, h_e, h_d, p(y), the ladder of contexts, g_s and the U-Net, no channel
 fixed       stage 2: f_e, f_d at 10 dB, without the SNR-adaptive modules
 adaptive    stage 2: f_e, f_d whole, at every SNR
-joint       stage 3: everything
-rollout     everything once more, at the states of the sampler's own path: a small U-Net's errors add up along it, and a small code
+joint       stage 3: everything, but for the linear optimum that transform and code started from
+rollout     the same once more, at the states of the sampler's own path: a small U-Net's errors add up along it, and a small code
             does best to send what that U-Net can use
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -322,13 +322,13 @@ class Workshop(StagedWorkshop):
 
     def keep_linear(self) -> None:
         """Freezes what the linear optimum has become by now: its weights are small and lie on large inputs, so that steps that the
-        networks beside it need would be noise on it."""
+        networks beside it need would be noise on it. What is zero (g_s of an imported transform) is left to be learnt."""
         transform, jscc = self.parts.transform, self.parts.jscc
         linear: list[nn.Module] = [jscc.scale_in, jscc.scale_out]
         if transform.config.coarse:
             linear += [transform.analysis, transform.synthesis]
         for layer in linear:
-            layer.requires_grad_(False)
+            layer.requires_grad_(not cast(Tensor, layer.weight).any())
 
     def tables(self, report: Report) -> RateTables:
         """The tables that code the rate indices, from the levels that training photographs get at random rates."""

@@ -324,13 +324,26 @@ def test_a_preset_may_guide_less_where_there_is_more_noise() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [[], [0.1], [[0.0, 0.1], [10.0]], [[0.0, "much"]], [[10.0, 1.0], [0.0, 0.1]], [[0.0, math.nan]], [[[0.0]]]]
+    "value", ["much", None, True, [], [0.1], [[0, 0.1], [10]], [[0, "much"]], [[10, 1], [0, 0.1]], [[0, math.nan]], [[[0.0]]]]
 )
 def test_a_malformed_setting_is_one_line(tmp_path: Path, value: Any) -> None:
     write_preset(tmp_path, KINDS["adjscc"], sampling={"hifi": {"zeta": value}})
-    with pytest.raises(ModelMismatch, match=r"^diffcom/tiny: sampling\.hifi\.zeta is \[.*pairs \[SNR in dB, value\]") as caught:
+    with pytest.raises(ModelMismatch, match=r"^diffcom/tiny: sampling\.hifi\.zeta is .*pairs \[SNR in dB, value\]") as caught:
         DiffCom.load(presets.load_config(tmp_path), CPU)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "message"),
+    [
+        ([1], "sampling: settings by variant"), ({"hifi": 3}, "sampling.hifi: settings by variant"),
+        ({"hifi": {"zta": 1}}, "sampling.hifi.zta: unknown; there is: variant, likelihood, zeta"),
+    ],
+)  # fmt: skip
+def test_settings_of_another_form_are_one_line(tmp_path: Path, sampling: Any, message: str) -> None:
+    write_preset(tmp_path, KINDS["adjscc"], sampling=sampling)
+    with pytest.raises(ModelMismatch, match=f"^diffcom/tiny: {message}"):
+        DiffCom.load(presets.load_config(tmp_path), CPU)
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,9 @@ def test_a_start_from_an_imported_transform_and_unet(data: Path, tmp_path: Path,
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(recipe()))
     made = train(TrainOptions(data, tmp_path / "run", path, stages=("fixed",), start=str(tmp_path / "cdc")), quiet)
+    more = TrainOptions(data, tmp_path / "more", path, stages=("fixed", "joint"), start=str(tmp_path / "cdc"))
+    joint = load_file(train(more, quiet) / "transform.safetensors")
+    assert all(joint[f"{name}.weight"].any() for name in ("analysis", "synthesis"))  # zero in an imported one: they are learnt
     preset = presets.load_config(made)
     assert preset.components["transform"].config["widths"] == [8, 12, 128]
     assert preset.components["jscc"].config["channels"] == 128

@@ -65,7 +65,7 @@ def recipe(steps: int = 3, **settings: Any) -> dict[str, Any]:
         "diffusion": {"model": model, "recipe": diffusion},
         "finetune": diffusion | {"snr_db": [1, 20]},
         "rollout": diffusion | {"snr_db": [1, 20], "path": 3},
-        "settings": {"antialias": True, "steps": 2, **settings},
+        "settings": {"antialias": True, "steps": 2, "target": "v", **settings},
     })  # fmt: skip
 
 
@@ -126,6 +126,11 @@ def test_every_stage_learns(data: Path, judges: list[LPIPS], tmp_path: Path) -> 
         first, last = losses(tmp_path, stage)
         assert last < 0.95 * first, stage
     assert losses(tmp_path, "finetune")[0] < losses(tmp_path, "diffusion")[0]  # it goes on from there
+
+
+def test_rollout_is_for_a_stage_b_that_predicts_v(data: Path, judges: list[LPIPS], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match='rollout needs "target": "v"'):
+        Workshop(recipe(target="epsilon"), data, tmp_path, judges, CPU).run("rollout", None, quiet)
 
 
 def test_rollout_trains_one_prediction_at_a_state_that_the_sampler_visits(
