@@ -69,7 +69,7 @@ def window(image: np.ndarray) -> np.ndarray:
     return image[top : top + WINDOW, left : left + WINDOW]
 
 
-def _digest(photographs: Photographs) -> str:
+def _of_photographs(photographs: Photographs) -> str:
     """SHA-256 of all names and sizes, and of the middle row of each window: of a large set, the whole would take minutes."""
     digest = hashlib.sha256(json.dumps([photographs.names, photographs.sizes.tolist()]).encode())
     for index in range(len(photographs)):
@@ -77,7 +77,7 @@ def _digest(photographs: Photographs) -> str:
     return digest.hexdigest()
 
 
-def _digest_of(codec: Codec) -> str:
+def _of_codec(codec: Codec) -> str:
     """SHA-256 of the codec's scale and weights."""
     digest = hashlib.sha256(repr(codec.scaling).encode())
     for name, tensor in codec.state_dict().items():
@@ -93,7 +93,8 @@ def compute(
 
     Beside it, ``path`` with .json says what it was made of.
     """
-    record, made_of = path.with_suffix(".json"), json.dumps({"photographs": _digest(photographs), "codec": _digest_of(codec)})
+    record = path.with_suffix(".json")
+    made_of = json.dumps({"photographs": _of_photographs(photographs), "codec": _of_codec(codec)})
     with first():
         if not (path.exists() and record.exists() and record.read_text() == made_of):
             record.unlink(missing_ok=True)

@@ -54,8 +54,8 @@ class Schedule:
 def autocast(device: torch.device, precision: Precision = "auto") -> torch.autocast:
     """bfloat16 (``bf16``), float32 (``fp32``), or bfloat16 where the device is fast at it (CUDA, and CPUs with AVX512-BF16).
 
-    Without its cache of weights: what a pass without gradients leaves there has no graph, and before torch 2.10 a later pass with
-    gradients would take it.
+    Without its cache of weights: what a pass without gradients leaves there has no graph, and older releases of torch would give it
+    to a later pass with gradients.
     """
     fast = device.type == "cuda" or torch.backends.cpu.get_cpu_capability() == "AVX512"
     wanted = fast if precision == "auto" else precision == "bf16"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,20 @@ STAGE_B: dict[str, Any] = {
     "timestep_conditioning_type": ["sca"], "dropout": [0.0, 0.0],
 }  # fmt: skip
 PREVIEWER: dict[str, Any] = {"hidden": 8}
+
+
+def loaded_to_encode(method: str, preset: str, cbr: float | None = None) -> set[str]:
+    """The top-level modules that a process of its own has imported once it has loaded a method and encoded an image."""
+    program = (
+        "import sys\nfrom gencomm_cli import pipeline\nimport numpy as np\n"
+        f"codec = pipeline.load_codec({method!r}, {preset!r}, 'auto')\n"
+        "image = np.full((64, 64, 3), 90, np.uint8)\n"
+        f"pipeline.encode(image, codec, pipeline.EncodeOptions(cbr={cbr}, snr_db=9, fading='awgn'), lambda _: None)\n"
+        "print(*(name for name in sys.modules if '.' not in name))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
 
 
 def randomise(module: nn.Module, seed: int) -> None:

@@ -31,7 +31,7 @@ from gencomm_cli.jscc.transform import NonlinearTransform, TransformConfig
 from gencomm_cli.methods.base import Decoded, DecodeOptions, Received, Request
 from gencomm_cli.methods.diffcom import DiffCom, Sampling
 from gencomm_cli.methods.jscc import JSCC
-from tests.methods.conftest import PUBLISHED, randomise
+from tests.methods.conftest import PUBLISHED, loaded_to_encode, randomise
 
 CPU = torch.device("cpu")
 OFDM = OfdmConfig(carriers=32, cp=4, taps=3, decay=2.0)
@@ -437,3 +437,7 @@ def test_presets_without_their_parts_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(document))
     with pytest.raises(InputError, match="lacks prior; diffcom needs them all"):
         DiffCom.load(presets.load_config(tmp_path), CPU)
+
+
+def test_a_transmitter_needs_neither_diffusers_nor_transformers() -> None:
+    assert not {"diffusers", "transformers"} & loaded_to_encode("diffcom", "nano")

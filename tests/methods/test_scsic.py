@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from gencomm_cli.methods.scsic import ScSic, cbr_of, grid_at, nearest_grid
 from gencomm_cli.prompts import short_code
 from gencomm_cli.rates import samples
 from gencomm_cli.seeds import torch_normal
-from tests.methods.conftest import randomise
+from tests.methods.conftest import loaded_to_encode, randomise
 
 CPU = torch.device("cpu")
 
@@ -224,12 +222,4 @@ def test_what_cannot_be_is_refused(method: ScSic) -> None:
 
 def test_a_transmitter_needs_neither_diffusers_nor_transformers() -> None:
     """They take seconds to import, and an encoder is plain torch."""
-    program = (
-        "import sys\nfrom gencomm_cli import pipeline\nimport numpy as np\n"
-        "codec = pipeline.load_codec('scsic', 'nano', 'cpu')\n"
-        "image = np.full((64, 64, 3), 90, np.uint8)\n"
-        "sent, _ = pipeline.encode(image, codec, pipeline.EncodeOptions(snr_db=9, fading='awgn'), print)\n"
-        "assert not {'diffusers', 'transformers'} & set(sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert not {"diffusers", "transformers"} & loaded_to_encode("scsic", "nano")
