@@ -22,13 +22,13 @@ from gencomm_cli.channels.fading import draw_noise, transmit
 from gencomm_cli.channels.snr import n0_from_db
 from gencomm_cli.diffusion.schedule import StartTable
 from gencomm_cli.methods.base import DecodeOptions, Received, Request
-from gencomm_cli.methods.tensors import to_tensor
-from gencomm_cli.methods.textguided import TextGuided
+from gencomm_cli.methods.textguided.method import TextGuided
+from gencomm_cli.methods.textguided.train import load_judges
 from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.networks.tensors import to_tensor
 from gencomm_cli.seeds import generator
 from gencomm_cli.training.data import Photographs, load
 from gencomm_cli.training.latents import window
-from gencomm_cli.training.textguided import load_judges
 
 CBRS, SNRS, STARTS = (0.002, 0.0033, 0.0059, 0.011), (0.0, 6.0, 12.0), (150, 300, 450, 600)
 

@@ -17,17 +17,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gencomm_cli.diffusion.control import LatentControlNet, controlled, csi_features
 from gencomm_cli.diffusion.schedule import StartTable, sampling_steps, scaled_linear
-from gencomm_cli.diffusion.text import TextEncoder
-from gencomm_cli.diffusion.warm_start import sample
+from gencomm_cli.methods.textguided.train import Workshop
+from gencomm_cli.methods.textguided.warm_start import sample
+from gencomm_cli.networks.control import LatentControlNet, controlled, csi_features
+from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.training.air import Air, send
 from gencomm_cli.training.data import load, to_tensor
 from gencomm_cli.training.latent_space import frozen
 from gencomm_cli.training.latents import window
 from gencomm_cli.training.loop import Schedule
 from gencomm_cli.training.refiner import RefinerRecipe, train_refiner
-from gencomm_cli.training.textguided import Workshop
 from gencomm_cli.training.workshop import load_config, load_judges
 
 CPU = torch.device("cpu")
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--images", type=int, default=16)
     given = parser.parse_args()
-    config, judges = load_config(None, "textguided-nano.json", ()), load_judges(given.metric_weights, CPU)
+    config, judges = load_config(None, "textguided/nano.json", ()), load_judges(given.metric_weights, CPU)
     shop = Workshop(config, given.data, given.run, judges, CPU)
     for stage in ("vae", "prior", "jscc", "decoder"):
         if not shop.restore(stage) and stage != "decoder":

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gencomm_cli import pipeline
 from gencomm_cli.methods.base import DecodeOptions, Received, Request
-from gencomm_cli.methods.textguided import TextGuided
+from gencomm_cli.methods.textguided.method import TextGuided
 
 
 def flop(method: TextGuided, size: tuple[int, int], steps: int) -> int:

@@ -34,19 +34,19 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from gencomm_cli import presets
-from gencomm_cli.diffusion.acceleration import number_format
-from gencomm_cli.diffusion.components import BUILDERS, Cascade, Networks, build_tokenizer
-from gencomm_cli.diffusion.control import CSI_WIDTH, control_arguments
-from gencomm_cli.diffusion.csi import CsiEmbedding
-from gencomm_cli.diffusion.guided_diffusion import RELEASED, arguments
-from gencomm_cli.diffusion.posterior import linear_schedule
-from gencomm_cli.diffusion.text import TextEncoder
 from gencomm_cli.methods.base import DecodeOptions, Method, Received, Request
-from gencomm_cli.methods.diffcom import DiffCom
-from gencomm_cli.methods.diffjscc import DiffJSCC
-from gencomm_cli.methods.scsic import ScSic
-from gencomm_cli.methods.textguided import TextGuided
+from gencomm_cli.methods.diffcom.guided_diffusion import RELEASED, arguments
+from gencomm_cli.methods.diffcom.method import DiffCom
+from gencomm_cli.methods.diffcom.posterior import linear_schedule
+from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
+from gencomm_cli.methods.diffjscc.method import DiffJSCC
+from gencomm_cli.methods.scsic.method import ScSic
+from gencomm_cli.methods.textguided.method import TextGuided
+from gencomm_cli.networks.acceleration import number_format
+from gencomm_cli.networks.control import CSI_WIDTH, control_arguments
+from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.presets import Component, Preset
+from gencomm_cli.presets.build import BUILDERS, Cascade, Networks, build_tokenizer
 
 CROSS, PLAIN = "CrossAttn{}Block2D", "{}Block2D"
 

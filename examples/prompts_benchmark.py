@@ -16,10 +16,10 @@ from statistics import NormalDist
 
 import numpy as np
 
-from gencomm_cli.prompts import crc, range_coder
-from gencomm_cli.prompts.build import hold_out, read_tsv
-from gencomm_cli.prompts.link import receive_prompt, transmit_prompt
-from gencomm_cli.prompts.modes import Fading
+from gencomm_cli.text import crc, range_coder
+from gencomm_cli.text.build import hold_out, read_tsv
+from gencomm_cli.text.link import receive_prompt, transmit_prompt
+from gencomm_cli.text.modes import Fading
 
 CAPTION = "A brown dog with a red collar runs through tall grass next to a white fence, ok."
 

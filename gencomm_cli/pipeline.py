@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from gencomm_cli.console import Progress
     from gencomm_cli.images import Pixels
-    from gencomm_cli.prompts.link import PromptFormat
+    from gencomm_cli.text.link import PromptFormat
 
 Say = Callable[[str], None]
 MAX_PROMPT_BYTES = 4096
@@ -130,7 +130,7 @@ def load_codec(
         weights_sha256: the weights that a received file names, if there is one.
         domain: ``latent`` or ``pixel``, if the user insists on one. allocation: how symbols are to be shared out, if the user
             insists on it.
-        precision: as :func:`gencomm_cli.diffusion.acceleration.number_format` names it. compile: the denoiser, where there is one.
+        precision: as :func:`gencomm_cli.networks.acceleration.number_format` names it. compile: the denoiser, where there is one.
 
     Raises:
         InputError: no such method, preset or device, or the preset has no such domain or allocation.
@@ -157,7 +157,7 @@ def load_codec(
         )
     if method in CLASSICAL:
         return Codec(load_method(found, None), found)
-    from gencomm_cli.diffusion.acceleration import number_format
+    from gencomm_cli.networks.acceleration import number_format
 
     place = pick_device(device)
     loaded = load_method(found, place, number_format(precision, place))
@@ -353,7 +353,7 @@ def decode(
         raise InputError(f"symbols: {codec.preset.name} sends at most {most} for an image of this size, not {file.symbols.size}")
     prompt, prompt_ok = None, None
     if header.prompt is not None and use_prompt:
-        from gencomm_cli.prompts.link import receive_prompt
+        from gencomm_cli.text.link import receive_prompt
 
         prompt = receive_prompt(file.prompt_symbols, state.prompt_gain, state.n0, header.prompt)
         prompt_ok = prompt is not None
@@ -398,7 +398,7 @@ def rates_of(file: SymbolFile, codec: Codec) -> NDArray[np.int64]:
             f"--rates: {header.method}/{codec.preset.name} sends every part of an image at the same rate; "
             "it is for lrisc, and for diffcom with --codec ntscc"
         )
-    from gencomm_cli.jscc.rate_allocation import RATES
+    from gencomm_cli.networks.rate_allocation import RATES
 
     levels, side_ok = found
     if side_ok is False:
@@ -482,7 +482,7 @@ def _prompt(image: Pixels, options: EncodeOptions) -> str:
         return check_prompt(options.prompt)
     if options.captioner == "none":
         return ""
-    from gencomm_cli.prompts.captioners import caption
+    from gencomm_cli.text.captioners import caption
 
     return check_prompt(caption(image, options.captioner, options.device))
 
@@ -490,7 +490,7 @@ def _prompt(image: Pixels, options: EncodeOptions) -> str:
 def _send_prompt(prompt: str, options: EncodeOptions) -> tuple[Symbols, PromptFormat | None]:
     if not prompt:
         return np.empty(0, np.complex64), None
-    from gencomm_cli.prompts.link import transmit_prompt
+    from gencomm_cli.text.link import transmit_prompt
 
     return transmit_prompt(prompt, snr_db=options.snr_db, fading=options.fading)
 
@@ -500,7 +500,7 @@ def _versions(classical: ClassicalFormat | None) -> dict[str, str]:
     if "torch" in sys.modules and (classical is None or classical.fec == "5g"):  # where it took part
         versions["torch"] = str(sys.modules["torch"].__version__)
     if classical is not None:
-        from gencomm_cli.classical.codecs import version_tag
+        from gencomm_cli.methods.separate.codecs import version_tag
 
         versions[classical.codec] = version_tag(classical.codec)
     return versions

@@ -31,8 +31,8 @@ from gencomm_cli.outputs import write_files
 from gencomm_cli.rates import CBR, ImageSize, samples
 
 if TYPE_CHECKING:
-    from gencomm_cli.prompts.link import PromptFormat
-    from gencomm_cli.prompts.protected import SideFormat
+    from gencomm_cli.text.link import PromptFormat
+    from gencomm_cli.text.protected import SideFormat
 
 FORMAT = "gencomm-symbols"
 VERSION = 1
@@ -558,7 +558,7 @@ def _cbr(value: object) -> CBR:
 def _prompt(value: object) -> PromptFormat | None:
     if value is None:
         return None
-    from gencomm_cli.prompts.link import PromptFormat
+    from gencomm_cli.text.link import PromptFormat
 
     fields = _Fields(value, "meta.prompt")
     prompt = PromptFormat(
@@ -574,7 +574,7 @@ def _prompt(value: object) -> PromptFormat | None:
 
 
 def _side(value: object) -> SideFormat:
-    from gencomm_cli.prompts.protected import SideFormat
+    from gencomm_cli.text.protected import SideFormat
 
     fields = _Fields(value, "meta.side")
     side = SideFormat(

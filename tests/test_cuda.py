@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gencomm_cli import presets
-from gencomm_cli.diffusion.acceleration import number_format
-from gencomm_cli.jscc.selective_scan import selective_scan
 from gencomm_cli.methods import load_method
 from gencomm_cli.methods.base import DecodeOptions, Method, Received, Request
-from tests.commands.conftest import Result, here, photo
-from tests.methods.conftest import make_diffjscc, make_lrisc, make_preset, make_scsic
-from tests.methods.test_diffcom import KINDS, write_preset
+from gencomm_cli.networks.acceleration import number_format
+from gencomm_cli.networks.selective_scan import selective_scan
+from tests.methods.diffcom.test_method import KINDS, write_preset
+from tests.support.commands import Result, here, photo
+from tests.support.presets import make_diffjscc, make_lrisc, make_preset, make_scsic
 
 __all__ = ["here", "make_diffjscc", "make_lrisc", "make_preset", "make_scsic", "photo"]
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")

@@ -17,15 +17,23 @@ from torch import Tensor, nn
 from gencomm_cli import presets
 from gencomm_cli.methods import load_method
 from gencomm_cli.methods.base import DecodeOptions
-from gencomm_cli.methods.diffcom import DiffCom
+from gencomm_cli.methods.diffcom import train as diffcom
+from gencomm_cli.methods.diffcom.method import DiffCom
+from gencomm_cli.methods.diffjscc import train as diffjscc
+from gencomm_cli.methods.lrisc import train as lrisc
+from gencomm_cli.methods.scsic import train as scsic
+from gencomm_cli.methods.textguided import train as textguided
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.training import diffcom, diffjscc, loop, lrisc, scsic, textguided
+from gencomm_cli.training import loop
 from gencomm_cli.training.data import load
-from tests.elsewhere import ELSEWHERE, Far, elsewhere, whole
-from tests.methods.conftest import make_diffjscc, make_lrisc, make_preset, make_scsic
-from tests.methods.test_diffcom import KINDS, multipath, photograph, write_preset
+from tests.methods.diffcom import test_train as test_diffcom
+from tests.methods.diffcom.test_method import KINDS, multipath, photograph, write_preset
+from tests.methods.diffjscc import test_train as test_diffjscc
+from tests.methods.lrisc import test_train as test_lrisc
+from tests.methods.scsic import test_train as test_scsic
+from tests.support.elsewhere import ELSEWHERE, Far, elsewhere, whole
+from tests.support.presets import make_diffjscc, make_lrisc, make_preset, make_scsic
 from tests.test_cuda import preset, received, refined
-from tests.training import test_diffcom, test_diffjscc, test_lrisc, test_scsic
 from tests.training.test_training import tiny_recipe
 
 __all__ = ["make_diffjscc", "make_lrisc", "make_preset", "make_scsic", "preset", "tiny_recipe"]

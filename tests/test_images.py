@@ -14,7 +14,7 @@ from PIL import Image
 
 from gencomm_cli.errors import InputError
 from gencomm_cli.images import check_format, encoded, read_image, side_by_side
-from tests.commands.conftest import picture
+from tests.support.commands import picture
 
 SCENE = Image.fromarray(picture())
 

@@ -16,10 +16,10 @@ from gencomm_cli.channels.equalisers import mmse
 from gencomm_cli.channels.ofdm import OfdmConfig
 from gencomm_cli.channels.snr import n0_from_db
 from gencomm_cli.errors import InputError
-from gencomm_cli.prompts.link import receive_prompt, transmit_prompt
 from gencomm_cli.reception import channel_state
 from gencomm_cli.seeds import generator
 from gencomm_cli.symbols import ChannelRecord, SymbolFile
+from gencomm_cli.text.link import receive_prompt, transmit_prompt
 from tests.test_symbols import members, packed, refused, same, sent, unit, with_meta
 
 SAMPLES = 3 * 37 * 53

@@ -21,16 +21,22 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from gencomm_cli.jscc.convolutional import ConvolutionalJSCC, ConvolutionalJSCCConfig
+from gencomm_cli.methods.diffjscc import train as diffjscc
+from gencomm_cli.methods.lrisc import train as lrisc
+from gencomm_cli.methods.textguided import train as textguided
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.pretrained import Plan, add
-from gencomm_cli.training import diffjscc, lrisc, textguided, workshop
-from tests.commands.conftest import Result, here
-from tests.prompts.test_captioners import _save_blip, _save_tokenizer
-from tests.released import test_cdc, test_diffjscc, test_guided_diffusion, test_swinjscc
-from tests.released.conftest import Weights
-from tests.standins import stable_cascade, stable_diffusion
-from tests.training import test_lrisc
+from gencomm_cli.networks.convolutional import ConvolutionalJSCC, ConvolutionalJSCCConfig
+from gencomm_cli.presets.pretrained import Plan, add
+from gencomm_cli.training import workshop
+from tests.methods.diffcom import test_released as test_guided_diffusion
+from tests.methods.diffjscc import test_released as test_diffjscc
+from tests.methods.jscc import test_released_swinjscc as test_swinjscc
+from tests.methods.lrisc import test_released as test_cdc
+from tests.methods.lrisc import test_train as test_lrisc
+from tests.support.commands import Result, here
+from tests.support.released import Weights
+from tests.support.standins import stable_cascade, stable_diffusion
+from tests.text.test_captioners import _save_blip, _save_tokenizer
 from tests.training.test_full_size import RECIPES
 
 __all__ = ["here"]
@@ -84,11 +90,14 @@ def test_every_line_is_followed() -> None:
 
 def test_the_full_size_section_works_as_written(here: Callable[..., Result], place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the place of the weights and the sizes of the recipes are others: those of the stand-ins."""
-    recipes = {"textguided-sd.json": "textguided", "diffjscc-sd.json": "diffjscc", "scsic-cascade.json": "scsic"}
+    recipes = {"textguided/paper.json": "textguided", "diffjscc/paper.json": "diffjscc", "scsic/paper.json": "scsic"}
 
     def small(path: Path | None, shipped: str, _: object) -> dict[str, object]:
         assert path is None
-        return {"name": shipped.partition("-")[2].removesuffix(".json"), **RECIPES[recipes[shipped]]}
+        return {
+            "name": {"textguided/paper.json": "sd", "diffjscc/paper.json": "sd", "scsic/paper.json": "cascade"}[shipped],
+            **RECIPES[recipes[shipped]],
+        }
 
     monkeypatch.setattr(workshop, "load_config", small)
     stable_cascade(place / "weights" / "stable-cascade")

@@ -20,9 +20,9 @@ from scipy import stats
 from gencomm_cli import pipeline, rates, symbols
 from gencomm_cli.errors import InputError
 from gencomm_cli.metrics.signal import received_snr_db
-from gencomm_cli.prompts.link import PromptFormat
-from gencomm_cli.prompts.protected import SideFormat
 from gencomm_cli.symbols import ChannelRecord, ClassicalFormat, Header, Provenance, SymbolFile
+from gencomm_cli.text.link import PromptFormat
+from gencomm_cli.text.protected import SideFormat
 
 FORMAT = PromptFormat(payload_bits=90, code="r12n384", modulation="qpsk", repetition=1, text_model="gencomm-text-1", crc_bits=24)
 SIDE = SideFormat(payload_bits=60, code="r12n384", modulation="bpsk", repetition=2, crc_bits=24)

@@ -190,7 +190,7 @@ def _folder(text: str) -> Scheme:
 
 def _separate(text: str, preset: presets.Preset, argument: str, variants: list[str]) -> Scheme:
     """``separate[:CODEC][:capacity]``."""
-    from gencomm_cli.classical import codecs
+    from gencomm_cli.methods.separate import codecs
 
     capacity = variants[-1:] == ["capacity"]
     codec = variants[: len(variants) - capacity] or ["avif"]
@@ -204,7 +204,7 @@ def _separate(text: str, preset: presets.Preset, argument: str, variants: list[s
 
 def weights_hash(preset: presets.Preset, image_codec: str = "") -> str:
     """What a cell has as ``weights_sha256``; the version of ``separate``'s image codec counts as weights do."""
-    from gencomm_cli.classical import codecs
+    from gencomm_cli.methods.separate import codecs
 
     return presets.combined_hash([preset.weights_sha256, codecs.version_tag(image_codec)]) if image_codec else preset.weights_sha256
 

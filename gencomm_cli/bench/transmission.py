@@ -104,7 +104,7 @@ def figures(trip: Transmission, cell: Cell) -> dict[str, Any]:
 
 
 def _classical(header: Header, cell: Cell) -> dict[str, Any]:
-    from gencomm_cli.classical.codecs import CODECS
+    from gencomm_cli.methods.separate.codecs import CODECS
 
     assert header.classical is not None
     used = header.cbr.total if cell.cbr_is_total else header.cbr.image + header.cbr.side

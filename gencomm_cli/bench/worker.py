@@ -150,7 +150,7 @@ def received_image(reception: pipeline.Reception, cell: Cell) -> Pixels:
 
 def free_memory() -> None:
     """Gives back what nothing holds any more: model, pictures, CUDA's cache of them; and the captioner, which is loaded again."""
-    from gencomm_cli.prompts.captioners import forget_model
+    from gencomm_cli.text.captioners import forget_model
 
     forget_model()
     gc.collect()

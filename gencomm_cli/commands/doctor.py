@@ -26,8 +26,8 @@ def doctor(json: flags.Json = False) -> None:
 
     import gencomm_cli
     from gencomm_cli import console, presets
-    from gencomm_cli.classical.codecs import CODECS
     from gencomm_cli.errors import InputError
+    from gencomm_cli.methods.separate.codecs import CODECS
     from gencomm_cli.metrics import weights
     from gencomm_cli.metrics.fetch import SOURCES
 

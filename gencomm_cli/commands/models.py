@@ -51,7 +51,7 @@ def verify(
 ) -> None:
     """Check the SHA-256 of every file of weights (status 4 if one is wrong)."""
     from gencomm_cli import console, presets
-    from gencomm_cli.model_files import verify_pretrained
+    from gencomm_cli.presets.files import verify_pretrained
 
     found = presets.available() if preset is None else [_find(preset)]
     for each in found:
@@ -158,7 +158,7 @@ def pack(
     gencomm roundtrip photo.png -o received.png --preset packed/lrisc/nano --method lrisc
     """
     from gencomm_cli import console
-    from gencomm_cli.packing import pack_folder
+    from gencomm_cli.presets.pack import pack_folder
 
     written = pack_folder(folder, output)
     if json:
@@ -238,7 +238,7 @@ def add(
         )
     if (method == "scsic" and (control or jscc)) or (method != "diffjscc" and captioner):
         raise InputError(f"models add {method}: reads no --control or --jscc (scsic), no --captioner (but diffjscc); leave it out")
-    from gencomm_cli.pretrained import Plan, add
+    from gencomm_cli.presets.pretrained import Plan, add
 
     plan = Plan(method, name, source, revision, variant, control, jscc, captioner, stage_b, encoder, previewer)
     folder = add(plan, out, console.say)

@@ -93,7 +93,7 @@ def train(
 
         shards(data)
     if captioner != "none":
-        from gencomm_cli.prompts.captioners import settled
+        from gencomm_cli.text.captioners import settled
 
         if method not in ("textguided", "diffjscc"):
             raise InputError(f"--captioner: {method} learns without captions; it is for textguided and diffjscc")
@@ -111,7 +111,7 @@ def train(
         data, out, config, metric_weights, max_minutes, resume, place, chosen, start, accumulate, precision, tensorboard or None,
         captioner,
     )  # fmt: skip
-    recipe, speaks = import_module(f"gencomm_cli.training.{method}"), parallel.rank() == 0
+    recipe, speaks = import_module(f"gencomm_cli.methods.{method}.train"), parallel.rank() == 0
     recipe.train(options, console.say if speaks else lambda line: None)
     if speaks:
         console.out(str(out))

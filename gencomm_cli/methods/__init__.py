@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from gencomm_cli.presets import Preset
 
 METHODS = {
-    "textguided": "gencomm_cli.methods.textguided:TextGuided",
-    "diffjscc": "gencomm_cli.methods.diffjscc:DiffJSCC",
-    "lrisc": "gencomm_cli.methods.lrisc:LRISC",
-    "diffcom": "gencomm_cli.methods.diffcom:DiffCom",
-    "scsic": "gencomm_cli.methods.scsic:ScSic",
-    "jscc": "gencomm_cli.methods.jscc:JSCC",
-    "separate": "gencomm_cli.methods.separate:Separate",
+    "textguided": "gencomm_cli.methods.textguided.method:TextGuided",
+    "diffjscc": "gencomm_cli.methods.diffjscc.method:DiffJSCC",
+    "lrisc": "gencomm_cli.methods.lrisc.method:LRISC",
+    "diffcom": "gencomm_cli.methods.diffcom.method:DiffCom",
+    "scsic": "gencomm_cli.methods.scsic.method:ScSic",
+    "jscc": "gencomm_cli.methods.jscc.method:JSCC",
+    "separate": "gencomm_cli.methods.separate.method:Separate",
 }
 """Where each method's class lives; nothing is imported before it is asked for."""
 CLASSICAL = frozenset({"separate"})

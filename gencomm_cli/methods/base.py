@@ -14,7 +14,7 @@ from gencomm_cli.symbols import ClassicalFormat, Symbols
 
 if TYPE_CHECKING:
     from gencomm_cli.console import Progress
-    from gencomm_cli.prompts.protected import SideFormat
+    from gencomm_cli.text.protected import SideFormat
 
 Image = NDArray[np.uint8]
 Fading = Literal["awgn", "rayleigh", "block", "multipath", "unknown"]
@@ -135,7 +135,7 @@ class DecodeOptions:
         guidance_lambda: λ, 0 … C·H·W of the latent: the coarse image's weight in each step. guidance_form: how it is weighed in.
         colour_fix: the refined picture's detail over the coarse picture's colours.
         condition: the conditions that the networks get, of ``spatial``, ``csi`` and ``text``.
-        captioner: of the coarse image, as :func:`gencomm_cli.prompts.captioners.caption` names them.
+        captioner: of the coarse image, as :func:`gencomm_cli.text.captioners.caption` names them.
         variant, likelihood, zeta, gamma, zeta_h, tau, eta, confirm, blind_h, blind_form, pick: as in
             :class:`gencomm_cli.methods.diffcom.Sampling`.
         coarse: the image before diffusion, no more. samples: how many refined images from different starting noise.

@@ -20,19 +20,19 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gencomm_cli import presets
-from gencomm_cli.diffusion.components import BUILDERS, build_tokenizer
 from gencomm_cli.errors import InputError, ModelMismatch
+from gencomm_cli.presets.build import BUILDERS, build_tokenizer
 from gencomm_cli.released.checkpoint import Checkpoint
 
 CONVERTERS = {
-    "adjscc": "gencomm_cli.released.adjscc",
-    "guided-diffusion": "gencomm_cli.released.guided_diffusion",
-    "deepjscc": "gencomm_cli.released.deepjscc",
-    "swinjscc": "gencomm_cli.released.swinjscc",
-    "mambajscc": "gencomm_cli.released.mambajscc",
-    "diffjscc": "gencomm_cli.released.diffjscc",
-    "cdc": "gencomm_cli.released.cdc",
-    "stable-cascade": "gencomm_cli.released.stable_cascade",
+    "adjscc": "gencomm_cli.methods.diffcom.released_adjscc",
+    "guided-diffusion": "gencomm_cli.methods.diffcom.released",
+    "deepjscc": "gencomm_cli.methods.jscc.released_deepjscc",
+    "swinjscc": "gencomm_cli.methods.jscc.released_swinjscc",
+    "mambajscc": "gencomm_cli.methods.jscc.released_mambajscc",
+    "diffjscc": "gencomm_cli.methods.diffjscc.released",
+    "cdc": "gencomm_cli.methods.lrisc.released",
+    "stable-cascade": "gencomm_cli.methods.scsic.released",
 }
 """Kinds of checkpoints, by what ``--kind`` calls them, and where each is converted; the first that recognises a file has it."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from gencomm_cli.errors import InputError
-from gencomm_cli.prompts.retrieval import Retriever, features, load, save, words
+from gencomm_cli.text.retrieval import Retriever, features, load, save, words
 from gencomm_cli.training.data import is_validation
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from gencomm_cli.errors import InputError
 from gencomm_cli.outputs import write_files
-from gencomm_cli.prompts.captioners import caption, forget_model
+from gencomm_cli.text.captioners import caption, forget_model
 from gencomm_cli.training.data import Photographs
 from gencomm_cli.training.parallel import first
 
@@ -29,7 +29,7 @@ def captioned(
     They are made by process 0 and kept in ``cache/captions.json``: captioner → SHA-256 of size and pixels → caption.
 
     Args:
-        captioner, device: as :func:`gencomm_cli.prompts.captioners.caption` takes them.
+        captioner, device: as :func:`gencomm_cli.text.captioners.caption` takes them.
 
     Raises:
         InputError: the captioner cannot be used. What it has made until then is kept.

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gencomm_cli.diffusion.vae import Domain
-from gencomm_cli.jscc.rate_adaptive import RateAdaptiveJSCC
+from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC
+from gencomm_cli.networks.vae import Domain
 from gencomm_cli.training.air import Air, draw, draw_cbr, send
 from gencomm_cli.training.data import to_tensor
 from gencomm_cli.training.latents import Latents

@@ -12,8 +12,8 @@ import torch
 from diffusers.models import AutoencoderKL
 from torch import Tensor, nn
 
-from gencomm_cli.diffusion.vae import LatentCodec, kl_divergence
 from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.networks.vae import LatentCodec, kl_divergence
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.loop import Schedule, autocast, fit

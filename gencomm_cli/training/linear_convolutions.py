@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gencomm_cli.jscc.adjscc import ADJSCC, GDN, Attention
-from gencomm_cli.jscc.rate_adaptive import unit_power
+from gencomm_cli.networks.adjscc import ADJSCC, GDN, Attention
+from gencomm_cli.networks.rate_adaptive import unit_power
 from gencomm_cli.training.linear_start import Transform
 
 SLOPE = 5.0

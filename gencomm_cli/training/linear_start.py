@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from gencomm_cli.jscc.swinjscc import Block, PatchMerging, PatchSplitting, Stage, SwinJSCC
+from gencomm_cli.networks.swinjscc import Block, PatchMerging, PatchSplitting, Stage, SwinJSCC
 
 CONSTANT, RECEIVED = 10.0, 20.0
 """B beside coefficients of unit energy a token, and beside received ones."""

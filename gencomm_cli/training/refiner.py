@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from diffusers.models import UNet2DConditionModel
 from torch import Tensor, nn
 
-from gencomm_cli.diffusion.control import LatentControlNet, controlled, csi_features
 from gencomm_cli.diffusion.schedule import StartTable, sampling_steps, scaled_linear
-from gencomm_cli.diffusion.text import TextEncoder
-from gencomm_cli.diffusion.vae import Domain, LatentCodec
-from gencomm_cli.diffusion.warm_start import Parameterization, diffuse, sample
 from gencomm_cli.errors import InputError
-from gencomm_cli.jscc.rate_adaptive import RateAdaptiveJSCC
+from gencomm_cli.methods.textguided.warm_start import Parameterization, diffuse, sample
 from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.networks.control import LatentControlNet, controlled, csi_features
+from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC
+from gencomm_cli.networks.text import TextEncoder
+from gencomm_cli.networks.vae import Domain, LatentCodec
 from gencomm_cli.training.air import draw, draw_cbr
 from gencomm_cli.training.data import to_tensor
 from gencomm_cli.training.jscc import through_air

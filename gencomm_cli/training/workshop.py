@@ -38,7 +38,7 @@ class TrainOptions:
         resume: continue a run found in ``out``; without it, a non-empty ``out`` is refused.
         stages: which of them to train, None for those of the method; the others are taken from ``out`` or ``start``.
         start: preset (name or folder) whose weights every network starts from, instead of from the recipe's.
-        captioner: of photographs without a caption, as :func:`gencomm_cli.prompts.captioners.caption` names them.
+        captioner: of photographs without a caption, as :func:`gencomm_cli.text.captioners.caption` names them.
         accumulate, precision, tensorboard: of every stage's :class:`~gencomm_cli.training.loop.Schedule`; None: as the recipe says.
     """
 
@@ -97,14 +97,14 @@ def load_config(path: Path | None, shipped: str, needed: Collection[str]) -> dic
     Raises:
         InputError: it is not one, or lacks what is ``needed``.
     """
-    text = path.read_text("utf-8") if path else files(__package__).joinpath(f"configs/{shipped}").read_text("utf-8")
+    text = path.read_text("utf-8") if path else files("gencomm_cli.methods").joinpath(shipped).read_text("utf-8")
     try:
         config = json.loads(text)
         missing = set(needed) - set(config)
     except (ValueError, TypeError):
-        raise InputError(f"{path}: not JSON; see gencomm_cli/training/configs for an example") from None
+        raise InputError(f"{path}: not JSON; see gencomm_cli/methods/*/nano.json for examples") from None
     if missing:
-        raise InputError(f"{path}: lacks {', '.join(sorted(missing))}; see gencomm_cli/training/configs for an example")
+        raise InputError(f"{path}: lacks {', '.join(sorted(missing))}; see gencomm_cli/methods/*/nano.json for examples")
     return config  # type: ignore[no-any-return]
 
 

@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.commands.conftest import ENVIRONMENT, gencomm, here, picture
-from tests.methods.conftest import make_diffjscc, make_preset, make_scsic
-
-__all__ = ["ENVIRONMENT", "gencomm", "here", "make_diffjscc", "make_preset", "make_scsic"]
+from tests.support.commands import picture
 
 
 @pytest.fixture(scope="session")

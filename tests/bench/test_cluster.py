@@ -19,7 +19,7 @@ from PIL import Image
 from gencomm_cli import pipeline, presets
 from gencomm_cli.bench.store import read_rows
 from tests.bench.test_run import METRICS, Gencomm, by_id, images
-from tests.commands.conftest import COMMAND, ENVIRONMENT, failed, picture
+from tests.support.commands import COMMAND, ENVIRONMENT, failed, picture
 
 LOADED: list[tuple[Any, ...]] = []
 """In a worker: what its models were loaded by."""

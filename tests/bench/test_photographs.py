@@ -12,7 +12,7 @@ from gencomm_cli.bench.photographs import find, gather, prepare
 from gencomm_cli.bench.store import opened
 from gencomm_cli.errors import InputError
 from gencomm_cli.images import read_image
-from tests.commands.conftest import picture
+from tests.support.commands import picture
 
 
 def test_files_and_folders_with_captions(photos: Path) -> None:

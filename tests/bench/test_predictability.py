@@ -16,7 +16,7 @@ from PIL import Image
 from gencomm_cli.bench.predictability import pairwise
 from gencomm_cli.metrics import weights
 from gencomm_cli.metrics.lpips import LPIPS
-from tests.commands.conftest import Result, failed, picture
+from tests.support.commands import Result, failed, picture
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from gencomm_cli.bench.rows import Row
 from gencomm_cli.bench.store import read_rows, result
 from gencomm_cli.bench.worker import LOST
 from gencomm_cli.images import read_image
-from tests.commands.conftest import COMMAND, ENVIRONMENT, Result, failed, picture
-from tests.methods.conftest import make_lrisc, scenes
-from tests.methods.test_diffcom import KINDS, write_preset
+from tests.methods.diffcom.test_method import KINDS, write_preset
+from tests.support.commands import COMMAND, ENVIRONMENT, Result, failed, picture
+from tests.support.presets import make_lrisc, scenes
 
 __all__ = ["make_lrisc"]
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from gencomm_cli import symbols
-from tests.commands.conftest import COMMAND, ENVIRONMENT, Result, failed
+from tests.support.commands import COMMAND, ENVIRONMENT, Result, failed
 from tests.test_symbols import sent
 
 Gencomm = Callable[..., Result]

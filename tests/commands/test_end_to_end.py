@@ -20,7 +20,7 @@ from PIL import Image
 
 from gencomm_cli import presets, symbols
 from gencomm_cli.images import read_image
-from tests.commands.conftest import COMMAND, ENVIRONMENT, Result, failed, picture
+from tests.support.commands import COMMAND, ENVIRONMENT, Result, failed, picture
 
 Gencomm = Callable[..., Result]
 PROMPT = "a red block before a colourful wall"

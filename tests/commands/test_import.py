@@ -14,11 +14,11 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from gencomm_cli.jscc.convolutional import ConvolutionalJSCC, ConvolutionalJSCCConfig
-from tests.commands.conftest import Result, failed
-from tests.released.test_diffjscc import released as random_diffjscc
-from tests.released.test_diffjscc import tiny as tiny_diffjscc
-from tests.standins import clip_tokenizer
+from gencomm_cli.networks.convolutional import ConvolutionalJSCC, ConvolutionalJSCCConfig
+from tests.methods.diffjscc.test_released import released as random_diffjscc
+from tests.methods.diffjscc.test_released import tiny as tiny_diffjscc
+from tests.support.commands import Result, failed
+from tests.support.standins import clip_tokenizer
 
 Here = Callable[..., Result]
 

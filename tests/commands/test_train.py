@@ -10,7 +10,9 @@ import pytest
 
 from gencomm_cli.commands.train import train
 from gencomm_cli.errors import InputError
-from gencomm_cli.training import diffjscc, scsic, textguided
+from gencomm_cli.methods.diffjscc import train as diffjscc
+from gencomm_cli.methods.scsic import train as scsic
+from gencomm_cli.methods.textguided import train as textguided
 
 
 @pytest.mark.parametrize(("method", "recipe"), [("textguided", textguided), ("diffjscc", diffjscc), ("scsic", scsic)])

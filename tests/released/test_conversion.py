@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from gencomm_cli import presets
-from gencomm_cli.diffusion.components import BUILDERS
 from gencomm_cli.errors import InputError, ModelMismatch
+from gencomm_cli.presets.build import BUILDERS
 from gencomm_cli.released.checkpoint import Checkpoint
 from gencomm_cli.released.conversion import Conversion, ConvertedComponent, check, convert, joined, report, write_preset
 

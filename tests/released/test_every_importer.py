@@ -14,17 +14,15 @@ from torch import Tensor
 from gencomm_cli.errors import InputError, ModelMismatch
 from gencomm_cli.released.checkpoint import Checkpoint, read_checkpoint
 from gencomm_cli.released.conversion import CONVERTERS, convert
-from tests.released import (
-    test_adjscc,
-    test_cdc,
-    test_deepjscc,
-    test_diffjscc,
-    test_guided_diffusion,
-    test_mambajscc,
-    test_stable_cascade,
-    test_swinjscc,
-)
-from tests.released.conftest import Shapes, Weights
+from tests.methods.diffcom import test_released as test_guided_diffusion
+from tests.methods.diffcom import test_released_adjscc as test_adjscc
+from tests.methods.diffjscc import test_released as test_diffjscc
+from tests.methods.jscc import test_released_deepjscc as test_deepjscc
+from tests.methods.jscc import test_released_mambajscc as test_mambajscc
+from tests.methods.jscc import test_released_swinjscc as test_swinjscc
+from tests.methods.lrisc import test_released as test_cdc
+from tests.methods.scsic import test_released as test_stable_cascade
+from tests.support.released import Shapes, Weights
 
 Files = tuple[list[Weights], Mapping[str, Any]]
 """The files of one preset, and ``--config``."""

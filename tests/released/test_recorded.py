@@ -18,12 +18,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gencomm_cli import presets
-from gencomm_cli.diffusion.components import build
-from gencomm_cli.diffusion.ddim import cosine_alpha_bar
-from gencomm_cli.jscc.convolutional import ConvolutionalJSCC
+from gencomm_cli.methods.lrisc.ddim import cosine_alpha_bar
+from gencomm_cli.networks.convolutional import ConvolutionalJSCC
+from gencomm_cli.presets.build import build
 from gencomm_cli.released.checkpoint import Checkpoint, read_checkpoint
 from gencomm_cli.released.conversion import Conversion, convert, write_preset
-from tests.released.conftest import recorded
+from tests.support.released import recorded
 
 GIVEN = os.environ.get("GENCOMM_TEST_VECTORS")
 

@@ -13,16 +13,18 @@ from PIL import Image
 from torch import Tensor
 
 from gencomm_cli import presets
-from gencomm_cli.diffusion.text import TextEncoder
 from gencomm_cli.errors import InputError
+from gencomm_cli.methods.diffjscc import train as diffjscc
+from gencomm_cli.methods.textguided import train as textguided
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.pretrained import Plan, add
-from gencomm_cli.prompts.captioners import caption
-from gencomm_cli.training import captions, diffjscc, textguided
+from gencomm_cli.networks.text import TextEncoder
+from gencomm_cli.presets.pretrained import Plan, add
+from gencomm_cli.text.captioners import caption
+from gencomm_cli.training import captions
 from gencomm_cli.training.captions import captioned
 from gencomm_cli.training.data import Photographs, load
 from gencomm_cli.training.workshop import TrainOptions
-from tests.standins import stable_diffusion
+from tests.support.standins import stable_diffusion
 from tests.training.test_full_size import RECIPES
 
 

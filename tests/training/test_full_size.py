@@ -18,26 +18,29 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from gencomm_cli import presets
-from gencomm_cli.diffusion.cascade import StageB
-from gencomm_cli.diffusion.components import BUILDERS, Cascade
-from gencomm_cli.diffusion.embedding import with_reliability
 from gencomm_cli.errors import InputError
-from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.methods import load_method
 from gencomm_cli.methods.base import DecodeOptions, Received, Request
+from gencomm_cli.methods.diffjscc import train as diffjscc
+from gencomm_cli.methods.scsic import train as scsic
+from gencomm_cli.methods.scsic.cascade import StageB
+from gencomm_cli.methods.scsic.embedding import with_reliability
+from gencomm_cli.methods.textguided import train as textguided
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.pretrained import Plan, add
+from gencomm_cli.networks.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
+from gencomm_cli.presets.build import BUILDERS, Cascade
+from gencomm_cli.presets.pretrained import Plan, add
 from gencomm_cli.released.checkpoint import read_checkpoint
 from gencomm_cli.released.conversion import convert, write_preset
-from gencomm_cli.training import diffjscc, scsic, textguided, workshop
+from gencomm_cli.training import workshop
 from gencomm_cli.training.jscc import JSCCRecipe
 from gencomm_cli.training.refiner import RefinerRecipe
 from gencomm_cli.training.workshop import TrainOptions, load_config, recipe_from
-from tests.methods.conftest import PUBLISHED, make_scsic
-from tests.released import test_stable_cascade
-from tests.released.conftest import Weights
-from tests.standins import JSCC, stable_cascade, stable_diffusion
-from tests.training import test_scsic
+from tests.methods.scsic import test_released as test_stable_cascade
+from tests.methods.scsic import test_train as test_scsic
+from tests.support.presets import PUBLISHED, make_scsic
+from tests.support.released import Weights
+from tests.support.standins import JSCC, stable_cascade, stable_diffusion
 
 __all__ = ["make_scsic"]
 
@@ -197,13 +200,13 @@ def test_a_stage_that_would_change_the_backbone_is_refused(data: Path, tmp_path:
 
 def test_the_shipped_full_size_recipes_fit_stable_diffusion_and_stable_cascade() -> None:
     """Sizes by the published configurations, without numbers; every field of a recipe is known."""
-    of_textguided = load_config(None, "textguided-sd.json", {"name"})
+    of_textguided = load_config(None, "textguided/paper.json", {"name"})
     with torch.device("meta"):
         jscc = RateAdaptiveJSCC(JSCCConfig.from_json(of_textguided["jscc"]["model"]))
     assert jscc.config.channels == 4
     recipe_from(JSCCRecipe, of_textguided["jscc"]["recipe"])
     assert not recipe_from(RefinerRecipe, of_textguided["refine"]).decoder
-    of_diffjscc = load_config(None, "diffjscc-sd.json", {"name", "start"})
+    of_diffjscc = load_config(None, "diffjscc/paper.json", {"name", "start"})
     with torch.device("meta"):
         code = BUILDERS[of_diffjscc["jscc"]["class"]](**of_diffjscc["jscc"]["model"])
     assert code.config.cbr == pytest.approx(1 / 384)  # type: ignore[union-attr]
@@ -213,5 +216,5 @@ def test_the_shipped_full_size_recipes_fit_stable_diffusion_and_stable_cascade()
         (diffjscc.CodecRecipe, "adversarial"),
     ):
         recipe_from(kind, of_diffjscc[name])
-    of_scsic = load_config(None, "scsic-cascade.json", {"name", "settings"})
+    of_scsic = load_config(None, "scsic/paper.json", {"name", "settings"})
     assert recipe_from(scsic.DiffusionRecipe, of_scsic["finetune"]).schedule.steps == 15000  # as in the paper

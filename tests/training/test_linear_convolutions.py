@@ -7,7 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from gencomm_cli.jscc.adjscc import ADJSCC, ADJSCCConfig
+from gencomm_cli.networks.adjscc import ADJSCC, ADJSCCConfig
 from gencomm_cli.training.jscc import token_statistics
 from gencomm_cli.training.linear_convolutions import SLOPE, start_linear_convolutions
 from tests.training.test_linear_start import smooth_images

@@ -7,7 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from gencomm_cli.jscc.swinjscc import SwinJSCC, SwinJSCCConfig
+from gencomm_cli.networks.swinjscc import SwinJSCC, SwinJSCCConfig
 from gencomm_cli.training.jscc import token_statistics
 from gencomm_cli.training.linear_start import start_linear
 

@@ -23,22 +23,29 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from gencomm_cli import presets
 from gencomm_cli.app import run
-from gencomm_cli.diffusion.control import LatentControlNet
-from gencomm_cli.diffusion.text import TextEncoder
-from gencomm_cli.diffusion.vae import LatentCodec
-from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
+from gencomm_cli.methods.diffcom import train as diffcom
+from gencomm_cli.methods.diffjscc import train as diffjscc
+from gencomm_cli.methods.lrisc import train as lrisc
+from gencomm_cli.methods.scsic import train as scsic
+from gencomm_cli.methods.textguided.prior import PriorRecipe, train_prior, train_tokenizer
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.training import captions, diffcom, diffjscc, lrisc, parallel, scsic
+from gencomm_cli.networks.control import LatentControlNet
+from gencomm_cli.networks.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
+from gencomm_cli.networks.text import TextEncoder
+from gencomm_cli.networks.vae import LatentCodec
+from gencomm_cli.training import captions, parallel
 from gencomm_cli.training.data import Photographs, load
 from gencomm_cli.training.jscc import JSCCRecipe, train_jscc
 from gencomm_cli.training.latent_space import VAERecipe, train_vae
 from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.loop import Schedule
-from gencomm_cli.training.prior import PriorRecipe, train_prior, train_tokenizer
 from gencomm_cli.training.refiner import RefinerRecipe, train_refiner
 from gencomm_cli.training.workshop import TrainOptions
-from tests.methods.conftest import TEXT, UNET, VAE, make_preset
-from tests.training import test_diffcom, test_diffjscc, test_lrisc, test_scsic
+from tests.methods.diffcom import test_train as test_diffcom
+from tests.methods.diffjscc import test_train as test_diffjscc
+from tests.methods.lrisc import test_train as test_lrisc
+from tests.methods.scsic import test_train as test_scsic
+from tests.support.presets import TEXT, UNET, VAE, make_preset
 from tests.training.test_training import latents, photographs
 
 __all__ = ["latents", "make_preset", "photographs"]

@@ -18,25 +18,25 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from gencomm_cli import presets
-from gencomm_cli.diffusion.control import LatentControlNet
-from gencomm_cli.diffusion.text import TextEncoder
-from gencomm_cli.diffusion.vae import LatentCodec, kl_divergence
 from gencomm_cli.errors import InputError
-from gencomm_cli.jscc.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.methods import load_method
 from gencomm_cli.methods.base import Request
+from gencomm_cli.methods.textguided.prior import PriorRecipe, train_prior, train_tokenizer
+from gencomm_cli.methods.textguided.train import STAGES, Workshop, train
 from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.networks.control import LatentControlNet
+from gencomm_cli.networks.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
+from gencomm_cli.networks.text import TextEncoder
+from gencomm_cli.networks.vae import LatentCodec, kl_divergence
 from gencomm_cli.training.air import Air, draw, draw_cbr, send
 from gencomm_cli.training.data import Photographs, is_validation, load, to_tensor
 from gencomm_cli.training.jscc import JSCCRecipe, train_jscc
 from gencomm_cli.training.latent_space import DecoderRecipe, VAERecipe, train_decoder, train_vae
 from gencomm_cli.training.latents import WINDOW, Latents, compute, window
 from gencomm_cli.training.loop import Schedule, fit
-from gencomm_cli.training.prior import PriorRecipe, train_prior, train_tokenizer
 from gencomm_cli.training.refiner import RefinerRecipe, fold_pattern, train_refiner
-from gencomm_cli.training.textguided import STAGES, Workshop, train
 from gencomm_cli.training.workshop import TrainOptions, load_config, recipe_from
-from tests.methods.conftest import TEXT, UNET, VAE
+from tests.support.presets import TEXT, UNET, VAE
 
 CPU = torch.device("cpu")
 
@@ -338,11 +338,11 @@ def test_a_slower_module_moves_by_its_share_of_the_learning_rate(tmp_path: Path)
 
 
 def test_recipes_refuse_what_they_do_not_know(tmp_path: Path) -> None:
-    assert recipe_from(PriorRecipe, load_config(None, "textguided-nano.json", ())["prior"]["recipe"], 3.0).schedule.max_minutes == 3
+    assert recipe_from(PriorRecipe, load_config(None, "textguided/nano.json", ())["prior"]["recipe"], 3.0).schedule.max_minutes == 3
     with pytest.raises(InputError, match="unknown key bacth"):
         recipe_from(PriorRecipe, {"schedule": {"steps": 1, "learning_rate": 1}, "bacth": 2})
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(InputError, match="lacks"):
-        load_config(tmp_path / "bad.json", "textguided-nano.json", STAGES)
+        load_config(tmp_path / "bad.json", "textguided/nano.json", STAGES)
     with pytest.raises(InputError, match="--resume"):
         train(TrainOptions(tmp_path, tmp_path))

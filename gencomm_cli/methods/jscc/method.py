@@ -1,0 +1,95 @@
+"""A learned image codec alone, without diffusion: the baseline of every paper.
+
+  x ─► E ─► z, E|z|² = 1 ─► channel ─► equaliser ─► D ─► x̂
+
+Which reals make a symbol, how symbols are equalised and at what power the decoder takes them is the codec's own
+(:class:`gencomm_cli.networks.conventions.Conventions`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gencomm_cli.errors import InputError, RateError
+from gencomm_cli.methods.base import Decoded, DecodeOptions, Image, Received, Request, Transmission
+from gencomm_cli.networks import codec_side
+from gencomm_cli.networks.source_codec import LearnedCodec
+from gencomm_cli.networks.tensors import padded_size, to_image, to_tensor, told_snr, within_range
+from gencomm_cli.presets import Preset, require, verify
+
+if TYPE_CHECKING:
+    from gencomm_cli.console import Progress
+
+
+class JSCC:
+    """One preset's codec, ready to encode and decode. Settings: ``cbr``, the default rate of a codec that has several."""
+
+    method = "jscc"
+    exact_rate = True
+
+    def __init__(self, preset: Preset, codec: LearnedCodec, device: torch.device) -> None:
+        self.preset, self.codec, self.device = preset, codec, device
+        side = 8 * codec.multiple
+        own = codec.symbols(1, (side, side))  # 1 where any number can be sent
+        several = own == 1 or codec.choices
+        self.default_cbr = float(preset.settings.get("cbr", 1 / 48)) if several else own / (3 * side * side)
+
+    @classmethod
+    def load(cls, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> JSCC:
+        """Builds the preset's codec, in float32 whatever ``dtype`` says: it makes symbols.
+
+        Raises:
+            InputError: it is missing, or no codec. ModelMismatch: weights are damaged or do not fit.
+        """
+        require(preset, "codec")
+        verify(preset)
+        return cls(preset, codec_side.load(preset, device), device)
+
+    def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
+        """Symbols, those of the gain included, that are nearest to ``cbr`` · 3HW among what the codec can send.
+
+        Where the codec chooses channels, ``cbr`` counts those alone, as its authors do; at most so many symbols more tell which.
+        """
+        wanted, beside = round(min(cbr, 1.0) * 3 * image_size[0] * image_size[1]), codec_side.most_symbols(self.codec)
+        image = wanted if self.codec.choices else max(1, wanted - beside)
+        return self.codec.symbols(image, padded_size(image_size, self.codec.multiple)) + beside
+
+    @torch.no_grad()
+    def encode(self, image: Image, request: Request) -> Transmission:
+        """z = E(x): as many complex symbols as are asked for, with E|z|² = 1; the gain, if any, in the side symbols.
+
+        Args:
+            image: uint8 [H, W, 3].
+
+        Raises:
+            RateError: another number of symbols than the code of this image can have.
+        """
+        told = within_range(request.snr_db)
+        x = to_tensor(image, self.codec.multiple, self.device)
+        try:
+            return codec_side.send(self.codec, x, request, torch.tensor([told], device=self.device))
+        except ValueError as error:
+            raise RateError(f"--cbr: {error}; leave it out for the preset's own rate") from None
+
+    @torch.no_grad()
+    def decode(self, received: Received, options: DecodeOptions, *, seed: int, progress: Progress | None = None) -> Decoded:
+        """x̂ = D(z), as ``coarse``.
+
+        Raises:
+            InputError: the symbols are not those of an image of this size.
+        """
+        size = padded_size(received.image_size, self.codec.multiple)
+        count = received.symbols.size
+        if count != self.codec.symbols(count, size):
+            raise InputError(f"symbols: {count} are not what {self.preset.name} sends for an image of this size")
+        told, side_ok = codec_side.receive(self.codec, received, self.device)
+        if told is None:
+            return Decoded(codec_side.grey(received.image_size), outage=True, side_ok=False)
+        y = torch.tensor(received.symbols, device=self.device)[None]
+        h: Tensor | None = None if received.gain is None else torch.tensor(received.gain, device=self.device)[None].expand_as(y)
+        z = self.codec.conventions.equalise(y, h, received.n0)
+        x = told.decode(z, size, told_snr(received.n0, self.device))
+        return Decoded(to_image(x, received.image_size), side_ok=side_ok)

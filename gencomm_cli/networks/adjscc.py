@@ -1,0 +1,185 @@
+"""ADJSCC, the attention-based DeepJSCC that DiffCom is built on (Xu et al., 2022; paper 003), layer for layer as published.
+
+    x ─► 5 × [convolution, GDN, PReLU], attention to the SNR after each but the last ─► C reals for 4 × 4 pixels ─► unit power
+    x̂ ◄─ convolution, sigmoid ◄─ 5 × [transposed convolution, inverse GDN, PReLU], attention to the SNR ◄─ equalised reals
+
+Modules carry the published state dict's names (``jscc_encoder.conv_block1.0.weight``, …).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gencomm_cli.networks.conventions import USUAL, Conventions
+from gencomm_cli.networks.rate_adaptive import sent_positions, unit_power
+
+_PEDESTAL = 2.0**-36
+_LEAST_GAMMA = 2.0**-18
+_LEAST_BETA = (1e-6 + _PEDESTAL) ** 0.5
+
+
+@dataclass(frozen=True)
+class ADJSCCConfig:
+    """Constructor arguments of :class:`ADJSCC`; the defaults are the published size at ρ = 1/48.
+
+    Attributes:
+        code_channels: C, reals for each 4 × 4 pixels. width: of all other layers.
+        rate_adaptive: trained to send only the first channels, so that any rate up to C/96 can be asked for.
+        unknown_snr_db: what the encoder assumes where the transmitter does not know the SNR: the middle of the trained range.
+    """
+
+    code_channels: int = 2
+    width: int = 256
+    rate_adaptive: bool = False
+    unknown_snr_db: float = 7.0
+    conventions: Conventions = USUAL
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ADJSCCConfig:
+        """From a preset's ``config.json``."""
+        return cls(**{**values, "conventions": Conventions.from_json(values.get("conventions", {}))})
+
+    @property
+    def cbr(self) -> float:
+        """ρ = C / 96, the most that is sent."""
+        return self.code_channels / 96
+
+
+PUBLISHED = {f"1/{96 // channels}": ADJSCCConfig(channels) for channels in (2, 4, 6)}
+"""The full-size codec at each published rate."""
+
+
+class GDN(nn.Module):
+    """Generalised divisive normalisation [Ballé et al., 2016]: x_i / √(β_i + Σ_j γ_ij x_j²), or times that root (``inverse``).
+
+    ``beta`` and ``gamma`` hold √(β + 2⁻³⁶) and √(γ + 2⁻³⁶), bounded from below; the bound lets gradients pass.
+    """
+
+    def __init__(self, channels: int, inverse: bool = False) -> None:
+        super().__init__()
+        self.inverse = inverse
+        self.beta = nn.Parameter(torch.full((channels,), (1 + _PEDESTAL) ** 0.5))
+        self.gamma = nn.Parameter((0.1 * torch.eye(channels) + _PEDESTAL).sqrt())
+
+    def forward(self, x: Tensor) -> Tensor:
+        beta, gamma = (
+            (stored + (least - stored).clamp_min(0).detach()).square() - _PEDESTAL
+            for stored, least in ((self.beta, _LEAST_BETA), (self.gamma, _LEAST_GAMMA))
+        )
+        norm = F.conv2d(x.square(), gamma[:, :, None, None], beta).sqrt()
+        return x * norm if self.inverse else x / norm
+
+
+class Attention(nn.Module):
+    """Each channel is scaled by 0 … 1, as the SNR in dB and the picture's mean features say."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels + 1, (channels + 1) // 16)
+        self.fc2 = nn.Linear((channels + 1) // 16, channels)
+
+    def forward(self, x: Tensor, snr_db: Tensor) -> Tensor:
+        told = torch.cat([snr_db[:, None].to(x), x.mean((2, 3))], 1)
+        scale = torch.sigmoid(self.fc2(torch.relu(self.fc1(told))))
+        return x * scale[:, :, None, None]
+
+
+class Encoder(nn.Module):
+    """Image [B, 3, H, W] in [0, 1] and the SNR in dB [B] → code [B, C, H/4, W/4], its power not yet normalised."""
+
+    def __init__(self, config: ADJSCCConfig) -> None:
+        super().__init__()
+        width = config.width
+        shapes = [(3, 9, 2), (width, 5, 2), (width, 5, 1), (width, 5, 1)]  # channels before, kernel, stride
+        for number, (before, kernel, stride) in enumerate(shapes, 1):
+            convolution = nn.Conv2d(before, width, kernel, stride, kernel // 2)
+            self.add_module(f"conv_block{number}", nn.Sequential(convolution, GDN(width), nn.PReLU()))
+            self.add_module(f"attention{number}", Attention(width))
+        self.conv_block5 = nn.Sequential(nn.Conv2d(width, config.code_channels, 5, padding=2), GDN(config.code_channels))
+
+    def forward(self, image: Tensor, snr_db: Tensor) -> Tensor:
+        x = image
+        for number in range(1, 5):
+            x = self.get_submodule(f"attention{number}")(self.get_submodule(f"conv_block{number}")(x), snr_db)
+        code: Tensor = self.conv_block5(x)
+        return code
+
+
+class Decoder(nn.Module):
+    """Equalised code [B, C, H/4, W/4] and the SNR in dB [B] → image [B, 3, H, W] in [0, 1]."""
+
+    def __init__(self, config: ADJSCCConfig) -> None:
+        super().__init__()
+        width = config.width
+        shapes = [(config.code_channels, 5, 1), (width, 5, 1), (width, 5, 1), (width, 5, 2), (width, 9, 2)]
+        for number, (before, kernel, stride) in enumerate(shapes, 1):
+            convolution = nn.ConvTranspose2d(before, width, kernel, stride, kernel // 2, output_padding=stride - 1)
+            self.add_module(f"upconv_block{number}", nn.Sequential(convolution, GDN(width, inverse=True), nn.PReLU()))
+            self.add_module(f"attention{number}", Attention(width))
+        self.conv_block_out = nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Sigmoid())
+
+    def forward(self, code: Tensor, snr_db: Tensor) -> Tensor:
+        x = code
+        for number in range(1, 6):
+            x = self.get_submodule(f"attention{number}")(self.get_submodule(f"upconv_block{number}")(x), snr_db)
+        image: Tensor = self.conv_block_out(x)
+        return image
+
+
+class ADJSCC(nn.Module):
+    """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple`` (a :class:`LearnedCodec`)."""
+
+    choices = 0
+
+    def __init__(self, config: ADJSCCConfig) -> None:
+        super().__init__()
+        self.config, self.conventions, self.multiple = config, config.conventions, 4
+        self.jscc_encoder, self.jscc_decoder = Encoder(config), Decoder(config)
+
+    def symbols(self, wanted: int, size: tuple[int, int]) -> int:
+        """Complex symbols nearest to ``wanted`` that an image of ``size`` (H, W) can have."""
+        most = self.config.code_channels * (size[0] // 4) * (size[1] // 4) // 2
+        return max(1, min(wanted, most)) if self.config.rate_adaptive else most
+
+    def code(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
+        """Complex [B, ``symbols``] at their own power.
+
+        Args:
+            image: [B, 3, H, W] in [0, 1]. snr_db: what the transmitter knows [B]; NaN where it knows nothing.
+
+        Raises:
+            ValueError: a number of symbols that this code cannot have.
+        """
+        size = (image.shape[2], image.shape[3])
+        if symbols != self.symbols(symbols, size):
+            raise ValueError(f"{symbols} symbols asked of a code that has {self.symbols(symbols, size)}")
+        told = self.conventions.told(snr_db).nan_to_num(self.config.unknown_snr_db)
+        positions = self._positions(symbols, size).to(image.device)
+        return self.conventions.pair(self.jscc_encoder(image, told).flatten(1)[:, positions])
+
+    def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
+        """z = E(x): :meth:`code` with E|z|² = 1 each row."""
+        return unit_power(self.code(image, symbols, snr_db))
+
+    def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
+        """x̂ = D(z): [B, 3, H, W] in [0, 1]; channels that were not sent are zero.
+
+        Args:
+            equalised: complex [B, k]. size: (H, W). snr_db: the receiver's SNR [B].
+        """
+        tokens = (size[0] // 4) * (size[1] // 4)
+        code = torch.zeros(len(equalised), self.config.code_channels * tokens, device=equalised.device)
+        reals = self.conventions.unpair(equalised, (2 * equalised.shape[1],))
+        code[:, self._positions(equalised.shape[1], size).to(code.device)] = reals
+        told = self.conventions.told(snr_db)
+        image: Tensor = self.jscc_decoder(code.unflatten(1, (-1, size[0] // 4, size[1] // 4)), told)
+        return image
+
+    def _positions(self, symbols: int, size: tuple[int, int]) -> Tensor:
+        return sent_positions((size[0] // 4) * (size[1] // 4), self.config.code_channels, 2 * symbols)

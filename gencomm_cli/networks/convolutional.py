@@ -1,0 +1,135 @@
+"""The first DeepJSCC (Bourtsoulatze, Kurka & Gündüz, 2019), as the public PyTorch version has it: convolutions and PReLU, no SNR.
+
+    x ─► 5 × [5 × 5 convolution, PReLU], the first two halve the picture ─► C reals for 4 × 4 pixels ─► power 1 a real
+    x̂ ◄─ sigmoid ◄─ 5 × transposed convolution, PReLU but after the last, the last two double the picture ◄─ reals as received
+
+A network is trained for one SNR. Modules carry the public state dict's names (``encoder.conv1.conv.weight``, …).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from gencomm_cli.networks.conventions import Conventions
+from gencomm_cli.networks.rate_adaptive import unit_power
+
+PUBLIC = Conventions(real_power=1.0, equaliser="phase", snr_offset_db=3.0103)
+"""Reals of power 1 in noise of variance 10^(−SNR/10)/2 each: as complex symbols, an Es/N0 3 dB above the SNR that is named."""
+
+
+@dataclass(frozen=True)
+class ConvolutionalJSCCConfig:
+    """Constructor arguments of :class:`ConvolutionalJSCC`.
+
+    Attributes:
+        code_channels: C, reals for each 4 × 4 pixels. padded: convolutions that halve or double keep the edge (versions of 2024);
+            else (2023) they do not, and the last two have 6 × 6 kernels.
+    """
+
+    code_channels: int = 16
+    padded: bool = True
+    conventions: Conventions = PUBLIC
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ConvolutionalJSCCConfig:
+        """From a preset's ``config.json``."""
+        return cls(**{**values, "conventions": Conventions.from_json(values.get("conventions", PUBLIC))})
+
+    def grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Code positions (h, w) of an image of ``size`` (H, W)."""
+        lost = 0 if self.padded else 3
+        return size[0] // 4 - lost, size[1] // 4 - lost
+
+
+class _Down(nn.Module):
+    def __init__(self, before: int, after: int, stride: int, padding: int) -> None:
+        super().__init__()
+        self.conv, self.prelu = nn.Conv2d(before, after, 5, stride, padding), nn.PReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.prelu(self.conv(x))
+        return out
+
+
+class _Up(nn.Module):
+    def __init__(self, before: int, after: int, stride: int, padded: bool, last: bool) -> None:
+        super().__init__()
+        grows = stride == 2
+        kernel, padding = (5, 2) if padded or not grows else (6, 0)
+        self.transconv = nn.ConvTranspose2d(before, after, kernel, stride, padding, output_padding=int(grows and padded))
+        self.activate = nn.Sigmoid() if last else nn.PReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.activate(self.transconv(x))
+        return out
+
+
+class Encoder(nn.Module):
+    """Image [B, 3, H, W] in [0, 1] → code [B, C, h, w], its power not yet normalised."""
+
+    def __init__(self, config: ConvolutionalJSCCConfig) -> None:
+        super().__init__()
+        edge = 2 if config.padded else 0
+        shapes = [(3, 16, 2, edge), (16, 32, 2, edge), (32, 32, 1, 2), (32, 32, 1, 2), (32, config.code_channels, 1, 2)]
+        for number, shape in enumerate(shapes, 1):
+            self.add_module(f"conv{number}", _Down(*shape))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = image
+        for layer in self.children():
+            x = layer(x)
+        return x
+
+
+class Decoder(nn.Module):
+    """Code as received [B, C, h, w] → image [B, 3, H, W] in [0, 1]."""
+
+    def __init__(self, config: ConvolutionalJSCCConfig) -> None:
+        super().__init__()
+        shapes = [(config.code_channels, 32, 1), (32, 32, 1), (32, 32, 1), (32, 16, 2), (16, 3, 2)]
+        for number, shape in enumerate(shapes, 1):
+            self.add_module(f"tconv{number}", _Up(*shape, config.padded, last=number == len(shapes)))
+
+    def forward(self, code: Tensor) -> Tensor:
+        x = code
+        for layer in self.children():
+            x = layer(x)
+        return x
+
+
+class ConvolutionalJSCC(nn.Module):
+    """Joint source-channel code of one rate and one SNR for images [B, 3, H, W] (a :class:`LearnedCodec`)."""
+
+    choices = 0
+
+    def __init__(self, config: ConvolutionalJSCCConfig) -> None:
+        super().__init__()
+        self.config, self.conventions = config, config.conventions
+        self.multiple = 4 if config.padded else 16
+        self.encoder, self.decoder = Encoder(config), Decoder(config)
+
+    def symbols(self, wanted: int, size: tuple[int, int]) -> int:
+        """k for an image of ``size`` (H, W); the rate is the network's own, whatever is ``wanted``."""
+        rows, columns = self.config.grid(size)
+        return (self.config.code_channels * rows * columns + 1) // 2
+
+    def code(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
+        """Complex [B, ``symbols``] at their own power. Raises ValueError for another number of symbols than the code's."""
+        most = self.symbols(symbols, (image.shape[2], image.shape[3]))
+        if symbols != most:
+            raise ValueError(f"{symbols} symbols asked of a code that has {most}")
+        return self.conventions.pair(self.encoder(image).flatten(1))
+
+    def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
+        """z = E(x): complex [B, ``symbols``] with E|z|² = 1 each row; the SNR is not used."""
+        return unit_power(self.code(image, symbols, snr_db))
+
+    def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
+        """x̂ = D(z): [B, 3, H, W] in [0, 1]; the SNR is not used."""
+        shape = (self.config.code_channels, *self.config.grid(size))
+        image: Tensor = self.decoder(self.conventions.unpair(equalised, shape))
+        return image

@@ -1,0 +1,249 @@
+"""Non-linear transform source-channel coding as one codec: LRISC's transmitter and the first half of its receiver.
+
+x ─► g_e ─► z ─┬─► h_e, h_d ─► −log2 p(z_i | ŷ) ─► levels ─┬─► range coder ─► CRC, LDPC, modem ─► side symbols
+               └─► f_e ◄───────────────────────────────────┘
+                    └─► symbols ─► channel ─► f_d (levels) ─► ẑ ─► g_s ─► coarse image
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gencomm_cli.errors import InputError, RateError
+from gencomm_cli.networks import rate_indices
+from gencomm_cli.networks.ntscc import LatentJSCC, NTSCCConfig, embedding_snr, pack, unit_power, unpack
+from gencomm_cli.networks.rate_allocation import (
+    GROUPS,
+    RATES,
+    Floats,
+    Levels,
+    group_means,
+    group_sums,
+    quantise,
+    solve_beta,
+    spread,
+    symbols_of,
+    uniform,
+)
+from gencomm_cli.networks.rate_indices import RateTables
+from gencomm_cli.networks.transform import NonlinearTransform, TransformConfig
+from gencomm_cli.presets import Preset, require
+from gencomm_cli.presets.weights import filled
+from gencomm_cli.text.modes import Fading
+from gencomm_cli.text.protected import SideFormat, receive_bits, symbols_needed, transmit_bits
+
+MOST_SIDE = 0.15
+"""Share of the budget that side symbols may take."""
+
+TOLERANCE = 0.01
+"""Of the budget, what an allocation may leave unused."""
+
+TRIES = 64
+"""How many groups are tried for the rest."""
+
+Kind = Literal["adaptive", "uniform"]
+Symbols = NDArray[np.complex64]
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Who gets how much.
+
+    Attributes:
+        levels: of the embeddings inside the picture, [rows, columns].
+        side_symbols, side: the levels as they are sent; empty and None where the allocation is uniform.
+        group: one level serves group × group embeddings. beta: β of eq. 3. Both None where the allocation is uniform.
+    """
+
+    levels: Levels
+    side_symbols: Symbols = field(default_factory=lambda: np.empty(0, np.complex64))
+    side: SideFormat | None = None
+    group: int | None = None
+    beta: float | None = None
+
+    @property
+    def symbols(self) -> int:
+        """Image and side symbols together."""
+        return symbols_of(self.levels) + self.side_symbols.size
+
+
+class NTSCC(nn.Module):
+    """The transform, the code and the tables of one preset. Images are [1, 3, H', W'] in [0, 1], padded to ``multiple``.
+
+    ``size`` is everywhere (H, W) of the picture without padding; embeddings that lie outside it take no symbols.
+    """
+
+    def __init__(self, transform: NonlinearTransform, code: LatentJSCC, tables: RateTables) -> None:
+        super().__init__()
+        self.transform, self.code, self.tables = transform, code, tables
+        self.multiple = transform.config.multiple
+
+    @classmethod
+    def load(cls, preset: Preset, device: torch.device) -> NTSCC:
+        """Builds a preset's ``transform``, ``jscc`` and ``rates``, whose files are verified already.
+
+        Raises:
+            InputError: a component is missing. ModelMismatch: weights do not fit.
+        """
+        require(preset, "transform", "jscc", "rates")
+        transform, jscc, rates = (preset.components[name] for name in ("transform", "jscc", "rates"))
+        return cls(
+            filled(NonlinearTransform(TransformConfig.from_json(transform.config)), transform, device),
+            filled(LatentJSCC(NTSCCConfig.from_json(jscc.config)), jscc, device),
+            filled(RateTables(), rates, device),
+        ).eval()
+
+    def shape(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Embeddings (rows, columns) of a picture."""
+        rows, columns = (-(-side // self.transform.config.factor) for side in size)
+        return rows, columns
+
+    def latent(self, image: Tensor) -> Tensor:
+        """z = g_e(x): [1, C, H'/factor, W'/factor]."""
+        return self.transform.encode(2 * image - 1)
+
+    @torch.no_grad()
+    def information(self, z: Tensor, size: tuple[int, int]) -> Floats:
+        """−log2 p(z_i | ŷ) of the embeddings inside the picture: bits, float64 [rows, columns]."""
+        rows, columns = self.shape(size)
+        found: Floats = self.transform.information(z)[0, :rows, :columns].double().cpu().numpy()
+        return found
+
+    def allocate(
+        self, information: Floats, budget: int, *, snr_db: float | None, fading: Fading, side_share: float = MOST_SIDE,
+        kind: Kind = "adaptive",
+    ) -> Allocation:  # fmt: skip
+        """The allocation of at most ``budget`` symbols, side symbols included.
+
+        The smallest groups whose levels fit into ``side_share`` of the budget; where none do, the uniform allocation.
+
+        Args:
+            snr_db, fading: what the transmitter knows, which chooses how the levels are protected.
+
+        Raises:
+            RateError: fewer symbols than embeddings.
+        """
+        if budget < information.size:
+            raise RateError(f"--cbr: {budget} symbols are too few for {information.size} embeddings; one each is the least")
+        for group in GROUPS if kind == "adaptive" else ():
+            found = self._fit(information, group, budget, snr_db, fading, side_share)
+            if found is not None:
+                return found
+        return Allocation(uniform(budget, (information.shape[0], information.shape[1])))
+
+    def _fit(
+        self, information: Floats, group: int, budget: int, snr_db: float | None, fading: Fading, side_share: float
+    ) -> Allocation | None:
+        """The adaptive allocation of at most ``budget`` symbols with one level for group × group embeddings, if there is one whose
+        side symbols take no more than their share."""
+        means, sizes = group_means(information, group), group_sums(np.ones_like(information), group)
+        table = self.tables.table(group)
+
+        def side(levels: Levels) -> int:
+            """An upper bound on the side symbols."""
+            return symbols_needed(rate_indices.most_bits(levels, table), snr_db=snr_db, fading=fading)
+
+        def cost(levels: Levels) -> float:
+            return float((np.array(RATES)[levels] * sizes).sum()) + side(levels)
+
+        beta = solve_beta(means, budget, cost)
+        levels = quantise(beta * means)
+        if cost(levels) > budget or side(levels) > side_share * budget:
+            return None
+        # One step of a large group may be more than what is left: then others that are next to rise, and small enough, do.
+        rising = np.argsort((means * beta - np.array(RATES)[levels]).ravel())[: -TRIES - 1 : -1]
+        for index in rising:
+            if budget - cost(levels) <= TOLERANCE * budget:
+                break
+            higher = levels.copy()
+            higher.ravel()[index] = min(higher.ravel()[index] + 1, len(RATES) - 1)
+            levels = higher if cost(higher) <= budget else levels
+        return self.with_side(levels, group, information.shape, beta, snr_db, fading)
+
+    def with_side(
+        self, levels: Levels, group: int, shape: tuple[int, ...], beta: float, snr_db: float | None, fading: Fading
+    ) -> Allocation:
+        """The allocation that gives groups these levels, with its side symbols."""
+        side_symbols, side = transmit_bits(rate_indices.encode(levels, group, self.tables), snr_db=snr_db, fading=fading)
+        return Allocation(spread(levels, group, (shape[0], shape[1])), side_symbols, side, group, beta)
+
+    def at_beta(
+        self, information: Floats, beta: float, *, snr_db: float | None, fading: Fading, side_share: float = MOST_SIDE
+    ) -> Allocation:
+        """k_i = Q(−β log2 p(z_i | ŷ)) (eq. 3), with the smallest groups whose levels fit into ``side_share`` of all symbols, else
+        the largest."""
+        for group in GROUPS:
+            levels = quantise(beta * group_means(information, group))
+            found = self.with_side(levels, group, information.shape, beta, snr_db, fading)
+            if found.side_symbols.size <= side_share * found.symbols:
+                break
+        return found
+
+    def _grid(self, levels: Levels, shape: tuple[int, int], device: torch.device) -> Tensor:
+        """Levels as the code takes them, [1, rows, columns] with the padding's embeddings."""
+        grid = torch.full((1, *shape), len(RATES), device=device)
+        grid[0, : levels.shape[0], : levels.shape[1]] = torch.from_numpy(levels)
+        return grid
+
+    def send(self, z: Tensor, levels: Levels, snr_db: float | None) -> Tensor:
+        """s = f_e(z, levels) with E|s|² = 1: complex [k], differentiable in z. ``snr_db``: what the transmitter knows."""
+        told = torch.tensor([float("nan") if snr_db is None else snr_db], device=z.device)
+        grid = self._grid(levels, (z.shape[2], z.shape[3]), z.device)
+        mask = self.code.mask(grid)
+        return pack(unit_power(self.code.encode(z, grid, told), mask)[0], mask[0])
+
+    def receive(self, equalised: Tensor, reliability: Tensor, levels: Levels, size: tuple[int, int], multiple: int) -> Tensor:
+        """ẑ [1, C, H'/factor, W'/factor] of MMSE-equalised symbols, complex [k], each of ``reliability`` |h|²/(|h|² + N0), [k].
+
+        ``multiple``: H' and W' are the next multiples of it.
+        """
+        height, width = (-(-side // multiple) * multiple // self.transform.config.factor for side in size)
+        grid = self._grid(levels, (height, width), equalised.device)
+        mask = self.code.mask(grid)
+        snr_db = embedding_snr(unpack(reliability, mask[0])[None], mask)
+        return self.code.decode(unpack(equalised, mask[0])[None], grid, snr_db)
+
+    def levels_at_receiver(
+        self,
+        symbols: int,
+        size: tuple[int, int],
+        side: SideFormat | None,
+        side_symbols: Symbols,
+        side_gain: Symbols | None,
+        n0: float,
+    ) -> tuple[Levels, bool | None]:
+        """The levels, and whether the side symbols arrived (None where there are none).
+
+        Without side symbols: the uniform allocation. Where they are lost: every embedding at the lowest level, whose symbols come
+        first, so that the first ``rows · columns`` symbols still say a little.
+
+        Raises:
+            InputError: the number of symbols is none that a transmitter sends.
+        """
+        shape = self.shape(size)
+        if symbols < shape[0] * shape[1]:
+            raise InputError(f"symbols: {symbols} are fewer than the {shape[0] * shape[1]} embeddings of an image of this size")
+        if side is None and side_symbols.size:
+            raise InputError("side symbols: are there, and the header does not say how they carry bits (meta.side)")
+        if side is None:
+            levels = uniform(symbols, shape)
+        else:
+            payload = receive_bits(side_symbols, side_gain, n0, side)
+            decoded = None if payload is None else rate_indices.decode(payload, shape, self.tables)
+            if decoded is None:
+                return np.zeros(shape, np.int64), False
+            levels = spread(decoded[0], decoded[1], shape)
+        if symbols_of(levels) != symbols:
+            raise InputError(f"symbols: there are {symbols}, and the rates take {symbols_of(levels)}")
+        return levels, None if side is None else True
+
+    def coarse(self, z: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The coarse image g_s(ẑ) [1, 3, H', W'] in [−1, 1], not clamped, and the contexts of ẑ."""
+        contexts = self.transform.contexts(z)
+        return self.transform.image(z, contexts), contexts

@@ -1,0 +1,137 @@
+"""What DiffCom asks of a codec: a differentiable map from images to symbols, and one back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from gencomm_cli.networks.conventions import Conventions
+from gencomm_cli.networks.ntscc_codec import NTSCC
+from gencomm_cli.networks.rate_adaptive import unit_power
+from gencomm_cli.networks.rate_allocation import Levels
+
+
+class SourceCodec(Protocol):
+    """Images have sides that ``multiple`` divides; both maps have gradients."""
+
+    @property
+    def multiple(self) -> int:
+        """Pixels that both sides of an image are multiples of."""
+        ...
+
+    def symbols(self, wanted: int, size: tuple[int, int]) -> int:
+        """The number of symbols nearest to ``wanted`` that this code can send for an image of ``size`` (H, W)."""
+        ...
+
+    def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
+        """Images [B, 3, H, W] in [0, 1] → complex symbols [B, k], each row of mean power 1.
+
+        ``snr_db`` [B] is what the transmitter knows; NaN where it knows nothing. Raises ValueError for another k.
+        """
+        ...
+
+    def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
+        """Symbols as the equaliser leaves them [B, k] → images [B, 3, H, W]; ``snr_db`` [B] is the receiver's."""
+        ...
+
+
+@runtime_checkable
+class LearnedCodec(SourceCodec, Protocol):
+    """A codec that also says how its symbols are made and taken, so that it can be used alone (``jscc``).
+
+    ``choices``: of how many channels it chooses some for each image (it is a :class:`ChoosingCodec` then); else 0.
+    """
+
+    conventions: Conventions
+    choices: int
+
+    def code(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
+        """What :meth:`encode` brings to unit power: complex [B, k] as the network has it."""
+        ...
+
+
+class ChoosingCodec(LearnedCodec, Protocol):
+    """A codec whose receiver has to be told which channels were sent: bool [C], the same for a whole batch."""
+
+    def choose(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
+        """The channels of an image [1, 3, H, W], as many as ``symbols`` take."""
+        ...
+
+    def code(self, image: Tensor, symbols: int, snr_db: Tensor, channels: Tensor | None = None) -> Tensor:
+        """As :meth:`LearnedCodec.code`, of these channels."""
+        ...
+
+    def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor, channels: Tensor | None = None) -> Tensor:
+        """As :meth:`SourceCodec.decode`, of these channels."""
+        ...
+
+
+@dataclass(frozen=True)
+class ToldCodec:
+    """A learned codec once both ends know one picture's gain and channels: a :class:`SourceCodec`.
+
+    Attributes:
+        gain: root mean power of the code's symbols; 1 where the decoder takes them at unit power.
+        channels: that are sent, bool [C]; None for a codec without choices.
+    """
+
+    codec: LearnedCodec
+    gain: float
+    channels: Tensor | None
+
+    @property
+    def multiple(self) -> int:
+        """The codec's."""
+        return self.codec.multiple
+
+    def symbols(self, wanted: int, size: tuple[int, int]) -> int:
+        """The codec's."""
+        return self.codec.symbols(wanted, size)
+
+    def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
+        """Images [B, 3, H, W] in [0, 1] → complex [B, k] of unit power."""
+        if self.channels is None:
+            return self.codec.encode(image, symbols, snr_db)
+        return unit_power(cast(ChoosingCodec, self.codec).code(image, symbols, snr_db, self.channels))
+
+    def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
+        """Symbols [B, k] → images [B, 3, H, W]."""
+        if self.channels is None:
+            return self.codec.decode(self.gain * equalised, size, snr_db)
+        return cast(ChoosingCodec, self.codec).decode(self.gain * equalised, size, snr_db, self.channels)
+
+
+@dataclass(frozen=True)
+class ToldNTSCC:
+    """NTSCC once both ends know how many symbols each embedding takes: one picture's :class:`SourceCodec`.
+
+    Attributes:
+        levels: of the embeddings inside the picture of ``size`` (H, W). multiple: to which pictures are padded.
+        reliability: |h|²/(|h|² + N0) of each symbol [k]. equalised: whether symbols come from an MMSE equaliser; over AWGN they
+            come as received, and the estimate is made here.
+    """
+
+    codec: NTSCC
+    levels: Levels
+    size: tuple[int, int]
+    multiple: int
+    reliability: Tensor
+    equalised: bool
+
+    def symbols(self, wanted: int, size: tuple[int, int]) -> int:
+        """What the levels take."""
+        return len(self.reliability)
+
+    def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
+        """Images [B, 3, H, W] in [0, 1] → complex [B, k], differentiable."""
+        told = None if bool(snr_db[0].isnan()) else float(snr_db[0])
+        return torch.stack([self.codec.send(self.codec.latent(one[None]), self.levels, told) for one in image])
+
+    def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
+        """Symbols [B, k] → images [B, 3, H, W], not clamped; each embedding is told its symbols' SNR."""
+        estimate = equalised if self.equalised else self.reliability * equalised
+        latents = [self.codec.receive(one, self.reliability, self.levels, self.size, self.multiple) for one in estimate]
+        return (self.codec.coarse(torch.cat(latents))[0] + 1) / 2

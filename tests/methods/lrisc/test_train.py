@@ -1,0 +1,221 @@
+"""LRISC's recipe on tiny networks and made photographs: every stage learns what it should, and what comes out is a preset."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import nn
+
+from gencomm_cli import presets
+from gencomm_cli.errors import InputError
+from gencomm_cli.methods.base import DecodeOptions, Received, Request
+from gencomm_cli.methods.lrisc import train as recipes
+from gencomm_cli.methods.lrisc.ddim import STEPS, cosine_alpha_bar
+from gencomm_cli.methods.lrisc.method import LRISC as Method
+from gencomm_cli.methods.lrisc.train import NETWORKS, PARTS, STAGES, Recipe, Workshop, draw_levels, through_air, train
+from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.networks.conditional_unet import ConditionalUNet, UNetConfig
+from gencomm_cli.networks.rate_allocation import RATES
+from gencomm_cli.networks.transform import NonlinearTransform, TransformConfig
+from gencomm_cli.released.checkpoint import Checkpoint
+from gencomm_cli.released.conversion import convert, write_preset
+from gencomm_cli.training.air import Air
+from gencomm_cli.training.loop import Schedule
+from gencomm_cli.training.workshop import TrainOptions, load_config, recipe_from
+from tests.support.presets import LRISC, linear_lrisc, scenes
+
+CPU = torch.device("cpu")
+
+
+def quiet(line: str) -> None:
+    """Swallows progress."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photographs")
+    for index, picture in enumerate(scenes(12, seed=8)):
+        Image.fromarray(picture).resize((160, 144)).save(folder / f"{index}.png")
+    return folder
+
+
+def recipe(steps: int = 2) -> dict[str, Any]:
+    stage = {"schedule": {"steps": steps, "learning_rate": 1e-3, "warmup": 2, "ema": 0.5}, "batch": 3, "crop": 64, "pictures": 1}
+    small = stage | {"drop": 0.34, "own": 0.5}
+    return {
+        "name": "tiny", "step": 0.2, "networks": {name: config for name, (_, config) in LRISC.items() if name != "rates"},
+        "transform": small, "fixed": stage | {"refined": 0.0}, "adaptive": stage, "joint": small,
+        "rollout": stage | {"path": 3}, "tables": 4,
+        "settings": {"cbr_range": [0.0033, 0.0417], "steps": 2},
+    }  # fmt: skip
+
+
+def state(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def moved(before: dict[str, torch.Tensor], module: nn.Module) -> set[str]:
+    return {name for name, value in module.state_dict().items() if not torch.equal(before[name], value)}
+
+
+def judges() -> list[LPIPS]:
+    torch.manual_seed(0)
+    return [LPIPS(backbone).eval().requires_grad_(False) for backbone in ("alex", "squeeze")]  # type: ignore[arg-type]
+
+
+def test_each_stage_trains_its_networks_and_a_preset_comes_out(data: Path, tmp_path: Path) -> None:
+    shop = Workshop(recipe(), data, tmp_path, judges(), CPU)
+    for stage in STAGES:
+        shop.start(stage)
+        before = {name: state(shop.module(name)) for name in PARTS}
+        shop.start = lambda _: None  # type: ignore[method-assign, assignment]
+        shop.run(stage, None, quiet)
+        del shop.start  # type: ignore[method-assign]
+        shop.save(stage)
+        changed = {name for name in PARTS if moved(before[name], shop.module(name))}
+        assert changed == set(NETWORKS[stage]), stage
+        for name, linear in (("transform", ("analysis.", "synthesis.")), ("jscc", ("scale_in.", "scale_out."))):
+            learnt = any(key.startswith(linear) for key in moved(before[name], shop.module(name)))
+            assert learnt == (name in NETWORKS[stage] and stage not in ("joint", "rollout")), stage
+        if stage == "fixed":
+            assert not any("_snr." in name for name in moved(before["jscc"], shop.module("jscc")))
+        if stage == "adaptive":
+            assert any("sent_snr." in name for name in moved(before["jscc"], shop.module("jscc")))
+    again = Workshop(recipe(), data, tmp_path, judges(), CPU)
+    assert all(again.restore(stage) for stage in STAGES)
+    assert not any(moved(state(shop.module(name)), again.module(name)) for name in PARTS)
+    folder = shop.export(tmp_path / "models", quiet)
+    method = Method.load(presets.load_config(folder), CPU)
+    picture = scenes(1)[0]
+    sent = method.encode(picture, Request(1200, 20.0, "awgn"))
+    received = Received(sent.symbols, None, 0.01, (128, 128), side_symbols=sent.side_symbols, side=sent.side)
+    assert method.decode(received, DecodeOptions(), seed=0).refined[0].shape == picture.shape
+    plain = presets.load_config(folder.with_name("tiny-uniform"))
+    assert plain.weights_sha256 == method.preset.weights_sha256
+    assert Method.load(plain, CPU).encode(picture, Request(1200, 20.0, "awgn")).side is None
+    assert sum(path.suffix == ".safetensors" for path in plain.folder.iterdir()) == 0
+
+
+def test_the_tables_are_of_the_levels_that_occur(data: Path, tmp_path: Path) -> None:
+    shop = Workshop(recipe(), data, tmp_path, judges(), CPU)
+    for stage in ("transform", "fixed"):
+        shop.start(stage)
+    tables = shop.tables(quiet)
+    assert (tables.frequencies > 0).all()
+    interior = tables.table(1)[5, 5]
+    assert interior.argmax() in (4, 5, 6)  # a level is like its neighbours
+    assert torch.equal(tables.frequencies, shop.tables(quiet).frequencies)
+
+
+def test_the_transform_learns(data: Path, tmp_path: Path) -> None:
+    config = recipe(40)
+    config["transform"] |= {"schedule": config["transform"]["schedule"] | {"learning_rate": 3e-3, "log_every": 10}, "rate": 0.05}
+    shop = Workshop(config, data, tmp_path, judges(), CPU)
+    shop.run("transform", None, quiet)
+    first, *_, last = [json.loads(line) for line in (tmp_path / "transform.log").read_text().splitlines()]
+    assert last["loss"] < first["loss"]
+    assert last["rate"] < first["rate"]
+
+
+def test_levels_of_pictures_in_training() -> None:
+    information = torch.rand(6, 8, 8, generator=torch.Generator().manual_seed(0)) * 100 + 1
+    modes = set()
+    for seed in range(40):
+        sent, believed = draw_levels(information, 2, np.random.default_rng(seed))
+        assert sent.shape == believed.shape == information.shape
+        assert int(sent.max()) < len(RATES)
+        for picture in sent.view(2, 3, 8, 8):
+            modes.add("alike" if int(picture.max() - picture.min()) <= 1 else "adaptive")
+        for a, b in zip(sent.view(2, -1), believed.view(2, -1), strict=True):
+            assert torch.equal(a, b) or not b.any()
+            modes.add("known" if torch.equal(a, b) else "lost")
+    assert modes == {"alike", "adaptive", "known", "lost"}
+
+
+@torch.no_grad()
+def test_the_air_of_training_is_the_air_of_use() -> None:
+    """Without noise the linear start decodes what was sent, and crops of a picture share its power."""
+    parts = linear_lrisc()
+    jscc, z = parts["jscc"], torch.randn(4, 128, 4, 4)
+    levels = torch.full((4, 4, 4), 8)
+    quiet_air = Air(torch.full((2,), 90.0), torch.full((2,), torch.nan), torch.zeros(2, dtype=torch.int64))
+    one = through_air(jscc, z, levels, levels, quiet_air)  # type: ignore[arg-type]
+    gains = one[:, :24].flatten(1).norm(dim=1) / z[:, :24].flatten(1).norm(dim=1)
+    assert float(gains[0]) == pytest.approx(float(gains[1]), rel=1e-3)
+    assert float(gains[2]) == pytest.approx(float(gains[3]), rel=1e-3)
+    assert float(gains[0]) != pytest.approx(float(gains[2]), rel=1e-6)
+    torch.testing.assert_close(one[0, :24] / gains[0], z[0, :24], atol=0.02, rtol=0.02)
+
+
+def test_weights_of_eq_7(data: Path, tmp_path: Path) -> None:
+    shop = Workshop(recipe(), data, tmp_path, judges(), CPU)
+    schedule = Schedule(steps=1, learning_rate=1e-3)
+    trainer = recipes.Trainer(
+        shop.parts, "transform", Recipe(schedule, weights=(0, 1e9)), shop.photographs, judges(), CPU
+    )  # fmt: skip
+    image = torch.rand(3, 3, 64, 64)
+    n = np.random.default_rng(trainer.recipe.seed).integers(0, STEPS, 3)
+    _, weight = trainer.refined(image, shop.parts.unet.no_contexts(3, (64, 64)), None)
+    bar = cosine_alpha_bar()[torch.from_numpy(n)]
+    torch.testing.assert_close(weight.double(), bar / (1 - bar), rtol=1e-3, atol=1e-6)
+
+
+def test_the_whole_recipe_resumes_and_goes_on_from_a_preset(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipes, "load_judges", lambda *_: judges())
+    path, out, said = tmp_path / "recipe.json", tmp_path / "run", list[str]()
+    path.write_text(json.dumps(recipe()))
+    preset = presets.load_config(train(TrainOptions(data, out, path, max_minutes=4.0), said.append))
+    assert (preset.method, preset.name) == ("lrisc", "tiny")
+    assert [line.split(":")[0] for line in said if "finished" in line] == list(STAGES)
+    assert torch.load(out / "joint.ckpt", weights_only=True)["schedule"]["max_minutes"] == pytest.approx(0.8)
+    said.clear()
+    train(TrainOptions(data, out, path, resume=True), said.append)
+    assert not any("finished" in line for line in said)
+    with pytest.raises(InputError, match="--resume"):
+        train(TrainOptions(data, out, path), quiet)
+    more = train(TrainOptions(data, tmp_path / "more", path, stages=("joint",), start=str(preset.folder)), quiet)
+    assert presets.load_config(more).weights_sha256 != preset.weights_sha256
+
+
+def test_a_start_from_an_imported_transform_and_unet(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their sizes and weights are the preset's; the code between them is the recipe's, and starts at the linear optimum."""
+    monkeypatch.setattr(recipes, "load_judges", lambda *_: judges())
+    torch.manual_seed(1)
+    sizes = TransformConfig((8, 12, 128), (True, True, True), (6, 8, 10), (12, 12, 14))
+    parts = {"context_fn.": NonlinearTransform(sizes), "denoise_fn.": ConditionalUNet(UNetConfig((8, 12, 16, 20), (6, 8, 10)))}
+    tensors = {f"{prefix}{name}": tensor for prefix, part in parts.items() for name, tensor in part.state_dict().items()}
+    write_preset(convert([Checkpoint(tmp_path / "cdc.pt", tensors)], None, {}), tmp_path / "cdc", "cdc", [])
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(recipe()))
+    made = train(TrainOptions(data, tmp_path / "run", path, stages=("fixed",), start=str(tmp_path / "cdc")), quiet)
+    more = TrainOptions(data, tmp_path / "more", path, stages=("fixed", "joint"), start=str(tmp_path / "cdc"))
+    joint = load_file(train(more, quiet) / "transform.safetensors")
+    assert all(joint[f"{name}.weight"].any() for name in ("analysis", "synthesis"))  # zero in an imported one: they are learnt
+    preset = presets.load_config(made)
+    assert preset.components["transform"].config["widths"] == [8, 12, 128]
+    assert preset.components["jscc"].config["channels"] == 128
+    kept, there = load_file(made / "unet.safetensors"), parts["denoise_fn."].state_dict()
+    assert all(torch.equal(kept[name], tensor.half()) for name, tensor in there.items())
+    method = Method.load(preset, CPU)
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    sent = method.encode(image, Request(method.symbol_budget(0.03, (64, 64)), snr_db=10.0, fading="awgn"))
+    message = Received(sent.symbols, None, 0.1, (64, 64), side_symbols=sent.side_symbols, side=sent.side)
+    assert method.decode(message, DecodeOptions(), seed=0).refined[0].shape == image.shape
+    with pytest.raises(InputError, match="lacks jscc, rates"):
+        Method.load(presets.load_config(tmp_path / "cdc"), CPU)
+
+
+def test_the_shipped_recipe_is_whole() -> None:
+    config = load_config(None, "lrisc/nano.json", {"networks", "step", "tables", "settings", *STAGES})
+    for stage in STAGES:
+        found = recipe_from(Recipe, config[stage])
+        dropped = round(found.drop * found.batch) if "unet" in NETWORKS[stage] else 0
+        assert (found.batch - dropped) % found.pictures == 0
+        assert found.perceptual == 0.5  # η of the paper

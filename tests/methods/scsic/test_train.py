@@ -1,0 +1,274 @@
+"""SC-SIC's recipe on tiny networks and made photographs: every stage learns, and what comes out are two presets."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers.models import StableCascadeUNet
+from PIL import Image
+from safetensors.torch import load_file
+from torch import nn
+
+from gencomm_cli import presets
+from gencomm_cli.errors import InputError
+from gencomm_cli.methods.base import DecodeOptions, Received, Request
+from gencomm_cli.methods.scsic import train as scsic
+from gencomm_cli.methods.scsic.cascade import PaellaVQModel, StageA, StageB
+from gencomm_cli.methods.scsic.cosine import log_snr, time_of, times
+from gencomm_cli.methods.scsic.efficientnet import EfficientNetEncoder
+from gencomm_cli.methods.scsic.embedding import Previewer
+from gencomm_cli.methods.scsic.method import ScSic
+from gencomm_cli.methods.scsic.train import NETWORKS, STAGES, DiffusionRecipe, RolloutRecipe, Workshop, over_the_air, settle, train
+from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.training.data import to_tensor
+from gencomm_cli.training.loop import Schedule
+from gencomm_cli.training.workshop import TrainOptions, load_config, recipe_from
+from tests.support.presets import ENCODER, PREVIEWER, STAGE_A, STAGE_B
+
+CPU = torch.device("cpu")
+
+
+def quiet(line: str) -> None:
+    """Swallows progress."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, rng = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
+    for name in [f"{index}.png" for index in range(12)]:
+        coarse = rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((288, 256), Image.Resampling.BICUBIC).save(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judges() -> list[LPIPS]:
+    return [LPIPS("alex").eval().requires_grad_(False)]
+
+
+def recipe(steps: int = 3, **settings: Any) -> dict[str, Any]:
+    brief = {"steps": steps, "learning_rate": 3e-3, "warmup": 5, "ema": 0.9}
+    diffusion = {"schedule": brief, "batch": 2, "crop": 16, "scales": [0.75, 1.0]}
+    encoder = {"schedule": brief, "batch": 2, "crop": 128, "scales": [1.0]}  # LPIPS takes pictures of 32 pixels and more
+    model = {key: value for key, value in STAGE_B.items() if key != "effnet_in_channels"}
+    return copy.deepcopy({
+        "name": "tiny",
+        "vqgan": {"model": STAGE_A, "recipe": {"schedule": brief, "batch": 2, "crop": 32, "critic": 4}},
+        "encoder": {"model": ENCODER, "previewer": PREVIEWER, "recipe": encoder},
+        "diffusion": {"model": model, "recipe": diffusion},
+        "finetune": diffusion | {"snr_db": [1, 20]},
+        "rollout": diffusion | {"snr_db": [1, 20], "path": 3},
+        "settings": {"antialias": True, "steps": 2, "target": "v", **settings},
+    })  # fmt: skip
+
+
+def losses(out: Path, stage: str) -> list[float]:
+    return [json.loads(line)["loss"] for line in (out / f"{stage}.log").read_text().splitlines()]
+
+
+def state(module: nn.Module) -> list[torch.Tensor]:
+    return [tensor.detach().clone() for tensor in module.state_dict().values()]
+
+
+def moved(before: list[torch.Tensor], module: nn.Module) -> bool:
+    return not all(torch.equal(a, b) for a, b in zip(before, module.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("snr_aware", [False, True])
+def test_from_nothing_to_a_preset_and_the_one_that_was_not_fine_tuned(
+    snr_aware: bool, data: Path, judges: list[LPIPS], tmp_path: Path
+) -> None:
+    out, config = tmp_path / "run", recipe(snr_aware=snr_aware)
+    out.mkdir()
+    shop = Workshop(config, data, out, judges, CPU)
+    for stage, names in NETWORKS.items():
+        assert not shop.restore(stage)
+        known = [name for trained in NETWORKS.values() for name in trained if name != "stage_b" or stage in ("finetune", "rollout")]
+        before = {name: state(shop.module(name)) for name in known}
+        shop.run(stage, None, quiet)
+        shop.save(stage)
+        assert {name for name in known if moved(before[name], shop.module(name))} == set(names), stage
+    assert moved(state(shop.plain.unet), shop.module("stage_b"))
+    shop.export(tmp_path / "models")
+    image = np.random.default_rng(0).integers(0, 256, (100, 90, 3), dtype=np.uint8)
+    refined = []
+    for name in ("tiny", "tiny-plain"):
+        method = ScSic.load(presets.find("scsic", str(tmp_path / "models" / "scsic" / name)), CPU)
+        sent = method.encode(image, Request(method.symbol_budget(0.00146, (100, 90))))
+        received = Received(sent.symbols, None, 0.1, (100, 90), side_symbols=sent.side_symbols)
+        refined.append(method.decode(received, DecodeOptions(), seed=0).refined[0])
+        assert method.networks.stage_a.scale == pytest.approx(shop.vqgan.config.scale_factor)
+    assert not np.array_equal(refined[0], refined[1])
+    again = Workshop(config, data, out, judges, CPU)
+    assert all(again.restore(stage) for stage in NETWORKS)
+    assert not any(moved(state(shop.module(name)), again.module(name)) for names in NETWORKS.values() for name in names)
+    assert again.vqgan.config.scale_factor == shop.vqgan.config.scale_factor
+
+
+def test_every_stage_learns(data: Path, judges: list[LPIPS], tmp_path: Path) -> None:
+    config = recipe(100, target="v")
+    fast = {"steps": 100, "learning_rate": 1e-2, "warmup": 5, "ema": 0.9}
+    for stage in STAGES:
+        values = config[stage].get("recipe") or config[stage]
+        values |= {"schedule": fast, "batch": 4 if values["crop"] == 16 else 2}
+    config["vqgan"]["recipe"]["adversarial"] = 0.0
+    shop = Workshop(config, data, tmp_path, judges, CPU)
+    for stage in STAGES:
+        shop.run(stage, None, quiet)
+    for stage in STAGES[:-1]:
+        first, last = losses(tmp_path, stage)
+        assert last < 0.95 * first, stage
+    assert losses(tmp_path, "finetune")[0] < losses(tmp_path, "diffusion")[0]  # it goes on from there
+
+
+def test_rollout_is_for_a_stage_b_that_predicts_v(data: Path, judges: list[LPIPS], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match='rollout needs "target": "v"'):
+        Workshop(recipe(target="epsilon"), data, tmp_path, judges, CPU).run("rollout", None, quiet)
+
+
+def test_rollout_trains_one_prediction_at_a_state_that_the_sampler_visits(
+    data: Path, judges: list[LPIPS], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Times are those of a sampler of 1 to ``path`` steps from the first on, and the last prediction alone has a gradient."""
+    config = recipe(12)
+    shop = Workshop(config, data, tmp_path, judges, CPU)
+    seen: list[tuple[float, bool]] = []
+    forward = StageB.forward
+
+    def spy(self: StageB, x: torch.Tensor, time: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        seen.append((float(time[0]), torch.is_grad_enabled()))
+        assert x.std() > 0.5
+        return forward(self, x, time, condition)
+
+    monkeypatch.setattr(StageB, "forward", spy)
+    shop.run("rollout", None, quiet)
+    paths: list[list[float]] = [[]]
+    for at, trained in seen:
+        paths[-1].append(at)
+        if trained:
+            paths.append([])
+    assert paths.pop() == []
+    assert len(paths) == 12
+    told = {count: time_of(log_snr(torch.tensor(times(count)[:-1]))).tolist() for count in (1, 2, 3)}
+    assert all(any(path == pytest.approx(whole[: len(path)], abs=1e-5) for whole in told.values()) for path in paths)
+    assert {len(path) for path in paths} == {1, 2, 3}
+
+
+def test_the_critic_takes_part_in_the_second_half(data: Path, judges: list[LPIPS], tmp_path: Path) -> None:
+    config = recipe(100)
+    config["vqgan"]["recipe"]["adversarial_from"] = 0.75
+    Workshop(config, data, tmp_path, judges, CPU).run("vqgan", None, quiet)
+    first, second = (json.loads(line) for line in (tmp_path / "vqgan.log").read_text().splitlines())
+    assert "telling" not in first
+    assert 0 < second["telling"] < 1  # half of what a step of it says, as it is in half of the line's steps
+
+
+def test_latents_have_unit_variance_whatever_the_vqgan_makes_of_them(data: Path, judges: list[LPIPS], tmp_path: Path) -> None:
+    config = recipe(1)
+    config["vqgan"]["recipe"]["batch"] = 16
+    shop = Workshop(config, data, tmp_path, judges, CPU)
+    shop.vqgan.down_blocks[-1][1].weight.data.fill_(3.0)
+    shop.run("vqgan", None, quiet)
+    assert shop.vqgan.config.scale_factor == pytest.approx(3, rel=0.1)
+    image = to_tensor(shop.photographs.crops(64, 32, np.random.default_rng(9))[0], CPU)
+    with torch.no_grad():
+        assert float(StageA(shop.vqgan).encode(image).std()) == pytest.approx(1, abs=0.2)
+
+
+def test_the_whole_recipe_shares_out_its_minutes_and_resumes(
+    data: Path, judges: list[LPIPS], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scsic, "load_judges", lambda folder, device: judges)
+    path, out, said = tmp_path / "recipe.json", tmp_path / "run", list[str]()
+    path.write_text(json.dumps(recipe()))
+    folder = train(TrainOptions(data, out, path, max_minutes=10.0), said.append)
+    assert (folder.name, presets.load_config(folder).method) == ("tiny", "scsic")
+    assert [line.split(":")[0] for line in said if "finished" in line] == list(STAGES)
+    assert torch.load(out / "encoder.ckpt", weights_only=True)["schedule"]["max_minutes"] == pytest.approx(2.0)
+    said.clear()
+    train(TrainOptions(data, out, path, resume=True), said.append)
+    assert not any("finished" in line for line in said)
+    with pytest.raises(InputError, match="--resume"):
+        train(TrainOptions(data, out, path), quiet)
+    with pytest.raises(InputError, match="there is no sharpen"):
+        train(TrainOptions(data, tmp_path / "other", path, stages=("sharpen",)), quiet)
+    # Fine-tuning alone, from another preset: all else stays as that has it.
+    config = recipe() | {"name": "tuned"}
+    path.write_text(json.dumps(config))
+    tuned = train(TrainOptions(data, tmp_path / "tuned", path, stages=("finetune",), start=str(folder)), quiet)
+    for part, same in (("encoder", True), ("stage_a", True), ("previewer", True), ("stage_b", False)):
+        before, after = (load_file(place / f"{part}.safetensors") for place in (folder, tuned))
+        assert all(torch.equal(before[key], after[key]) for key in before) is same, part
+    assert presets.file_hash(folder / "stage_b.safetensors") == presets.file_hash(
+        tuned.parent / "tuned-plain" / "stage_b.safetensors"
+    )
+
+
+def test_a_preset_of_the_recipes_sizes_may_be_told_of_the_channel(data: Path, judges: list[LPIPS], tmp_path: Path) -> None:
+    folders = [tmp_path / "plain", tmp_path / "aware"]
+    first, second = (Workshop(recipe(snr_aware=index > 0), data, folder, judges, CPU) for index, folder in enumerate(folders))
+    base = presets.load_config(first.export(tmp_path / "models"))
+    second.start_from(base)
+    old, new = (shop.plain.unet.get_parameter("effnet_mapper.0.weight") for shop in (first, second))
+    torch.testing.assert_close(new, torch.cat([old.half().float(), torch.zeros_like(old[:, :1])], 1))
+    with pytest.raises(InputError, match="has no stage_b of the recipe's size"):  # not the other way round
+        first.start_from(presets.load_config(second.export(tmp_path / "models")))
+    previewer = {name: component for name, component in base.components.items() if name != "previewer"}
+    with pytest.raises(InputError, match="has no previewer of the recipe's size"):
+        first.start_from(replace(base, components=previewer))
+
+
+def test_the_shipped_recipe_is_small_enough() -> None:
+    config = load_config(None, "scsic/nano.json", {"name", *STAGES, "settings"})
+    with torch.device("meta"):
+        networks = (
+            PaellaVQModel(**config["vqgan"]["model"]),
+            EfficientNetEncoder(**config["encoder"]["model"]),
+            Previewer(16, **config["encoder"]["previewer"]),
+            StableCascadeUNet(**config["diffusion"]["model"], effnet_in_channels=16),
+        )
+    assert 2 * sum(tensor.numel() for network in networks for tensor in network.state_dict().values()) < 10e6
+    for stage, kind in (("diffusion", DiffusionRecipe), ("finetune", DiffusionRecipe), ("rollout", RolloutRecipe)):
+        values = config[stage].get("recipe") or config[stage]
+        assert isinstance(recipe_from(kind, values).schedule, Schedule)
+    assert "snr_db" not in config["diffusion"]["recipe"]
+
+
+def test_the_air_that_stage_b_trains_in() -> None:
+    """Ẑ − Z on AWGN has the variance of its SNR; without one Ẑ is Z; the reliability is that of each symbol."""
+    torch.manual_seed(0)
+    z, generator = 1.5 * torch.randn(3, 16, 40, 40), np.random.default_rng(0)
+    same, trust = over_the_air(z, None, (1, 0, 0), generator)
+    assert torch.equal(same, z)
+    assert trust.shape == (3, 8 * 1600)
+    assert float(trust.min()) == 1
+    z_hat, trust = over_the_air(z, (6.0, 6.0), (1, 0, 0), generator)
+    ratio = z.square().mean((1, 2, 3)) / (z_hat - z).square().mean((1, 2, 3))
+    torch.testing.assert_close(10 * ratio.log10(), torch.full((3,), 6.0), atol=0.1, rtol=0)
+    assert float(trust.std()) < 1e-6
+    assert float(trust[0, 0]) == pytest.approx(1 / (1 + 10**-0.6))
+    _, fading = over_the_air(z, (6.0, 6.0), (0, 1, 0), generator)
+    assert float(fading.std(1).min()) > 0.1
+    _, block = over_the_air(z, (6.0, 6.0), (0, 0, 1), generator)
+    assert float(block.std(1).max()) < 1e-6
+    assert len(set(block[:, 0].tolist())) == 3
+
+
+def test_statistics_settle_to_those_of_the_weights_as_they_are() -> None:
+    norm = nn.BatchNorm2d(3)
+    every = torch.randn(10, 4, 3, 8, 8) * 3 + 1
+    batches = iter(every)
+    norm.running_mean.fill_(7)  # type: ignore[union-attr]
+    settle(norm, lambda: norm(next(batches)), 10)
+    torch.testing.assert_close(norm.running_mean, every.mean((0, 1, 3, 4)))
+    torch.testing.assert_close(norm.running_var, every.transpose(1, 2).flatten(2).var(2).mean(0), rtol=0.02, atol=0)
+    assert norm.momentum == 0.1
+    assert not norm.training
+    assert not any(parameter.requires_grad for parameter in norm.parameters())
