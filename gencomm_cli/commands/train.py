@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -103,16 +102,15 @@ def train(
     if out.exists() and not out.is_dir():
         raise InputError(f"--out: {out} is not a folder")
     from gencomm_cli.pipeline import pick_device
-    from gencomm_cli.training import parallel
-    from gencomm_cli.training.workshop import TrainOptions
+    from gencomm_cli.training import parallel, trainer
 
     place, chosen = parallel.join(str(pick_device(device))), tuple(stages.split(",")) if stages else None
-    options = TrainOptions(
+    options = trainer.TrainOptions(
         data, out, config, metric_weights, max_minutes, resume, place, chosen, start, accumulate, precision, tensorboard or None,
         captioner,
     )  # fmt: skip
-    recipe, speaks = import_module(f"gencomm_cli.methods.{method}.train"), parallel.rank() == 0
-    recipe.train(options, console.say if speaks else lambda line: None)
+    speaks = parallel.rank() == 0
+    trainer.train(method, options, console.say if speaks else lambda line: None)
     if speaks:
         console.out(str(out))
     parallel.leave()

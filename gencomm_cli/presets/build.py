@@ -85,6 +85,8 @@ BUILDERS = Builders({
     "ConvolutionalJSCC": "gencomm_cli.networks.convolutional:ConvolutionalJSCC:ConvolutionalJSCCConfig",
     "SwinJSCC": "gencomm_cli.networks.swinjscc:SwinJSCC:SwinJSCCConfig",
     "MambaJSCC": "gencomm_cli.networks.mambajscc:MambaJSCC:MambaJSCCConfig",
+    "LatentJSCC": "gencomm_cli.networks.ntscc:LatentJSCC:NTSCCConfig",
+    "RateTables": "gencomm_cli.networks.rate_indices:RateTables",
     "ConditionalUNet": "gencomm_cli.networks.conditional_unet:ConditionalUNet:UNetConfig",
     "NonlinearTransform": "gencomm_cli.networks.transform:NonlinearTransform:TransformConfig",
 })  # fmt: skip
@@ -152,6 +154,10 @@ def build_tokenizer(component: Component) -> PreTrainedTokenizerBase:
         raise InputError(f"component {component.name}: no tokeniser there ({str(error).splitlines()[0]})") from None
 
 
+BACKBONE = ("vae", "unet", "text_encoder", "tokenizer")
+"""The pretrained half of textguided and DiffJSCC."""
+
+
 class Backbone:
     """The pretrained half of textguided and DiffJSCC, in evaluation mode; each network is loaded when it is first asked for.
 
@@ -162,7 +168,7 @@ class Backbone:
         InputError: a component is missing. ModelMismatch: weights are damaged or do not fit (a pretrained one: once it is loaded).
     """
 
-    needs: tuple[str, ...] = ("vae", "unet", "text_encoder", "tokenizer")
+    needs: tuple[str, ...] = BACKBONE
 
     def __init__(self, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         require(preset, *self.needs)

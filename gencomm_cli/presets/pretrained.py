@@ -7,9 +7,7 @@ What is there is checked by the models' own configurations before anything is wr
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -26,9 +24,10 @@ from gencomm_cli import presets
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
 from gencomm_cli.networks.control import CSI_WIDTH, LatentControlNet, control_arguments
-from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, entry_of
+from gencomm_cli.presets import Component, Preset
 from gencomm_cli.presets.build import BUILDERS, PRETRAINED, build_tokenizer
 from gencomm_cli.presets.files import digest, one_line
+from gencomm_cli.presets.write import Part, taken, write_preset
 from gencomm_cli.text.captioners import settled
 
 Say = Callable[[str], None]
@@ -169,11 +168,6 @@ class Model:
             raise InputError(
                 f"{self.component.subfolder}/config.json: no {name} has this configuration ({one_line(error)})"
             ) from None
-
-    @property
-    def entry(self) -> dict[str, Any]:
-        """As ``config.json`` of a preset has it."""
-        return entry_of(self.component)
 
 
 def _component(source: Source, name: str, class_name: str, files: list[str], config: Mapping[str, Any], **words: Any) -> Component:
@@ -416,13 +410,9 @@ def add(plan: Plan, out: Path | None, say: Say) -> Path:
         own, settings = trained(plan, source, cast(Model, parts["unet"]), cast(Any, vae.blueprint).config.latent_channels)
     if captioner is not None:
         settings["captioner"] = captioner
-    document = {
-        "format": FORMAT, "version": VERSION, "method": plan.method, "name": plan.name,
-        "components": {name: part.entry if isinstance(part, Model) else entry_of(part) for name, part in parts.items()}
-        | {name: entry_of(part) | {"file": f"{name}.safetensors"} for name, part in own.items()},
-        "settings": settings,
-    }  # fmt: skip
-    _write(folder, document, own, _card(plan, source))
+    components: dict[str, Part | Component]
+    components = {name: part.component if isinstance(part, Model) else part for name, part in parts.items()}
+    _write(folder, plan, components | {name: taken(part) for name, part in own.items()}, settings, _card(plan, source))
     if plan.method != "scsic" and len(own) < 2:
         missing = " and ".join(part for part in ("control", "jscc") if part not in own)
         say(f"{plan.method}/{plan.name}: has no {missing} yet; `gencomm train {plan.method} --start {plan.name}` trains them")
@@ -434,18 +424,11 @@ def _card(plan: Plan, source: Source) -> str:
     return f"# {plan.method}/{plan.name}\n\nAdded by `gencomm models add`, over {source.name}{at}. Its licence is theirs.\n"
 
 
-def _write(folder: Path, document: Mapping[str, Any], own: Mapping[str, Component], card: str) -> None:
-    """The whole folder or nothing; files of other presets are linked where the file system can, else copied."""
+def _write(folder: Path, plan: Plan, parts: Mapping[str, Part | Component], settings: Mapping[str, Any], card: str) -> None:
+    """The whole folder or nothing."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as name:
         made = Path(name) / folder.name
-        made.mkdir()
-        for part, component in own.items():
-            assert component.path is not None
-            try:
-                os.link(component.path, made / f"{part}.safetensors")
-            except OSError:
-                shutil.copyfile(component.path, made / f"{part}.safetensors")
-        (made / "config.json").write_text(json.dumps(document, indent=1) + "\n")
+        write_preset(made, plan.method, parts, settings)
         (made / "README.md").write_text(card)
         made.rename(folder)

@@ -23,6 +23,9 @@ from gencomm_cli.training import parallel
 
 Precision = Literal["auto", "fp32", "bf16"]
 
+Loss = Callable[[int, float], tuple[Tensor, dict[str, float]]]
+"""(step, progress in 0..1) → (mean loss of a batch, figures to log)."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -63,8 +66,8 @@ def autocast(device: torch.device, precision: Precision = "auto") -> torch.autoc
 
 
 def fit(
-    modules: dict[str, nn.Module],
-    loss: Callable[[int, float], tuple[Tensor, dict[str, float]]],
+    modules: Mapping[str, nn.Module],
+    loss: Loss,
     generator: np.random.Generator,
     schedule: Schedule,
     out: Path,
@@ -77,7 +80,7 @@ def fit(
 
     Args:
         modules: what is optimised, by name; parameters that need no gradient are left alone.
-        loss: (step, progress in 0..1) → (mean loss of a batch, figures to log).
+        loss: of a step.
         generator: what ``loss`` draws from, beside torch's own. Both are set anew at every step, so that a run that was
             interrupted goes on as if it had not been, with any number of processes.
         slower: the learning rate of some modules as a share of the schedule's.

@@ -1,14 +1,12 @@
-"""textguided's two training stages: control module and JSCC over the frozen UNet (paper 000, section III-D)."""
+"""textguided's own stages: the JSCC alone, then control module and JSCC over the frozen UNet (section III-D)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers.models import UNet2DConditionModel
 from torch import Tensor, nn
 
@@ -20,16 +18,28 @@ from gencomm_cli.networks.control import LatentControlNet, controlled, csi_featu
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.networks.vae import Domain, LatentCodec
-from gencomm_cli.training.air import draw, draw_cbr
+from gencomm_cli.training.channel import ChannelDraw, as_snr_db, draw, draw_cbr, send
 from gencomm_cli.training.data import to_tensor
-from gencomm_cli.training.jscc import through_air
 from gencomm_cli.training.latent_space import decoder_of
 from gencomm_cli.training.latents import Latents
-from gencomm_cli.training.loop import Schedule, autocast, fit
+from gencomm_cli.training.linear_start import token_statistics
+from gencomm_cli.training.loop import Schedule, autocast
+from gencomm_cli.training.losses import fold_pattern, perceptual_loss, psnr
 from gencomm_cli.training.parallel import rows
+from gencomm_cli.training.stage import Stage, frozen, trained
 
 STEPS = 5
 """Steps of the sampler that stage 2 trains through."""
+
+
+@dataclass(frozen=True)
+class JSCCRecipe:
+    """λ_D · MSE(z, z_c) alone, at first on small crops."""
+
+    schedule: Schedule
+    batch: int = 16
+    crop: int = 24
+    seed: int = 2
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,7 @@ class RefinerRecipe:
         coarse: weight of MSE(s, D(z_c)) on a quarter of the batch, so that the coarse image stays a good picture too.
         decoder: train the VAE's decoder along. The paper freezes it; a small decoder that saw an hour's training gains from meeting
             the latents it will have to decode. The same terms on clean latents (another quarter) keep it a decoder of the VAE.
-        grid: weight of the fold's own pattern in s̃ − s (see ``fold_pattern``).
+        grid: weight of the fold's own pattern in s̃ − s (see :func:`~gencomm_cli.training.losses.fold_pattern`).
         drop: share of prompts replaced by the empty one.
     """
 
@@ -61,18 +71,52 @@ class RefinerRecipe:
     seed: int = 3
 
 
-def fold_pattern(error: Tensor, fold: int, cells: int = 8) -> Tensor:
-    """Power of the part of an error [B, C, H, W] that repeats with the fold's period over cells × cells folds.
+def through_channel(
+    jscc: RateAdaptiveJSCC, field: Tensor, samples: int, cbr: float, channel: ChannelDraw
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Sends fields [B, C, H, W] of ``samples`` source samples each: what is decoded, reliabilities [B, k], block gains [B]."""
+    config, size = jscc.config, (field.shape[2], field.shape[3])
+    most = config.code_channels * (size[0] // config.factor) * (size[1] // config.factor) // 2
+    symbols = jscc.encode(field, max(1, min(round(cbr * samples), most)), channel.tx_snr_db)
+    equalised, reliability, gain = send(symbols, channel)
+    return jscc.decode(equalised, reliability, size, channel.snr_db).float(), reliability, gain
 
-    Each of the fold² pixel phases is averaged over such a neighbourhood; what differs between the phases' means is the net that a
-    small folded decoder lays over flat areas, which neither MSE nor LPIPS minds. Zero for a fold of 1.
-    """
-    phases = F.avg_pool2d(F.pixel_unshuffle(error, fold), cells).unflatten(1, (error.shape[1], fold**2))
-    return (phases - phases.mean(2, keepdim=True)).square().mean()
+
+def jscc_stage(
+    jscc: RateAdaptiveJSCC,
+    latents: Latents,
+    recipe: JSCCRecipe,
+    generator: np.random.Generator,
+    device: torch.device,
+    *,
+    domain: Domain = "latent",
+    linear: bool = True,
+) -> Stage:
+    """MSE over random channels and rates, on latents or on pixels; ``linear`` sets the linear codec to the optimum first."""
+
+    def fields(count: int) -> Tensor:
+        clean, pixels, _ = latents.crops(count, recipe.crop, generator)
+        return (clean if domain == "latent" else to_tensor(pixels, torch.device("cpu"))).contiguous()
+
+    if linear:
+        jscc.start_linear(*token_statistics(fields(1000), jscc.config.factor))
+    trained(jscc, device, channels_last=False)
+    samples = 3 * (recipe.crop * latents.factor) ** 2
+
+    def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
+        clean = fields(recipe.batch).to(device)
+        channel, cbr = draw(recipe.batch, generator, device), draw_cbr(generator)
+        with autocast(device, recipe.schedule.precision):
+            coarse, _, _ = through_channel(jscc, clean, samples, cbr, channel)
+        error = (coarse - clean).square().mean((1, 2, 3))
+        reference = channel.snr_db.sub(10).abs() < 3
+        shown = cbr == 0.0033 and bool(reference.any())
+        return error.mean(), {"at10dB": float(error[reference].mean().detach()) * 2.5 if shown else 0.0}
+
+    return Stage({"jscc": jscc}, loss)
 
 
-def train_refiner(
-    stage: str,
+def refiner_stage(
     control: LatentControlNet,
     jscc: RateAdaptiveJSCC,
     unet: UNet2DConditionModel,
@@ -80,45 +124,43 @@ def train_refiner(
     text: TextEncoder,
     latents: Latents,
     recipe: RefinerRecipe,
-    judges: list[LPIPS],
-    out: Path,
+    backbones: Sequence[LPIPS],
+    generator: np.random.Generator,
     device: torch.device,
-    report: Callable[[str], None] = print,
     *,
     domain: Domain = "latent",
-) -> None:
-    """Trains control module and JSCC (and the VAE's decoder, if asked) in place; UNet, encoder and text encoder stay frozen.
+) -> Stage:
+    """Control module and JSCC (and the VAE's decoder, if asked); UNet, encoder and text encoder stay frozen.
 
     Stage 1 draws t uniformly in 1 … N_s. Stage 2 runs the whole sampler, ``STEPS`` steps or fewer, and takes the losses on what it
     ends in, with the gradient through all of its steps: one prediction at a random t would teach neither the states that the
     sampler meets nor, through the little that the last step changes, the encoder. Its diffusion term is the error of z̃_0.
     """
     alpha_bar = scaled_linear().float().to(device)
-    generator = np.random.default_rng(recipe.seed)
-    torch.manual_seed(recipe.seed)
     refining = recipe.pixel > 0 or recipe.perceptual > 0
     if refining and recipe.parameterization == "paper":
         raise InputError("parameterization paper: an ε-prediction has no ẑ_0 at t = N_s, where stage 2 starts; use u")
-    for module in (control, unet, codec):
-        module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    jscc.to(device)
+    for module in (unet, codec):
+        frozen(module).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    networks: dict[str, nn.Module] = {"control": trained(control, device), "jscc": trained(jscc, device, channels_last=False)}
+    if recipe.decoder:
+        networks["decoder"] = decoder_of(codec)
 
     def loss(_: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         clean, pixels, captions = latents.crops(recipe.batch, recipe.crop, generator)
         clean, image = clean.to(device), to_tensor(pixels, device)
-        air, cbr = draw(recipe.batch, generator, device), draw_cbr(generator)
+        channel, cbr = draw(recipe.batch, generator, device), draw_cbr(generator)
         start = StartTable()(cbr) if generator.random() < 0.7 else int(generator.integers(150, 601))
         starts = torch.full((recipe.batch,), start, device=device)
         dropped = rows(generator.random, recipe.batch) < recipe.drop
         captions = ["" if drop else caption for drop, caption in zip(dropped, captions, strict=True)]
         with autocast(device, recipe.schedule.precision):
             field = clean if domain == "latent" else image
-            decoded, trust, gain = through_air(jscc, field, 3 * pixels[0, :, :, 0].size, cbr, air)
+            decoded, reliability, gain = through_channel(jscc, field, 3 * pixels[0, :, :, 0].size, cbr, channel)
             coarse = decoded if domain == "latent" else codec.encode(decoded.clamp(0, 1)).float()
             with torch.no_grad():
                 prompt = text(captions)
-            mean_trust = trust.mean(1).clamp(1e-4, 1 - 1e-4)
-            csi = csi_features(10 * torch.log10(mean_trust / (1 - mean_trust)), starts, gain)
+            csi = csi_features(as_snr_db(reliability.mean(1).clamp(1e-4, 1 - 1e-4)), starts, gain)
 
             def predict(z: Tensor, t: Tensor) -> Tensor:
                 return controlled(unet, control, z, t, prompt, coarse, csi).float()
@@ -142,28 +184,16 @@ def train_refiner(
                 quarter = max(1, recipe.batch // 4)
                 fields = [z, coarse[:quarter]] + ([clean[-quarter:]] if recipe.decoder else [])
                 pictures = codec.decode(torch.cat(fields)).float().split([len(field) for field in fields])
-                seen = [pictures[0], *pictures[2:]]
-                wanted = [image, image[-quarter:]][: len(seen)]
-                mse = torch.stack([(a - b).square().mean() for a, b in zip(seen, wanted, strict=True)])
-                perceptual = torch.stack(
-                    [judge(a, b).mean() for a, b in zip(seen, wanted, strict=True) for judge in judges]
-                ).view(len(seen), -1).mean(1)  # fmt: skip
+                pairs = list(zip([pictures[0], *pictures[2:]], [image, image[-quarter:]], strict=False))
+                mse = torch.stack([(a - b).square().mean() for a, b in pairs])
+                perceptual = torch.stack([perceptual_loss(backbones, a, b) for a, b in pairs])
                 coarse_mse = (pictures[1] - image[:quarter]).square().mean()
                 total = total + recipe.pixel * mse.mean() + recipe.perceptual * perceptual.mean() + recipe.coarse * coarse_mse
                 if recipe.grid and codec.fold > 1:
-                    pattern = torch.stack([fold_pattern(a - b, codec.fold) for a, b in zip(seen, wanted, strict=True)]).mean()
+                    pattern = torch.stack([fold_pattern(a - b, codec.fold) for a, b in pairs]).mean()
                     total = total + recipe.grid * pattern
                     figures["grid"] = float(pattern.detach())
-                figures |= {"psnr": float(-10 * mse[0].detach().log10()), "lpips": float(perceptual[0].detach())}
-                figures["coarse_psnr"] = float(-10 * coarse_mse.detach().log10())
+                figures |= {"psnr": psnr(mse[0]), "lpips": float(perceptual[0].detach()), "coarse_psnr": psnr(coarse_mse)}
         return total, figures
 
-    control.train()
-    jscc.train()
-    modules: dict[str, nn.Module] = {"control": control, "jscc": jscc}
-    if recipe.decoder:
-        modules["decoder"] = decoder_of(codec)
-    fit(modules, loss, generator, recipe.schedule, out, stage, report=report)
-    control.eval()
-    jscc.eval()
-    codec.eval().requires_grad_(False)
+    return Stage(networks, loss)
