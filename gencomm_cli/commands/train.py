@@ -69,6 +69,9 @@ def train(
         typer.Option(help="Of the networks while they train; auto (default): bf16 where the device is fast at it."),
     ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log to DIR/tensorboard (extra: train).")] = False,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Threads on a CPU; default: one a core. Two trainings want a core each.")
+    ] = None,
     metric_weights: flags.MetricWeights = None,
     device: flags.Device = "auto",
 ) -> None:
@@ -107,7 +110,7 @@ def train(
     place, chosen = parallel.join(str(pick_device(device))), tuple(stages.split(",")) if stages else None
     options = trainer.TrainOptions(
         data, out, config, metric_weights, max_minutes, resume, place, chosen, start, accumulate, precision, tensorboard or None,
-        captioner,
+        captioner, threads,
     )  # fmt: skip
     speaks = parallel.rank() == 0
     trainer.train(method, options, console.say if speaks else lambda line: None)

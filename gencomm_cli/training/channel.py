@@ -44,6 +44,12 @@ def draw(
     return ChannelDraw(*(torch.from_numpy(array).to(device) for array in (snr, known, kind)))
 
 
+def awgn(batch: int, snr_db: float, device: torch.device) -> ChannelDraw:
+    """AWGN of one SNR, which the transmitter knows."""
+    snr = torch.full((batch,), snr_db, device=device)
+    return ChannelDraw(snr, snr, torch.zeros(batch, dtype=torch.int64, device=device))
+
+
 def draw_cbr(generator: np.random.Generator) -> float:
     """A CBR of the preset's range: 0.0033 for 40 % of the batches, else uniform in log CBR."""
     if generator.random() < 0.4:

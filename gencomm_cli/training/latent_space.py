@@ -63,7 +63,7 @@ def vae_stage(
         means = [codec.moments(to_tensor(photographs.crops(32, recipe.crop, generator)[0], device))[0] for _ in range(8)]
         codec.autoencoder.register_to_config(scaling_factor=float(1 / torch.cat(means).std()))
 
-    return Stage({"vae": codec}, loss, finish=scale)
+    return Stage({"vae": codec}, loss, show=lambda image: codec.decode(codec.encode(image)), finish=scale)
 
 
 @dataclass(frozen=True)
@@ -106,4 +106,4 @@ def decoder_stage(
             perceptual = perceptual_loss(backbones, decoded, image)
         return mse + recipe.perceptual * perceptual, {"psnr": psnr(mse), "lpips": float(perceptual.detach())}
 
-    return Stage({"decoder": decoder_of(codec)}, loss)
+    return Stage({"decoder": decoder_of(codec)}, loss, show=lambda image: codec.decode(codec.encode(image)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -11,7 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from gencomm_cli.training.checkpointing import checkpointed
+from gencomm_cli.training.data import Photographs
 from gencomm_cli.training.loop import Loss, Schedule, fit
+from gencomm_cli.training.pictures import Show, pairs
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -21,6 +25,9 @@ class Recipe(Protocol):
 
     @property
     def schedule(self) -> Schedule: ...
+
+    @property
+    def batch(self) -> int: ...
 
     @property
     def seed(self) -> int: ...
@@ -48,12 +55,16 @@ class Stage:
     Attributes:
         networks: what is optimised, by name. loss: as :func:`~gencomm_cli.training.loop.fit` takes it.
         slower: the learning rate of some networks as a share of the schedule's.
+        show: what the networks make of pictures, for the sheets.
+        through: frozen networks that gradients pass through.
         finish: what is left to do once the averaged weights are in the networks.
     """
 
     networks: Mapping[str, nn.Module]
     loss: Loss
     slower: Mapping[str, float] = field(default_factory=dict)
+    show: Show | None = None
+    through: Sequence[nn.Module] = ()
     finish: Callable[[], None] = lambda: None
 
 
@@ -63,17 +74,29 @@ def run_stage(
     make: Callable[[np.random.Generator], Stage],
     out: Path,
     report: Callable[[str], None] = print,
+    *,
+    validation: Callable[[], Photographs | None] = lambda: None,
+    checkpointing: bool = False,
 ) -> None:
     """Trains in place, and leaves the networks frozen.
 
     Args:
         make: the stage, whose loss draws from the generator it is given, and from torch's own, which has the recipe's seed too.
         out: as :func:`~gencomm_cli.training.loop.fit` has it.
+        validation: gives what sheets of pictures are drawn of. checkpointing: of gradients, for less memory.
     """
     generator = np.random.default_rng(recipe.seed)
     torch.manual_seed(recipe.seed)
     stage = make(generator)
-    fit(stage.networks, stage.loss, generator, recipe.schedule, out, name, slower=stage.slower, report=report)
+    networks = [*stage.networks.values(), *stage.through]
+    pictures = None
+    if stage.show is not None and (photographs := validation()) is not None:
+        pictures = pairs(photographs, stage.show, next(networks[0].parameters()).device)
+    with checkpointed(networks) if checkpointing else contextlib.nullcontext():
+        fit(
+            stage.networks, stage.loss, generator, recipe.schedule, out, name, slower=stage.slower, images=recipe.batch,
+            pictures=pictures, report=report,
+        )  # fmt: skip
     for network in stage.networks.values():
         frozen(network)
     stage.finish()

@@ -49,6 +49,7 @@ class TrainOptions:
         stages: which of them to train, None for those of the method; the others are taken from ``out`` or ``start``.
         start: preset (name or folder) whose weights every network starts from, instead of from the recipe's.
         captioner: of photographs without a caption, as :func:`gencomm_cli.text.captioners.caption` names them.
+        threads: of a CPU; None: as many as torch takes.
         accumulate, precision, tensorboard: of every stage's :class:`~gencomm_cli.training.loop.Schedule`; None: as the recipe says.
     """
 
@@ -65,6 +66,7 @@ class TrainOptions:
     precision: Precision | None = None
     tensorboard: bool | None = None
     captioner: str = "none"
+    threads: int | None = None
 
 
 def recipe_from(kind: type[Numbers], values: dict[str, Any], max_minutes: float | None = None) -> Numbers:
@@ -121,6 +123,8 @@ def train(method: str, options: TrainOptions, report: Report = print) -> Path:
     Raises:
         InputError: unusable recipe, data, folder or preset to start from.
     """
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
     trainer: Trainer = import_module(f"gencomm_cli.methods.{method}.train").open_trainer(options, report)
     return trainer.complete()
 
@@ -178,6 +182,14 @@ class Trainer:
         cache = self.out / "cache"
         photographs = load(self.options.data, cache, validation=False)
         return captioned(photographs, self.options.captioner, cache, self.options.device, self.report)
+
+    @cached_property
+    def validation(self) -> Photographs | None:
+        """Those of the validation split, of which sheets of pictures are drawn; None where there are none."""
+        try:
+            return load(self.options.data, self.out / "cache", validation=True)
+        except InputError:
+            return None
 
     @cached_property
     def perceptual(self) -> list[LPIPS]:
@@ -249,10 +261,15 @@ class Trainer:
 
     def run(self, stage: str, max_minutes: float | None = None) -> None:
         """Trains one stage, whose predecessors are finished."""
-        recipe = recipe_from(self.plans[stage].recipe, stage_values(self.config, stage), max_minutes)
+        values = dict(stage_values(self.config, stage))
+        checkpointing = bool(values.pop("checkpointing", False))
+        recipe = recipe_from(self.plans[stage].recipe, values, max_minutes)
         for name in self.plans[stage].networks:
             self.module(name)
-        run_stage(stage, recipe, lambda generator: self.stage(stage, recipe, generator), self.out, self.report)
+        run_stage(
+            stage, recipe, lambda generator: self.stage(stage, recipe, generator), self.out, self.report,
+            validation=lambda: self.validation, checkpointing=checkpointing,
+        )  # fmt: skip
 
     def save(self, stage: str) -> None:
         """Keeps a finished stage's averaged weights as ``<stage>.<network>.safetensors`` in float32."""

@@ -208,7 +208,7 @@ def test_accumulated_batches_are_one_batch_in_textguided(
             learn(stage, recipe, out, prior_stage, unet, text_model, words, latents, recipe)
         elif stage == "jscc":
             recipe = JSCCRecipe(plan, batch=batch, crop=16)
-            learn(stage, recipe, out, jscc_stage, jscc, latents, recipe)
+            learn(stage, recipe, out, jscc_stage, jscc, codec, latents, recipe)
         else:
             text, control = TextEncoder(words, text_model), LatentControlNet.over(unet)
             recipe = RefinerRecipe(plan, batch=batch, crop=8, drop=0.5)

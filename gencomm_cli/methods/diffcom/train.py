@@ -27,7 +27,7 @@ from gencomm_cli.networks.source_codec import SourceCodec
 from gencomm_cli.networks.swinjscc import SwinJSCC
 from gencomm_cli.presets import Component, find, preset_name, verify
 from gencomm_cli.presets.write import Part, taken, write_preset
-from gencomm_cli.training.channel import ChannelDraw, as_snr_db, block_gains, draw, through
+from gencomm_cli.training.channel import ChannelDraw, as_snr_db, awgn, block_gains, draw, through
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.linear_convolutions import start_linear_convolutions
 from gencomm_cli.training.linear_start import start_linear, token_statistics
@@ -100,7 +100,10 @@ def codec_stage(
         figures = {"at10dB": float(error[shown].mean().detach()) * 2.5 if usual and shown.any() else 0.0}
         return error.sqrt().mean(), figures  # squared, the worst channels would drown the good ones
 
-    return Stage({"codec": codec}, loss)
+    def show(image: Tensor) -> Tensor:
+        return through_channel(cast(SourceCodec, codec), image, 1 / 48, awgn(len(image), 10.0, device))
+
+    return Stage({"codec": codec}, loss, show=show)
 
 
 def prior_stage(
@@ -126,7 +129,14 @@ def prior_stage(
         figures = {"few": float(error[few].mean().detach()) if few.any() else 0.0}
         return (error * (a / (1 - a)).sqrt().clamp(*recipe.weights)).mean(), figures
 
-    return Stage({"prior": unet}, loss)
+    def show(image: Tensor) -> Tensor:
+        """x̂_0 at t = ``start``."""
+        bar, none = float(alpha_bar[recipe.start]), unet.no_contexts(len(image), (image.shape[2], image.shape[3]))
+        noisy = bar**0.5 * (2 * image - 1) + (1 - bar) ** 0.5 * torch.randn_like(image)
+        made: Tensor = unet(noisy, times[[recipe.start] * len(image)].to(device), none)
+        return (made + 1) / 2
+
+    return Stage({"prior": unet}, loss, show=show)
 
 
 STAGES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -28,7 +29,7 @@ from gencomm_cli.presets import Component, Preset, find, is_pretrained, models_r
 from gencomm_cli.presets.build import BACKBONE, Backbone, build
 from gencomm_cli.presets.write import taken, write_preset
 from gencomm_cli.text import retrieval
-from gencomm_cli.training.channel import ChannelDraw, as_snr_db, block_gains, draw, draw_cbr, through
+from gencomm_cli.training.channel import ChannelDraw, as_snr_db, awgn, block_gains, draw, draw_cbr, through
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.latents import Latents, compute
 from gencomm_cli.training.linear_start import token_statistics
@@ -149,7 +150,14 @@ def codec_stage(
                 figures |= {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
         return total, figures
 
-    return Stage(networks, loss)
+    def show(image: Tensor) -> Tensor:
+        return coarse_images(code, image, awgn(len(image), 10.0, device), SHOWN_CBR)[0]
+
+    return Stage(networks, loss, show=show)
+
+
+SHOWN_CBR = 0.0033
+"""How the pictures of the sheets are sent, at 10 dB."""
 
 
 class CoarseCaptioner:
@@ -195,13 +203,31 @@ class Receiver:
         clean, pixels, given = self.latents.crops(recipe.batch, recipe.crop, generator)
         z_0, image = clean.to(self.device), to_tensor(pixels, self.device)
         channel, cbr = draw(recipe.batch, generator, self.device, recipe.snr_db, recipe.shares), draw_cbr(generator)
-        x_hat, gamma, h = coarse_images(self.code, image, channel, cbr)
-        x_hat = x_hat.clamp(0, 1)
-        f_v = self._kept(self.backbone.codec.encode(x_hat).float())
-        captions = given if self.captioner is None else self.captioner(x_hat)
+        f_v, captions, csi = self.receive(image, given, channel, cbr)
+        f_v = self._kept(f_v)
         dropped = rows(generator.random, recipe.batch) < recipe.drop
         f_t = self.backbone.text(["" if drop else words for drop, words in zip(dropped, captions, strict=True)])
-        return Conditions(z_0, image, f_v, f_t, self._kept(self.csi(gamma, h)))
+        return Conditions(z_0, image, f_v, f_t, self._kept(csi))
+
+    def receive(self, image: Tensor, given: list[str], channel: ChannelDraw, cbr: float) -> tuple[Tensor, list[str], Tensor]:
+        """f_v, captions and embedded CSI of images that were sent."""
+        x_hat, gamma, h = coarse_images(self.code, image, channel, cbr)
+        x_hat = x_hat.clamp(0, 1)
+        captions = given if self.captioner is None else self.captioner(x_hat)
+        return self.backbone.codec.encode(x_hat).float(), captions, self.csi(gamma, h)
+
+    def show(self, control: LatentControlNet, image: Tensor, steps: int = 10) -> Tensor:
+        """What the receiver makes of images: by a few steps, without captions of their own."""
+        f_v, captions, csi = self.receive(image, [""] * len(image), awgn(len(image), 10.0, self.device), SHOWN_CBR)
+        f_t = self.backbone.text(captions)
+
+        def predict(z: Tensor, t: int) -> Tensor:
+            times = torch.full((len(z),), t, device=self.device)
+            return controlled(self.backbone.unet, control, z, times, f_t, f_v, csi).float()
+
+        noise = torch.randn_like(f_v)
+        z = sample(noise, spaced_steps(steps), scaled_linear(), predict, lambda _: torch.randn_like(noise))
+        return self.backbone.codec.decode(z)
 
     def _kept(self, tensor: Tensor) -> Tensor:
         """The condition [B, …], zero where it is left out."""
@@ -226,7 +252,7 @@ def control_stage(control: LatentControlNet, receiver: Receiver) -> Stage:
         weight = 1 + ((1 - alpha_bar[t]) / alpha_bar[t]).clamp_max(recipe.emphasis)
         return (weight * error).mean(), {"unweighted": float(error.mean().detach())}
 
-    return Stage({"control": control}, loss)
+    return Stage({"control": control}, loss, show=partial(receiver.show, control), through=(backbone.unet,))
 
 
 def rollout_stage(control: LatentControlNet, receiver: Receiver, backbones: Sequence[LPIPS]) -> Stage:
@@ -265,7 +291,7 @@ def rollout_stage(control: LatentControlNet, receiver: Receiver, backbones: Sequ
                     figures |= {"psnr": psnr(mse), "lpips": float(perceptual.detach())}
         return torch.stack(terms).sum() / len(visited), figures
 
-    return Stage({"control": control}, loss)
+    return Stage({"control": control}, loss, show=partial(receiver.show, control), through=(backbone.unet, codec))
 
 
 def start_control(

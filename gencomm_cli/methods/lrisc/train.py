@@ -33,7 +33,7 @@ from gencomm_cli.networks.transform import NonlinearTransform
 from gencomm_cli.presets import find, verify
 from gencomm_cli.presets.weights import filled
 from gencomm_cli.presets.write import Part, write_preset
-from gencomm_cli.training.channel import ChannelDraw, draw, send
+from gencomm_cli.training.channel import ChannelDraw, awgn, draw, send
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.linear_start import token_statistics
 from gencomm_cli.training.loop import Schedule, autocast
@@ -241,6 +241,18 @@ class StageLoss:
                 total = total + recipe.drop * self.distortion(alone, x, weight, figures, "alone")
         return total, figures
 
+    def show(self, image: Tensor) -> Tensor:
+        """What one step of the sampler makes of images [B, 3, H, W] in [0, 1], sent at 10 dB and random rates."""
+        transform, unet = self.networks.transform, self.networks.unet
+        z = transform.encode(2 * image - 1).float()
+        if self.stage != "transform":
+            levels, _ = draw_levels(transform.information(z).float(), len(z), np.random.default_rng(0))
+            z = through_channel(self.networks.jscc, z, levels, levels, awgn(len(z), 10.0, self.device)).float()
+        contexts = transform.contexts(z)
+        coarse = transform.image(z, contexts).float()
+        made: Tensor = unet(torch.randn_like(coarse), self.time(STEPS - 1, coarse), contexts, coarse)
+        return (made + 1) / 2
+
     def received(self, z: Tensor) -> Tensor:
         """ẑ of z through random channels at random rates (``fixed``: AWGN at 10 dB)."""
         with torch.no_grad():
@@ -309,7 +321,8 @@ class LRISCTrainer(Trainer):
         if stage in ("joint", "rollout"):
             keep_linear(networks)
         loss = StageLoss(networks, stage, recipe, self.photographs, self.perceptual, generator, self.device)
-        return Stage({name: self.parts[name] for name in names}, loss, slower={"transform": recipe.codec, "jscc": recipe.codec})
+        slower = {"transform": recipe.codec, "jscc": recipe.codec}
+        return Stage({name: self.parts[name] for name in names}, loss, slower, loss.show)
 
     def tables(self) -> RateTables:
         """The tables that code the rate indices, from the levels that training photographs get at random rates."""

@@ -202,7 +202,7 @@ def vqgan_stage(
         spread = torch.cat([vqgan.encode(images()).latents for _ in range(20)]).std()
         vqgan.register_to_config(scale_factor=float(spread))
 
-    return Stage(networks, loss, finish=scale)
+    return Stage(networks, loss, show=lambda image: vqgan.decode(vqgan.encode(image).latents).sample, finish=scale)
 
 
 def encoder_stage(
@@ -232,11 +232,17 @@ def encoder_stage(
             mse, perceptual = (made - image).square().mean(), perceptual_loss(backbones, made, image)
         return mse + recipe.perceptual * perceptual, {"psnr": psnr(mse), "lpips": float(perceptual.detach())}
 
-    return Stage({"encoder": encoder, "previewer": previewer}, loss, finish=lambda: settle(both, pictures))
+    def show(image: Tensor) -> Tensor:
+        made: Tensor = previewer(encoder(resize(image, grid_at(recipe.scales[0], (image.shape[2], image.shape[3])), antialias)))
+        return made
+
+    networks = {"encoder": encoder, "previewer": previewer}
+    return Stage(networks, loss, show=show, finish=lambda: settle(both, pictures))
 
 
 def diffusion_stage(
     stage_b: StageB,
+    stage_a: StageA,
     encoder: EfficientNetEncoder,
     latents: Latents,
     recipe: DiffusionRecipe,
@@ -244,7 +250,7 @@ def diffusion_stage(
     generator: np.random.Generator,
     device: torch.device,
 ) -> Stage:
-    """Stage B, on latents of the frozen stage A and embeddings of the frozen encoder."""
+    """Stage B, on latents of the frozen stage A and embeddings of the frozen encoder; stage A is there to show pictures."""
     target = _target(settings)
     trained(stage_b, device)
 
@@ -261,7 +267,7 @@ def diffusion_stage(
         early = level < 0
         return error.mean(), {"early": float(error[early].mean().detach()) if early.any() else 0.0}
 
-    return Stage({"stage_b": stage_b}, loss)
+    return Stage({"stage_b": stage_b}, loss, show=_shows(stage_b, stage_a, encoder, recipe, settings))
 
 
 def rollout_stage(
@@ -312,7 +318,27 @@ def rollout_stage(
         total = recipe.latent * error + mse + recipe.perceptual * perceptual + recipe.grid * pattern
         return total, {name: float(figure.detach()) for name, figure in figures.items()}
 
-    return Stage({"stage_b": stage_b}, loss)
+    return Stage({"stage_b": stage_b}, loss, show=_shows(stage_b, stage_a, encoder, recipe, settings), through=(stage_a,))
+
+
+def _shows(
+    stage_b: StageB, stage_a: StageA, encoder: EfficientNetEncoder, recipe: DiffusionRecipe, settings: Mapping[str, Any]
+) -> Callable[[Tensor], Tensor]:
+    """What makes pictures of images' embeddings, by ten steps without a channel."""
+
+    def show(image: Tensor) -> Tensor:
+        grid = grid_at(recipe.scales[0], (image.shape[2], image.shape[3]))
+        z = encoder(resize(image, grid, settings.get("antialias", False))).float()
+        if settings.get("snr_aware", False):
+            z = with_reliability(z, torch.ones(len(z), z[0].numel() // 2, device=z.device))
+        noise = torch.randn_like(stage_a.encode(image))
+        made = sample(
+            noise, times(10), lambda x, time: stage_b(x, time, z).float(), lambda _: torch.randn_like(noise),
+            target=_target(settings), shift=settings.get("shift", 1.0),
+        )  # fmt: skip
+        return stage_a.decode(made)
+
+    return show
 
 
 def _target(settings: Mapping[str, Any]) -> Target:
@@ -442,7 +468,7 @@ class SCSICTrainer(Trainer):
         stage_b, encoder = StageB(parts[self.plans[stage].networks[0]]), frozen(parts["encoder"].to(self.device))
         if stage == "rollout":
             return rollout_stage(stage_b, stage_a, encoder, latents, recipe, self.settings, self.perceptual, *run)
-        return diffusion_stage(stage_b, encoder, latents, recipe, self.settings, *run)
+        return diffusion_stage(stage_b, stage_a, encoder, latents, recipe, self.settings, *run)
 
     def export(self, models: Path) -> Path:
         """Writes ``models/scsic/<name>``, and ``<name>-plain``: the same with stage B as it was before it was fine-tuned."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from gencomm_cli.networks.control import LatentControlNet, controlled, csi_featu
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.networks.vae import Domain, LatentCodec
-from gencomm_cli.training.channel import ChannelDraw, as_snr_db, draw, draw_cbr, send
+from gencomm_cli.training.channel import ChannelDraw, as_snr_db, awgn, draw, draw_cbr, send
 from gencomm_cli.training.data import to_tensor
 from gencomm_cli.training.latent_space import decoder_of
 from gencomm_cli.training.latents import Latents
@@ -30,6 +30,9 @@ from gencomm_cli.training.stage import Stage, frozen, trained
 
 STEPS = 5
 """Steps of the sampler that stage 2 trains through."""
+
+SHOWN_CBR, SHOWN_SNR_DB = 0.0033, 10.0
+"""How the pictures of the sheets are sent."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ def through_channel(
 
 def jscc_stage(
     jscc: RateAdaptiveJSCC,
+    codec: LatentCodec,
     latents: Latents,
     recipe: JSCCRecipe,
     generator: np.random.Generator,
@@ -113,7 +117,12 @@ def jscc_stage(
         shown = cbr == 0.0033 and bool(reference.any())
         return error.mean(), {"at10dB": float(error[reference].mean().detach()) * 2.5 if shown else 0.0}
 
-    return Stage({"jscc": jscc}, loss)
+    def show(image: Tensor) -> Tensor:
+        field = codec.encode(image) if domain == "latent" else image
+        coarse, _, _ = through_channel(jscc, field, image[0].numel(), SHOWN_CBR, awgn(len(image), SHOWN_SNR_DB, device))
+        return codec.decode(coarse) if domain == "latent" else coarse
+
+    return Stage({"jscc": jscc}, loss, show=show)
 
 
 def refiner_stage(
@@ -146,6 +155,17 @@ def refiner_stage(
     if recipe.decoder:
         networks["decoder"] = decoder_of(codec)
 
+    def received(
+        field: Tensor, samples: int, captions: list[str], channel: ChannelDraw, cbr: float, starts: Tensor
+    ) -> tuple[Tensor, Callable[[Tensor, Tensor], Tensor]]:
+        """z_c, and the network's prediction at (z_t, t), of fields that were sent with these captions."""
+        decoded, reliability, gain = through_channel(jscc, field, samples, cbr, channel)
+        coarse = decoded if domain == "latent" else codec.encode(decoded.clamp(0, 1)).float()
+        with torch.no_grad():
+            prompt = text(captions)
+        csi = csi_features(as_snr_db(reliability.mean(1).clamp(1e-4, 1 - 1e-4)), starts, gain)
+        return coarse, lambda z, t: controlled(unet, control, z, t, prompt, coarse, csi).float()
+
     def loss(_: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         clean, pixels, captions = latents.crops(recipe.batch, recipe.crop, generator)
         clean, image = clean.to(device), to_tensor(pixels, device)
@@ -156,15 +176,7 @@ def refiner_stage(
         captions = ["" if drop else caption for drop, caption in zip(dropped, captions, strict=True)]
         with autocast(device, recipe.schedule.precision):
             field = clean if domain == "latent" else image
-            decoded, reliability, gain = through_channel(jscc, field, 3 * pixels[0, :, :, 0].size, cbr, channel)
-            coarse = decoded if domain == "latent" else codec.encode(decoded.clamp(0, 1)).float()
-            with torch.no_grad():
-                prompt = text(captions)
-            csi = csi_features(as_snr_db(reliability.mean(1).clamp(1e-4, 1 - 1e-4)), starts, gain)
-
-            def predict(z: Tensor, t: Tensor) -> Tensor:
-                return controlled(unet, control, z, t, prompt, coarse, csi).float()
-
+            coarse, predict = received(field, image[0].numel(), captions, channel, cbr, starts)
             noise = torch.randn_like(clean)
             if refining:
                 count = STEPS if generator.random() < 0.6 else int(generator.integers(1, STEPS))
@@ -196,4 +208,15 @@ def refiner_stage(
                 figures |= {"psnr": psnr(mse[0]), "lpips": float(perceptual[0].detach()), "coarse_psnr": psnr(coarse_mse)}
         return total, figures
 
-    return Stage(networks, loss)
+    def show(image: Tensor) -> Tensor:
+        start, channel = StartTable()(SHOWN_CBR), awgn(len(image), SHOWN_SNR_DB, device)
+        starts = torch.full((len(image),), start, device=device)
+        field = codec.encode(image) if domain == "latent" else image
+        coarse, predict = received(field, image[0].numel(), [""] * len(image), channel, SHOWN_CBR, starts)
+        z = sample(
+            coarse, torch.randn_like(coarse), sampling_steps(start, STEPS), alpha_bar,
+            lambda z, t: predict(z, torch.full_like(starts, t)), parameterization=recipe.parameterization,
+        )  # fmt: skip
+        return codec.decode(z)
+
+    return Stage(networks, loss, show=show, through=(unet, codec))

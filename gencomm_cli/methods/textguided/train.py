@@ -100,7 +100,7 @@ class TextGuidedTrainer(Trainer):
             return prior_stage(parts["unet"], parts["text_encoder"], self.tokenizer, latents, recipe, *run)
         if stage == "jscc":
             linear = self.base is None or "jscc" not in self.base.components
-            return jscc_stage(parts["jscc"], latents, recipe, *run, domain=self.domain, linear=linear)
+            return jscc_stage(parts["jscc"], self.codec(), latents, recipe, *run, domain=self.domain, linear=linear)
         if stage == "decoder":
             return decoder_stage(self.codec(), latents, recipe, self.perceptual, *run)
         text = TextEncoder(self.tokenizer, frozen(parts["text_encoder"].to(self.device)))

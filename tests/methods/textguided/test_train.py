@@ -49,14 +49,15 @@ def test_prior_jscc_and_both_refining_stages_learn(latents: Latents, tmp_path: P
     prior = PriorRecipe(schedule(100), batch=4)
     learn("prior", prior, tmp_path, prior_stage, unet, text_model, words, latents, prior)
     jscc = RateAdaptiveJSCC(JSCCConfig(channels=4, code_channels=16, dims=(8,), depths=(1,)))
+    codec = LatentCodec(AutoencoderKL(**VAE, scaling_factor=3.0)).requires_grad_(False)
     sending = JSCCRecipe(schedule(100), batch=4, crop=16, seed=1)
-    learn("jscc", sending, tmp_path, jscc_stage, jscc, latents, sending)
+    learn("jscc", sending, tmp_path, jscc_stage, jscc, codec, latents, sending)
     for stage in ("prior", "jscc"):
         first, last = figures(tmp_path, stage)
         assert last < first, stage
     unet.requires_grad_(False)
     before = [p.clone() for p in unet.parameters()]
-    control, codec = LatentControlNet.over(unet), LatentCodec(AutoencoderKL(**VAE, scaling_factor=3.0)).requires_grad_(False)
+    control = LatentControlNet.over(unet)
     text, squeeze = TextEncoder(words, text_model), backbones("squeeze")
     for stage, recipe in {
         "control": RefinerRecipe(schedule(50), batch=2, crop=8),
