@@ -156,7 +156,7 @@ def test_what_was_imported_is_fine_tuned_and_sends_pictures(data: Path, tmp_path
     (tmp_path / "recipe.json").write_text(json.dumps(small))
     assert scsic.tunes_alone(base, tmp_path / "recipe.json")
     monkeypatch.setattr(
-        trainers, "load_config", lambda path, name, needed: small if "cascade" in name else shipped(path, name, needed)
+        trainers, "load_config", lambda path, name, needed: small if "paper" in name else shipped(path, name, needed)
     )
     options = TrainOptions(data, tmp_path / "out", stages=("finetune",), start=str(base.folder))
     said: list[str] = []
