@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from _common import central
 
 from gencomm_cli import pipeline
 from gencomm_cli.channels.fading import draw_noise, transmit
@@ -23,30 +24,35 @@ from gencomm_cli.channels.snr import n0_from_db
 from gencomm_cli.diffusion.schedule import StartTable
 from gencomm_cli.methods.base import DecodeOptions, Received, Request
 from gencomm_cli.methods.textguided.method import TextGuided
-from gencomm_cli.methods.textguided.train import load_judges
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.tensors import to_tensor
 from gencomm_cli.seeds import generator
 from gencomm_cli.training.data import Photographs, load
-from gencomm_cli.training.latents import window
+from gencomm_cli.training.losses import load_perceptual
 
 CBRS, SNRS, STARTS = (0.002, 0.0033, 0.0059, 0.011), (0.0, 6.0, 12.0), (150, 300, 450, 600)
 
 
 def score(
-    method: TextGuided, judges: list[LPIPS], photographs: Photographs, count: int, cbr: float, snr_db: float, options: DecodeOptions
+    method: TextGuided,
+    backbones: list[LPIPS],
+    photographs: Photographs,
+    count: int,
+    cbr: float,
+    snr_db: float,
+    options: DecodeOptions,
 ) -> float:
     """Mean LPIPS over both backbones and ``count`` photographs."""
     total = 0.0
     for index in range(count):
-        image = window(photographs.image(index))
+        image = central(photographs.image(index))
         sent = method.encode(image, Request(method.symbol_budget(cbr, image.shape[:2]), snr_db)).symbols  # type: ignore[arg-type]
         n0 = n0_from_db(snr_db)
         received = transmit(sent, None, draw_noise(sent.size, generator(index, "image noise")), n0)
         size = (image.shape[0], image.shape[1])
         refined = method.decode(Received(received, None, n0, size, photographs.captions[index]), options, seed=index).refined[0]
         pair = [to_tensor(picture, 1, method.device) for picture in (image, refined)]
-        total += float(np.mean([float(judge(*pair)) for judge in judges]))
+        total += float(np.mean([float(lpips(*pair)) for lpips in backbones]))
     return total / count
 
 
@@ -61,7 +67,7 @@ def main() -> None:
     given = parser.parse_args()
     method = pipeline.load_codec("textguided", given.preset, given.device).method
     assert isinstance(method, TextGuided)
-    judges = load_judges(given.metric_weights, method.device)
+    backbones = load_perceptual(given.metric_weights, method.device)
     with tempfile.TemporaryDirectory() as cache:
         photographs = load(given.data, Path(cache), validation=True)
         print("| CBR | SNR | " + " | ".join(f"N_s = {start}" for start in STARTS) + " |\n|" + "---|" * (2 + len(STARTS)))
@@ -70,7 +76,7 @@ def main() -> None:
             row = []
             for snr_db in SNRS:
                 values = [
-                    score(method, judges, photographs, given.images, cbr, snr_db, DecodeOptions(start_step=start))
+                    score(method, backbones, photographs, given.images, cbr, snr_db, DecodeOptions(start_step=start))
                     for start in STARTS
                 ]
                 row.append(STARTS[int(np.argmin(values))])
@@ -82,7 +88,7 @@ def main() -> None:
         for spacing in ("uniform", "quadratic"):
             for guidance in (1.0, 1.5, 3.0):
                 options = DecodeOptions(spacing=spacing, guidance_scale=guidance)  # type: ignore[arg-type]
-                low, high = (score(method, judges, photographs, given.images, 0.0033, snr_db, options) for snr_db in (1.0, 10.0))
+                low, high = (score(method, backbones, photographs, given.images, 0.0033, snr_db, options) for snr_db in (1.0, 10.0))
                 print(f"| {spacing} | {guidance:g} | {low:.3f} | {high:.3f} |", flush=True)
     print("\n" + json.dumps({"start_steps": dataclasses.asdict(table)}))
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _common import central
 
 from gencomm_cli.diffusion.schedule import StartTable, sampling_steps, scaled_linear
 from gencomm_cli.methods.textguided.refiner import RefinerRecipe, refiner_stage
@@ -26,7 +27,6 @@ from gencomm_cli.networks.control import LatentControlNet, controlled, csi_featu
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.training.channel import ChannelDraw, send
 from gencomm_cli.training.data import load, to_tensor
-from gencomm_cli.training.latents import window
 from gencomm_cli.training.loop import Schedule
 from gencomm_cli.training.stage import Stage, frozen, run_stage
 from gencomm_cli.training.trainer import TrainOptions
@@ -43,7 +43,7 @@ def score(trainer: TextGuidedTrainer, control: LatentControlNet, kind: str, spac
     rows = []
     torch.manual_seed(0)
     for index in range(images):
-        image = to_tensor(window(photographs.image(index))[None].copy(), CPU)
+        image = to_tensor(central(photographs.image(index))[None].copy(), CPU)
         with torch.no_grad():
             z_0 = codec.encode(image)
             snr = torch.tensor([1.0 if index % 2 else 10.0])

@@ -76,7 +76,7 @@ class Autoencoder(nn.Module):
             if level:
                 up += [nn.Conv2d(decoder_widths[level - 1], 4 * width, 3, padding=1), nn.PixelShuffle(2)]
             up += [ResidualBlock(width) for _ in range(depth)]
-        unfold = factor // 2 ** (len(decoder_widths) - 1)
+        self.unfold = unfold = factor // 2 ** (len(decoder_widths) - 1)
         final = nn.Conv2d(edge, 3, 3, padding=1)
         up += [nn.SiLU(), nn.Conv2d(decoder_widths[-1], edge * unfold**2, 3, padding=1), nn.PixelShuffle(unfold), nn.SiLU(), final]
         self.decoder = nn.Sequential(*up)

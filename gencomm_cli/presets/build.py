@@ -76,6 +76,7 @@ PRETRAINED = Builders({
 BUILDERS = Builders({
     **PRETRAINED.places,
     "CLIPTextModel": "gencomm_cli.networks.text:text_model",
+    "Autoencoder": "gencomm_cli.networks.autoencoder:Autoencoder",
     "LatentControlNet": "gencomm_cli.networks.control:LatentControlNet",
     "RateAdaptiveJSCC": "gencomm_cli.networks.rate_adaptive:RateAdaptiveJSCC:JSCCConfig",
     "DeepJSCC": "gencomm_cli.networks.deepjscc:DeepJSCC:DeepJSCCConfig",
@@ -185,9 +186,9 @@ class Backbone:
     @cached_property
     def codec(self) -> LatentCodec:
         """The VAE."""
-        from gencomm_cli.networks.vae import LatentCodec
+        from gencomm_cli.networks.vae import latent_codec
 
-        return LatentCodec(self._build("vae", steady(self.dtype))).eval()
+        return latent_codec(self._build("vae", steady(self.dtype))).eval()
 
     @cached_property
     def unet(self) -> UNet2DConditionModel:

@@ -6,7 +6,7 @@ import io
 import json
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -55,6 +55,15 @@ class Photographs:
         height, width = self.sizes[index]
         start = self.offsets[index]
         return self.pixels[start : start + height * width * 3].reshape(height, width, 3)
+
+    def view(self, index: int, size: Sequence[int], place: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+        """A piece of image ``index`` resized to ``size`` (H, W): uint8 of ``shape`` (h, w, 3), from ``place`` (row, column) on."""
+        image, (top, left), (height, width) = self.image(index), place, shape
+        if tuple(size) == image.shape[:2]:
+            return image[top : top + height, left : left + width]
+        down, across = image.shape[0] / size[0], image.shape[1] / size[1]
+        box = (left * across, top * down, (left + width) * across, (top + height) * down)
+        return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC, box))
 
     def crops(
         self, batch: int, size: int, generator: np.random.Generator, scales: tuple[float, float] = (1.0, 1.0)

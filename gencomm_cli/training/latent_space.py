@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.networks.vae import LatentCodec, kl_divergence
+from gencomm_cli.networks.vae import KLCodec, LatentCodec, kl_divergence
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.loop import Schedule, autocast
@@ -35,7 +35,7 @@ class VAERecipe:
 
 
 def vae_stage(
-    codec: LatentCodec,
+    codec: KLCodec,
     photographs: Photographs,
     recipe: VAERecipe,
     backbones: Sequence[LPIPS],
@@ -81,8 +81,7 @@ class DecoderRecipe:
 
 def decoder_of(codec: LatentCodec) -> nn.ModuleDict:
     """The decoder's half of a VAE, ready to train."""
-    half = nn.ModuleDict({"decoder": codec.autoencoder.decoder, "post_quant_conv": codec.autoencoder.post_quant_conv})
-    return half.requires_grad_(True).train()
+    return codec.decoder().requires_grad_(True).train()
 
 
 def decoder_stage(

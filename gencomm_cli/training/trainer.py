@@ -30,6 +30,7 @@ from gencomm_cli.presets.write import Part
 from gencomm_cli.training import losses, parallel
 from gencomm_cli.training.captions import captioned
 from gencomm_cli.training.data import Photographs, load
+from gencomm_cli.training.latents import Codec, Latents, compute
 from gencomm_cli.training.loop import Precision, Schedule
 from gencomm_cli.training.stage import Plan, Stage, run_stage
 
@@ -196,6 +197,12 @@ class Trainer:
         """The backbones of the perceptual loss."""
         return losses.load_perceptual(self.options.metric_weights, self.device)
 
+    def latents(self, codec: Codec, crop: int) -> Latents:
+        """Latents of the training photographs, for crops of that side in latent positions."""
+        scales = self.config.get("latents", {}).get("scales", (1.0, 1.0))
+        path = self.out / "latents.npy"
+        return compute(codec, self.photographs, path, self.device, self.report, crop=crop, scales=scales)
+
     def build(self) -> None:
         """Makes the networks, with the weights that they start from."""
         raise NotImplementedError
@@ -221,6 +228,10 @@ class Trainer:
     def derived(self, name: str) -> nn.Module:
         """A network that starts from others."""
         raise NotImplementedError
+
+    def kind(self, stage: str) -> type[Any]:
+        """A stage's kind of recipe."""
+        return self.plans[stage].recipe
 
     def stage(self, stage: str, recipe: Any, generator: np.random.Generator) -> Stage:
         """A stage, whose predecessors are finished, ready to be trained by ``recipe``."""
@@ -263,7 +274,7 @@ class Trainer:
         """Trains one stage, whose predecessors are finished."""
         values = dict(stage_values(self.config, stage))
         checkpointing = bool(values.pop("checkpointing", False))
-        recipe = recipe_from(self.plans[stage].recipe, values, max_minutes)
+        recipe = recipe_from(self.kind(stage), values, max_minutes)
         for name in self.plans[stage].networks:
             self.module(name)
         run_stage(

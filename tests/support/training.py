@@ -14,7 +14,7 @@ from diffusers.models import AutoencoderKL
 from PIL import Image
 
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.networks.vae import LatentCodec
+from gencomm_cli.networks.vae import KLCodec
 from gencomm_cli.training.data import Photographs, load
 from gencomm_cli.training.latents import Latents, compute
 from gencomm_cli.training.loop import Schedule
@@ -48,7 +48,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Photographs:
 @pytest.fixture(scope="module")
 def latents(photographs: Photographs, tmp_path_factory: pytest.TempPathFactory) -> Latents:
     torch.manual_seed(0)
-    codec = LatentCodec(AutoencoderKL(**VAE, scaling_factor=3.0)).eval()
+    codec = KLCodec(AutoencoderKL(**VAE, scaling_factor=3.0)).eval()
     return compute(codec, photographs, tmp_path_factory.mktemp("latents") / "latents.npy", CPU, quiet)
 
 

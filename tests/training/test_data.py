@@ -47,3 +47,48 @@ def test_crops_are_pieces_of_their_images(photographs: Photographs) -> None:
         rows = [np.lib.stride_tricks.sliding_window_view(image, (32, 32), (0, 1))]
         found = [np.all(rows[0] == np.moveaxis(c, -1, 0), axis=(2, 3, 4)).any() for c in (crop, crop[:, ::-1])]
         assert any(found)
+
+
+def gradient(height: int, width: int) -> np.ndarray:
+    """A picture whose red is its row and whose green its column, uint8 [H, W, 3]."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows, columns, np.zeros_like(rows)], -1).astype(np.uint8)
+
+
+def of_images(*images: np.ndarray) -> Photographs:
+    sizes = np.array([image.shape[:2] for image in images])
+    pixels = np.concatenate([image.reshape(-1) for image in images])
+    offsets = np.concatenate([[0], np.cumsum(3 * sizes.prod(1))[:-1]])
+    return Photographs([str(i) for i in range(len(images))], ["" for _ in images], pixels, offsets, sizes)
+
+
+def test_small_photographs_are_enlarged_and_others_are_scaled_half_of_the_time() -> None:
+    small = of_images(gradient(20, 40)).crops(50, 32, np.random.default_rng(0))[0]
+    assert small.shape == (50, 32, 32, 3)
+    spans = small[..., 0].max((1, 2)).astype(int) - small[..., 0].min((1, 2))
+    assert (abs(spans - 19) <= 1).all()  # all 20 rows, in 32
+    large = of_images(gradient(200, 220))
+    as_they_are = large.crops(200, 32, np.random.default_rng(0))[0]
+    spans = as_they_are[..., 0].max((1, 2)).astype(int) - as_they_are[..., 0].min((1, 2))
+    assert (spans == 31).all()
+    starts = as_they_are[..., 0].min((1, 2))
+    assert starts.min() < 20
+    assert starts.max() > 150  # any window
+    mirrored = as_they_are[:, 0, 0, 1] > as_they_are[:, 0, -1, 1]
+    assert 0.35 < mirrored.mean() < 0.65
+    scaled = large.crops(400, 32, np.random.default_rng(0), (0.5, 2.0))[0]
+    scale = 31 / (scaled[..., 0].max((1, 2)).astype(float) - scaled[..., 0].min((1, 2)))
+    assert 0.4 < np.mean(scale == 1) < 0.6
+    assert 0.45 < scale.min() < 0.6
+    assert 1.7 < scale.max() < 2.3
+    assert abs(np.log(scale[scale != 1]).mean()) < 0.15
+
+
+def test_a_view_is_a_piece_of_the_whole_resized() -> None:
+    image = np.asarray(Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize((60, 45)))
+    photographs = of_images(image)
+    assert np.array_equal(photographs.view(0, (45, 60), (5, 7), (20, 30)), image[5:25, 7:37])
+    for size in ((90, 121), (31, 40)):
+        whole = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC)).astype(int)
+        found = photographs.view(0, size, (3, 11), (20, 25))
+        assert np.abs(found - whole[3:23, 11:36]).max() <= 1

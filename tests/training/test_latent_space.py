@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers.models import AutoencoderKL
 
-from gencomm_cli.networks.vae import LatentCodec, kl_divergence
+from gencomm_cli.networks.vae import KLCodec, kl_divergence
 from gencomm_cli.training.data import Photographs
 from gencomm_cli.training.latent_space import DecoderRecipe, VAERecipe, decoder_stage, vae_stage
 from gencomm_cli.training.latents import Latents
@@ -30,10 +30,10 @@ def test_vae_and_decoder_learn(photographs: Photographs, latents: Latents, tmp_p
     torch.manual_seed(0)
     autoencoder = AutoencoderKL(**VAE, scaling_factor=1.0)
     recipe, alex = VAERecipe(schedule(100), batch=4, crop=32), backbones("alex")
-    learn("vae", recipe, tmp_path, vae_stage, LatentCodec(autoencoder), photographs, recipe, alex)
+    learn("vae", recipe, tmp_path, vae_stage, KLCodec(autoencoder), photographs, recipe, alex)
     first, last = figures(tmp_path, "vae")
     assert last < first
-    codec = LatentCodec(autoencoder)
+    codec = KLCodec(autoencoder)
     with torch.no_grad():
         image = torch.from_numpy(photographs.crops(64, 32, np.random.default_rng(9))[0]).permute(0, 3, 1, 2) / 255
         assert float(codec.encode(image).std()) == pytest.approx(1, abs=0.2)

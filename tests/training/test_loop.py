@@ -139,7 +139,7 @@ def test_lines_say_how_fast_it_goes_and_how_long_it_will_take(tmp_path: Path) ->
 
 
 def test_sheets_show_the_averaged_weights_in_evaluation_mode_and_change_nothing(tmp_path: Path) -> None:
-    def run(out: Path, pictures: bool) -> tuple[nn.Module, list[torch.Tensor]]:
+    def run(out: Path, pictures: bool) -> tuple[nn.Sequential, list[torch.Tensor]]:
         out.mkdir()
         torch.manual_seed(0)
         module, generator, seen = nn.Sequential(nn.Linear(3, 1), nn.Dropout(0.5)), np.random.default_rng(0), list[torch.Tensor]()
@@ -153,7 +153,7 @@ def test_sheets_show_the_averaged_weights_in_evaluation_mode_and_change_nothing(
         def draw() -> np.ndarray:
             assert not module[1].training
             torch.rand(7)
-            seen.append(module[0].weight.detach().clone())
+            seen.append(next(module.parameters()).detach().clone())
             return np.stack([np.full((2, 4, 6, 3), level, np.uint8) for level in range(5)])
 
         plan = Schedule(6, 0.05, 2, ema=0.9, picture_minutes=0.0)

@@ -32,7 +32,7 @@ from gencomm_cli.methods.textguided.refiner import JSCCRecipe, RefinerRecipe, js
 from gencomm_cli.networks.control import LatentControlNet
 from gencomm_cli.networks.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.networks.text import TextEncoder
-from gencomm_cli.networks.vae import LatentCodec
+from gencomm_cli.networks.vae import KLCodec
 from gencomm_cli.training import captions, losses, parallel
 from gencomm_cli.training.captions import captioned
 from gencomm_cli.training.data import Photographs, load
@@ -199,7 +199,7 @@ def test_accumulated_batches_are_one_batch_in_textguided(
         text_model = CLIPTextModel(CLIPTextConfig(**TEXT, vocab_size=len(words)))
         unet, autoencoder = UNet2DConditionModel(**UNET), AutoencoderKL(**VAE, scaling_factor=3.0)
         jscc = RateAdaptiveJSCC(JSCCConfig(channels=4, code_channels=16, dims=(8,), depths=(1,)))
-        alex, codec = backbones("alex"), LatentCodec(autoencoder)
+        alex, codec = backbones("alex"), KLCodec(autoencoder)
         if stage == "vae":
             recipe = VAERecipe(plan, batch=batch, crop=32)
             learn(stage, recipe, out, vae_stage, codec, photographs, recipe, alex)

@@ -31,7 +31,7 @@ from gencomm_cli.presets.write import taken, write_preset
 from gencomm_cli.text import retrieval
 from gencomm_cli.training.channel import ChannelDraw, as_snr_db, awgn, block_gains, draw, draw_cbr, through
 from gencomm_cli.training.data import Photographs, to_tensor
-from gencomm_cli.training.latents import Latents, compute
+from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.linear_start import token_statistics
 from gencomm_cli.training.loop import Schedule, autocast
 from gencomm_cli.training.losses import fold_pattern, perceptual_loss, psnr
@@ -380,7 +380,7 @@ class DiffJSCCTrainer(Trainer):
             jscc = self.parts[self.plans[stage].networks[0]]
             return codec_stage(jscc, image_code(jscc, codec, self.domain), self.photographs, recipe, generator, self.device)
         code = image_code(frozen(self.parts["jscc"].to(self.device)), codec, self.domain)
-        latents = compute(codec, self.photographs, self.out / "latents.npy", self.device, self.report)
+        latents = self.latents(codec, recipe.crop)
         receiver = Receiver(self.backbone, code, self.csi, latents, recipe, generator, self.device)
         control = cast(LatentControlNet, self.parts["control"])
         if stage == "control":

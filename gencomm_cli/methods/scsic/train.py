@@ -40,7 +40,7 @@ from gencomm_cli.presets.build import Cascade, build
 from gencomm_cli.presets.write import taken, write_preset
 from gencomm_cli.training.channel import block_gains, draw, through
 from gencomm_cli.training.data import Photographs, to_tensor
-from gencomm_cli.training.latents import Latents, compute
+from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.loop import Schedule, autocast
 from gencomm_cli.training.losses import fold_pattern, perceptual_loss, psnr
 from gencomm_cli.training.parallel import rows
@@ -464,7 +464,7 @@ class SCSICTrainer(Trainer):
             antialias = self.settings.get("antialias", False)
             return encoder_stage(parts["encoder"], parts["previewer"], self.photographs, recipe, self.perceptual, antialias, *run)
         stage_a = frozen(StageA(parts["stage_a"]).to(self.device))
-        latents = compute(stage_a, self.photographs, self.out / "latents.npy", self.device, self.report)
+        latents = self.latents(stage_a, recipe.crop)
         stage_b, encoder = StageB(parts[self.plans[stage].networks[0]]), frozen(parts["encoder"].to(self.device))
         if stage == "rollout":
             return rollout_stage(stage_b, stage_a, encoder, latents, recipe, self.settings, self.perceptual, *run)

@@ -13,14 +13,15 @@ from transformers import PreTrainedTokenizerFast
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.textguided.prior import SPECIAL_TOKENS, PriorRecipe, prior_stage, train_tokenizer
 from gencomm_cli.methods.textguided.refiner import JSCCRecipe, RefinerRecipe, jscc_stage, refiner_stage
+from gencomm_cli.networks.autoencoder import Autoencoder
 from gencomm_cli.networks.control import LatentControlNet, control_arguments
 from gencomm_cli.networks.text import TextEncoder
-from gencomm_cli.networks.vae import Domain, LatentCodec
+from gencomm_cli.networks.vae import Domain, KLCodec, LatentCodec, latent_codec
 from gencomm_cli.presets import Preset, find, is_pretrained, verify
 from gencomm_cli.presets.build import BACKBONE, Backbone
 from gencomm_cli.presets.write import Part, taken, write_preset
+from gencomm_cli.training.autoencoder import AutoencoderRecipe, autoencoder_stage
 from gencomm_cli.training.latent_space import DecoderRecipe, VAERecipe, decoder_stage, vae_stage
-from gencomm_cli.training.latents import Latents, compute
 from gencomm_cli.training.parallel import first
 from gencomm_cli.training.stage import Plan, Stage, frozen
 from gencomm_cli.training.trainer import Report, Trainer, TrainOptions
@@ -48,7 +49,7 @@ class TextGuidedTrainer(Trainer):
     measured: ClassVar = {"vae": "scaling_factor"}
 
     def build(self) -> None:
-        self.make("vae", "AutoencoderKL", self.config["vae"]["model"])
+        self.make("vae", self.config["vae"].get("class", "AutoencoderKL"), self.config["vae"]["model"])
         self.make("unet", "UNet2DConditionModel", self.config["prior"]["unet"])
         self.make("jscc", "RateAdaptiveJSCC", self.config["jscc"]["model"])
         self.tokenizer = self._tokenizer()
@@ -84,18 +85,22 @@ class TextGuidedTrainer(Trainer):
 
     def codec(self) -> LatentCodec:
         """The trained VAE, frozen."""
-        return frozen(LatentCodec(self.parts["vae"])).to(self.device)  # type: ignore[arg-type]
+        return frozen(latent_codec(self.parts["vae"])).to(self.device)
 
-    def latents(self) -> Latents:
-        """Latents of the training photographs."""
-        return compute(self.codec(), self.photographs, self.out / "latents.npy", self.device, self.report)
+    def kind(self, stage: str) -> type[Any]:
+        """That of the class of autoencoder, and the others'."""
+        around_pca = stage == "vae" and isinstance(self.parts["vae"], Autoencoder)
+        return AutoencoderRecipe if around_pca else super().kind(stage)
 
     def stage(self, stage: str, recipe: Any, generator: np.random.Generator) -> Stage:
         parts: dict[str, Any] = self.parts
         run = (generator, self.device)
         if stage == "vae":
-            return vae_stage(LatentCodec(parts["vae"]), self.photographs, recipe, self.perceptual, *run)
-        latents = self.latents()
+            if isinstance(parts["vae"], Autoencoder):
+                linear = self.base is None
+                return autoencoder_stage(parts["vae"], self.photographs, recipe, self.perceptual, *run, linear=linear)
+            return vae_stage(KLCodec(parts["vae"]), self.photographs, recipe, self.perceptual, *run)
+        latents = self.latents(self.codec(), recipe.crop)
         if stage == "prior":
             return prior_stage(parts["unet"], parts["text_encoder"], self.tokenizer, latents, recipe, *run)
         if stage == "jscc":

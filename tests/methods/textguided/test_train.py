@@ -22,7 +22,7 @@ from gencomm_cli.methods.textguided.train import STAGES, TextGuidedTrainer, open
 from gencomm_cli.networks.control import LatentControlNet
 from gencomm_cli.networks.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.networks.text import TextEncoder
-from gencomm_cli.networks.vae import LatentCodec
+from gencomm_cli.networks.vae import KLCodec
 from gencomm_cli.training import losses
 from gencomm_cli.training.data import Photographs
 from gencomm_cli.training.latents import Latents
@@ -49,7 +49,7 @@ def test_prior_jscc_and_both_refining_stages_learn(latents: Latents, tmp_path: P
     prior = PriorRecipe(schedule(100), batch=4)
     learn("prior", prior, tmp_path, prior_stage, unet, text_model, words, latents, prior)
     jscc = RateAdaptiveJSCC(JSCCConfig(channels=4, code_channels=16, dims=(8,), depths=(1,)))
-    codec = LatentCodec(AutoencoderKL(**VAE, scaling_factor=3.0)).requires_grad_(False)
+    codec = KLCodec(AutoencoderKL(**VAE, scaling_factor=3.0)).requires_grad_(False)
     sending = JSCCRecipe(schedule(100), batch=4, crop=16, seed=1)
     learn("jscc", sending, tmp_path, jscc_stage, jscc, codec, latents, sending)
     for stage in ("prior", "jscc"):
