@@ -39,6 +39,7 @@ from gencomm_cli.training.trainer import TrainOptions, load_config, recipe_from,
 from tests.support.presets import UNET, make_preset, randomise  # noqa: F401 (a fixture)
 from tests.support.training import CPU, asked, backbones, figures, quiet, write_photographs
 
+LOAD = losses.load_perceptual
 ADAPTIVE = {"class": "RateAdaptiveJSCC", "model": {"channels": 4, "code_channels": 16, "dims": [8], "depths": [1]}}
 CONVOLUTIONAL = {
     "class": "DeepJSCC",
@@ -120,7 +121,7 @@ def test_the_codec_and_the_control_module_learn(data: Path, make_preset: Callabl
 
 
 def test_the_whole_recipe_shares_out_its_minutes_and_resumes(
-    data: Path, make_preset: Callable[..., Path], tmp_path: Path  # noqa: F811
+    data: Path, make_preset: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
 ) -> None:  # fmt: skip
     path, out, said = tmp_path / "recipe.json", tmp_path / "run", list[str]()
     path.write_text(json.dumps(recipe(ADAPTIVE) | {"start": str(make_preset())}))
@@ -137,6 +138,7 @@ def test_the_whole_recipe_shares_out_its_minutes_and_resumes(
         train("diffjscc", TrainOptions(data, out, path), quiet)
     with pytest.raises(InputError, match="there is no sharpen"):
         train("diffjscc", TrainOptions(data, tmp_path / "other", path, stages=("sharpen",)), quiet)
+    monkeypatch.setattr(losses, "load_perceptual", LOAD)
     with pytest.raises(InputError, match="no such folder"):
         train("diffjscc", TrainOptions(data, tmp_path / "blind", path, metric_weights=tmp_path / "nowhere"), quiet)
     with pytest.raises(InputError, match="no such preset"):
