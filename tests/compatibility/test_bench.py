@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import gencomm_cli
-from tests.commands.conftest import Result
+from tests.support.commands import Result
 from tests.compatibility.record import BENCH, ROWS, SWEEP, words
 
 Here = Callable[..., Result]
