@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from gencomm_cli.console import Progress
     from gencomm_cli.images import Pixels
-    from gencomm_cli.text.link import PromptFormat
+    from gencomm_cli.text.payload import PayloadFormat
 
 Say = Callable[[str], None]
 MAX_PROMPT_BYTES = 4096
@@ -487,7 +487,7 @@ def _prompt(image: Pixels, options: EncodeOptions) -> str:
     return check_prompt(caption(image, options.captioner, options.device))
 
 
-def _send_prompt(prompt: str, options: EncodeOptions) -> tuple[Symbols, PromptFormat | None]:
+def _send_prompt(prompt: str, options: EncodeOptions) -> tuple[Symbols, PayloadFormat | None]:
     if not prompt:
         return np.empty(0, np.complex64), None
     from gencomm_cli.text.link import transmit_prompt
