@@ -41,12 +41,14 @@ from gencomm_cli.methods.diffcom.posterior import linear_schedule
 from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
 from gencomm_cli.methods.diffjscc.method import DiffJSCC
 from gencomm_cli.methods.scsic.method import ScSic
+from gencomm_cli.methods.scsic.networks import Cascade
 from gencomm_cli.methods.textguided.method import TextGuided
 from gencomm_cli.networks.acceleration import number_format
+from gencomm_cli.networks.backbone import Networks
 from gencomm_cli.networks.control import CSI_WIDTH, control_arguments
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.presets import Component, Preset
-from gencomm_cli.presets.build import BUILDERS, Cascade, Networks, build_tokenizer
+from gencomm_cli.presets.build import build_tokenizer, builders
 
 CROSS, PLAIN = "CrossAttn{}Block2D", "{}Block2D"
 
@@ -166,7 +168,7 @@ class Bench:
         """A network with the numbers that its constructor draws, made where it runs."""
         torch.manual_seed(0)
         with self.device:
-            module: nn.Module = BUILDERS[class_name](**config)
+            module: nn.Module = builders()[class_name](**config)
         nn.Module.to(module, dtype)
         if self.device.type == "cuda":
             nn.Module.to(module, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -198,7 +200,7 @@ class RandomNetworks(Networks):
 
     def __init__(self, bench: Bench, method: str) -> None:
         sizes, settings = bench.sizes, {"steps": 5, "csi": {"width": 64, "scale": 4.0}, "captioner": "none"}
-        unet = BUILDERS["UNet2DConditionModel"]
+        unet = builders()["UNet2DConditionModel"]
         with torch.device("meta"):
             control = control_arguments(unet(**sizes.unet))  # type: ignore[arg-type, operator]
         control["csi_width"] = CSI_WIDTH if method == "textguided" else CsiEmbedding(64, 4.0).size

@@ -45,6 +45,10 @@ Cbrs = Annotated[str | None, typer.Option(metavar="LIST", help="As --cbr of enco
 Channels = Annotated[
     str | None, typer.Option(metavar="LIST", help="Of awgn, rayleigh, block, multipath, multipath:clip=0.8:cp=0. Default awgn.")
 ]
+Compile = Annotated[bool, typer.Option("--compile", help="Compile the denoisers first.")]
+Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="Text to send beside the image, at most 4 KiB of UTF-8.")]
+Steps = Annotated[int | None, typer.Option(metavar="N", min=1, max=1000, help="Steps of the sampler; the preset's if not given.")]
+GuidanceScale = Annotated[float | None, typer.Option(metavar="W", help="Classifier-free guidance; the preset's if not given.")]
 CodeRate = Literal["auto", "1/16", "1/8", "1/4", "1/2", "2/3", "3/4", "5/6"]
 Prepare = Annotated[
     str | None, typer.Option(metavar="none|crop:N|fit:N|stretch:N", help="What is done to each image first. Default none.")
@@ -123,7 +127,7 @@ def run(
     ] = None,
     device: flags.Device = "auto",
     precision: flags.Precision = "auto",
-    compile: flags.Compile = False,
+    compile: Compile = False,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, max=256, help="Processes, each with its own model.")] = 1,
     dask: Annotated[
         str | None,
@@ -234,9 +238,9 @@ def predictability(
     channels: Channels = None,
     snr: Annotated[str, typer.Option(metavar="LIST", help="In dB: 1,5,10 or -5:1:15 (both ends in).")] = "1,5,10,15,20",
     cbr: Annotated[str, typer.Option(metavar="LIST", help="As --cbr of encode; 1/384 is one too.")] = "0.0033",
-    prompt: flags.Prompt = None,
-    steps: flags.Steps = None,
-    guidance: flags.GuidanceScale = None,
+    prompt: Prompt = None,
+    steps: Steps = None,
+    guidance: GuidanceScale = None,
     option: Option = None,
     csi: flags.CsiFlag = "perfect",
     prepare: Prepare = None,
@@ -246,7 +250,7 @@ def predictability(
     metric_weights: flags.MetricWeights = None,
     device: flags.Device = "auto",
     precision: flags.Precision = "auto",
-    compile: flags.Compile = False,
+    compile: Compile = False,
     json: flags.Json = False,
 ) -> None:
     """Mean and deviation of LPIPS between several sends of one image: how much is made up anew each time.

@@ -27,7 +27,7 @@ from gencomm_cli.errors import InputError
 from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
 from gencomm_cli.networks.control import CSI_WIDTH, LatentControlNet, control_arguments
 from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, entry_of
-from gencomm_cli.presets.build import BUILDERS, PRETRAINED, build_tokenizer
+from gencomm_cli.presets.build import build_tokenizer, builders, pretrained_class
 from gencomm_cli.presets.files import digest, one_line
 from gencomm_cli.text.captioners import settled
 
@@ -159,12 +159,12 @@ class Model:
     def blueprint(self) -> nn.Module:
         """The network without numbers."""
         name, config = self.component.class_name, dict(self.config)
-        builder = PRETRAINED.get(name)
+        builder = pretrained_class(name)
         try:
             with torch.device("meta"):
                 if isinstance(builder, type) and issubclass(builder, ConfigMixin):
                     return cast(nn.Module, cast(Any, builder).from_config(config))
-                return BUILDERS[name](**config)
+                return builders()[name](**config)
         except (TypeError, ValueError, RuntimeError, KeyError, AttributeError) as error:
             raise InputError(
                 f"{self.component.subfolder}/config.json: no {name} has this configuration ({one_line(error)})"
@@ -376,7 +376,7 @@ def cascade(source: Source, plan: Plan) -> dict[str, Model | Component]:
         config = _sizes(source, name, file)
         found[name] = Model(config, _component(source, name, class_name, [file], config))
     with torch.device("meta"):
-        channels = BUILDERS["EfficientNetEncoder"](**cast(Model, found["encoder"]).config).channels  # type: ignore[union-attr]
+        channels = builders()["EfficientNetEncoder"](**cast(Model, found["encoder"]).config).channels  # type: ignore[union-attr]
     _fit(source, "channels of stage B's condition and of the encoder's embedding", sizes.effnet_in_channels, channels)
     return found
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from gencomm_cli import presets
 from gencomm_cli.errors import InputError, ModelMismatch
-from gencomm_cli.presets.build import BUILDERS, build_tokenizer
+from gencomm_cli.presets.build import build_tokenizer, builders
 from gencomm_cli.released.checkpoint import Checkpoint
 
 CONVERTERS = {
@@ -202,7 +202,7 @@ def check(component: ConvertedComponent) -> None:
         ModelMismatch: a tensor is missing, misshapen or too many. ValueError: there is no such network.
     """
     with torch.device("meta"):
-        module: nn.Module = BUILDERS[component.class_name](**component.config)
+        module: nn.Module = builders()[component.class_name](**component.config)
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     here = {name: tuple(tensor.shape) for name, tensor in component.tensors.items()}
     wrong = [f"{name} is {here[name]} instead of {shape}" for name, shape in wanted.items() if here.get(name, shape) != shape]

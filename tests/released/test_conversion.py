@@ -10,7 +10,7 @@ import torch
 
 from gencomm_cli import presets
 from gencomm_cli.errors import InputError, ModelMismatch
-from gencomm_cli.presets.build import BUILDERS
+from gencomm_cli.presets.build import builders
 from gencomm_cli.released.checkpoint import Checkpoint
 from gencomm_cli.released.conversion import Conversion, ConvertedComponent, check, convert, joined, report, write_preset
 
@@ -38,7 +38,7 @@ def test_a_codec_is_a_preset_alone_and_with_a_prior() -> None:
 
 def convolutional(**changed: torch.Tensor | None) -> ConvertedComponent:
     with torch.device("meta"):
-        module = BUILDERS["ConvolutionalJSCC"](code_channels=4)
+        module = builders()["ConvolutionalJSCC"](code_channels=4)
     tensors = {name: torch.zeros(tensor.shape) for name, tensor in module.state_dict().items()}
     for name, tensor in changed.items():
         key = name.replace("__", ".")

@@ -25,10 +25,11 @@ from gencomm_cli.methods.diffjscc import train as diffjscc
 from gencomm_cli.methods.scsic import train as scsic
 from gencomm_cli.methods.scsic.cascade import StageB
 from gencomm_cli.methods.scsic.embedding import with_reliability
+from gencomm_cli.methods.scsic.networks import Cascade
 from gencomm_cli.methods.textguided import train as textguided
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
-from gencomm_cli.presets.build import BUILDERS, Cascade
+from gencomm_cli.presets.build import builders
 from gencomm_cli.presets.pretrained import Plan, add
 from gencomm_cli.released.checkpoint import read_checkpoint
 from gencomm_cli.released.conversion import convert, write_preset
@@ -208,7 +209,7 @@ def test_the_shipped_full_size_recipes_fit_stable_diffusion_and_stable_cascade()
     assert not recipe_from(RefinerRecipe, of_textguided["refine"]).decoder
     of_diffjscc = load_config(None, "diffjscc/paper.json", {"name", "start"})
     with torch.device("meta"):
-        code = BUILDERS[of_diffjscc["jscc"]["class"]](**of_diffjscc["jscc"]["model"])
+        code = builders()[of_diffjscc["jscc"]["class"]](**of_diffjscc["jscc"]["model"])
     assert code.config.cbr == pytest.approx(1 / 384)  # type: ignore[union-attr]
     for kind, name in (
         (diffjscc.ControlRecipe, "control"),

@@ -15,29 +15,27 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gencomm_cli.channels.equalisers import mmse, reliability
 from gencomm_cli.channels.ofdm import delay_profile, through
 from gencomm_cli.errors import InputError, ModelMismatch, RateError
-from gencomm_cli.methods import variant_reads
-from gencomm_cli.methods.base import (
+from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
+from gencomm_cli.methods.diffcom.options import (
     BlindForm,
     BlindH,
     Confirm,
-    Decoded,
-    DecodeOptions,
-    Image,
     Likelihood,
     Pick,
-    Received,
-    Request,
-    Transmission,
+    Receiver,
+    Transmitter,
     Variant,
+    is_read,
 )
 from gencomm_cli.methods.diffcom.pixel_prior import pixel_prior
 from gencomm_cli.methods.diffcom.posterior import (
@@ -66,11 +64,6 @@ from gencomm_cli.seeds import torch_normal
 
 if TYPE_CHECKING:
     from gencomm_cli.console import Progress
-
-CHOICES: dict[str, tuple[str, ...]] = {
-    "variant": get_args(Variant), "likelihood": get_args(Likelihood), "blind_h": get_args(BlindH),
-    "blind_form": get_args(BlindForm), "confirm": get_args(Confirm), "pick": get_args(Pick),
-}  # fmt: skip
 
 PAPER = {"diffcom": (0.6, 0.0, 0.1), "hifi": (0.3, 0.3, 0.1), "blind": (0.3, 0.0, 0.1)}
 """ζ, γ and ζ_h of section IV-A2 and table III."""
@@ -122,7 +115,7 @@ class Sampling:
     pick: Pick = "all"
 
     @classmethod
-    def settle(cls, options: DecodeOptions, settings: Mapping[str, Any], unknown: bool = False, snr_db: float = 10.0) -> Sampling:
+    def settle(cls, options: Receiver, settings: Mapping[str, Any], unknown: bool = False, snr_db: float = 10.0) -> Sampling:
         """What the options say, else the preset's settings of the variant (``sampling``), else the paper's.
 
         The preset's step sizes are for its own likelihood: with another, its published ones take their place. A setting may be
@@ -137,9 +130,6 @@ class Sampling:
         """
         names = [field.name for field in fields(cls)]
         given = {name: value for name in names if (value := getattr(options, name)) is not None}
-        for name, allowed in CHOICES.items():
-            if given.get(name, allowed[0]) not in allowed:
-                raise InputError(f"--{name.replace('_', '-')} {given[name]}: unknown; there is: {', '.join(allowed)}")
         variant = str(given.get("variant", "blind" if unknown else settings.get("variant", "hifi")))
         preset = {name: _at(snr_db, value) for name, value in settings.get("sampling", {}).get(variant, {}).items()}
         likelihood = str(given.get("likelihood", preset.get("likelihood", "squared")))
@@ -150,8 +140,6 @@ class Sampling:
         settled = cls(**{"variant": variant, **sizes, **preset, **given, "likelihood": likelihood})
         settled._check()
         settled._check_read(given)
-        if options.pick == "best" and options.samples == 1:
-            raise InputError("--pick best: is one of several; add --samples 4, or leave it out")
         return settled
 
     def _check_read(self, given: Collection[str]) -> None:
@@ -160,7 +148,7 @@ class Sampling:
         choice += " --blind-h lmmse" if self.blind_h == "lmmse" else ""
         for name in given:
             flag = f"--{name.replace('_', '-')}"
-            if not variant_reads(name, self.variant, self.likelihood, self.blind_h):
+            if not is_read(name, self.variant, self.likelihood, self.blind_h):
                 raise InputError(f"{flag}: is not read with {choice}; leave it out or take another variant")
             if name in ("tau", "eta") and self.start_step is not None:
                 raise InputError(f"{flag}: is for the start step of eq. 21, which --start-step sets; leave out one of them")
@@ -394,7 +382,11 @@ class DiffCom:
             size, latent = (image.shape[0], image.shape[1]), self.codec.latent(x)
             information = self.codec.information(latent, size)
             rates = self.codec.allocate(
-                information, request.symbols, snr_db=request.snr_db, fading=request.fading, kind=request.allocation
+                information,
+                request.symbols,
+                snr_db=request.snr_db,
+                fading=request.fading,
+                kind=cast(Transmitter, request.options).allocation or "adaptive",
             )
             z = self.codec.send(latent, rates.levels, None if request.snr_db is None else float(told))
             return Transmission(z.cpu().numpy().astype(np.complex64), rates.side_symbols, side=rates.side)
@@ -403,7 +395,7 @@ class DiffCom:
         except ValueError as error:
             raise RateError(f"--cbr: {error}; leave it out for the preset's own rate") from None
 
-    def decode(self, received: Received, options: DecodeOptions, *, seed: int, progress: Progress | None = None) -> Decoded:
+    def decode(self, received: Received, options: Receiver, *, seed: int, progress: Progress | None = None) -> Decoded:
         """The coarse image x_d = D(W_h⁻¹(y)), and posterior samples by Algorithm 1, 2 or 3.
 
         Args:
@@ -474,6 +466,11 @@ class DiffCom:
         return self.codec.levels_at_receiver(
             received.symbols.size, received.image_size, received.side, received.side_symbols, received.side_gain, received.n0
         )
+
+    def rate_map(self, received: Received) -> tuple[NDArray[np.int64], bool | None] | None:
+        """Symbols of each block [rows, columns], and whether the side symbols arrived; None where all blocks have the same."""
+        found = self.levels(received)
+        return None if found is None else (np.array(RATES)[found[0]].astype(np.int64), found[1])
 
     def levels(self, received: Received) -> tuple[Levels, bool | None] | None:
         """NTSCC's level of each embedding, and whether the side symbols arrived (None where there are none); None of any other

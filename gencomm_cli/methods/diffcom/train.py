@@ -21,14 +21,15 @@ from torch import Tensor, nn
 
 from gencomm_cli.channels.equalisers import mmse, reliability
 from gencomm_cli.errors import InputError
+from gencomm_cli.methods.diffcom.options import preset_of_codec
 from gencomm_cli.methods.diffcom.pixel_prior import cosine_time
 from gencomm_cli.methods.diffcom.posterior import linear_schedule
 from gencomm_cli.networks.adjscc import ADJSCC
 from gencomm_cli.networks.conditional_unet import ConditionalUNet
 from gencomm_cli.networks.source_codec import SourceCodec
 from gencomm_cli.networks.swinjscc import SwinJSCC
-from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, file_hash, find, preset_name, verify
-from gencomm_cli.presets.build import BUILDERS, build
+from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, file_hash, find, verify
+from gencomm_cli.presets.build import build, builders
 from gencomm_cli.training.air import Air, block_gains, draw, through
 from gencomm_cli.training.data import Photographs, load, to_tensor
 from gencomm_cli.training.jscc import token_statistics
@@ -153,7 +154,7 @@ class Workshop(StagedWorkshop):
         self.photographs = load(data, out / "cache", validation=False)
         self.taken: set[str] = set()  # from presets
         self.parts: dict[str, nn.Module] = {
-            name: BUILDERS[config[name]["class"]](**config[name]["model"])
+            name: builders()[config[name]["class"]](**config[name]["model"])
             for name in STAGES  # type: ignore[operator]
         }
         if isinstance(prior := self.parts["prior"], ConditionalUNet):  # the linear estimate at first, and nothing else
@@ -164,7 +165,7 @@ class Workshop(StagedWorkshop):
         """Takes the prior's weights, and those of every codec that has a preset, from the presets named after ``base``."""
         for name in CODECS:
             try:
-                preset = find("diffcom", preset_name(base, name))
+                preset = find("diffcom", preset_of_codec(base, name))
             except InputError:
                 continue
             verify(preset)
@@ -221,7 +222,7 @@ class Workshop(StagedWorkshop):
             if not self._trained(codec):
                 report(f"{codec}: left out (not trained)")
                 continue
-            own = models / "diffcom" / preset_name(name, codec)
+            own = models / "diffcom" / preset_of_codec(name, codec)
             self._write(own, {"codec": self._stored(codec, own / "codec.safetensors", models), "prior": prior})
         if (lrisc := self.config.get("ntscc")) is not None:
             try:
@@ -230,7 +231,7 @@ class Workshop(StagedWorkshop):
                 report(f"ntscc: left out ({error})")
                 return models / "diffcom" / name
             parts = {part: _copied(components[part], models) for part in ("transform", "jscc", "rates")}
-            self._write(models / "diffcom" / preset_name(name, "ntscc"), parts | {"prior": prior})
+            self._write(models / "diffcom" / preset_of_codec(name, "ntscc"), parts | {"prior": prior})
         return models / "diffcom" / name
 
     def _trained(self, name: str) -> bool:

@@ -24,17 +24,18 @@ from torch import Tensor
 from gencomm_cli.channels.equalisers import reliability
 from gencomm_cli.diffusion.schedule import scaled_linear
 from gencomm_cli.errors import InputError, RateError
-from gencomm_cli.methods.base import CONDITIONS, Decoded, DecodeOptions, GuidanceForm, Image, Received, Request, Transmission
+from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
 from gencomm_cli.methods.diffjscc.colour import colour_fix
 from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
+from gencomm_cli.methods.diffjscc.options import CONDITIONS, GuidanceForm, Receiver, Transmitter
 from gencomm_cli.methods.diffjscc.spaced import Guidance, sample, spaced_steps
 from gencomm_cli.networks.acceleration import compiled
+from gencomm_cli.networks.backbone import Networks
 from gencomm_cli.networks.control import controlled
 from gencomm_cli.networks.deepjscc import DeepJSCC
 from gencomm_cli.networks.image_code import equalise, image_code
 from gencomm_cli.networks.tensors import padded_size, to_image, to_tensor, told_snr, within_range
 from gencomm_cli.presets import Preset
-from gencomm_cli.presets.build import Networks
 from gencomm_cli.seeds import torch_normal
 from gencomm_cli.text.captioners import caption
 
@@ -58,7 +59,7 @@ class Refinement:
     captioner: str = "builtin"
 
     @classmethod
-    def settle(cls, options: DecodeOptions, settings: Mapping[str, Any]) -> Refinement:
+    def settle(cls, options: Receiver, settings: Mapping[str, Any]) -> Refinement:
         """What the options say, else the preset's settings, else the paper's.
 
         Raises:
@@ -128,7 +129,8 @@ class DiffJSCC:
             RateError: another number of symbols than the code of this image can have.
         """
         snr_db = within_range(request.snr_db)
-        gain = torch.tensor([1.0 if request.gain is None else request.gain], dtype=torch.complex64, device=self.device)
+        known = request.options.gain if isinstance(request.options, Transmitter) else None
+        gain = torch.tensor([1.0 if known is None else known], dtype=torch.complex64, device=self.device)
         x = to_tensor(image, self.multiple, self.device)
         try:
             y = self.code.encode(x, request.symbols, torch.tensor([snr_db], device=self.device), gain)
@@ -138,7 +140,7 @@ class DiffJSCC:
 
     @torch.no_grad()
     def decode(
-        self, received: Received, options: DecodeOptions, *, seed: int, progress: Callable[[int, int], None] | None = None
+        self, received: Received, options: Receiver, *, seed: int, progress: Callable[[int, int], None] | None = None
     ) -> Decoded:
         """Coarse image x̂ and refined images by Algorithm 1.
 

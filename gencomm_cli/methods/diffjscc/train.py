@@ -22,12 +22,13 @@ from gencomm_cli.errors import InputError
 from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
 from gencomm_cli.methods.diffjscc.spaced import sample, spaced_steps
 from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.networks.backbone import Backbone
 from gencomm_cli.networks.control import CSI_WIDTH, FEATURES, LatentControlNet, control_arguments, controlled
 from gencomm_cli.networks.image_code import ImageCode, equalise, image_code
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC, sinusoid
 from gencomm_cli.networks.vae import Domain
 from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, entry_of, file_hash, find, is_pretrained, models_root
-from gencomm_cli.presets.build import BUILDERS, Backbone, build
+from gencomm_cli.presets.build import build, builders
 from gencomm_cli.text import retrieval
 from gencomm_cli.training.air import Air, block_gains, draw, draw_cbr, through
 from gencomm_cli.training.data import Photographs, to_tensor
@@ -372,7 +373,7 @@ class Workshop(StagedWorkshop):
     def _jscc(self) -> nn.Module:
         """The JSCC of the recipe: the base's weights if it is the same, else (rate-adaptive) the linear optimum."""
         class_name, sizes = self.config["jscc"]["class"], self.config["jscc"]["model"]
-        jscc: nn.Module = BUILDERS[class_name](**sizes)
+        jscc: nn.Module = builders()[class_name](**sizes)
         found = self.base.components.get("jscc")
         if found is not None and (found.class_name, dict(found.config)) == (class_name, sizes):
             jscc.load_state_dict(build(found, torch.device("cpu")).state_dict())

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from gencomm_cli.errors import InputError, RateError
-from gencomm_cli.methods.base import Decoded, DecodeOptions, Image, Received, Request, Transmission
+from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
+from gencomm_cli.methods.options import ReceiverOptions
 from gencomm_cli.networks import codec_side
 from gencomm_cli.networks.source_codec import LearnedCodec
 from gencomm_cli.networks.tensors import padded_size, to_image, to_tensor, told_snr, within_range
@@ -75,7 +76,7 @@ class JSCC:
             raise RateError(f"--cbr: {error}; leave it out for the preset's own rate") from None
 
     @torch.no_grad()
-    def decode(self, received: Received, options: DecodeOptions, *, seed: int, progress: Progress | None = None) -> Decoded:
+    def decode(self, received: Received, options: ReceiverOptions, *, seed: int, progress: Progress | None = None) -> Decoded:
         """x̂ = D(z), as ``coarse``.
 
         Raises:

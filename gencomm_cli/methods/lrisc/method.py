@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gencomm_cli.channels.equalisers import mmse, reliability
-from gencomm_cli.errors import InputError, RateError
-from gencomm_cli.methods.base import Decoded, DecodeOptions, Image, Received, Request, Transmission
+from gencomm_cli.errors import RateError
+from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
 from gencomm_cli.methods.lrisc.ddim import cosine_alpha_bar, sample, visited
+from gencomm_cli.methods.lrisc.options import Receiver, Transmitter
 from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.conditional_unet import ConditionalUNet
 from gencomm_cli.networks.ntscc_codec import MOST_SIDE, NTSCC, Allocation
@@ -92,21 +95,26 @@ class LRISC:
         return Transmission(symbols, allocation.side_symbols, side=allocation.side, notes=notes)
 
     def _allocate(self, z: Tensor, size: tuple[int, int], request: Request) -> Allocation:
-        information = self.codec.information(z, size)
-        if request.beta is None:
+        information, options = self.codec.information(z, size), cast(Transmitter, request.options)
+        if options.beta is None:
             return self.codec.allocate(
                 information, request.symbols, snr_db=request.snr_db, fading=request.fading, side_share=self.side_share,
-                kind=request.allocation,
+                kind=options.allocation or "adaptive",
             )  # fmt: skip
         found = self.codec.at_beta(
-            information, request.beta, snr_db=request.snr_db, fading=request.fading, side_share=self.side_share
+            information, options.beta, snr_db=request.snr_db, fading=request.fading, side_share=self.side_share
         )
         most = self.symbol_budget(math.inf, size)
         if found.symbols > most:
             raise RateError(
-                f"--beta {request.beta:g}: takes {found.symbols} symbols, and {most} are the most here; give a smaller β"
+                f"--beta {options.beta:g}: takes {found.symbols} symbols, and {most} are the most here; give a smaller β"
             )
         return found
+
+    def rate_map(self, received: Received) -> tuple[NDArray[np.int64], bool | None]:
+        """Symbols of each block of the image [rows, columns], and whether the side symbols arrived."""
+        levels, side_ok = self.levels(received)
+        return np.array(RATES)[levels].astype(np.int64), side_ok
 
     def levels(self, received: Received) -> tuple[Levels, bool | None]:
         """The level of each embedding as the receiver has it, and whether the side symbols arrived (None where there are none)."""
@@ -116,7 +124,7 @@ class LRISC:
 
     @torch.no_grad()
     def decode(
-        self, received: Received, options: DecodeOptions, *, seed: int, progress: Callable[[int, int], None] | None = None
+        self, received: Received, options: Receiver, *, seed: int, progress: Callable[[int, int], None] | None = None
     ) -> Decoded:
         """Coarse image g_s(ẑ) and refined images by eq. 8.
 
@@ -127,8 +135,6 @@ class LRISC:
             InputError: options out of range, or symbols that are not what the side symbols say.
         """
         steps = options.steps or int(self.preset.settings.get("steps", 17))
-        if not 1 <= steps <= 1000:
-            raise InputError(f"--steps {steps}: out of range; 1 to 1000")
         levels, side_ok = self.levels(received)
         y = torch.tensor(received.symbols, device=self.device)
         h = None if received.gain is None else torch.tensor(received.gain, device=self.device).expand_as(y)

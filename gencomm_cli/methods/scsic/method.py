@@ -20,15 +20,16 @@ from torch import Tensor
 
 from gencomm_cli.channels.equalisers import reliability
 from gencomm_cli.errors import InputError, RateError
-from gencomm_cli.methods.base import Decoded, DecodeOptions, Image, Received, Request, Transmission
+from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
 from gencomm_cli.methods.scsic import analog
 from gencomm_cli.methods.scsic.cosine import Target, guide, sample, times
 from gencomm_cli.methods.scsic.efficientnet import FACTOR
 from gencomm_cli.methods.scsic.embedding import preview, resize, with_reliability
+from gencomm_cli.methods.scsic.networks import Cascade
+from gencomm_cli.methods.scsic.options import Receiver
 from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.tensors import to_image, to_tensor
 from gencomm_cli.presets import Preset
-from gencomm_cli.presets.build import Cascade
 from gencomm_cli.rates import ImageSize, samples
 from gencomm_cli.seeds import torch_normal
 from gencomm_cli.text import short_code
@@ -132,7 +133,7 @@ class ScSic:
 
     @torch.no_grad()
     def decode(
-        self, received: Received, options: DecodeOptions, *, seed: int, progress: Callable[[int, int], None] | None = None
+        self, received: Received, options: Receiver, *, seed: int, progress: Callable[[int, int], None] | None = None
     ) -> Decoded:
         """The previewer's picture of Ẑ, and images that stage B draws under Ẑ. Without a previewer the first of these is both.
 
@@ -145,8 +146,6 @@ class ScSic:
         if options.coarse and self.networks.previewer is None:
             raise InputError(f"--coarse: preset {self.preset.name} has no previewer; leave it out for the refined image")
         steps = options.steps or int(self.preset.settings.get("steps", 10))
-        if not 1 <= steps <= 1000:
-            raise InputError(f"--steps {steps}: out of range; 1 to 1000")
         z_hat, condition = self._receive(received)
         height, width = (-(-side // self.multiple) * self.multiple for side in received.image_size)
         coarse = None

@@ -34,9 +34,10 @@ from gencomm_cli.methods.scsic.cosine import Target, amplitudes, log_snr, sample
 from gencomm_cli.methods.scsic.efficientnet import EfficientNetEncoder
 from gencomm_cli.methods.scsic.embedding import Previewer, resize, with_reliability
 from gencomm_cli.methods.scsic.method import SCALE, analog, grid_at
+from gencomm_cli.methods.scsic.networks import Cascade
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.presets import FORMAT, VERSION, Preset, entry_of, file_hash, find, is_pretrained, verify
-from gencomm_cli.presets.build import Cascade, build
+from gencomm_cli.presets.build import build
 from gencomm_cli.training.air import block_gains, draw, through
 from gencomm_cli.training.data import Photographs, load, to_tensor
 from gencomm_cli.training.latent_space import frozen

@@ -1,0 +1,16 @@
+"""The classical baseline: an image codec, then a channel code; or the same codec over an ideal code."""
+
+from gencomm_cli.methods.separate.options import Transmitter, variants, weights
+from gencomm_cli.methods.spec import MethodSpec
+
+SPEC = MethodSpec(
+    name="separate",
+    summary="baseline: image codec and channel code",
+    implementation="gencomm_cli.methods.separate.method:Separate",
+    transmitter=Transmitter,
+    rates="default 1/96",
+    needs_torch=False,
+    default_preset="classical",
+    variants=variants,
+    weights=weights,
+)

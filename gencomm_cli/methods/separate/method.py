@@ -12,15 +12,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from importlib.metadata import version
+from typing import cast
 
 import numpy as np
 
 from gencomm_cli.channels.fading import Kind, draw_noise
 from gencomm_cli.errors import InputError, RateError
-from gencomm_cli.methods.base import Decoded, DecodeOptions, Image, Received, Request, Transmission
+from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
+from gencomm_cli.methods.options import ReceiverOptions
 from gencomm_cli.methods.separate import codecs
 from gencomm_cli.methods.separate.capacity import capacity
 from gencomm_cli.methods.separate.modes import Modes
+from gencomm_cli.methods.separate.options import Transmitter
 from gencomm_cli.presets import Preset, verify
 from gencomm_cli.rates import ImageSize, samples
 from gencomm_cli.seeds import generator
@@ -67,10 +71,10 @@ class Separate:
             image: uint8 [H, W, 3].
 
         Raises:
-            InputError: an option of ``request.classical`` is not one, or its codec is not installed.
+            InputError: an option is not one, or its codec is not installed.
             RateError: not even the smallest picture fits.
         """
-        options = request.classical
+        options = cast(Transmitter, request.options)
         codec = codecs.find(options.codec)
         if options.capacity:
             return self._encode_ideal(image, request, codec)
@@ -82,7 +86,7 @@ class Separate:
         )  # fmt: skip
         payload = np.unpackbits(np.frombuffer(coded.payload, np.uint8))
         symbols = mode.link.transmit(crc.protect(payload, _known(form)))
-        return Transmission(symbols, classical=form, container_bytes=coded.container_bytes)
+        return Transmission(symbols, classical=form, container_bytes=coded.container_bytes, versions=_versions(form))
 
     def _encode_ideal(self, image: Image, request: Request, codec: codecs.ImageCodec) -> Transmission:
         """The rate is the capacity at the SNR that is told; on block fading (over multipath) that of AWGN (Rayleigh
@@ -96,16 +100,24 @@ class Separate:
             raise RateError(f"--cbr: {request.symbols} symbols carry less than a byte at capacity; ask for more")
         coded = codecs.fit(codec, image, budget)
         form = ClassicalFormat(
-            request.classical.codec, len(coded.payload), coded.container, coded.scale, "ideal", "ideal", "capacity", "", 0
+            cast(Transmitter, request.options).codec,
+            len(coded.payload),
+            coded.container,
+            coded.scale,
+            "ideal",
+            "ideal",
+            "capacity",
+            "",
+            0,
         )
         count = min(request.symbols, math.ceil(8 * len(coded.payload) / rate))
         return Transmission(
             _codeword(count), classical=form, ideal_bits=np.frombuffer(coded.payload, np.uint8).copy(),
-            container_bytes=coded.container_bytes,
+            container_bytes=coded.container_bytes, versions=_versions(form),
         )  # fmt: skip
 
     def decode(
-        self, received: Received, options: DecodeOptions, *, seed: int, progress: Callable[[int, int], None] | None = None
+        self, received: Received, options: ReceiverOptions, *, seed: int, progress: Callable[[int, int], None] | None = None
     ) -> Decoded:
         """The codec's picture as ``coarse``, or an outage: what was lost is lost whole.
 
@@ -160,6 +172,11 @@ class Separate:
 def _known(form: ClassicalFormat) -> bytes:
     """What the CRC covers of the header: the fields that say how to read the payload."""
     return f"{form.codec} {form.container} {form.scale} {form.payload_bytes} ".encode()
+
+
+def _versions(form: ClassicalFormat) -> dict[str, str]:
+    """Of the image codec, and of torch where the channel code is Sionna's."""
+    return {form.codec: codecs.version_tag(form.codec)} | ({"torch": version("torch")} if form.fec == "5g" else {})
 
 
 def _codeword(count: int) -> Symbols:

@@ -18,8 +18,9 @@ from statistics import NormalDist
 from typing import Literal
 
 from gencomm_cli.errors import InputError, RateError
-from gencomm_cli.methods.base import ClassicalOptions, Fading
+from gencomm_cli.methods.base import Fading
 from gencomm_cli.methods.separate.five_g import FiveG
+from gencomm_cli.methods.separate.options import Transmitter
 from gencomm_cli.text import crc, ldpc, modem
 from gencomm_cli.text.coded_modulation import CodedModulation
 from gencomm_cli.text.ldpc import BlockCode
@@ -93,7 +94,7 @@ class Modes:
             raise InputError(f"classical: {fec} {code} {code_rate} {modulation} is not a mode that this version knows")
         return Mode(code_rate, CodedModulation(found, modulation, repetition))
 
-    def candidates(self, options: ClassicalOptions) -> list[Mode]:
+    def candidates(self, options: Transmitter) -> list[Mode]:
         """All modes that the options allow; longer codes before shorter ones.
 
         Raises:
@@ -131,7 +132,7 @@ class Modes:
         margin = TAIL * spread + FADE_MARGIN_DB.get(fading, 0.0)
         return median - spread * NormalDist().inv_cdf(IMAGE_LOSS / words) + margin
 
-    def choose(self, symbols: int, snr_db: float | None, fading: Fading, options: ClassicalOptions) -> Mode:
+    def choose(self, symbols: int, snr_db: float | None, fading: Fading, options: Transmitter) -> Mode:
         """The mode that carries most in so many symbols among those that hold at the SNR that the transmitter is told.
 
         An unknown SNR is taken as 0 dB with Rayleigh fading, unknown fading as Rayleigh. What the user fixes stays fixed; with

@@ -21,16 +21,17 @@ from torch import Tensor
 
 from gencomm_cli.channels.equalisers import mmse, reliability
 from gencomm_cli.diffusion.schedule import StartTable, sampling_steps, scaled_linear
-from gencomm_cli.errors import InputError, RateError
-from gencomm_cli.methods.base import Decoded, DecodeOptions, Image, Received, Request, Transmission
+from gencomm_cli.errors import RateError
+from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
+from gencomm_cli.methods.textguided.options import Receiver
 from gencomm_cli.methods.textguided.warm_start import sample
 from gencomm_cli.networks.acceleration import compiled
+from gencomm_cli.networks.backbone import Networks
 from gencomm_cli.networks.control import controlled, csi_features
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC
 from gencomm_cli.networks.tensors import to_image, to_tensor, told_snr, within_range
 from gencomm_cli.networks.vae import Domain
 from gencomm_cli.presets import Preset
-from gencomm_cli.presets.build import Networks
 from gencomm_cli.seeds import torch_normal
 
 
@@ -106,7 +107,7 @@ class TextGuided:
 
     @torch.no_grad()
     def decode(
-        self, received: Received, options: DecodeOptions, *, seed: int, progress: Callable[[int, int], None] | None = None
+        self, received: Received, options: Receiver, *, seed: int, progress: Callable[[int, int], None] | None = None
     ) -> Decoded:
         """Coarse image D(z_c) and refined images by Algorithm 1.
 
@@ -117,10 +118,6 @@ class TextGuided:
             InputError: options out of range.
         """
         steps = options.steps or int(self.preset.settings.get("steps", 5))
-        if not 1 <= steps <= 1000:
-            raise InputError(f"--steps {steps}: out of range; 1 to 1000")
-        if options.start_step is not None and not 1 <= options.start_step <= 1000:
-            raise InputError(f"--start-step {options.start_step}: out of range; 1 to 1000")
         y = torch.tensor(received.symbols, device=self.device)[None]
         h = None if received.gain is None else torch.tensor(received.gain, device=self.device)[None].expand_as(y)
         trust = torch.as_tensor(reliability(h, received.n0), device=self.device).float().expand(y.shape)  # type: ignore[type-var]
@@ -134,7 +131,7 @@ class TextGuided:
         return Decoded(coarse, self._refine(z_c, trust, received, options, steps, seed, progress))
 
     def _refine(
-        self, z_c: Tensor, trust: Tensor, received: Received, options: DecodeOptions, steps: int, seed: int,
+        self, z_c: Tensor, trust: Tensor, received: Received, options: Receiver, steps: int, seed: int,
         progress: Callable[[int, int], None] | None,
     ) -> tuple[Image, ...]:  # fmt: skip
         settings = self.preset.settings

@@ -15,12 +15,13 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.textguided.prior import SPECIAL_TOKENS, PriorRecipe, train_prior, train_tokenizer
 from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.networks.backbone import Backbone
 from gencomm_cli.networks.control import LatentControlNet, control_arguments
 from gencomm_cli.networks.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.networks.vae import Domain, LatentCodec
 from gencomm_cli.presets import FORMAT, VERSION, Preset, entry_of, file_hash, find, is_pretrained, verify
-from gencomm_cli.presets.build import Backbone, build
+from gencomm_cli.presets.build import build
 from gencomm_cli.training.data import Photographs
 from gencomm_cli.training.jscc import JSCCRecipe, train_jscc
 from gencomm_cli.training.latent_space import DecoderRecipe, VAERecipe, frozen, train_decoder, train_vae
