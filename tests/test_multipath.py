@@ -20,7 +20,7 @@ from gencomm_cli.reception import channel_state
 from gencomm_cli.seeds import generator
 from gencomm_cli.symbols import ChannelRecord, SymbolFile
 from gencomm_cli.text.link import receive_prompt, transmit_prompt
-from tests.test_symbols import members, packed, refused, same, sent, unit, with_meta
+from tests.support.symbols import members, packed, refused, same, sent, unit, with_meta
 
 SAMPLES = 3 * 37 * 53
 

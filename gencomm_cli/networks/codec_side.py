@@ -21,7 +21,7 @@ from gencomm_cli.presets.build import build
 from gencomm_cli.rates import ImageSize
 from gencomm_cli.symbols import Symbols
 from gencomm_cli.text import short_code
-from gencomm_cli.text.protected import receive_bits, symbols_needed, transmit_bits
+from gencomm_cli.text.payload import PayloadFormat
 
 GAIN_WORDS = 3
 """Short codewords of 5 bits each for the gain."""
@@ -46,7 +46,7 @@ def load(preset: Preset, device: torch.device) -> LearnedCodec:
 
 def most_symbols(codec: LearnedCodec) -> int:
     """Side symbols that a codec takes where the transmitter knows nothing of the channel; where it does, they may be fewer."""
-    channels = symbols_needed(codec.choices, snr_db=None, fading="unknown") if codec.choices else 0
+    channels = PayloadFormat.choose(codec.choices, snr_db=None, fading="unknown").symbols if codec.choices else 0
     return GAIN_SYMBOLS * codec.conventions.restored + channels
 
 
@@ -65,7 +65,8 @@ def send(codec: LearnedCodec, image: Tensor, request: Request, told: Tensor) -> 
         choosing = cast(ChoosingCodec, codec)
         channels = choosing.choose(image, count, told)
         code = choosing.code(image, count, told, channels)
-        bits, side = transmit_bits(channels.cpu().numpy().astype(np.uint8), snr_db=request.snr_db, fading=request.fading)
+        side = PayloadFormat.choose(codec.choices, snr_db=request.snr_db, fading=request.fading)
+        bits = side.transmit(channels.cpu().numpy().astype(np.uint8))
     else:
         code = codec.code(image, count, told)
         bits, side = np.empty(0, np.complex64), None
@@ -94,7 +95,7 @@ def receive(codec: LearnedCodec, received: Received, device: torch.device) -> tu
     gain = receive_gain(symbols[:split], part(slice(split)), received.n0) if split else 1.0
     channels = None
     if received.side is not None:
-        bits = receive_bits(symbols[split:], part(slice(split, None)), received.n0, received.side)
+        bits = received.side.receive(symbols[split:], part(slice(split, None)), received.n0)
         if bits is None:
             return None, False
         if bits.size != codec.choices:
