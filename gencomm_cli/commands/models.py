@@ -21,8 +21,9 @@ MetricName = Literal["lpips-alex", "lpips-squeeze", "lpips-vgg", "dists", "incep
 
 @models.command("list")
 def list_presets(json: flags.Json = False) -> None:
-    """List the presets that are here."""
+    """List the presets that are here, and the methods that there are."""
     from gencomm_cli import console, presets
+    from gencomm_cli.methods import specs
 
     found = presets.available()
     if json:
@@ -30,6 +31,9 @@ def list_presets(json: flags.Json = False) -> None:
         return
     for preset in found:
         console.out(f"{preset.method + '/' + preset.name:24}{_size(preset) / 1e6:8.1f} MB  {preset.folder}")
+    console.out("\nMethods, and the CBRs of their default presets:")
+    for spec in specs().values():
+        console.out(f"{spec.name:12}{spec.summary}" + (f"; CBR {spec.rates}" if spec.rates else ""))
 
 
 @models.command()

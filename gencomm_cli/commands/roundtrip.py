@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gencomm_cli.commands import flags
+from gencomm_cli.methods import spec_of
 
 if TYPE_CHECKING:
     from gencomm_cli.pipeline import TxSnr
@@ -44,7 +45,7 @@ def roundtrip(
     tx_snr: Annotated[
         str | None,
         typer.Option(
-            metavar="DB|unknown", help="What the transmitter is told; not given: the channel's SNR and fading.",
+            metavar="DB|unknown", help="What the transmitter knows; not given: the channel's SNR and fading.",
             rich_help_panel=flags.CHANNEL,
         ),
     ] = None,
@@ -69,7 +70,7 @@ def roundtrip(
     from gencomm_cli.commands import results
     from gencomm_cli.outputs import check_writable
 
-    transmitter, receiver = pipeline.settled(flags.spec_of(method), options, "transmitter", "receiver")
+    transmitter, receiver = pipeline.settled(spec_of(method), options, "transmitter", "receiver")
     pipeline.check_rate(cbr, cbr_total, transmitter)
     channel = flags.channel_record(
         snr, kinds={"awgn": awgn, "rayleigh": rayleigh, "block": block_rayleigh, "multipath": multipath}, snr_type=snr_type,
@@ -78,7 +79,7 @@ def roundtrip(
             "no_interleaver": no_interleaver,
         },
     )  # fmt: skip
-    known = told(tx_snr)
+    known = at_transmitter(tx_snr)
     pipeline.known_snr(known, channel, transmitter)
     target = flags.output(output, image, flags.beside(image, ".rx.png"))
     paths = results.targets(target, receiver.pictures)
@@ -114,7 +115,7 @@ def roundtrip(
     results.report(target, paths, reception, extra, json)
 
 
-def told(tx_snr: str | None) -> TxSnr:
+def at_transmitter(tx_snr: str | None) -> TxSnr:
     """What the transmitter knows: a number of dB, ``channel`` or ``unknown``.
 
     Raises:

@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from gencomm_cli.console import say
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import OptionError
 from gencomm_cli.methods.spec import MethodSpec
 
 if TYPE_CHECKING:
@@ -55,10 +55,10 @@ def spec_of(method: str) -> MethodSpec:
     """The method of that name.
 
     Raises:
-        InputError: there is none.
+        OptionError: there is none.
     """
     if method not in specs():
-        raise InputError(f"--method: {method!r} is not a method of this version; there is: {', '.join(specs())}")
+        raise OptionError("method", f"{method!r} is not a method of this version; there is: {', '.join(specs())}")
     return specs()[method]
 
 

@@ -293,7 +293,7 @@ class GainTransmitter(TransmitterOptions):
     gain: Annotated[
         complex | None,
         Flag(
-            "Gain of the --block-rayleigh channel that comes, known to the transmitter.",
+            "Block-fading gain of the channel to come, if the transmitter knows it.",
             metavar="RE,IM",
             parse=complex_number,
             sweep=False,
@@ -310,7 +310,7 @@ class DomainTransmitter(TransmitterOptions):
     """Of a method whose presets send latents or pixels."""
 
     domain: Annotated[
-        Domain | None, Flag("Insist on a preset that sends latents or pixels; not given: either. nano: latent.", sweep=False)
+        Domain | None, Flag("Insist on a preset that sends latents (as nano does) or pixels.", sweep=False)
     ] = None
 
     def check_preset(self, preset: Preset) -> None:
@@ -329,7 +329,7 @@ class AllocationTransmitter(TransmitterOptions):
 
     allocation: Annotated[
         Literal["adaptive", "uniform"] | None,
-        Flag("More symbols where there is more information (default), or the same everywhere, without side symbols."),
+        Flag("More symbols where there is more information (default), or equally many."),
     ] = None
 
 

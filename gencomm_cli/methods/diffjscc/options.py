@@ -37,7 +37,7 @@ class Transmitter(TextTransmitter, GainTransmitter, DomainTransmitter):
 
     caption_from: Annotated[
         Literal["coarse", "original"] | None,
-        Flag("The receiver captions what it gets (default), or the original's caption is sent and counted."),
+        Flag("Caption at the receiver (default), or send the original's caption, counted."),
     ] = None
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class Receiver(SamplerOptions, TextReceiver):
 
     guidance_lambda: Annotated[
         float | None,
-        Flag("Weight of the coarse image in each step, 0 (realism) to C*H*W of the latent (fidelity).", metavar="L", low=0.0),
+        Flag("Weight of the coarse image, 0 (realism) to C*H*W of the latent (fidelity).", metavar="L", low=0.0),
     ] = None
     guidance_form: Annotated[GuidanceForm | None, Flag("How --guidance-lambda weighs, as printed or as programmed.")] = None
     colour_fix: Annotated[bool | None, Flag("The coarse image's colours under the refined detail.")] = None
