@@ -46,9 +46,14 @@ def sent(k: int = 100, k_prompt: int = 20, k_side: int = 0) -> SymbolFile:
     return SymbolFile(header, unit(k), unit(k_prompt, 1), unit(k_side, 2))
 
 
+def through(file: SymbolFile, *, seed: int, **channel: Any) -> SymbolFile:
+    """A file through the channel that :func:`gencomm_cli.pipeline.channel_record` makes of ``channel``."""
+    return pipeline.pass_channel(file, pipeline.channel_record(**channel), seed)
+
+
 def received(k_side: int = 0, **changes: Any) -> SymbolFile:
     given: dict[str, Any] = {"kind": "rayleigh", "snr_db": 3.0, "snr_type": "esn0", "csi": "perfect", "seed": 7} | changes
-    return pipeline.pass_channel(sent(k_side=k_side), **given)
+    return through(sent(k_side=k_side), **given)
 
 
 def members(file: SymbolFile) -> Members:
