@@ -8,23 +8,23 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gencomm_cli import pipeline
 from gencomm_cli.errors import InputError
 from gencomm_cli.metrics.signal import received_snr_db
 from tests.support.symbols import (
     received,
     sent,
+    through,
 )
 
 
 def test_two_channel_passes_are_refused() -> None:
     with pytest.raises(InputError, match="been through a channel"):
-        pipeline.pass_channel(received(), kind="awgn", snr_db=1, snr_type="esn0", csi="perfect", seed=0)
+        through(received(), kind="awgn", snr_db=1, snr_type="esn0", csi="perfect", seed=0)
 
 
 def test_a_prompt_does_not_move_the_image_noise() -> None:
     options: dict[str, Any] = {"kind": "rayleigh", "snr_db": 3.0, "snr_type": "esn0", "csi": "perfect", "seed": 7}
-    with_prompt, without = pipeline.pass_channel(sent(), **options), pipeline.pass_channel(sent(k_prompt=0), **options)
+    with_prompt, without = through(sent(), **options), through(sent(k_prompt=0), **options)
     np.testing.assert_array_equal(with_prompt.symbols, without.symbols)
     assert without.prompt_csi_gain is None
 

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gencomm_cli.channels.equalisers import effective_snr_db
 from gencomm_cli.networks.rate_allocation import RATES
 from gencomm_cli.networks.snr_adaptive import SnrAdaptive
 
@@ -213,7 +214,7 @@ def unpack(sent: Tensor, mask: Tensor) -> Tensor:
 
 
 def embedding_snr(reliability: Tensor, mask: Tensor) -> Tensor:
-    """SNR_i in dB [B, T]: of the AWGN channel whose reliability is the mean of its symbols' [B, T, V]; 0 without any."""
+    """SNR_i in dB [B, T]: the effective SNR of an embedding's symbols [B, T, V], within ±30; 0 without any."""
     count = mask.sum(-1)
     mean = ((reliability * mask).sum(-1) / count.clamp_min(1)).clamp(1e-3, 1 - 1e-3)
-    return torch.where(count > 0, 10 * torch.log10(mean / (1 - mean)), 0.0)
+    return torch.where(count > 0, effective_snr_db(mean), 0.0)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gencomm_cli import pipeline, symbols
+from gencomm_cli import symbols
 from gencomm_cli.errors import InputError
 from gencomm_cli.symbols import SymbolFile
 from tests.support.symbols import (
@@ -20,6 +20,7 @@ from tests.support.symbols import (
     received,
     refused,
     sent,
+    through,
     unit,
     with_meta,
 )
@@ -82,5 +83,5 @@ def test_ideal_bits_go_with_an_ideal_code_alone(file: SymbolFile, match: str) ->
 def test_energy_per_bit_needs_bits_and_counts_them() -> None:
     with pytest.raises(InputError, match="no bits"):
         received(snr_type="ebn0")
-    passed = pipeline.pass_channel(ideal(), kind="awgn", snr_db=10.0, snr_type="ebn0", csi="perfect", seed=0)
+    passed = through(ideal(), kind="awgn", snr_db=10.0, snr_type="ebn0", csi="perfect", seed=0)
     assert passed.header.n0 == pytest.approx(100 / (8 * 30) / 10)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gencomm_cli import pipeline, symbols
+from gencomm_cli import symbols
 from gencomm_cli.errors import InputError
 from gencomm_cli.symbols import ChannelRecord, Header
 from tests.support.symbols import (
@@ -22,6 +22,7 @@ from tests.support.symbols import (
     received,
     refused,
     sent,
+    through,
     with_meta,
 )
 
@@ -128,7 +129,7 @@ def test_the_gain_that_the_transmitter_was_told_comes_back_and_is_sane() -> None
     for value in ([0.6], "1", [1, "a"], [1e9, 0], [True, 0], [float("nan"), 0], {"re": 1}, None):
         with pytest.raises(InputError, match="tx_gain"):
             Header.from_json({**meta, "tx_gain": value})
-    arrived = pipeline.pass_channel(told, kind="block", snr_db=3.0, snr_type="esn0", csi="perfect", seed=1)
+    arrived = through(told, kind="block", snr_db=3.0, snr_type="esn0", csi="perfect", seed=1)
     assert arrived.csi_gain == pytest.approx(np.array([0.6 - 0.2j]))
     with pytest.raises(InputError, match="tx_gain"):  # a receiver's file never says it
         Header.from_json(json.loads(json.dumps(arrived.header.to_json())) | {"tx_gain": [0.6, -0.2]})

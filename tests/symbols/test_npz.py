@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gencomm_cli import pipeline, symbols
+from gencomm_cli import symbols
 from gencomm_cli.errors import InputError
 from gencomm_cli.symbols import SymbolFile
 from tests.support.symbols import (
@@ -29,6 +29,7 @@ from tests.support.symbols import (
     refused,
     same,
     sent,
+    through,
     zipped,
 )
 
@@ -180,7 +181,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 def test_ideal_bits_come_back_through_the_channel() -> None:
-    passed = pipeline.pass_channel(ideal(), kind="awgn", snr_db=3.0, snr_type="esn0", csi="perfect", seed=0)
+    passed = through(ideal(), kind="awgn", snr_db=3.0, snr_type="esn0", csi="perfect", seed=0)
     for file in (ideal(), passed):
         back = symbols.read(io.BytesIO(symbols.to_bytes(file)))
         assert back.header == file.header
