@@ -124,9 +124,11 @@ def at_transmitter(tx_snr: str | None) -> TxSnr:
     from gencomm_cli.errors import InputError
     from gencomm_cli.pipeline import check_snr
 
-    if tx_snr in (None, "unknown"):
-        return tx_snr or "channel"
+    if tx_snr is None:
+        return "channel"
+    if tx_snr == "unknown":
+        return "unknown"
     try:
-        return check_snr("--tx-snr", float(str(tx_snr)))
+        return check_snr("--tx-snr", float(tx_snr))
     except ValueError:
         raise InputError(f"--tx-snr: {tx_snr!r} is not an SNR in dB; use a number, inf or unknown") from None

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import gencomm_cli
-from tests.support.commands import Result
 from tests.compatibility.record import BENCH, ROWS, SWEEP, words
+from tests.support.commands import Result
 
 Here = Callable[..., Result]
 RECORDED: list[dict[str, Any]] = [json.loads(line) for line in lzma.decompress(ROWS.read_bytes()).splitlines()]

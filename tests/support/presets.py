@@ -22,7 +22,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
 from gencomm_cli.methods.scsic.cascade import PaellaVQModel
 from gencomm_cli.methods.scsic.efficientnet import EfficientNetEncoder
-from gencomm_cli.methods.scsic.embedding import Previewer
+from gencomm_cli.methods.scsic.previewer import Previewer
 from gencomm_cli.methods.textguided.prior import SPECIAL_TOKENS, train_tokenizer
 from gencomm_cli.networks.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.networks.control import LatentControlNet, control_arguments

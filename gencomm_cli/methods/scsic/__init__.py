@@ -16,7 +16,7 @@ SPEC = MethodSpec(
     networks={
         "PaellaVQModel": "gencomm_cli.methods.scsic.cascade:PaellaVQModel",
         "EfficientNetEncoder": "gencomm_cli.methods.scsic.efficientnet:EfficientNetEncoder",
-        "Previewer": "gencomm_cli.methods.scsic.embedding:Previewer",
+        "Previewer": "gencomm_cli.methods.scsic.previewer:Previewer",
     },
     training="gencomm_cli.methods.scsic.train",
     stages="vqgan, encoder, diffusion, finetune, rollout (default: all; finetune alone over Stable Cascade)",
