@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import features
 
-from gencomm_cli.errors import InputError, RateError
+from gencomm_cli.errors import OptionError, RateError
 from gencomm_cli.images import Pixels
 from gencomm_cli.methods.separate import programs
 from gencomm_cli.methods.separate.containers import Avif, Bpg, Container, Hevc, Jpeg2000, WebP, Whole
@@ -147,13 +147,13 @@ def find(name: str) -> ImageCodec:
     """The codec of that name.
 
     Raises:
-        InputError: there is none, or it is not installed.
+        OptionError: there is none, or it is not installed.
     """
     if name not in CODECS:
-        raise InputError(f"--codec: {name!r} is not a codec of this version; use {', '.join(CODECS)}")
+        raise OptionError("codec", f"{name!r} is not a codec of this version; use {', '.join(CODECS)}")
     if CODECS[name].version() is None:
-        raise InputError(
-            f"--codec {name}: is not installed; {_HOW.get(name, 'this Pillow was built without it: install its wheel')}"
+        raise OptionError(
+            "codec", f"{name} is not installed; {_HOW.get(name, 'this Pillow was built without it: install its wheel')}"
         )
     return CODECS[name]
 

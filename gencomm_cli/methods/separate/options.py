@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.methods.options import Flag, TransmitterOptions
+
+Codec = Literal["avif", "jpeg2000", "webp", "hevc", "bpg", "vtm"]
+Modulation = Literal["auto", "bpsk", "qpsk", "16qam", "64qam"]
+CodeRate = Literal["auto", "1/16", "1/8", "1/4", "1/2", "2/3", "3/4", "5/6"]
+Fec = Literal["ldpc", "5g"]
 
 
 @dataclass(frozen=True)
@@ -15,15 +20,15 @@ class Transmitter(TransmitterOptions):
     """How to send. ``auto`` takes the fastest mode that is measured to hold at the SNR that the transmitter knows."""
 
     codec: Annotated[
-        str, Flag("avif (default), jpeg2000, webp, hevc, bpg or vtm (`gencomm doctor`).", metavar="NAME", sweep=False)
+        Codec, Flag("avif (default), jpeg2000, webp, hevc, bpg or vtm (`gencomm doctor`).", metavar="NAME", sweep=False)
     ] = "avif"  # fmt: skip
     modulation: Annotated[
-        str, Flag("auto (default: the fastest that holds at --snr), bpsk, qpsk, 16qam, 64qam.", metavar="NAME")
+        Modulation, Flag("auto (default: the fastest that holds at --snr), bpsk, qpsk, 16qam, 64qam.", metavar="NAME")
     ] = "auto"  # fmt: skip
     code_rate: Annotated[
-        str, Flag("auto (default), 1/16, 1/8, 1/4, 1/2, 2/3, 3/4 or 5/6 message bits a coded bit.", metavar="R")
+        CodeRate, Flag("auto (default), 1/16, 1/8, 1/4, 1/2, 2/3, 3/4 or 5/6 message bits a coded bit.", metavar="R")
     ] = "auto"  # fmt: skip
-    fec: Annotated[str, Flag("Channel code, pyldpc's (default) or 5G NR's (Sionna).", metavar="ldpc|5g")] = "ldpc"
+    fec: Annotated[Fec, Flag("Channel code, pyldpc's (default) or 5G NR's (Sionna).", metavar="ldpc|5g")] = "ldpc"
     capacity: Annotated[
         bool, Flag("An ideal code at channel capacity. A bound to compare with, not a scheme.", sweep=False)
     ] = False  # fmt: skip
