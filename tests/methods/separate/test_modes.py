@@ -11,6 +11,7 @@ import pytest
 
 from gencomm_cli.errors import InputError, OptionError, RateError
 from gencomm_cli.methods.base import Fading
+from gencomm_cli.methods.options import build as build_options
 from gencomm_cli.methods.options import options_of
 from gencomm_cli.methods.separate import build
 from gencomm_cli.methods.separate.capacity import shannon_db
@@ -84,7 +85,7 @@ def test_nothing_known_is_rayleigh_at_0_db(modes: Modes) -> None:
 
 def test_papers_modes_stay_as_they_were_fixed(modes: Modes) -> None:
     for modulation, rate in (("bpsk", "2/3"), ("16qam", "1/2")):
-        mode = modes.choose(3893, -20.0, "awgn", Transmitter(modulation=modulation, code_rate=rate))
+        mode = modes.choose(3893, -20.0, "awgn", build_options(Transmitter, {"modulation": modulation, "code_rate": rate}))
         assert mode.name == f"{modulation} {rate}"
         assert mode.link.code.name.endswith("n2304")
     assert modes.choose(3893, 20.0, "awgn", Transmitter(modulation="qpsk")).name == "qpsk 5/6"
@@ -106,12 +107,8 @@ def test_nothing_that_holds_is_infeasible(modes: Modes) -> None:
 
 
 def test_options_are_those_of_the_tables() -> None:
-    known = {
-        "code_rate": ("auto", *RATES),
-        "modulation": ("auto", *modem.BITS_PER_SYMBOL),
-        "fec": ("ldpc", "5g"),
-        "codec": (*CODECS,),
-    }
+    known = {"code_rate": ("auto", *RATES), "modulation": ("auto", *modem.BITS_PER_SYMBOL)}
+    known |= {"fec": ("ldpc", "5g"), "codec": tuple(CODECS)}
     for field, value in {"code_rate": "7/8", "modulation": "8psk", "fec": "polar", "codec": "gif"}.items():
         assert options_of(Transmitter)[field].choices == known[field]
         with pytest.raises(OptionError, match=f"{field}: '{value}' is not one of its values; there is: {', '.join(known[field])}"):
