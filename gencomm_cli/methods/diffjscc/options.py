@@ -71,7 +71,7 @@ class Receiver(SamplerOptions, TextReceiver):
     colour_fix: Annotated[bool | None, Flag("The coarse image's colours under the refined detail.")] = None
     condition: Annotated[
         tuple[str, ...] | None,
-        Flag("What guides the networks, of spatial,csi,text (default: all); or none.", metavar="LIST", parse=conditions),
+        Flag("What guides the networks; default: all three.", metavar="spatial,csi,text|none", parse=conditions),
     ] = None
     captioner: Annotated[
         str | None, Flag("Who captions the coarse image; builtin with nano.", metavar=CAPTIONERS, parse=captioner)
