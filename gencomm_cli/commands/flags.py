@@ -17,13 +17,14 @@ import typer
 from typer.core import TyperCommand
 
 from gencomm_cli.errors import InputError
+from gencomm_cli.methods import spec_of as spec_of
 from gencomm_cli.methods import specs
 from gencomm_cli.methods.options import Option, options_of, ratio
 
 if TYPE_CHECKING:
     from gencomm_cli.channels.fading import Kind
     from gencomm_cli.channels.ofdm import OfdmConfig
-    from gencomm_cli.methods.spec import End, MethodSpec
+    from gencomm_cli.methods.spec import End
     from gencomm_cli.symbols import ChannelRecord
 
 DEFAULT_METHOD = "textguided"
@@ -298,10 +299,3 @@ def ofdm_config(kind: str, given: Mapping[str, float | bool | None]) -> OfdmConf
 
     interleaver = not values.pop("no_interleaver", False)
     return OfdmConfig(**values, interleaver=interleaver)
-
-
-def spec_of(method: str) -> MethodSpec:
-    """The method. Raises InputError where there is none."""
-    from gencomm_cli import methods
-
-    return methods.spec_of(method)
