@@ -33,7 +33,8 @@ def list_presets(json: flags.Json = False) -> None:
         console.print_json({"methods": methods, "presets": [_described(preset) for preset in found]})
         return
     for method in dict.fromkeys((*specs(), *(preset.method for preset in found))):
-        console.out(_title(method, specs().get(method)))
+        for line in _title(method, specs().get(method)):
+            console.out(line)
         for preset in found:
             if preset.method == method:
                 console.out(f"  {method + '/' + preset.name:24}{_size(preset) / 1e6:8.1f} MB  {preset.folder}")
@@ -218,17 +219,20 @@ def _find(name: str) -> Preset:
     raise InputError(f"{name}: no such preset and no such folder; `gencomm models list` says what there is")
 
 
-def _title(method: str, spec: MethodSpec | None) -> str:
-    """A method in one line: its paper, or what it is where it has none; and the package that it is from, if that is another."""
+def _title(method: str, spec: MethodSpec | None) -> list[str]:
+    """A method in a line or two: its paper and the package that it is from, if that is another; what it is, and its rates."""
     if spec is None:
-        return f"{method}: the package with this method is not installed"
+        return [f"{method}: the package with this method is not installed"]
+    source = f" [from {spec.distribution}]" if spec.distribution else ""
+    what = f"{spec.summary}; CBR {spec.rates}" if spec.rates else spec.summary
+    if not spec.title:
+        return [f"{method}: {what}{source}"]
     paper = ", ".join(part for part in (spec.authors, spec.reference) if part)
-    what = f"{spec.title} ({paper})" if spec.title and paper else spec.title or spec.summary
-    return f"{method}: {what}" + (f" [from {spec.distribution}]" if spec.distribution else "")
+    return [f"{method}: {spec.title}" + (f" ({paper})" if paper else "") + source, f"  {what}"]
 
 
 def _introduced(spec: MethodSpec, presets: list[str]) -> dict[str, object]:
-    known = {name: getattr(spec, name) for name in ("name", "title", "authors", "reference", "summary", "distribution")}
+    known = {name: getattr(spec, name) for name in ("name", "title", "authors", "reference", "summary", "rates", "distribution")}
     return known | {"presets": presets}
 
 

@@ -109,9 +109,13 @@ class Option:
         return f"; {self.flag.metavar} is expected" if self.flag.metavar else ""
 
 
-@cache
 def options_of(cls: type) -> Mapping[str, Option]:
     """The fields of an options dataclass that are flags, by name, in their order."""
+    return _options_of(cls)
+
+
+@cache
+def _options_of(cls: type) -> Mapping[str, Option]:
     hints = get_type_hints(cls, include_extras=True)
     found = {}
     for field in fields(cls):

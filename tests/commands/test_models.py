@@ -35,8 +35,9 @@ def test_methods_are_listed_with_their_presets(here: Here, tmp_path: Path, forei
     lines = here("models", "list").stdout.decode().splitlines()
     at = next(number for number, line in enumerate(lines) if line.startswith("lrisc: Latent Feature-Guided"))
     assert lines[at].endswith("(Chen et al., arXiv:2504.21577)")
-    assert [line.split()[0] for line in lines[at + 1 : at + 3]] == ["lrisc/nano", "lrisc/nano-uniform"]
-    assert "theirs: a method of others [from gencomm-theirs]" in lines
+    assert [line.split()[0] for line in lines[at + 2 : at + 4]] == ["lrisc/nano", "lrisc/nano-uniform"]
+    assert lines[at + 1].endswith("; CBR 0.0033 to 0.0417, default 1/96")
+    assert "theirs: a method of others; CBR the preset's own [from gencomm-theirs]" in lines
     found = json.loads(here("models", "list", "--json").stdout)
     known = {each["name"]: each for each in found["methods"]}
     assert known["lrisc"]["presets"] == ["nano", "nano-uniform"]
