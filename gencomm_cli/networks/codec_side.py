@@ -78,8 +78,8 @@ def send(codec: LearnedCodec, image: Tensor, request: Request, snr_db: Tensor) -
 
 
 def receive(codec: LearnedCodec, received: Received, device: torch.device) -> tuple[ToldCodec | None, bool | None]:
-    """The codec as it arrived; and whether all did (None where nothing was sent). Without the gain it is taken as 1; without
-    the channels there is no image (None).
+    """The codec with the gain and channels that arrived, and whether all did (None where nothing was sent). A lost gain is taken
+    as 1; without the channels there is no image (None).
 
     Raises:
         InputError: the side symbols are not those that such a codec has.
