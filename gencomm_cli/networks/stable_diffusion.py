@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.options import StableDiffusionSources
 from gencomm_cli.networks.control import LatentControlNet, control_arguments
 from gencomm_cli.presets import Component
 from gencomm_cli.presets.build import build_tokenizer
 from gencomm_cli.presets.pretrained import LAYOUT, Composition, Model, Source, component, document, fit, from_preset, model
+
+if TYPE_CHECKING:
+    from gencomm_cli.methods.options import StableDiffusionSources
 
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
 """Of the backbones that control modules are trained over: Stable Diffusion's, by noise prediction."""
