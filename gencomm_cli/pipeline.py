@@ -141,7 +141,7 @@ def settled(spec: MethodSpec, given: Mapping[str, Any], *ends: End) -> tuple[Any
 
 
 def load(
-    method: str,
+    method: str = gencomm_cli.DEFAULT_METHOD,
     preset: str | None = None,
     *,
     device: str = "auto",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, get_type_hi
 import typer
 from typer.core import TyperCommand
 
+from gencomm_cli import DEFAULT_METHOD
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods import spec_of as spec_of
 from gencomm_cli.methods import specs
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from gencomm_cli.methods.spec import End
     from gencomm_cli.symbols import ChannelRecord
 
-DEFAULT_METHOD = "textguided"
 CHANNEL, MULTIPATH, RATE = "Channel", "Multipath", "Rate"
 """Groups of the help."""
 Csi = Literal["perfect", "estimated", "none"]
