@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from gencomm_cli.commands import flags
-from gencomm_cli.methods import spec_of
 
 
 @flags.with_options("receiver")
@@ -50,7 +49,7 @@ def decode(
     file = symbols.read(flags.source(received))
     pipeline.check_received(file)
     header = file.header
-    (receiver,) = pipeline.settled(spec_of(header.method), options, "receiver")
+    (receiver,) = pipeline.settled(flags.spec_of(header.method), options, "receiver")
     paths = results.targets(target, receiver.pictures)
     original = None if reference is None else read_image(flags.source(reference))
     if original is not None and original.shape[:2] != header.image_size:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from gencomm_cli.commands import flags
-from gencomm_cli.methods import spec_of
 
 if TYPE_CHECKING:
     from gencomm_cli.symbols import ChannelRecord
@@ -55,7 +54,7 @@ def encode(
     from gencomm_cli import console, pipeline, symbols
     from gencomm_cli.images import read_image
 
-    spec = spec_of(method)
+    spec = flags.spec_of(method)
     (transmitter,) = pipeline.settled(spec, options, "transmitter")
     transmitter.check_alone()
     pipeline.check_rate(cbr, cbr_total, transmitter)

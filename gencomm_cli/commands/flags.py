@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, get_args, g
 import typer
 from typer.core import TyperCommand
 
+from gencomm_cli import DEFAULT_METHOD
 from gencomm_cli.errors import InputError, OptionError
+from gencomm_cli.methods import spec_of as spec_of
 from gencomm_cli.methods import specs
 from gencomm_cli.methods.options import Option, options_of, ratio
 
 if TYPE_CHECKING:
     from gencomm_cli.channels.fading import Kind
     from gencomm_cli.channels.ofdm import OfdmConfig
+    from gencomm_cli.methods.spec import End
     from gencomm_cli.symbols import ChannelRecord
 
-DEFAULT_METHOD = "textguided"
 CHANNEL, MULTIPATH, RATE = "Channel", "Multipath", "Rate"
 """Groups of the help."""
 Csi = Literal["perfect", "estimated", "none"]
@@ -178,9 +180,6 @@ class Grouped(TyperCommand):
                     formatter.write_dl(records, col_max=max(short, default=formatter.width // 4))
 
 
-End = Literal["transmitter", "receiver"]
-
-
 def with_options(*ends: End) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Adds the methods' options of these ends to a command, which takes those that are given as ``options``, by name."""
 
@@ -206,22 +205,27 @@ def with_options(*ends: End) -> Callable[[Callable[..., None]], Callable[..., No
 def _union(ends: tuple[End, ...]) -> dict[str, Any]:
     """A flag's type, as Typer takes it, by name: of every option that some method has, those of the most methods first."""
     readers: dict[str, dict[str, Option]] = {}
-    for spec in specs().values():
+    having = [spec for spec in specs().values() if all(getattr(spec, end) for end in ends)]
+    for spec in having:
         for end in ends:
             for name, option in options_of(getattr(spec, end)).items():
                 readers.setdefault(name, {})[spec.name] = option
-    return {name: _flag(found) for name, found in sorted(readers.items(), key=lambda item: -len(item[1]))}
+    return {
+        name: _flag(found, [spec.name for spec in having if spec.name not in found])
+        for name, found in sorted(readers.items(), key=lambda item: -len(item[1]))
+    }
 
 
-def _flag(readers: Mapping[str, Option]) -> Any:
-    """Of one option, by the methods that have it. One that means the same everywhere has one help, else each method's own."""
+def _flag(readers: Mapping[str, Option], others: list[str]) -> Any:
+    """Of one option, by the methods that have it; ``others`` have not. One that means the same everywhere has one help, else each
+    method's own."""
     first = next(iter(readers.values()))
     helps = {name: option.flag.help for name, option in readers.items()}
     same = len(set(helps.values())) == 1
     metavar = first.flag.metavar or "|".join(first.choices) or None
     shown: dict[str, Any] = {
         "help": first.flag.help if same else " ".join(f"{name}: {words}" for name, words in helps.items()),
-        "rich_help_panel": _heading(tuple(readers)),
+        "rich_help_panel": _heading(list(readers), others),
         "metavar": metavar,
     }
     names = [f"--{first.switch}", *(f"--{old}" for old in first.flag.also)]
@@ -237,12 +241,23 @@ def _flag(readers: Mapping[str, Option]) -> Any:
     return Annotated[kind | None, typer.Option(*names, **shown)]
 
 
-def _heading(readers: tuple[str, ...]) -> str | None:
-    """Of the flags that these methods read; None for those that every method reads."""
-    others = [name for name in specs() if name not in readers]
+def _heading(readers: list[str], others: list[str]) -> str | None:
+    """Of the flags that these methods read and the others do not; None for those that every method reads."""
     if not others:
         return None
     return f"All but {' and '.join(others)}" if len(others) < len(readers) - 1 else ", ".join(readers)
+
+
+def method_with(field: str) -> Any:
+    """The argument METHOD of a command for the methods whose spec has something in that field."""
+    names = [spec.name for spec in specs().values() if getattr(spec, field)]
+
+    def read(text: str) -> str:
+        if text not in names:
+            raise typer.BadParameter(f"{text!r} is not one of {', '.join(names)}")
+        return text
+
+    return typer.Argument(parser=read, metavar="METHOD", help=f"One of {', '.join(names)}.", autocompletion=lambda: names)
 
 
 def source(name: str) -> Path | BinaryIO:

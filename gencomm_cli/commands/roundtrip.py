@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gencomm_cli.commands import flags
-from gencomm_cli.methods import spec_of
 
 if TYPE_CHECKING:
     from gencomm_cli.pipeline import TxSnr
@@ -70,7 +69,7 @@ def roundtrip(
     from gencomm_cli.commands import results
     from gencomm_cli.outputs import check_writable
 
-    transmitter, receiver = pipeline.settled(spec_of(method), options, "transmitter", "receiver")
+    transmitter, receiver = pipeline.settled(flags.spec_of(method), options, "transmitter", "receiver")
     pipeline.check_rate(cbr, cbr_total, transmitter)
     channel = flags.channel_record(
         snr, kinds={"awgn": awgn, "rayleigh": rayleigh, "block": block_rayleigh, "multipath": multipath}, snr_type=snr_type,

@@ -4,7 +4,7 @@
     ẑ_i ◄─ scale ◄─ N_d transformer blocks ◄─ SNR-adaptive ◄─ + rate token ◄─ FC of v_q inputs ◄─ equalised symbols
 
 Embeddings are laid out as [B, T, V] with V the highest rate, and a mask says which symbols are sent: that is how training takes
-them. On the air they follow one another (:func:`pack`): the first symbol of every embedding, then the second of all that have
+them. On the channel they follow one another (:func:`pack`): the first symbol of every embedding, then the second of all that have
 one, and so on.
 """
 
@@ -140,7 +140,7 @@ class LatentJSCC(nn.Module):
             for _ in range(2)
         )
         self.sent_snr, self.received_snr = (SnrAdaptive(channels, config.snr_width) for _ in range(2))
-        self.unknown_snr = nn.Parameter(torch.tensor(8.0))  # dB, where the transmitter is told none
+        self.unknown_snr = nn.Parameter(torch.tensor(8.0))  # dB, where the transmitter knows none
 
     @torch.no_grad()
     def start_linear(self, scale: Tensor) -> None:
@@ -171,10 +171,10 @@ class LatentJSCC(nn.Module):
         Args:
             snr_db: what the transmitter knows [B]; NaN where it knows nothing.
         """
-        told = torch.where(snr_db.isnan(), self.unknown_snr, snr_db.nan_to_num())
+        known = torch.where(snr_db.isnan(), self.unknown_snr, snr_db.nan_to_num())
         u = self.scale_in(z.permute(0, 2, 3, 1)) + self.sent_token[levels]
         u = self.encoder(u).flatten(1, 2)
-        u = self.sent_snr(u, told[:, None].expand(u.shape[:2]))
+        u = self.sent_snr(u, known[:, None].expand(u.shape[:2]))
         columns = self.columns[levels.flatten(1)]
         every = F.pad(self.fc_encode(u).float(), (0, 1))
         return torch.view_as_complex(every.gather(2, columns).unflatten(2, (-1, 2)).contiguous())

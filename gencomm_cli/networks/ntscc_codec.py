@@ -194,10 +194,10 @@ class NTSCC(nn.Module):
 
     def send(self, z: Tensor, levels: Levels, snr_db: float | None) -> Tensor:
         """s = f_e(z, levels) with E|s|² = 1: complex [k], differentiable in z. ``snr_db``: what the transmitter knows."""
-        told = torch.tensor([float("nan") if snr_db is None else snr_db], device=z.device)
+        known = torch.tensor([float("nan") if snr_db is None else snr_db], device=z.device)
         grid = self._grid(levels, (z.shape[2], z.shape[3]), z.device)
         mask = self.code.mask(grid)
-        return pack(unit_power(self.code.encode(z, grid, told), mask)[0], mask[0])
+        return pack(unit_power(self.code.encode(z, grid, known), mask)[0], mask[0])
 
     def receive(self, equalised: Tensor, reliability: Tensor, levels: Levels, size: tuple[int, int], multiple: int) -> Tensor:
         """ẑ [1, C, H'/factor, W'/factor] of MMSE-equalised symbols, complex [k], each of ``reliability`` |h|²/(|h|² + N0), [k].
