@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, get_args, g
 import typer
 from typer.core import TyperCommand
 
-from gencomm_cli import DEFAULT_METHOD
+from gencomm_cli import DEFAULT_METHOD as DEFAULT_METHOD
 from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.methods import spec_of as spec_of
 from gencomm_cli.methods import specs
