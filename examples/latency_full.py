@@ -38,8 +38,7 @@ from gencomm_cli.methods.base import DecodeOptions, Method, Received, Request
 from gencomm_cli.methods.diffcom.guided_diffusion import RELEASED, arguments
 from gencomm_cli.methods.diffcom.method import DiffCom
 from gencomm_cli.methods.diffcom.posterior import linear_schedule
-from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
-from gencomm_cli.methods.diffjscc.method import DiffJSCC
+from gencomm_cli.methods.diffjscc.method import CsiEmbedding, DiffJSCC
 from gencomm_cli.methods.scsic.method import ScSic
 from gencomm_cli.methods.scsic.networks import Cascade
 from gencomm_cli.methods.textguided.method import TextGuided

@@ -24,7 +24,7 @@ from torch import nn
 
 from gencomm_cli import presets
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
+from gencomm_cli.methods.diffjscc.method import CsiEmbedding
 from gencomm_cli.networks.control import CSI_WIDTH, LatentControlNet, control_arguments
 from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, entry_of
 from gencomm_cli.presets.build import build_tokenizer, builders, pretrained_class

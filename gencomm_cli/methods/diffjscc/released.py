@@ -1,4 +1,4 @@
-"""DiffJSCC's released checkpoints: ``config.yaml`` beside ``model.ckpt`` (paper 001), as a preset of ``diffjscc``.
+"""DiffJSCC's released checkpoints: ``config.yaml`` beside ``model.ckpt`` (arXiv:2404.17736), as a preset of ``diffjscc``.
 
 One Lightning checkpoint holds Stable Diffusion's autoencoder and UNet under the names of latent diffusion, OpenCLIP's text model,
 the control module and the convolutional codec. Diffusers knows the first three; the codec has the published names here too.
