@@ -42,7 +42,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gencomm_cli.channels.equalisers import mmse, reliability
 from gencomm_cli.diffusion.schedule import sampling_steps, scaled_linear
 from gencomm_cli.errors import RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
@@ -51,7 +50,7 @@ from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.backbone import Networks
 from gencomm_cli.networks.control import controlled, csi_features
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC
-from gencomm_cli.networks.tensors import to_image, to_tensor, told_snr, within_range
+from gencomm_cli.networks.tensors import Heard, to_image, to_tensor, within_range
 from gencomm_cli.networks.vae import Domain
 from gencomm_cli.presets import Preset
 from gencomm_cli.seeds import torch_normal
@@ -139,24 +138,20 @@ class TextGuided:
         Args:
             received: all that is known. seed: of the sampler's starting noise. progress: called with (steps done, steps in all).
         """
-        y = torch.tensor(received.symbols, device=self.device)[None]
-        h = None if received.gain is None else torch.tensor(received.gain, device=self.device)[None].expand_as(y)
-        weights = torch.as_tensor(reliability(h, received.n0), device=self.device).float().expand(y.shape)  # type: ignore[type-var]
+        heard = Heard.of(received, self.device)
         size = self._field_size(received.image_size)
-        snr = told_snr(received.n0, self.device)
-        field = self.jscc.decode(mmse(y, h, received.n0), weights, size, snr)  # type: ignore[type-var, arg-type]
+        field = self.jscc.decode(heard.mmse(), heard.reliability, size, heard.snr_db)
         z_c = field if self.domain == "latent" else self.codec.encode(field.clamp(0, 1))
         coarse = to_image(self.codec.decode(z_c), received.image_size)
         if options.coarse:
             return Decoded(coarse)
-        mean = float(weights.mean().clamp(1e-4, 1 - 1e-9))
-        effective_snr_db = told_snr((1 - mean) / mean, self.device)  # of the AWGN channel with the same mean reliability
-        return Decoded(coarse, self._refine(z_c, effective_snr_db, received, options, seed, progress))
+        return Decoded(coarse, self._refine(z_c, heard.effective_snr_db, received, options, seed, progress))
 
     def _refine(
         self, z_c: Tensor, effective_snr_db: Tensor, received: Received, options: Receiver, seed: int,
         progress: Callable[[int, int], None] | None,
     ) -> tuple[Image, ...]:  # fmt: skip
+        """Images s̃ = D(z̃_0) by Algorithm 1, one a sample."""
         settings = self.preset.settings
         cbr = received.symbols.size / (3 * received.image_size[0] * received.image_size[1])
         start = options.start_step or self.starts(cbr, float(effective_snr_db))
