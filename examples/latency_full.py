@@ -34,7 +34,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from gencomm_cli import presets
-from gencomm_cli.methods import diffcom, diffjscc, scsic, textguided
+from gencomm_cli.methods import diffcom, diffjscc, scsic, spec_of, textguided
 from gencomm_cli.methods.base import Method, Received, Request
 from gencomm_cli.methods.diffcom.guided_diffusion import RELEASED, arguments
 from gencomm_cli.methods.diffcom.method import DiffCom
@@ -250,7 +250,8 @@ def received(method: Method, side: int) -> Received:
     """A noise picture's symbols through AWGN at 10 dB."""
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
-    sent = method.encode(image, Request(method.symbol_budget(method.default_cbr, (side, side)), 10.0))
+    count, options = method.symbol_budget(method.default_cbr, (side, side)), spec_of(method.method).transmitter()
+    sent = method.encode(image, Request(count, 10.0, options=options))
     noise = (rng.standard_normal((2, sent.symbols.size)).T @ [1, 1j]) * np.sqrt(0.1 / 2)
     return Received((sent.symbols + noise).astype(np.complex64), None, 0.1, (side, side), side_symbols=sent.side_symbols)
 

@@ -56,7 +56,8 @@ def preset(
 
 
 def received(method: Method) -> Received:
-    sent = method.encode(IMAGE, Request(method.symbol_budget(method.default_cbr, (40, 48)), 10.0))
+    count, options = method.symbol_budget(method.default_cbr, (40, 48)), spec_of(method.method).transmitter()
+    sent = method.encode(IMAGE, Request(count, 10.0, options=options))
     return Received(sent.symbols, None, 0.1, (40, 48), "a red house", sent.side_symbols, side=sent.side, fading="awgn")
 
 

@@ -16,7 +16,7 @@ from gencomm_cli.errors import InputError
 from gencomm_cli.methods import load_method, spec_of
 from gencomm_cli.methods.base import Method, Received, Request
 from gencomm_cli.methods.diffcom.method import DiffCom
-from gencomm_cli.methods.diffcom.options import Receiver
+from gencomm_cli.methods.diffcom.options import Receiver, Transmitter
 from gencomm_cli.methods.diffcom.posterior import Prior
 from gencomm_cli.networks.acceleration import number_format
 from gencomm_cli.presets.build import steady
@@ -44,7 +44,8 @@ def folder(
 
 
 def received(method: Method) -> Received:
-    sent = method.encode(IMAGE, Request(method.symbol_budget(method.default_cbr, (40, 48)), 10.0))
+    count, options = method.symbol_budget(method.default_cbr, (40, 48)), spec_of(method.method).transmitter()
+    sent = method.encode(IMAGE, Request(count, 10.0, options=options))
     return Received(sent.symbols, None, 0.1, (40, 48), side_symbols=sent.side_symbols, side=sent.side)
 
 
@@ -115,7 +116,7 @@ def test_a_compiled_prior_has_the_same_gradient(kind: str, tmp_path: Path, monke
     for found, expected in zip(step(method.fast_prior), step(method.prior), strict=True):
         assert expected.abs().max() > 0
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
-    sent = method.encode(IMAGE[:16, :16], Request(method.symbol_budget(method.default_cbr, (16, 16)), 10.0))
+    sent = method.encode(IMAGE[:16, :16], Request(method.symbol_budget(method.default_cbr, (16, 16)), 10.0, options=Transmitter()))
     given = Received(sent.symbols, None, 0.1, (16, 16), fading="awgn")
     fast = method.decode(given, Receiver(steps=3), seed=0).refined[0].astype(int)
     method.fast_prior = method.prior
