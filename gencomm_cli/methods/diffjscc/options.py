@@ -12,6 +12,7 @@ from gencomm_cli.methods.options import (
     Flag,
     GainTransmitter,
     SamplerOptions,
+    StableDiffusionSources,
     TextReceiver,
     TextTransmitter,
     captioner,
@@ -74,3 +75,10 @@ class Receiver(SamplerOptions, TextReceiver):
         super().__post_init__()
         if unknown := set(self.condition or ()) - set(CONDITIONS):
             raise OptionError("condition", f"there is no {', '.join(sorted(unknown))}; there is: {', '.join(CONDITIONS)}")
+
+
+@dataclass(frozen=True)
+class Sources(StableDiffusionSources):
+    """What a preset over Stable Diffusion is made of."""
+
+    captioner: Annotated[str | None, Flag("Who captions the coarse image.", metavar=CAPTIONERS, parse=captioner)] = None
