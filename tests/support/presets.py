@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
+from gencomm_cli.methods.diffjscc.method import CsiEmbedding
 from gencomm_cli.methods.scsic.cascade import PaellaVQModel
 from gencomm_cli.methods.scsic.efficientnet import EfficientNetEncoder
 from gencomm_cli.methods.scsic.previewer import Previewer

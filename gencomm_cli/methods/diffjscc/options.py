@@ -24,14 +24,6 @@ CONDITIONS = ("spatial", "csi", "text")
 GuidanceForm = Literal["paper", "authors"]
 
 
-def conditions(text: str) -> tuple[str, ...]:
-    """``spatial,csi,text`` as words, ``none`` as no word. Raises ValueError for any other."""
-    found = words(text)
-    if set(found) - set(CONDITIONS):
-        raise ValueError(text)
-    return found
-
-
 @dataclass(frozen=True)
 class Transmitter(TextTransmitter, GainTransmitter, DomainTransmitter):
     """What the transmitter reads. Captions are made at the receiver unless ``caption_from`` is ``original``."""
@@ -72,11 +64,17 @@ class Receiver(SamplerOptions, TextReceiver):
     colour_fix: Annotated[bool | None, Flag("The coarse image's colours under the refined detail.")] = None
     condition: Annotated[
         tuple[str, ...] | None,
-        Flag("What guides the networks; default: all three.", metavar="spatial,csi,text|none", parse=conditions),
+        Flag("What guides the networks; default: all three.", metavar="spatial,csi,text|none", parse=words),
     ] = None
     captioner: Annotated[
         str | None, Flag("Who captions the coarse image; builtin with nano.", metavar=CAPTIONERS, parse=captioner)
     ] = None  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Raises OptionError where a value cannot be."""
+        super().__post_init__()
+        if unknown := set(self.condition or ()) - set(CONDITIONS):
+            raise OptionError("condition", f"there is no {', '.join(sorted(unknown))}; there is: {', '.join(CONDITIONS)}")
 
 
 @dataclass(frozen=True)
