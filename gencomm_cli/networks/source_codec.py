@@ -70,7 +70,7 @@ class ChoosingCodec(LearnedCodec, Protocol):
 
 
 @dataclass(frozen=True)
-class ToldCodec:
+class KnownCodec:
     """A learned codec once both ends know one picture's gain and channels: a :class:`SourceCodec`.
 
     Attributes:
@@ -105,7 +105,7 @@ class ToldCodec:
 
 
 @dataclass(frozen=True)
-class ToldNTSCC:
+class KnownNTSCC:
     """NTSCC once both ends know how many symbols each embedding takes: one picture's :class:`SourceCodec`.
 
     Attributes:
