@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from gencomm_cli.console import Progress
     from gencomm_cli.images import Pixels
-    from gencomm_cli.text.link import PromptFormat
+    from gencomm_cli.text.payload import PayloadFormat
 
 Say = Callable[[str], None]
 TxSnr = float | Literal["channel", "unknown"]
@@ -585,7 +585,7 @@ def check_snr(flag: str, snr_db: float) -> float:
     return snr_db
 
 
-def _send_prompt(prompt: str, snr_db: float | None, fading: Fading) -> tuple[Symbols, PromptFormat | None]:
+def _send_prompt(prompt: str, snr_db: float | None, fading: Fading) -> tuple[Symbols, PayloadFormat | None]:
     if not prompt:
         return np.empty(0, np.complex64), None
     from gencomm_cli.text.link import transmit_prompt

@@ -1,4 +1,4 @@
-"""The x-prediction U-Net that is conditioned on a latent at several scales (LRISC, arXiv:2504.21577, section III-A.4; CDC, Yang & Mandt, 2023).
+"""The x-prediction U-Net of LRISC, conditioned on a latent at several scales (arXiv:2504.21577, section III-A; Yang & Mandt, 2023).
 
     contexts  c_0 ────┐      c_1 ────┐      c_2 ────┐      c_3 ────┐
     x_n ──► [cat, 2 ResNet, attention] ▼ [cat, …] ▼ [cat, …] ▼ [cat, …] ▼ […] ▼ […] ─► ResNet, attention, ResNet

@@ -26,7 +26,7 @@ from gencomm_cli.released.checkpoint import Checkpoint
 
 CONVERTERS = {
     "adjscc": "gencomm_cli.methods.diffcom.released_adjscc",
-    "guided-diffusion": "gencomm_cli.methods.diffcom.released",
+    "guided-diffusion": "gencomm_cli.methods.diffcom.released_guided_diffusion",
     "deepjscc": "gencomm_cli.methods.jscc.released_deepjscc",
     "swinjscc": "gencomm_cli.methods.jscc.released_swinjscc",
     "mambajscc": "gencomm_cli.methods.jscc.released_mambajscc",

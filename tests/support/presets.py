@@ -74,9 +74,9 @@ def loaded_to_encode(method: str, preset: str, cbr: float | None = None) -> set[
     """The top-level modules that a process of its own has imported once it has loaded a method and encoded an image."""
     program = (
         "import sys\nfrom gencomm_cli import pipeline\nimport numpy as np\n"
-        f"codec = pipeline.load_codec({method!r}, {preset!r}, 'auto')\n"
+        f"codec = pipeline.load({method!r}, {preset!r})\n"
         "image = np.full((64, 64, 3), 90, np.uint8)\n"
-        f"pipeline.encode(image, codec, pipeline.EncodeOptions(cbr={cbr}, snr_db=9, fading='awgn'), lambda _: None)\n"
+        f"codec.encode(image, cbr={cbr}, snr=9, fading='awgn')\n"
         "print(*(name for name in sys.modules if '.' not in name))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, text=True)

@@ -18,7 +18,7 @@ SPEC = MethodSpec(
     stages="adjscc, swinjscc, prior (default: all)",
     importers={
         "adjscc": "gencomm_cli.methods.diffcom.released_adjscc",
-        "guided-diffusion": "gencomm_cli.methods.diffcom.released",
+        "guided-diffusion": "gencomm_cli.methods.diffcom.released_guided_diffusion",
     },
     protocol=Protocol(
         data="100 images of FFHQ, 100 of ImageNet",

@@ -10,8 +10,8 @@ from typing import Any, get_args
 from torch import Tensor
 
 from gencomm_cli.errors import InputError, ModelMismatch
-from gencomm_cli.methods.base import Variant
 from gencomm_cli.methods.diffcom.guided_diffusion import arguments, to_diffusers
+from gencomm_cli.methods.diffcom.options import Variant
 from gencomm_cli.released.checkpoint import Checkpoint
 from gencomm_cli.released.conversion import Conversion, ConvertedComponent, only
 

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -37,17 +38,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gencomm_cli.channels.equalisers import mmse, reliability
 from gencomm_cli.diffusion.cosine import STEPS, cosine_alpha_bar
 from gencomm_cli.diffusion.steps import AncestralStep, ddim_step
 from gencomm_cli.errors import RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
 from gencomm_cli.methods.lrisc.options import Receiver, Transmitter
 from gencomm_cli.networks.acceleration import compiled
-from gencomm_cli.networks.conditional_unet import ConditionalUNet
+from gencomm_cli.networks.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.networks.ntscc_codec import MOST_SIDE, NTSCC, Allocation
 from gencomm_cli.networks.rate_allocation import RATES, Levels
-from gencomm_cli.networks.tensors import to_image, to_tensor, within_range
+from gencomm_cli.networks.tensors import Heard, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
 from gencomm_cli.seeds import torch_normal
 
@@ -63,24 +63,33 @@ class LRISC:
     default_cbr = 1 / 96
     exact_rate = True
 
-    def __init__(self, preset: Preset, codec: NTSCC, unet: ConditionalUNet, device: torch.device) -> None:
-        self.preset, self.codec, self.unet, self.device = preset, codec, unet, device
+    def __init__(self, preset: Preset, codec: NTSCC, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        self.preset, self.codec, self.device, self.dtype = preset, codec, device, dtype
         self.cbr_range: tuple[float, float] = tuple(preset.settings.get("cbr_range", (0.0033, 0.0417)))
         self.side_share = float(preset.settings.get("side_share", MOST_SIDE))
         self.alpha_bar = cosine_alpha_bar()
-        self.multiple = math.lcm(codec.multiple, unet.config.multiple)
-        self.denoiser: Callable[..., Tensor] = unet
+        self.multiple = math.lcm(codec.multiple, UNetConfig.from_json(preset.components["unet"].config).multiple)
 
     @classmethod
     def load(cls, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> LRISC:
-        """Builds the preset's networks, the denoiser in ``dtype`` and the rest in float32.
+        """Builds the preset's codec in float32; the denoiser follows in ``dtype`` when it is first needed.
 
         Raises:
             InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
         """
         require(preset, "transform", "jscc", "rates", "unet")
         verify(preset)
-        return cls(preset, NTSCC.load(preset, device), ConditionalUNet.load(preset, device).to(dtype), device)
+        return cls(preset, NTSCC.load(preset, device), device, dtype)
+
+    @cached_property
+    def unet(self) -> ConditionalUNet:
+        """X_θ."""
+        return ConditionalUNet.load(self.preset, self.device).to(self.dtype)
+
+    @cached_property
+    def denoiser(self) -> Callable[..., Tensor]:
+        """X_θ as the sampler calls it: as it is, or compiled."""
+        return self.unet
 
     def compile(self) -> None:
         """Compiles the denoiser; it takes effect with the next picture, and again with each new size."""
@@ -156,13 +165,10 @@ class LRISC:
         """
         steps = options.steps or int(self.preset.settings.get("steps", 17))
         levels, side_ok = self.levels(received)
-        y = torch.tensor(received.symbols, device=self.device)
-        h = None if received.gain is None else torch.tensor(received.gain, device=self.device).expand_as(y)
-        reliable = torch.as_tensor(reliability(h, received.n0), device=self.device).float().expand(y.shape)  # type: ignore[type-var]
-        equalised = mmse(y, h, received.n0)  # type: ignore[type-var]
+        heard = Heard.of(received, self.device)
         if side_ok is False:
-            equalised, reliable = equalised[: levels.size], reliable[: levels.size]  # the first symbol of every embedding
-        z = self.codec.receive(equalised, reliable, levels, received.image_size, self.multiple)  # type: ignore[arg-type]
+            heard = heard.first(levels.size)  # the first symbol of every embedding
+        z = self.codec.receive(heard.mmse()[0], heard.reliability[0], levels, received.image_size, self.multiple)
         coarse, contexts = self.codec.coarse(z)
         picture = to_image((coarse + 1) / 2, received.image_size)
         if options.coarse:

@@ -85,7 +85,7 @@ class Separate:
             mode.link.code.name, crc.BITS,
         )  # fmt: skip
         payload = np.unpackbits(np.frombuffer(coded.payload, np.uint8))
-        symbols = mode.link.transmit(np.concatenate((payload, checksum(coded.payload, form))))
+        symbols = mode.link.transmit(crc.protect(payload, _known(form)))
         return Transmission(symbols, classical=form, container_bytes=coded.container_bytes, versions=_versions(form))
 
     def _encode_ideal(self, image: Image, request: Request, codec: codecs.ImageCodec) -> Transmission:
@@ -149,10 +149,8 @@ class Separate:
         if received.symbols.size != mode.link.symbols(bits):
             raise InputError(f"symbols: there are {received.symbols.size}, and meta.classical has {mode.link.symbols(bits)}")
         message = mode.link.receive(received.symbols, received.gain, received.n0, bits)
-        if message is None:
-            return None
-        payload = np.packbits(message[: -crc.BITS]).tobytes()
-        return payload if np.array_equal(message[-crc.BITS :], checksum(payload, form)) else None
+        payload = None if message is None else crc.verified(message, _known(form))
+        return None if payload is None else np.packbits(payload).tobytes()
 
     def _receive_ideal(self, received: Received, form: ClassicalFormat) -> bytes | None:
         """The payload iff its rate is at most the capacity of the channel as it was; without CSI there is no such guarantee.
@@ -171,10 +169,9 @@ class Separate:
         return received.ideal_bits.tobytes() if rate <= most * (1 + 1e-6) else None
 
 
-def checksum(payload: bytes, form: ClassicalFormat) -> crc.Bits:
-    """CRC-24 uint8 [24] over the payload and the header's fields that tell how to read it."""
-    fields = f"{form.codec} {form.container} {form.scale} {len(payload)} ".encode()
-    return crc.checksum(np.unpackbits(np.frombuffer(fields + payload, np.uint8)))
+def _known(form: ClassicalFormat) -> bytes:
+    """What the CRC covers of the header: the fields that say how to read the payload."""
+    return f"{form.codec} {form.container} {form.scale} {form.payload_bytes} ".encode()
 
 
 def _versions(form: ClassicalFormat) -> dict[str, str]:
