@@ -2,7 +2,7 @@
 
 A notebook does in five lines what the commands do::
 
-    codec = gencomm_cli.load("textguided")
+    codec = gencomm_cli.load()
     tx = codec.encode(image, cbr=0.0033, snr=10)
     rx = gencomm_cli.transmit(tx, snr=1, fading="rayleigh", seed=0)
     out = codec.decode(rx, steps=5)
@@ -16,14 +16,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gencomm_cli.methods import specs as methods
     from gencomm_cli.pipeline import Codec, Reception, RoundTrip, Sent, load, open_symbols, transmit
     from gencomm_cli.pipeline import channel_record as channel
 
 __version__ = "0.1.0"
-__all__ = ["Codec", "Reception", "RoundTrip", "Sent", "__version__", "channel", "load", "methods", "open_symbols", "transmit"]
+__all__ = ["DEFAULT_METHOD", "Codec", "Reception", "RoundTrip", "Sent", "channel", "load", "open_symbols", "transmit"]
 
-_PLACES = {"methods": ("gencomm_cli.methods", "specs"), "channel": ("gencomm_cli.pipeline", "channel_record")}
+DEFAULT_METHOD = "textguided"
+_RENAMED = {"channel": "channel_record"}
 
 
 def __getattr__(name: str) -> Any:
@@ -31,5 +31,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    module, attribute = _PLACES.get(name, ("gencomm_cli.pipeline", name))
-    return getattr(import_module(module), attribute)
+    return getattr(import_module("gencomm_cli.pipeline"), _RENAMED.get(name, name))

@@ -55,7 +55,7 @@ def send(codec: LearnedCodec, image: Tensor, request: Request, snr_db: Tensor) -
 
     Args:
         image: [1, 3, H, W] in [0, 1], sides as the codec takes them. request: for as many symbols as the code takes, and
-            :func:`most_symbols`. snr_db: the SNR that the encoder gets [1], NaN for none.
+            :func:`most_symbols`. snr_db: the SNR in dB that the encoder gets [1], NaN for none.
 
     Raises:
         ValueError: another number of symbols than the code of this image can have.
@@ -78,8 +78,8 @@ def send(codec: LearnedCodec, image: Tensor, request: Request, snr_db: Tensor) -
 
 
 def receive(codec: LearnedCodec, received: Received, device: torch.device) -> tuple[KnownCodec | None, bool | None]:
-    """The codec with what arrived; and whether all did (None where nothing was sent). Without the gain it is taken as 1; without
-    the channels there is no image (None).
+    """The codec with the gain and channels that arrived, and whether all did (None where nothing was sent). A lost gain is taken
+    as 1; without the channels there is no image (None).
 
     Raises:
         InputError: the side symbols are not those that such a codec has.

@@ -122,14 +122,14 @@ def test_classical_fields_that_are_not_right_are_refused(changes: dict[str, Any]
         Header.from_json(meta)
 
 
-def test_the_gain_that_the_transmitter_was_told_comes_back_and_is_sane() -> None:
-    told = replace(sent(), header=replace(sent().header, tx_gain=0.6 - 0.2j))
-    assert symbols.read(io.BytesIO(symbols.to_bytes(told))).header.tx_gain == 0.6 - 0.2j
-    meta = json.loads(json.dumps(told.header.to_json()))
+def test_the_gain_that_the_transmitter_knew_comes_back_and_is_sane() -> None:
+    informed = replace(sent(), header=replace(sent().header, tx_gain=0.6 - 0.2j))
+    assert symbols.read(io.BytesIO(symbols.to_bytes(informed))).header.tx_gain == 0.6 - 0.2j
+    meta = json.loads(json.dumps(informed.header.to_json()))
     for value in ([0.6], "1", [1, "a"], [1e9, 0], [True, 0], [float("nan"), 0], {"re": 1}, None):
         with pytest.raises(InputError, match="tx_gain"):
             Header.from_json({**meta, "tx_gain": value})
-    arrived = through(told, kind="block", snr_db=3.0, snr_type="esn0", csi="perfect", seed=1)
+    arrived = through(informed, kind="block", snr_db=3.0, snr_type="esn0", csi="perfect", seed=1)
     assert arrived.csi_gain == pytest.approx(np.array([0.6 - 0.2j]))
     with pytest.raises(InputError, match="tx_gain"):  # a receiver's file never says it
         Header.from_json(json.loads(json.dumps(arrived.header.to_json())) | {"tx_gain": [0.6, -0.2]})

@@ -13,4 +13,6 @@ SPEC = MethodSpec(
     default_preset="classical",
     variants=variants,
     weights=weights,
+    doctor="gencomm_cli.methods.separate.codecs:tools",
+    extras={"heif": ("pillow-heif",), "sionna": ("sionna-no-rt",)},
 )

@@ -1,6 +1,6 @@
 """The classical baseline: an image codec, then a channel code. And its bound: the same codec over an ideal code.
 
-            transmitter                                      air                    receiver
+            transmitter                                      channel                receiver
   s ─► codec at the best quality that fits ─► CRC-24 ─► LDPC ─► interleaver ─► QAM ─► h ⊙ x + n ─► LLRs ─► LDPC ─► CRC ─► codec ─► ŝ
                                                                                                      fails ─► grey: an outage
 
@@ -89,7 +89,7 @@ class Separate:
         return Transmission(symbols, classical=form, container_bytes=coded.container_bytes, versions=_versions(form))
 
     def _encode_ideal(self, image: Image, request: Request, codec: codecs.ImageCodec) -> Transmission:
-        """The rate is the capacity at the SNR that is told; on block fading (over multipath) that of AWGN (Rayleigh
+        """The rate is the capacity at the SNR that the transmitter knows; on block fading (over multipath) that of AWGN (Rayleigh
         fading) ``FADE_MARGIN_DB`` below it."""
         snr_db, fading = (0.0, "unknown") if request.snr_db is None else (min(request.snr_db, MAX_SNR_DB), request.fading)
         back_off = FADE_MARGIN_DB.get(fading, 0.0)
