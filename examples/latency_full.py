@@ -34,11 +34,11 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from gencomm_cli import presets
+from gencomm_cli.diffusion.schedule import linear
 from gencomm_cli.methods import diffcom, diffjscc, scsic, spec_of, textguided
 from gencomm_cli.methods.base import Method, Received, Request
 from gencomm_cli.methods.diffcom.guided_diffusion import RELEASED, arguments
 from gencomm_cli.methods.diffcom.method import DiffCom
-from gencomm_cli.methods.diffcom.posterior import linear_schedule
 from gencomm_cli.methods.diffjscc.method import CsiEmbedding, DiffJSCC
 from gencomm_cli.methods.options import ReceiverOptions
 from gencomm_cli.methods.scsic.method import ScSic
@@ -311,18 +311,18 @@ def stock_cascade(bench: Bench, side: int, steps: int) -> Callable[[], object]:
 
 def hifi(bench: Bench) -> DiffCom:
     """HiFi-DiffCom over ADJSCC."""
-    prior, codec = (
-        bench.random("UNet2DModel", bench.sizes.prior, bench.dtype),
-        bench.random("ADJSCC", bench.sizes.codec, torch.float32),
-    )
-    return DiffCom(Preset("diffcom", "random", Path(), {}, {}, ""), codec, prior, bench.device)  # type: ignore[arg-type]
+    prior = Component("prior", "UNet2DModel", None, "", bench.sizes.prior)
+    codec = bench.random("ADJSCC", bench.sizes.codec, torch.float32)
+    method = DiffCom(Preset("diffcom", "random", Path(), {"prior": prior}, {}, ""), codec, bench.device)  # type: ignore[arg-type]
+    method.network = bench.random("UNet2DModel", bench.sizes.prior, bench.dtype)
+    return method
 
 
 def stock_posterior(bench: Bench, side: int, steps: int) -> Callable[[], object]:
     """Algorithm 2 as one writes it down: float32, a look at the loss in every step."""
     prior: Any = bench.random("UNet2DModel", bench.sizes.prior, torch.float32)
     codec: Any = bench.random("ADJSCC", bench.sizes.codec, torch.float32)
-    alpha_bar, snr = linear_schedule().to(bench.device), torch.tensor([10.0], device=bench.device)
+    alpha_bar, snr = linear().to(bench.device), torch.tensor([10.0], device=bench.device)
     count = codec.symbols(10**9, (side, side))
     with torch.no_grad():
         y = codec.encode(torch.rand(1, 3, side, side).to(bench.device), count, snr)

@@ -29,7 +29,7 @@ from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.convolutional import ConvolutionalJSCC, ConvolutionalJSCCConfig
 from gencomm_cli.presets.pretrained import add
 from gencomm_cli.training import workshop
-from tests.methods.diffcom import test_released as test_guided_diffusion
+from tests.methods.diffcom import test_released_guided_diffusion as test_guided_diffusion
 from tests.methods.diffjscc import test_released as test_diffjscc
 from tests.methods.jscc import test_released_swinjscc as test_swinjscc
 from tests.methods.lrisc import test_released as test_cdc

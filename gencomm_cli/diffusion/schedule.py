@@ -20,6 +20,12 @@ def scaled_linear(steps: int = 1000, first: float = 0.00085, last: float = 0.012
     return torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - betas, 0)])
 
 
+def linear(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Tensor:
+    """ᾱ_0 … ᾱ_T, float64 [T + 1], of DDPM's schedule: β linear between ``first`` and ``last``."""
+    betas = torch.linspace(first, last, steps, dtype=torch.float64)
+    return torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - betas, 0)])
+
+
 def sampling_steps(start: int, count: int, spacing: Spacing = "uniform") -> list[int]:
     """t_0 = N_s > t_1 > … > t_N = 0: the steps a sampler visits, ``count`` intervals (fewer where ``start`` < ``count``).
 

@@ -313,9 +313,7 @@ Domain = Literal["latent", "pixel"]
 class DomainTransmitter(TransmitterOptions):
     """Of a method whose presets send latents or pixels."""
 
-    domain: Annotated[
-        Domain | None, Flag("Insist on a preset that sends latents (as nano does) or pixels.", sweep=False)
-    ] = None
+    domain: Annotated[Domain | None, Flag("Insist on a preset that sends latents (as nano does) or pixels.", sweep=False)] = None
 
     def check_preset(self, preset: Preset) -> None:
         """Raises OptionError where the preset was trained for the other domain."""

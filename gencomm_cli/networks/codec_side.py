@@ -15,7 +15,7 @@ from torch import Tensor
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.base import Image, Received, Request, Transmission
 from gencomm_cli.networks.rate_adaptive import unit_power
-from gencomm_cli.networks.source_codec import ChoosingCodec, LearnedCodec, ToldCodec
+from gencomm_cli.networks.source_codec import ChoosingCodec, KnownCodec, LearnedCodec
 from gencomm_cli.presets import Preset
 from gencomm_cli.presets.build import build
 from gencomm_cli.rates import ImageSize
@@ -77,7 +77,7 @@ def send(codec: LearnedCodec, image: Tensor, request: Request, snr_db: Tensor) -
     return Transmission(z, np.concatenate([gain, bits]), side=side)
 
 
-def receive(codec: LearnedCodec, received: Received, device: torch.device) -> tuple[ToldCodec | None, bool | None]:
+def receive(codec: LearnedCodec, received: Received, device: torch.device) -> tuple[KnownCodec | None, bool | None]:
     """The codec with the gain and channels that arrived, and whether all did (None where nothing was sent). A lost gain is taken
     as 1; without the channels there is no image (None).
 
@@ -99,9 +99,9 @@ def receive(codec: LearnedCodec, received: Received, device: torch.device) -> tu
         if bits is None:
             return None, False
         if bits.size != codec.choices:
-            raise InputError(f"side symbols: tell of {bits.size} channels, and this codec has {codec.choices}")
+            raise InputError(f"side symbols: speak of {bits.size} channels, and this codec has {codec.choices}")
         channels = torch.from_numpy(bits.astype(bool)).to(device)
-    return ToldCodec(codec, 1.0 if gain is None else gain, channels), gain is not None if symbols.size else None
+    return KnownCodec(codec, 1.0 if gain is None else gain, channels), gain is not None if symbols.size else None
 
 
 def grey(image_size: ImageSize) -> Image:

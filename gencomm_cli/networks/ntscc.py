@@ -1,4 +1,4 @@
-"""Joint source-channel coding of a latent at a rate of each embedding's own (paper 002, section III-A.2; Dai et al., 2022).
+"""Joint source-channel coding of a latent at a rate of each embedding's own (LRISC, section III-A.2; Dai et al., 2022).
 
     z_i ─► scale ─► + rate token ─► N_e transformer blocks ─► SNR-adaptive ─► FC of v_q outputs ─► s_i ∈ C^{v_q} ─► unit power
     ẑ_i ◄─ scale ◄─ N_d transformer blocks ◄─ SNR-adaptive ◄─ + rate token ◄─ FC of v_q inputs ◄─ equalised symbols

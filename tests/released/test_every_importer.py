@@ -15,8 +15,8 @@ from gencomm_cli.errors import InputError, ModelMismatch
 from gencomm_cli.methods import importers
 from gencomm_cli.released.checkpoint import Checkpoint, read_checkpoint
 from gencomm_cli.released.conversion import convert
-from tests.methods.diffcom import test_released as test_guided_diffusion
 from tests.methods.diffcom import test_released_adjscc as test_adjscc
+from tests.methods.diffcom import test_released_guided_diffusion as test_guided_diffusion
 from tests.methods.diffjscc import test_released as test_diffjscc
 from tests.methods.jscc import test_released_deepjscc as test_deepjscc
 from tests.methods.jscc import test_released_mambajscc as test_mambajscc

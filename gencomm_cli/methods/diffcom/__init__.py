@@ -19,7 +19,7 @@ SPEC = MethodSpec(
     start="random weights, or the linear optimum where its recipe says so (a name takes prior and codecs of its presets so named)",
     importers={
         "adjscc": "gencomm_cli.methods.diffcom.released_adjscc",
-        "guided-diffusion": "gencomm_cli.methods.diffcom.released",
+        "guided-diffusion": "gencomm_cli.methods.diffcom.released_guided_diffusion",
     },
     protocol=Protocol(
         data="100 images of FFHQ, 100 of ImageNet",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from gencomm_cli.errors import InputError, OptionError
+from gencomm_cli.errors import OptionError
 from gencomm_cli.methods.options import AllocationTransmitter, Flag, SamplerOptions, TransmitterOptions
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def preset_name(base: str, options: TransmitterOptions) -> str:
     """Where the networks of the codec that is asked for are, among the presets (or folders) that are named after ``base``.
 
     Raises:
-        InputError: the preset is named after another codec.
+        OptionError: the preset is named after another codec.
     """
     codec = options.codec if isinstance(options, Transmitter) else None
     if codec is None:
@@ -51,7 +51,9 @@ def preset_name(base: str, options: TransmitterOptions) -> str:
     for own in CODECS:
         if base.rstrip("/").endswith(f"-{own}"):
             if own != codec:
-                raise InputError(f"--codec {codec}: --preset {base} is that of {own}; leave out one of the two")
+                raise OptionError(
+                    "codec", f"{codec} is not what --preset {base} has, which is that of {own}; leave out one of the two"
+                )
             return base
     return preset_of_codec(base, codec)
 

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from gencomm_cli.channels.equalisers import effective_snr_db, mmse, reliability
+from gencomm_cli.diffusion.cosine import cosine_time
+from gencomm_cli.diffusion.schedule import linear as linear_schedule
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.diffcom.options import preset_of_codec
-from gencomm_cli.methods.diffcom.pixel_prior import cosine_time
-from gencomm_cli.methods.diffcom.posterior import linear_schedule
 from gencomm_cli.networks.adjscc import ADJSCC
 from gencomm_cli.networks.conditional_unet import ConditionalUNet
 from gencomm_cli.networks.source_codec import SourceCodec

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gencomm_cli.diffusion.cosine import STEPS, cosine_alpha_bar
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.lrisc.ddim import STEPS, cosine_alpha_bar
 from gencomm_cli.networks.transform import NonlinearTransform, TransformConfig
 from gencomm_cli.released.checkpoint import Checkpoint
 from gencomm_cli.released.conversion import Conversion, ConvertedComponent, only

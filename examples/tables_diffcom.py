@@ -1,4 +1,4 @@
-"""Tables III to VII of paper 003 with one's own preset: ``python examples/tables_003.py 4 PHOTOGRAPHS``
+"""Tables III to VII of DiffCom (arXiv:2406.07390) with one's own preset: ``python examples/tables_diffcom.py 4 PHOTOGRAPHS``
 
 3  Blind-DiffCom over multipath without pilots: success ratio (PSNR of at least 15 dB), and ‖h − h*‖² of what succeeded
 4  components of HiFi-DiffCom: adaptive start, confirming term, at 10 and 0 dB
@@ -27,9 +27,8 @@ from _common import Photograph, markdown, markdown_line, photographs
 from gencomm_cli import pipeline
 from gencomm_cli.channels.fading import Kind
 from gencomm_cli.channels.ofdm import OfdmConfig, draw_taps
-from gencomm_cli.commands.flags import preset_of
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.base import DecodeOptions
+from gencomm_cli.methods.diffcom.options import Transmitter
 from gencomm_cli.metrics.report import measure
 from gencomm_cli.seeds import generator
 from gencomm_cli.symbols import Csi
@@ -101,35 +100,34 @@ def send(codec: pipeline.Codec, photo: Photograph, row: Row, cbr: float, seed: i
         print(f"{photo.name}: {line}", file=sys.stderr)
 
     unread = "rates" in codec.preset.components and row.csi == "none"  # its rates, which cross the same channel
-    sending = pipeline.EncodeOptions(cbr=cbr, snr_db=row.snr_db, fading=row.kind, allocation="uniform" if unread else "adaptive")
-    sent, _ = pipeline.encode(photo.pixels, codec, sending, say)
-    received = pipeline.pass_channel(sent, kind=row.kind, snr_db=row.snr_db, snr_type="esn0", csi=row.csi, seed=seed)
+    options = Transmitter(allocation="uniform" if unread else None)
+    sent = codec.encode(photo.pixels, cbr=cbr, snr=row.snr_db, fading=row.kind, options=options, say=say)
+    received = pipeline.transmit(sent, snr=row.snr_db, fading=row.kind, csi=row.csi, seed=seed)
     started, counted = time.perf_counter(), [0]
 
     def count(done: int, total: int, note: str = "", /) -> None:
         counted[0] = total
 
-    options = DecodeOptions(**row.options)
     try:
-        reception = pipeline.decode(received, codec, options, seed=seed, use_prompt=False, strict=False, say=say, progress=count)
+        reception = codec.decode(received, seed=seed, say=say, progress=count, **row.options)
     except InputError as error:
         say(str(error))
         return None
     spent: Figures = {"steps": float(counted[0]), "seconds": time.perf_counter() - started}
     best = int(np.argmin(reception.distances)) if reception.distances else 0  # none where side symbols were lost
-    return [spent | judge(photo, reception, index, seed, weights) for index in (0, best)[: len(row.readings)]]
+    return [spent | figures(photo, reception, index, seed, weights) for index in (0, best)[: len(row.readings)]]
 
 
-def judge(photo: Photograph, reception: pipeline.Reception, index: int, seed: int, weights: Path | None) -> Figures:
+def figures(photo: Photograph, reception: pipeline.Reception, index: int, seed: int, weights: Path | None) -> Figures:
     """Metrics of a sample, its measurement distance and its ‖h − h*‖²."""
     picture = reception.refined[index] if reception.refined else reception.coarse
     found = measure(photo.pixels, picture, weights)
-    figures: Figures = {metric: found.get(metric) for metric in METRICS}
-    figures["distance"] = reception.distances[index] if reception.distances else None
+    out: Figures = {metric: found.get(metric) for metric in METRICS}
+    out["distance"] = reception.distances[index] if reception.distances else None
     if reception.taps:
         true = draw_taps(OfdmConfig(pilots=0), generator(seed, "image fading"))
-        figures["d_h"] = float(np.sum(np.abs(reception.taps[index] - true) ** 2))
-    return figures
+        out["d_h"] = float(np.sum(np.abs(reception.taps[index] - true) ** 2))
+    return out
 
 
 def mean(values: list[float | None]) -> float | None:
@@ -156,7 +154,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     photos = [centre(photo, arguments.size) for photo in photographs(arguments.folder, arguments.limit)]
-    codec = pipeline.load_codec("diffcom", preset_of("diffcom", arguments.preset, arguments.codec), arguments.device)
+    codec = pipeline.load("diffcom", arguments.preset, device=arguments.device, options=Transmitter(codec=arguments.codec))
     blind, names = arguments.table == "3", [*METRICS, "distance", "steps", "seconds"]
     seeds = arguments.seeds or (3 if blind else 1)
     print(markdown(["", "channel", "SNR/dB", "failed", *(["success", "d_h"] if blind else []), *names], []), flush=True)
@@ -166,8 +164,8 @@ def main() -> None:
         ]
         arrived = [one for one in sends if one is not None]
         for index, reading in enumerate(row.readings):
-            figures = [one[index] for one in arrived]
-            good = [one for one in figures if not blind or (one["psnr"] or 0.0) >= SUCCESS_DB]
+            readings = [one[index] for one in arrived]
+            good = [one for one in readings if not blind or (one["psnr"] or 0.0) >= SUCCESS_DB]
             extra = [f"{len(good)}/{len(sends)}", mean([one.get("d_h") for one in good])] if blind else []
             line = [reading, row.kind, row.snr_db, len(sends) - len(arrived), *extra]
             print(markdown_line([*line, *(mean([one[name] for one in good]) for name in names)]), flush=True)

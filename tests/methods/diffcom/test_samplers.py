@@ -13,26 +13,25 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gencomm_cli.methods.diffcom.posterior import (
+from gencomm_cli.diffusion.schedule import linear
+from gencomm_cli.diffusion.steps import AncestralStep
+from gencomm_cli.methods.diffcom.method import (
     ChannelPrior,
     Decay,
     Form,
     Guidance,
-    Prior,
-    Step,
     adaptive_start,
     authors_start,
     distance,
-    linear_schedule,
     lmmse_taps,
     sample,
     sample_blind,
-    step_scale,
     visited,
 )
+from gencomm_cli.methods.diffcom.pixel_prior import Prior
 from tests.support.published import load
 
-ALPHA_BAR = linear_schedule()
+ALPHA_BAR = linear()
 N0 = 0.2
 Array = NDArray[np.float64]
 
@@ -96,9 +95,9 @@ def recursion(steps: list[int], guidance: Guidance, mean: Array, covariance: Arr
                 spread = COVARIANCE - a * COVARIANCE @ np.linalg.inv(a * COVARIANCE + (1 - a) * np.eye(DIMENSION)) @ COVARIANCE
                 noise = guidance.n0 / 2 * np.eye(len(seen))
                 inner = weight * beta / np.sqrt(alpha) * np.linalg.inv(noise + operator @ spread @ operator.T)
-            pull = shrink.T @ operator.T @ inner
-            matrix = matrix - pull @ operator @ shrink
-            constant = constant + pull @ (seen - operator @ offset)
+            gradient = shrink.T @ operator.T @ inner
+            matrix = matrix - gradient @ operator @ shrink
+            constant = constant + gradient @ (seen - operator @ offset)
         mean = matrix @ mean + constant
         covariance = matrix @ covariance @ matrix.T + beta * (1 - b) / (1 - a) * np.eye(DIMENSION)
     return mean, covariance
@@ -183,9 +182,9 @@ def test_law_of_blind_taps_where_the_image_is_known() -> None:
         alpha, beta = a / b, 1 - a / b
         clean = np.sqrt(a) * power / (a * power + 1 - a)
         keep = np.sqrt(alpha) * (1 - b) / (1 - a) + np.sqrt(b) * beta / (1 - a) * clean
-        pull = 2 * zeta * np.diag(clean) @ response.conj().T
-        matrix = np.diag(keep) - pull @ response @ np.diag(clean)
-        expected = matrix @ expected + pull @ seen
+        gradient = 2 * zeta * np.diag(clean) @ response.conj().T
+        matrix = np.diag(keep) - gradient @ response @ np.diag(clean)
+        expected = matrix @ expected + gradient @ seen
         spread = matrix @ spread @ matrix.conj().T + beta * (1 - b) / (1 - a) * np.eye(2)
     np.testing.assert_allclose(mean.view(complex), expected, atol=1e-8)
     reals = np.block([[spread.real, -spread.imag], [spread.imag, spread.real]]) / 2
@@ -294,8 +293,8 @@ def test_published_sampling(run: str) -> None:
     first = 2 if blind else 0
 
     def residuals(x_0: Tensor) -> tuple[Tensor, Tensor | None]:
-        heard = published_operator(vector, run, None, x_0)
-        return y - heard, x_d - published_inverse(vector, run, heard) if guidance.gamma else None
+        sent = published_operator(vector, run, None, x_0)
+        return y - sent, x_d - published_inverse(vector, run, sent) if guidance.gamma else None
 
     for steps, x_name in ((range(first, 5), "x_restart_mid" if blind else "x_init"), (range(5, 8), "x_restart")):
         x = vector[f"{run}.{x_name}"]
@@ -304,14 +303,14 @@ def test_published_sampling(run: str) -> None:
             t = settings["steps"][index]["t"] + 1
             here = f"{run}.step{index}"
             noise = vector[f"{here}.noise"] if index < 7 else torch.zeros_like(x)
-            told: list[float] = []
+            distances: list[float] = []
 
-            def note(done: int, total: int, found: Tensor, told: list[float] = told) -> None:
-                told.append(float(found))
+            def note(done: int, total: int, found: Tensor, distances: list[float] = distances) -> None:
+                distances.append(float(found))
 
             if blind:
                 scaled = Guidance(**{**vars(guidance), "decay": "constant"})
-                scale = step_scale(guidance, t, settings["t_start"])
+                scale = guidance.scale(t, settings["t_start"])
                 scaled = Guidance(**{**vars(scaled), "zeta": scale, "zeta_h": scale * guidance.zeta_h})
                 x, h = sample_blind(
                     x, h, [t, t - 1], ALPHA_BAR, published_prior(vector), ChannelPrior(torch.ones(4), "authors"),
@@ -325,7 +324,7 @@ def test_published_sampling(run: str) -> None:
                     assert source is not None
                     assert float(guidance.gamma * distance(source)) == pytest.approx(float(vector[f"{here}.loss.x_mse"]), rel=1e-5)
                 x = sample(x, [t, t - 1], ALPHA_BAR, prior, residuals, guidance, constant(noise), note)
-            assert guidance.zeta * told[0] == pytest.approx(float(vector[f"{here}.loss.ofdm_sig"]), rel=1e-4)
+            assert guidance.zeta * distances[0] == pytest.approx(float(vector[f"{here}.loss.ofdm_sig"]), rel=1e-4)
         torch.testing.assert_close(x, vector[f"{here}.x_next"], atol=2e-5, rtol=0)
         if blind:  # near t = 0 its tables, in float32, are off by 2e-4
             torch.testing.assert_close(h, vector[f"{here}.h_next"].view(1, 4), atol=1e-6 if steps[0] < 5 else 5e-4, rtol=0)
@@ -336,7 +335,7 @@ def test_published_schedule() -> None:
     alpha_bar = ALPHA_BAR.numpy()
     np.testing.assert_allclose(alpha_bar[1::37], vector["alphas_cumprod"], rtol=1e-12)
     for place, index in enumerate(range(37, 1000, 37), 1):
-        step = Step(float(alpha_bar[index + 1]), float(alpha_bar[index]))
+        step = AncestralStep(float(alpha_bar[index + 1]), float(alpha_bar[index]))
         one, zero = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
         assert float(step.mean(zero, one)) == pytest.approx(vector["posterior_mean_coef1"][place], rel=1e-9)
         assert float(step.mean(one, zero)) == pytest.approx(vector["posterior_mean_coef2"][place], rel=1e-9)
@@ -348,7 +347,7 @@ def test_published_schedule() -> None:
     for row, decay in zip(vector["lr"], decays, strict=True):
         for t, rate in zip(vector["lr.t"], row, strict=True):
             guidance = Guidance(decay=decay, floor=0.25)  # 0.3 of 1.2
-            assert 1.2 * step_scale(guidance, int(t) + 1, 1000) == pytest.approx(rate, rel=1e-6)
+            assert 1.2 * guidance.scale(int(t) + 1, 1000) == pytest.approx(rate, rel=1e-6)
 
 
 def test_adaptive_start_and_the_steps_that_are_visited() -> None:

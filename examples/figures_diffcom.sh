@@ -1,13 +1,13 @@
 #!/bin/sh
-# Paper 003 (DiffCom), figure 10: HiFi-DiffCom against the coarse image of its own codec, over multipath with CSI estimated from
+# DiffCom (arXiv:2406.07390), figure 10: HiFi-DiffCom against the coarse image of its own codec, over multipath with CSI estimated from
 # pilots, at CBR 1/48: (a) quality against SNR, (b) against the clip ratio of the OFDM signal at 10 dB (infinite: no clipping).
-#   examples/figures_003.sh [OUT]                       one photograph, some minutes: OUT/report.html
-#   FULL=1 examples/figures_003.sh OUT KODAK            Kodak, each image sent three times, with FID: many hours without a GPU
+#   examples/figures_diffcom.sh [OUT]                       one photograph, some minutes: OUT/report.html
+#   FULL=1 examples/figures_diffcom.sh OUT KODAK            Kodak, each image sent three times, with FID: many hours without a GPU
 # Images are cropped to their central 256x256.
 # METHODS=diffcom@nano-swinjscc,diffcom@nano-swinjscc:coarse has another codec; nano-ntscc likewise.
 set -eu
 here=$(dirname "$0")
-out=${1:-figures_003}
+out=${1:-figures_diffcom}
 methods=${METHODS:-diffcom,diffcom:coarse}
 sweep() { gencomm bench run "$@" --out "$out" --methods "$methods" --cbr 1/48 --csi estimated --prepare crop:256; }
 

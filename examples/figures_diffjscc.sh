@@ -1,15 +1,15 @@
 #!/bin/sh
-# Paper 001 (DiffJSCC), figures 4 to 6, and its ablations: guidance weight, steps and conditions (figure 12).
-#   examples/figures_001.sh [OUT]                       one photograph, about ten minutes: OUT/report.html, OUT/ablations/report.html
-#   FULL=1 examples/figures_001.sh OUT KODAK            Kodak, each image sent five times; FID over half-overlapping 256x256 patches
+# DiffJSCC (arXiv:2404.17736), figures 4 to 6, and its ablations: guidance weight, steps and conditions (figure 12).
+#   examples/figures_diffjscc.sh [OUT]                       one photograph, about ten minutes: OUT/report.html, OUT/ablations/report.html
+#   FULL=1 examples/figures_diffjscc.sh OUT KODAK            Kodak, each image sent five times; FID over half-overlapping 256x256 patches
 # The classical baselines run in the paper's modes. METHODS may hold others, or finished images, as folder:DIR/{snr}dB.
 # BPG: CODEC=bpg where bpgenc and bpgdec are installed; CODEC=hevc (extra) is its core; AVIF stands in for it.
 set -eu
 here=$(dirname "$0")
-out=${1:-figures_001}
+out=${1:-figures_diffjscc}
 methods=${METHODS:-diffjscc,diffjscc:coarse}
 codec=${CODEC:-avif}
-sweep() { gencomm bench run "$@" --out "$out" --protocol 001; }
+sweep() { gencomm bench run "$@" --out "$out" --protocol diffjscc; }
 ablate() { gencomm bench run "$images" --out "$out/ablations" --methods diffjscc,diffjscc:coarse --snr 1,10 --cbr 1/384,1/96 "$@"; }
 
 if [ -n "${FULL:-}" ]; then

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Paper 004 (SC-SIC): figure 4 beside JPEG 2000 + LDPC 1/2 + 16-QAM with its outage scores, the ablations of figure 8, and table 2,
+# SC-SIC (arXiv:2507.17416): figure 4 beside JPEG 2000 + LDPC 1/2 + 16-QAM with its outage scores, the ablations of figure 8, and table 2,
 # how much each send differs.
-#   examples/figures_004.sh [OUT]                       two photographs, half an hour on a CPU
-#   FULL=1 examples/figures_004.sh OUT CITYSCAPES       100 images scaled to 512x512; 25 sends
+#   examples/figures_scsic.sh [OUT]                       two photographs, half an hour on a CPU
+#   FULL=1 examples/figures_scsic.sh OUT CITYSCAPES       100 images scaled to 512x512; 25 sends
 # OUT/report.html; OUT/8a/report.html, OUT/8b/report.html; OUT/512/predictability.md, OUT/1024/predictability.md.
 # 8a compares with stage B before it was fine-tuned, a preset that is not shipped: `gencomm train scsic --data PHOTOS --out RUN` makes
 # it beside nano, as RUN/models/scsic/nano-plain. PLAIN=FOLDER names it; without PLAIN 8a is left out.
@@ -11,7 +11,7 @@
 # Table 2 needs `gencomm models get lpips-alex`.
 set -eu
 here=$(dirname "$0")
-out=${1:-figures_004}
+out=${1:-figures_scsic}
 methods=${METHODS:-scsic,scsic:coarse,textguided,diffjscc}
 large=${LARGE:-scsic,scsic:coarse,textguided,diffjscc}
 
@@ -26,13 +26,13 @@ else
 fi
 rate=0.00146                                                                 # SC-SIC's own
 
-gencomm bench run "$@" --out "$out" --protocol 004 --methods "$methods" --snr "$snr"
-gencomm bench run "$@" --out "$out" --protocol 004 --methods separate:jpeg2000 --modulation 16qam --code-rate 1/2 --snr "$snr" \
+gencomm bench run "$@" --out "$out" --protocol scsic --methods "$methods" --snr "$snr"
+gencomm bench run "$@" --out "$out" --protocol scsic --methods separate:jpeg2000 --modulation 16qam --code-rate 1/2 --snr "$snr" \
     ${FULL:+--fid}
 gencomm bench report "$out"
 
 if [ -n "${PLAIN:-}" ]; then                                                 # figure 8a: not fine-tuned
-    gencomm bench run "$@" --out "$out/8a" --protocol 004 --methods "scsic,scsic@$PLAIN" --snr 1,5,10,15,20
+    gencomm bench run "$@" --out "$out/8a" --protocol scsic --methods "scsic,scsic@$PLAIN" --snr 1,5,10,15,20
     gencomm bench report "$out/8a"
 fi
 

@@ -20,7 +20,7 @@ HEAD = 16
 
 @dataclass(frozen=True)
 class Design:
-    """What the authors' ``create_model`` is told. ``attended``: levels. ``updown``: ``resblock_updown``."""
+    """What the authors' ``create_model`` gets. ``attended``: levels. ``updown``: ``resblock_updown``."""
 
     multipliers: tuple[int, ...] = (1, 2)
     blocks: int = 1
@@ -51,12 +51,12 @@ def residual(weights: Weights, name: str, x: Tensor, time: Tensor, after: int, d
     """The skip is resized too."""
     h = resized(F.silu(norm(weights, f"{name}.in_layers.0", x)), resize)
     h = layer(weights, f"{name}.in_layers.2", h, after)
-    told = linear(weights, f"{name}.emb_layers.1", F.silu(time), (1 + design.scale_shift) * after)[:, :, None, None]
+    embedded = linear(weights, f"{name}.emb_layers.1", F.silu(time), (1 + design.scale_shift) * after)[:, :, None, None]
     if design.scale_shift:
-        scale, shift = told.chunk(2, 1)
+        scale, shift = embedded.chunk(2, 1)
         h = F.silu(norm(weights, f"{name}.out_layers.0", h) * (1 + scale) + shift)
     else:
-        h = F.silu(norm(weights, f"{name}.out_layers.0", h + told))
+        h = F.silu(norm(weights, f"{name}.out_layers.0", h + embedded))
     h = layer(weights, f"{name}.out_layers.3", h, after)
     x = resized(x, resize)
     return h + (x if x.shape[1] == after else layer(weights, f"{name}.skip_connection", x, after, 1))

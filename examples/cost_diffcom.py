@@ -1,4 +1,4 @@
-"""What a posterior sample costs: ``python examples/cost_003.py PHOTOGRAPH [cost.png]``
+"""What a posterior sample costs: ``python examples/cost_diffcom.py PHOTOGRAPH [cost.png]``
 
 HiFi-DiffCom's decoding time against the number of steps, for the central 256² pixels, and against the number of pixels, for 10
 steps; the largest resident memory beside it, measured in a process of its own. Both should lie on straight lines. 214 steps are
@@ -20,9 +20,8 @@ import numpy as np
 from _common import markdown
 
 from gencomm_cli import pipeline
-from gencomm_cli.commands.flags import preset_of
 from gencomm_cli.images import read_image
-from gencomm_cli.methods.base import DecodeOptions
+from gencomm_cli.methods.diffcom.options import Transmitter
 
 SIDES = (128, 192, 256, 384, 512)
 STEPS = (10, 20, 40, 80, 160, 214)
@@ -32,11 +31,9 @@ def decode(path: Path, side: int, steps: int | None, arguments: argparse.Namespa
     """Median seconds of three decodings, the peak MiB of the process, and the steps taken: ``steps``, or the preset's."""
     pixels = read_image(path)
     top, left = ((length - side) // 2 for length in pixels.shape[:2])
-    codec = pipeline.load_codec("diffcom", preset_of("diffcom", arguments.preset, arguments.codec), arguments.device)
-    sent, _ = pipeline.encode(
-        pixels[top : top + side, left : left + side], codec, pipeline.EncodeOptions(cbr=1 / 48, snr_db=10.0), print
-    )
-    received = pipeline.pass_channel(sent, kind="awgn", snr_db=10.0, snr_type="esn0", csi="perfect", seed=0)
+    codec = pipeline.load("diffcom", arguments.preset, device=arguments.device, options=Transmitter(codec=arguments.codec))
+    sent = codec.encode(pixels[top : top + side, left : left + side], cbr=1 / 48, snr=10.0, say=print)
+    received = pipeline.transmit(sent, snr=10.0)
     seconds, taken = [], [0]
 
     def count(done: int, total: int, note: str = "", /) -> None:
@@ -44,8 +41,7 @@ def decode(path: Path, side: int, steps: int | None, arguments: argparse.Namespa
 
     for _ in range(3):
         started = time.perf_counter()
-        options = DecodeOptions(steps=steps, start_step=steps)
-        pipeline.decode(received, codec, options, seed=0, use_prompt=False, strict=False, say=print, progress=count)
+        codec.decode(received, say=print, progress=count, steps=steps, start_step=steps)
         seconds.append(time.perf_counter() - started)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     return statistics.median(seconds), peak, taken[0]
