@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands.conftest import Result
+from tests.support.commands import Result
 from tests.compatibility.record import FLAGS, choices, commands
 
 RECORDED: dict[str, Any] = json.loads(FLAGS.read_text())

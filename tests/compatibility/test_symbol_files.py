@@ -14,7 +14,7 @@ import pytest
 
 from gencomm_cli import symbols
 from gencomm_cli.symbols import Header
-from tests.commands.conftest import Result
+from tests.support.commands import Result
 from tests.compatibility.record import EXPECTED, PHOTO, means, outputs, pixel_hash, said, unpack, unpacked, words
 
 Here = Callable[..., Result]

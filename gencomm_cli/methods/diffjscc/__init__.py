@@ -18,6 +18,7 @@ SPEC = MethodSpec(
     importers={"diffjscc": "gencomm_cli.methods.diffjscc.released"},
     pretrained="gencomm_cli.presets.pretrained",
     protocol=Protocol(
+        alias="001",
         data="Kodak, whole",
         prepare="none",
         snr_db=(1, 4, 7, 10, 13),

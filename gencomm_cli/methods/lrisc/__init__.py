@@ -17,6 +17,6 @@ SPEC = MethodSpec(
     stages="transform, fixed, adaptive, joint, rollout (default: all)",
     importers={"cdc": "gencomm_cli.methods.lrisc.released"},
     # The paper's figure has no legible CBRs: these are this project's.
-    protocol=Protocol(data="Kodak, whole", prepare="none", snr_db=(0, 5, 10), cbr=(1 / 96,), cbr_at=(1 / 96,)),
+    protocol=Protocol(alias="002", data="Kodak, whole", prepare="none", snr_db=(0, 5, 10), cbr=(1 / 96,), cbr_at=(1 / 96,)),
     rate_map=True,
 )

@@ -23,6 +23,7 @@ SPEC = MethodSpec(
     importers={"stable-cascade": "gencomm_cli.methods.scsic.released"},
     pretrained="gencomm_cli.presets.pretrained",
     protocol=Protocol(
+        alias="004",
         data="100 images of Cityscapes",
         prepare="stretch:512",
         snr_db=(1, 5, 10, 15, 20),

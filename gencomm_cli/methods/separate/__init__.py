@@ -12,5 +12,6 @@ SPEC = MethodSpec(
     needs_torch=False,
     default_preset="classical",
     variants=variants,
+    variant_help="separate:CODEC[:capacity]",
     weights=weights,
 )

@@ -20,7 +20,7 @@ from typing import Literal
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.methods.base import Fading
 from gencomm_cli.methods.separate.five_g import FiveG
-from gencomm_cli.methods.separate.options import Transmitter
+from gencomm_cli.methods.separate.options import AUTO, Transmitter
 from gencomm_cli.text import crc, ldpc, modem
 from gencomm_cli.text.coded_modulation import CodedModulation
 from gencomm_cli.text.ldpc import BlockCode
@@ -95,15 +95,9 @@ class Modes:
         return Mode(code_rate, CodedModulation(found, modulation, repetition))
 
     def candidates(self, options: Transmitter) -> list[Mode]:
-        """All modes that the options allow; longer codes before shorter ones.
-
-        Raises:
-            InputError: an option is not one.
-        """
-        rates = _pick("--code-rate", options.code_rate, tuple(RATES))
-        modulations = _pick("--modulation", options.modulation, tuple(modem.BITS_PER_SYMBOL))
-        if options.fec not in ("ldpc", "5g"):
-            raise InputError(f"--fec: {options.fec!r} is not a code; use ldpc or 5g")
+        """All modes that the options allow; longer codes before shorter ones."""
+        rates = RATES if options.code_rate == AUTO else (options.code_rate,)
+        modulations = modem.BITS_PER_SYMBOL if options.modulation == AUTO else (options.modulation,)
         names = {
             rate: [FiveG(mother).name] if options.fec == "5g" else [f"{MOTHERS[mother]}n{length}" for length in self.lengths]
             for rate, (mother, _) in RATES.items()
@@ -139,7 +133,7 @@ class Modes:
         both code rate and modulation fixed, no threshold is asked for.
 
         Raises:
-            InputError: an option is not one. RateError: nothing fits, or nothing holds.
+            RateError: nothing fits, or nothing holds.
         """
         modes = [(mode.payload_bytes(symbols), mode) for mode in self.candidates(options)]
         fits = [(size, mode) for size, mode in modes if size > 0]
@@ -160,9 +154,3 @@ class Modes:
                 "fix --modulation and --code-rate to send all the same"
             )
         return max(held, key=lambda entry: entry[:2])[2]
-
-
-def _pick(flag: str, name: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    if name != "auto" and name not in known:
-        raise InputError(f"{flag}: {name!r} is not one; use auto, {', '.join(known)}")
-    return known if name == "auto" else (name,)

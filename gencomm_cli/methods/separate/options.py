@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.methods.options import Flag, TransmitterOptions
+
+AUTO = "auto"
+MODULATIONS = ("bpsk", "qpsk", "16qam", "64qam")
+CODE_RATES = ("1/16", "1/8", "1/4", "1/2", "2/3", "3/4", "5/6")
+CODES = ("ldpc", "5g")
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,22 @@ class Transmitter(TransmitterOptions):
         super().__post_init__()
         if self.capacity and (self.modulation, self.code_rate, self.fec) != ("auto", "auto", "ldpc"):
             raise OptionError("capacity", "excludes --modulation, --code-rate and --fec, as an ideal code has none; drop them")
+
+        for name, value, known in (("code_rate", self.code_rate, CODE_RATES), ("modulation", self.modulation, MODULATIONS)):
+            if value not in (AUTO, *known):
+                raise OptionError(name, f"{value!r} is not one; use auto, {', '.join(known)}")
+        if self.fec not in CODES:
+            raise OptionError("fec", f"{self.fec!r} is not a code; use {' or '.join(CODES)}")
+
+    @classmethod
+    def idle(cls, given: Mapping[str, Any]) -> frozenset[str]:
+        """An ideal code has no mode."""
+        return frozenset({"modulation", "code_rate", "fec"} if given.get("capacity") else ())
+
+    @property
+    def carries_bits(self) -> bool:
+        """An ideal code carries none that could be counted: its symbols are a codeword of nothing."""
+        return not self.capacity
 
     @property
     def mode_is_fixed(self) -> bool:

@@ -17,6 +17,7 @@ SPEC = MethodSpec(
     stages="vae, prior, jscc, decoder, control, refine (default: all)",
     pretrained="gencomm_cli.presets.pretrained",
     protocol=Protocol(
+        alias="000",
         data="DIV2K test split, Kodak",
         prepare="crop:256",
         snr_db=(1, 5, 10),  # those that the text names
