@@ -8,7 +8,7 @@
 set -eu
 here=$(dirname "$0")
 out=${1:-figures_000}
-sweep() { gencomm bench run "$@" --out "$out" --protocol 000 --total; }
+sweep() { gencomm bench run "$@" --out "$out" --protocol textguided --total; }
 
 if [ -n "${FULL:-}" ]; then
     methods=textguided,textguided:coarse,separate:avif,separate:jpeg2000,separate:avif:capacity

@@ -9,7 +9,7 @@ here=$(dirname "$0")
 out=${1:-figures_001}
 methods=${METHODS:-diffjscc,diffjscc:coarse}
 codec=${CODEC:-avif}
-sweep() { gencomm bench run "$@" --out "$out" --protocol 001; }
+sweep() { gencomm bench run "$@" --out "$out" --protocol diffjscc; }
 ablate() { gencomm bench run "$images" --out "$out/ablations" --methods diffjscc,diffjscc:coarse --snr 1,10 --cbr 1/384,1/96 "$@"; }
 
 if [ -n "${FULL:-}" ]; then

@@ -26,13 +26,13 @@ else
 fi
 rate=0.00146                                                                 # SC-SIC's own
 
-gencomm bench run "$@" --out "$out" --protocol 004 --methods "$methods" --snr "$snr"
-gencomm bench run "$@" --out "$out" --protocol 004 --methods separate:jpeg2000 --modulation 16qam --code-rate 1/2 --snr "$snr" \
+gencomm bench run "$@" --out "$out" --protocol scsic --methods "$methods" --snr "$snr"
+gencomm bench run "$@" --out "$out" --protocol scsic --methods separate:jpeg2000 --modulation 16qam --code-rate 1/2 --snr "$snr" \
     ${FULL:+--fid}
 gencomm bench report "$out"
 
 if [ -n "${PLAIN:-}" ]; then                                                 # figure 8a: not fine-tuned
-    gencomm bench run "$@" --out "$out/8a" --protocol 004 --methods "scsic,scsic@$PLAIN" --snr 1,5,10,15,20
+    gencomm bench run "$@" --out "$out/8a" --protocol scsic --methods "scsic,scsic@$PLAIN" --snr 1,5,10,15,20
     gencomm bench report "$out/8a"
 fi
 

@@ -169,9 +169,9 @@ def test_protocols_take_figures_points_unless_flags_say_otherwise() -> None:
 
 
 def test_options_are_swept_where_they_are_read(make_diffjscc: Callable[..., Path]) -> None:
-    swept = axes(["guidance-scale=1,2", "guidance-lambda=0,10", "condition=spatial+csi,none"])
+    tried = axes(["guidance-scale=1,2", "guidance-lambda=0,10", "condition=spatial+csi,none"])
     method = f"diffjscc@{make_diffjscc()}"
-    sweep = Sweep((method, "textguided", "textguided:coarse"), ((5, 0.0033),), options=swept)
+    sweep = Sweep((method, "textguided", "textguided:coarse"), ((5, 0.0033),), options=tried)
     found = [cell for cell in cells(sweep) if cell.image == "a.png"]
     assert [cell.to_json()["options"] for cell in found if cell.method == "diffjscc"] == [
         f"condition={words} guidance-lambda={value}" for value in ("0", "10") for words in ("spatial+csi", "none")
@@ -210,12 +210,12 @@ def test_a_variant_is_swept_over_what_it_reads() -> None:
 
 
 def test_what_every_receiver_reads_is_swept_everywhere(make_diffjscc: Callable[..., Path]) -> None:
-    swept = axes(["estimator=ls,lmmse", "rx-snr=3", "samples=2"])
+    tried = axes(["estimator=ls,lmmse", "rx-snr=3", "samples=2"])
     assert swept("jscc", "estimator=ls,lmmse", "samples=2") == ["estimator=ls", "estimator=lmmse"]
     _, receiver, known = built(spec_of("diffjscc"), {"samples": "2", "rx_snr": "3"})
     assert (receiver.samples, known.rx_snr, known.estimator) == (2, 3.0, "lmmse")  # type: ignore[attr-defined]
     preset = make_diffjscc()
-    planned = jobs(Sweep((f"diffjscc@{preset}", f"diffjscc@{preset}:coarse", "separate"), ((5, 0.01),), options=swept), PHOTOS[:1])
+    planned = jobs(Sweep((f"diffjscc@{preset}", f"diffjscc@{preset}:coarse", "separate"), ((5, 0.01),), options=tried), PHOTOS[:1])
     assert [[options_text(cell.options) for cell in job.cells] for job in planned] == [
         ["estimator=ls rx-snr=3 samples=2", "estimator=ls rx-snr=3"],
         ["estimator=lmmse rx-snr=3 samples=2", "estimator=lmmse rx-snr=3"],
@@ -247,8 +247,8 @@ def test_numbers_are_swept_by_ranges_and_once() -> None:
 
 
 def test_a_transmitter_s_option_is_swept_and_the_image_before_diffusion_shares_it() -> None:
-    swept = axes(["allocation=uniform,adaptive", "steps=2"])
-    planned = jobs(Sweep(("lrisc", "lrisc:coarse", "textguided"), ((5, 0.01),), options=swept), PHOTOS[:1])
+    tried = axes(["allocation=uniform,adaptive", "steps=2"])
+    planned = jobs(Sweep(("lrisc", "lrisc:coarse", "textguided"), ((5, 0.01),), options=tried), PHOTOS[:1])
     assert [[options_text(cell.options) for cell in job.cells] for job in planned] == [
         ["allocation=uniform steps=2", "allocation=uniform"], ["allocation=adaptive steps=2", "allocation=adaptive"], ["steps=2"]
     ]  # fmt: skip
