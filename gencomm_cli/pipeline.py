@@ -27,6 +27,7 @@ from gencomm_cli.methods.base import Fading, Method, Received, Request
 from gencomm_cli.methods.options import (
     GainTransmitter,
     ReceiverOptions,
+    SourceOptions,
     TextReceiver,
     TextTransmitter,
     TransmitterOptions,
@@ -34,7 +35,7 @@ from gencomm_cli.methods.options import (
     check_prompt,
     options_of,
 )
-from gencomm_cli.methods.spec import MethodSpec
+from gencomm_cli.methods.spec import End, MethodSpec
 from gencomm_cli.reception import channel_state
 from gencomm_cli.seeds import generator
 from gencomm_cli.symbols import SNR_RANGE, ChannelRecord, Csi, Header, Provenance, SymbolFile, Symbols
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
     from gencomm_cli.console import Progress
     from gencomm_cli.images import Pixels
-    from gencomm_cli.text.link import PromptFormat
+    from gencomm_cli.text.payload import PayloadFormat
 
 Say = Callable[[str], None]
 TxSnr = float | Literal["channel", "unknown"]
@@ -116,13 +117,13 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def settled(spec: MethodSpec, given: Mapping[str, Any], *ends: Literal["transmitter", "receiver"]) -> tuple[Any, ...]:
-    """The options of a method's ``ends`` with what is given; what both ends have goes to both.
+def settled(spec: MethodSpec, given: Mapping[str, Any], *ends: End) -> tuple[Any, ...]:
+    """The options of a method's ``ends`` with what is given; what both ends have goes to both. ``sources``: of `models add`.
 
     Raises:
         OptionError: a value that cannot be, or an option that the method does not read (one at its default does no harm).
     """
-    classes: list[type[TransmitterOptions] | type[ReceiverOptions]] = [getattr(spec, end) for end in ends]
+    classes: list[type[TransmitterOptions] | type[ReceiverOptions] | type[SourceOptions]] = [getattr(spec, end) for end in ends]
     known = {name for cls in classes for name in options_of(cls)}
     for name, value in given.items():
         if name not in known:
@@ -130,7 +131,7 @@ def settled(spec: MethodSpec, given: Mapping[str, Any], *ends: Literal["transmit
                 each.name: option
                 for each in specs().values()
                 for end in ends
-                if (option := options_of(getattr(each, end)).get(name)) is not None
+                if (cls := getattr(each, end)) is not None and (option := options_of(cls).get(name)) is not None
             }
             if not readers:
                 raise OptionError(name, f"no method reads it; {spec.name} reads {', '.join(sorted(known))}")
@@ -585,7 +586,7 @@ def check_snr(flag: str, snr_db: float) -> float:
     return snr_db
 
 
-def _send_prompt(prompt: str, snr_db: float | None, fading: Fading) -> tuple[Symbols, PromptFormat | None]:
+def _send_prompt(prompt: str, snr_db: float | None, fading: Fading) -> tuple[Symbols, PayloadFormat | None]:
     if not prompt:
         return np.empty(0, np.complex64), None
     from gencomm_cli.text.link import transmit_prompt

@@ -20,14 +20,14 @@ from gencomm_cli.reception import channel_state
 from gencomm_cli.seeds import generator
 from gencomm_cli.symbols import ChannelRecord, SymbolFile
 from gencomm_cli.text.link import receive_prompt, transmit_prompt
-from tests.test_symbols import members, packed, refused, same, sent, unit, with_meta
+from tests.support.symbols import members, packed, refused, same, sent, through, unit, with_meta
 
 SAMPLES = 3 * 37 * 53
 
 
 def passed(file: SymbolFile | None = None, **changes: Any) -> SymbolFile:
     given: dict[str, Any] = {"kind": "multipath", "snr_db": 10.0, "snr_type": "esn0", "csi": "perfect", "seed": 7} | changes
-    return pipeline.pass_channel(file or sent(), **given)
+    return through(file or sent(), **given)
 
 
 def reread(file: SymbolFile) -> SymbolFile:

@@ -17,13 +17,14 @@ import typer
 from typer.core import TyperCommand
 
 from gencomm_cli.errors import InputError
+from gencomm_cli.methods import spec_of as spec_of
 from gencomm_cli.methods import specs
 from gencomm_cli.methods.options import Option, options_of, ratio
 
 if TYPE_CHECKING:
     from gencomm_cli.channels.fading import Kind
     from gencomm_cli.channels.ofdm import OfdmConfig
-    from gencomm_cli.methods.spec import MethodSpec
+    from gencomm_cli.methods.spec import End
     from gencomm_cli.symbols import ChannelRecord
 
 DEFAULT_METHOD = "textguided"
@@ -153,9 +154,6 @@ class Grouped(TyperCommand):
                     formatter.write_dl(records)
 
 
-End = Literal["transmitter", "receiver"]
-
-
 def with_options(*ends: End) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Adds the methods' options of these ends to a command, which takes those that are given as ``options``, by name."""
 
@@ -181,19 +179,20 @@ def with_options(*ends: End) -> Callable[[Callable[..., None]], Callable[..., No
 def _union(ends: tuple[End, ...]) -> dict[str, Any]:
     """A flag's type, as Typer takes it, by name: of every option that some method has, those of several methods first."""
     readers: dict[str, dict[str, Option]] = {}
-    for spec in specs().values():
+    having = [spec for spec in specs().values() if all(getattr(spec, end) for end in ends)]
+    for spec in having:
         for end in ends:
             for name, option in options_of(getattr(spec, end)).items():
                 readers.setdefault(name, {})[spec.name] = option
     return {
-        name: _flag(found)
+        name: _flag(found, len(found) == len(having))
         for name, found in sorted(readers.items(), key=lambda item: (len(item[1]) == 1, 0))
     }  # fmt: skip
 
 
-def _flag(readers: Mapping[str, Option]) -> Any:
+def _flag(readers: Mapping[str, Option], everywhere: bool) -> Any:
     """Of one option, by the methods that have it. One that means the same everywhere has one help, else each method's own."""
-    first, everywhere = next(iter(readers.values())), len(readers) == len(specs())
+    first = next(iter(readers.values()))
     helps = {name: option.flag.help for name, option in readers.items()}
     if len(set(helps.values())) == 1:
         text = first.flag.help if everywhere or len(readers) == 1 else f"{first.flag.help} [{', '.join(readers)}]"
@@ -215,6 +214,18 @@ def _flag(readers: Mapping[str, Option]) -> Any:
         low, high = first.flag.low, first.flag.high
         return Annotated[first.kind | None, typer.Option(*names, min=low, max=high, **shown)]
     return Annotated[str | None, typer.Option(*names, **shown)]
+
+
+def method_with(field: str) -> Any:
+    """The argument METHOD of a command for the methods whose spec has something in that field."""
+    names = [spec.name for spec in specs().values() if getattr(spec, field)]
+
+    def read(text: str) -> str:
+        if text not in names:
+            raise typer.BadParameter(f"{text!r} is not one of {', '.join(names)}")
+        return text
+
+    return typer.Argument(parser=read, metavar="METHOD", help=f"One of {', '.join(names)}.", autocompletion=lambda: names)
 
 
 def source(name: str) -> Path | BinaryIO:
@@ -288,10 +299,3 @@ def ofdm_config(kind: str, given: Mapping[str, float | bool | None]) -> OfdmConf
 
     interleaver = not values.pop("no_interleaver", False)
     return OfdmConfig(**values, interleaver=interleaver)
-
-
-def spec_of(method: str) -> MethodSpec:
-    """The method. Raises InputError where there is none."""
-    from gencomm_cli import methods
-
-    return methods.spec_of(method)

@@ -51,6 +51,14 @@ def _foreign(entry: EntryPoint, taken: Mapping[str, MethodSpec]) -> MethodSpec |
     return replace(spec, distribution=distribution)
 
 
+def importers() -> Mapping[str, str]:
+    """The module that converts each kind of released checkpoint, by the kind; of two of a name the first method's."""
+    found: dict[str, str] = {}
+    for spec in specs().values():
+        found |= {kind: module for kind, module in spec.importers.items() if kind not in found}
+    return found
+
+
 def spec_of(method: str) -> MethodSpec:
     """The method of that name.
 

@@ -16,7 +16,7 @@ from gencomm_cli.symbols import ClassicalFormat, Symbols
 
 if TYPE_CHECKING:
     from gencomm_cli.console import Progress
-    from gencomm_cli.text.protected import SideFormat
+    from gencomm_cli.text.payload import PayloadFormat
 
 Image = NDArray[np.uint8]
 Fading = Literal["awgn", "rayleigh", "block", "multipath", "unknown"]
@@ -57,7 +57,7 @@ class Transmission:
     classical: ClassicalFormat | None = None
     ideal_bits: NDArray[np.uint8] | None = None
     container_bytes: int | None = None
-    side: SideFormat | None = None
+    side: PayloadFormat | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -88,7 +88,7 @@ class Received:
     fading: Fading = "unknown"
     ofdm: OfdmConfig | None = None
     cir: Symbols | None = None
-    side: SideFormat | None = None
+    side: PayloadFormat | None = None
     tx_snr_db: float | None = None
 
 

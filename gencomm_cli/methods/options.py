@@ -18,7 +18,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from gencomm_cli.errors import OptionError
 
@@ -109,9 +109,13 @@ class Option:
         return f"; {self.flag.metavar} is expected" if self.flag.metavar else ""
 
 
-@cache
 def options_of(cls: type) -> Mapping[str, Option]:
     """The fields of an options dataclass that are flags, by name, in their order."""
+    return _options_of(cls)
+
+
+@cache
+def _options_of(cls: type) -> Mapping[str, Option]:
     hints = get_type_hints(cls, include_extras=True)
     found = {}
     for field in fields(cls):
@@ -362,3 +366,38 @@ class SamplerOptions(ReceiverOptions):
     def pictures(self) -> int:
         """How many images come out."""
         return 1 if self.coarse else self.samples
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """Of a method that `models add` makes presets of, over pretrained models. A method's own class adds fields."""
+
+    base: ClassVar[str]
+    """The field that says where these models are: a local folder, or a hub id."""
+
+    revision: Annotated[str | None, Flag("Branch, tag or commit on the hub; its commit is kept.", metavar="REV")] = None
+    variant: Annotated[
+        str | None, Flag("Take weights named ....NAME.safetensors, such as fp16; default: plain ones.", metavar="NAME")
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Raises OptionError where a value cannot be."""
+        check_values(self)
+
+
+@dataclass(frozen=True)
+class StableDiffusionSources(SourceOptions):
+    """Of a method over Stable Diffusion, whose control module and JSCC are trained apart from it."""
+
+    base: ClassVar[str] = "sd"
+
+    sd: Annotated[
+        str | None,
+        Flag(
+            "Stable Diffusion 1.x or 2.x (base) in diffusers' layout: vae, unet, text_encoder, tokenizer.", metavar="FOLDER|HUB_ID"
+        ),
+    ] = None
+    control: Annotated[
+        str | None, Flag("Take the control module from this preset (name or folder); else train one.", metavar="PRESET")
+    ] = None
+    jscc: Annotated[str | None, Flag("Take the JSCC from this preset; else train one.", metavar="PRESET")] = None

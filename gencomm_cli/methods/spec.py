@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gencomm_cli.methods.options import ReceiverOptions, TransmitterOptions
+from gencomm_cli.methods.options import ReceiverOptions, SourceOptions, TransmitterOptions
 
 if TYPE_CHECKING:
     from gencomm_cli.channels.fading import Kind
     from gencomm_cli.channels.snr import SnrType
 
+End = Literal["transmitter", "receiver", "sources"]
+"""Fields of :class:`MethodSpec` that hold a class of options."""
 Points = tuple[tuple[float, float], ...]
 
 
@@ -50,6 +52,20 @@ class Protocol:
 
 
 @dataclass(frozen=True)
+class Tool:
+    """A library or program that a method works with.
+
+    Attributes:
+        kind: what it is, in one word, as ``codec``. version: name and version, None where it is not here; ``lacks`` says so.
+    """
+
+    kind: str
+    name: str
+    version: str | None
+    lacks: str = "not here"
+
+
+@dataclass(frozen=True)
 class MethodSpec:
     """A method as the rest of the package sees it.
 
@@ -68,8 +84,13 @@ class MethodSpec:
             are none. variant_help: these words, for the help.
         weights: of a preset and such options, the SHA-256 that a bench cell has, where more than the preset decides.
         training: module with ``STAGES`` and ``train``; "" where nothing is trained. stages: in words, for the help.
-        importers: ``module`` of each kind of released checkpoint that it converts, by the kind's name.
-        pretrained: module with what `models add` makes a preset over pretrained models with; "" where it cannot.
+        start: what training starts from where no preset is named, in words, for the help.
+        importers: module (a :class:`gencomm_cli.released.conversion.Converter`) of each kind of released checkpoint that it
+            converts, by the kind's name.
+        pretrained: module (a :class:`gencomm_cli.presets.pretrained.Composer`) with what `models add` makes a preset over
+            pretrained models with; "" where it cannot. sources: its options.
+        doctor: ``module:function`` that gives the :class:`Tool` s that it works with, as `gencomm doctor` lists them.
+        extras: packages of each extra of its distribution that it has a use for.
         presets: folder of presets that are shipped outside this project's own, as ``<method>/<preset>/`` below it.
         protocol: how its paper measures.
         rate_map: whether `inspect --rates` can show the rates of each part of an image.
@@ -94,8 +115,12 @@ class MethodSpec:
     weights: Callable[[str, Mapping[str, str]], str] | None = None
     training: str = ""
     stages: str = ""
+    start: str = ""
     importers: Mapping[str, str] = field(default_factory=dict)
     pretrained: str = ""
+    sources: type[SourceOptions] | None = None
+    doctor: str = ""
+    extras: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     presets: Path | None = None
     protocol: Protocol | None = None
     rate_map: bool = False

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Backbone:
-    """The pretrained half of textguided and DiffJSCC, in evaluation mode; each network is loaded when it is first asked for.
+    """The pretrained half of a latent diffusion method, in evaluation mode; each network is loaded when it is first asked for.
 
     Args:
         dtype: of all networks but the JSCC, whose symbols are float32. In float16 the VAE stays in float32: it would overflow.
@@ -70,7 +70,7 @@ class Backbone:
 
 
 class Networks(Backbone):
-    """All of textguided or DiffJSCC; the JSCC's class is the preset's choice."""
+    """All of a latent diffusion method; the JSCC's class is the preset's choice."""
 
     needs = (*Backbone.needs, "control", "jscc")
 

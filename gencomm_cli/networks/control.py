@@ -1,4 +1,4 @@
-"""The control module that textguided and DiffJSCC share: diffusers' ControlNetModel over a frozen UNet, a latent as its hint."""
+"""The control module of a latent diffusion method: diffusers' ControlNetModel over a frozen UNet, a latent as its hint."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gencomm_cli.diffusion.schedule import scaled_linear
 from gencomm_cli.networks.rate_adaptive import sinusoid
 
 FEATURES = 64
-"""Width of the sinusoid for each scalar that the control module is told."""
+"""Width of the sinusoid for each scalar that the control module is given."""
 
 CSI_WIDTH = 2 * FEATURES + 2
 
 
 def csi_features(snr_db: Tensor, start: Tensor, gain: Tensor) -> Tensor:
-    """What the control module is told beside z_c [B, CSI_WIDTH]: SNR in dB [B], the warm-start step N_s [B], and h complex [B]."""
+    """What the control module is given beside z_c [B, CSI_WIDTH]: SNR in dB [B], the warm-start step N_s [B], and h complex [B]."""
     return torch.cat([sinusoid(snr_db, FEATURES, 4.0), sinusoid(start, FEATURES), gain.real[:, None], gain.imag[:, None]], 1)
 
 

@@ -12,7 +12,7 @@ from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC
 from gencomm_cli.networks.vae import Domain, LatentCodec
 
 EFFECTIVE_SNR = (-15.0, 30.0)
-"""γ|h|² in dB as the encoder is told it: beyond, nothing would change."""
+"""γ|h|² in dB as the encoder gets it: beyond, nothing would change."""
 
 
 LOUDEST = 1e3
@@ -46,7 +46,7 @@ class ImageCode(Protocol):
 class RateAdaptiveImageCode(nn.Module):
     """The rate-adaptive code on pixels, or on the latent of a frozen VAE.
 
-    With h known at both ends a slowly fading channel is an AWGN channel of SNR γ|h|²: the encoder is told that one number. The
+    With h known at both ends a slowly fading channel is an AWGN channel of SNR γ|h|²: the encoder gets that one number. The
     decoder sees h in each symbol's reliability, and weighs the zero-forced symbols by it, which is the MMSE estimate.
     """
 

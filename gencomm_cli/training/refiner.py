@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from diffusers.models import UNet2DConditionModel
 from torch import Tensor, nn
 
+from gencomm_cli.channels.equalisers import effective_snr_db
 from gencomm_cli.diffusion.schedule import StartTable, sampling_steps, scaled_linear
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.textguided.warm_start import Parameterization, diffuse, sample
@@ -117,8 +118,7 @@ def train_refiner(
             coarse = decoded if domain == "latent" else codec.encode(decoded.clamp(0, 1)).float()
             with torch.no_grad():
                 prompt = text(captions)
-            mean_trust = trust.mean(1).clamp(1e-4, 1 - 1e-4)
-            csi = csi_features(10 * torch.log10(mean_trust / (1 - mean_trust)), starts, gain)
+            csi = csi_features(effective_snr_db(trust.mean(1)), starts, gain)
 
             def predict(z: Tensor, t: Tensor) -> Tensor:
                 return controlled(unet, control, z, t, prompt, coarse, csi).float()

@@ -15,7 +15,7 @@ import pytest
 
 from gencomm_cli import symbols
 from tests.support.commands import COMMAND, ENVIRONMENT, Result, failed
-from tests.test_symbols import sent
+from tests.support.symbols import sent
 
 Gencomm = Callable[..., Result]
 

@@ -25,7 +25,7 @@ def test_the_methods_own_recipe_is_run_with_its_own_stages(
         return lambda options, report: calls.append({"recipe": name, "options": options})
 
     for module in (textguided, diffjscc, scsic):
-        monkeypatch.setattr(module, "train", note(module.__name__.rpartition(".")[2]))
+        monkeypatch.setattr(module, "train", note(module.__name__.split(".")[-2]))
     for stages, expected in ((None, None), (recipe.STAGES[-1], (recipe.STAGES[-1],))):
         train(method, tmp_path, tmp_path / "out", max_minutes=3.0, stages=stages, start="nano", device="cpu")
         call = calls.pop()

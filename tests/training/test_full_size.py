@@ -19,9 +19,10 @@ from safetensors.torch import save_file
 
 from gencomm_cli import presets
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods import load_method
+from gencomm_cli.methods import load_method, specs
 from gencomm_cli.methods.base import DecodeOptions, Received, Request
 from gencomm_cli.methods.diffjscc import train as diffjscc
+from gencomm_cli.methods.options import build
 from gencomm_cli.methods.scsic import train as scsic
 from gencomm_cli.methods.scsic.cascade import StageB
 from gencomm_cli.methods.scsic.embedding import with_reliability
@@ -30,7 +31,7 @@ from gencomm_cli.methods.textguided import train as textguided
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.presets.build import builders
-from gencomm_cli.presets.pretrained import Plan, add
+from gencomm_cli.presets.pretrained import add
 from gencomm_cli.released.checkpoint import read_checkpoint
 from gencomm_cli.released.conversion import convert, write_preset
 from gencomm_cli.training import workshop
@@ -89,8 +90,9 @@ def quiet(line: str) -> None:
 
 def bare(method: str, folder: Path) -> presets.Preset:
     """A preset over a stand-in, with nothing of its own."""
-    make = stable_cascade if method == "scsic" else stable_diffusion
-    return presets.load_config(add(Plan(method, "bare", str(make(folder / "full"))), None, quiet))
+    make, kind = stable_cascade if method == "scsic" else stable_diffusion, specs()[method].sources
+    assert kind is not None
+    return presets.load_config(add(method, "bare", build(kind, {kind.base: str(make(folder / "full"))}), None, quiet))
 
 
 @pytest.mark.parametrize("method", ["textguided", "diffjscc", "scsic"])

@@ -16,6 +16,7 @@ SPEC = MethodSpec(
     preset_name=preset_name,
     training="gencomm_cli.methods.diffcom.train",
     stages="adjscc, swinjscc, prior (default: all)",
+    start="random weights, or the linear optimum where its recipe says so (a name takes prior and codecs of its presets so named)",
     importers={
         "adjscc": "gencomm_cli.methods.diffcom.released_adjscc",
         "guided-diffusion": "gencomm_cli.methods.diffcom.released",

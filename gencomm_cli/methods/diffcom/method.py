@@ -22,8 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gencomm_cli.channels.equalisers import mmse, reliability
+from gencomm_cli.channels.equalisers import mmse
 from gencomm_cli.channels.ofdm import delay_profile, through
+from gencomm_cli.channels.snr import n0_from_db
 from gencomm_cli.errors import InputError, ModelMismatch, RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
 from gencomm_cli.methods.diffcom.options import (
@@ -57,7 +58,7 @@ from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.ntscc_codec import NTSCC
 from gencomm_cli.networks.rate_allocation import RATES, Levels
 from gencomm_cli.networks.source_codec import LearnedCodec, SourceCodec, ToldCodec, ToldNTSCC
-from gencomm_cli.networks.tensors import padded_size, to_image, to_tensor, told_snr, within_range
+from gencomm_cli.networks.tensors import Heard, padded_size, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
 from gencomm_cli.presets.build import build
 from gencomm_cli.seeds import torch_normal
@@ -434,30 +435,31 @@ class DiffCom:
         )  # fmt: skip
 
     def _problem(self, received: Received, told: Levels | ToldCodec) -> tuple[Problem, float]:
-        """The inverse problem, and N0 of the AWGN channel with the same mean reliability of a symbol.
+        """The inverse problem, and N0 at the effective SNR.
 
         Args:
             told: NTSCC's levels, or any other codec as the receiver knows it.
         """
-        y, gain = self._heard(received)
+        heard = Heard.of(received, self.device)
         cir = None if received.cir is None else torch.tensor(received.cir, device=self.device)[None]
-        trust = torch.as_tensor(reliability(gain, received.n0), device=self.device).float().expand(y.shape)  # type: ignore[type-var]
-        mean_trust = float(trust.mean().clamp(1e-4, 1 - 1e-9))
-        n0, size = (1 - mean_trust) / mean_trust, padded_size(received.image_size, self.multiple)
-        snr_db, sent_snr_db = told_snr(n0, self.device), self._told(received.tx_snr_db)
+        size = padded_size(received.image_size, self.multiple)
+        snr_db, sent_snr_db = heard.effective_snr_db, self._told(received.tx_snr_db)
         codec: SourceCodec = (
             told
             if isinstance(told, ToldCodec)
-            else ToldNTSCC(cast(NTSCC, self.codec), told, received.image_size, self.multiple, trust[0], gain is not None)
+            else ToldNTSCC(
+                cast(NTSCC, self.codec), told, received.image_size, self.multiple, heard.reliability[0], heard.gain is not None
+            )
         )
 
         def encode(x: Tensor) -> Tensor:
-            return codec.encode((x + 1) / 2, y.shape[1], sent_snr_db.expand(len(x)))
+            return codec.encode((x + 1) / 2, heard.y.shape[1], sent_snr_db.expand(len(x)))
 
         def decode(equalised: Tensor) -> Tensor:
             return codec.decode(equalised, size, snr_db)
 
-        return Problem(y, Link(received, gain, cir), encode, decode, received.n0), n0
+        problem = Problem(heard.y, Link(received, heard.gain, cir), encode, decode, received.n0)
+        return problem, n0_from_db(heard.mean_snr_db)
 
     def _known(self, received: Received) -> tuple[Levels | ToldCodec | None, bool | None]:
         """NTSCC's rates, or any other codec, as the side symbols say, and whether these arrived; None where nothing is known."""
@@ -483,17 +485,10 @@ class DiffCom:
 
         There is nothing to sample from: the receiver does not know what E would have sent.
         """
-        y, gain = self._heard(received)
-        y, gain = y[0, : levels.size], None if gain is None else gain[0, : levels.size]
-        trust = torch.as_tensor(reliability(gain, received.n0), device=self.device).float().expand(y.shape)  # type: ignore[type-var]
+        heard = Heard.of(received, self.device).first(levels.size)
         codec = cast(NTSCC, self.codec)
-        z = codec.receive(mmse(y, gain, received.n0), trust, levels, received.image_size, self.multiple)  # type: ignore[type-var]
+        z = codec.receive(heard.mmse()[0], heard.reliability[0], levels, received.image_size, self.multiple)
         return to_image((codec.coarse(z)[0] + 1) / 2, received.image_size)
-
-    def _heard(self, received: Received) -> tuple[Tensor, Tensor | None]:
-        """y and the gain of each symbol, if known: complex [1, k]."""
-        y = torch.tensor(received.symbols, device=self.device)[None]
-        return y, None if received.gain is None else torch.tensor(received.gain, device=self.device)[None].expand_as(y)
 
     def _sample(
         self, problem: Problem, x_d: Tensor, sampling: Sampling, start: int, stream: tuple[int, str], report: Report | None

@@ -1,4 +1,4 @@
-"""guided-diffusion's unconditional U-Nets (``ffhq_10m.pt``, ``256x256_diffusion_uncond.pt``): DiffCom's priors."""
+"""guided-diffusion's unconditional U-Nets (``ffhq_10m.pt``, ``256x256_diffusion_uncond.pt``): priors of DiffCom."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, get_args
 from torch import Tensor
 
 from gencomm_cli.errors import InputError, ModelMismatch
-from gencomm_cli.methods.base import Variant
 from gencomm_cli.methods.diffcom.guided_diffusion import arguments, to_diffusers
+from gencomm_cli.methods.diffcom.options import Variant
 from gencomm_cli.released.checkpoint import Checkpoint
 from gencomm_cli.released.conversion import Conversion, ConvertedComponent, only
 
@@ -20,6 +20,8 @@ CONVENTIONS = (
     "Prior: 1000 steps of the linear schedule, noise and its variance predicted, the clean image clipped to [-1, 1].",
     "Sampling: as the authors' program does (`--likelihood authors`): the distance itself, not its square, with their step sizes.",
 )
+
+CODEC = "a diffusion prior alone is no preset; give a codec (ADJSCC, SwinJSCC) in the same call"
 
 
 def recognises(tensors: Mapping[str, Tensor]) -> bool:
@@ -48,7 +50,7 @@ def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Con
     sampling = {variant: {"likelihood": "authors"} for variant in get_args(Variant)}
     return Conversion(
         "diffcom", (ConvertedComponent("prior", "UNet2DModel", ours, tensors),), {"variant": "hifi", "sampling": sampling},
-        tuple(mapped), conventions=CONVENTIONS,
+        tuple(mapped), conventions=CONVENTIONS, needs={"codec": CODEC},
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gencomm_cli.channels.equalisers import mmse, reliability
+from gencomm_cli.channels.equalisers import effective_snr_db, mmse, reliability
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.diffcom.options import preset_of_codec
 from gencomm_cli.methods.diffcom.pixel_prior import cosine_time
@@ -82,13 +82,13 @@ class PriorRecipe:
 
 
 def through_air(code: SourceCodec, image: Tensor, cbr: float, air: Air) -> Tensor:
-    """x_d of images [B, 3, H, W]: fading is equalised (MMSE) and told as the AWGN channel of the same mean reliability."""
+    """x_d of images [B, 3, H, W]: fading is equalised (MMSE) and taken as the AWGN channel of its effective SNR."""
     size = (image.shape[2], image.shape[3])
     sent = code.encode(image, code.symbols(round(cbr * image[0].numel()), size), air.told)
     received, gain, n0 = through(sent, air, block_gains(air))
-    trust = reliability(gain, n0).mean(1).clamp(1e-4, 1 - 1e-9)  # type: ignore[type-var]
+    snr_db = effective_snr_db(reliability(gain, n0).mean(1))  # type: ignore[type-var]
     equalised = torch.where(air.kind[:, None] == 0, received, mmse(received, gain, n0))  # type: ignore[type-var]
-    return code.decode(equalised, size, 10 * torch.log10(trust / (1 - trust))).float()
+    return code.decode(equalised, size, snr_db).float()
 
 
 def train_codec(

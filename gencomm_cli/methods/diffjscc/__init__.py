@@ -1,6 +1,6 @@
 """DiffJSCC: diffusion-aided joint source-channel coding (Yang et al., arXiv:2404.17736)."""
 
-from gencomm_cli.methods.diffjscc.options import Receiver, Transmitter
+from gencomm_cli.methods.diffjscc.options import Receiver, Sources, Transmitter
 from gencomm_cli.methods.spec import MethodSpec, Protocol
 
 SPEC = MethodSpec(
@@ -15,8 +15,10 @@ SPEC = MethodSpec(
     rates="0.0013 to 0.0208, default 1/384",
     training="gencomm_cli.methods.diffjscc.train",
     stages="jscc, control, rollout (default: these), adversarial",
+    start="the recipe's",
     importers={"diffjscc": "gencomm_cli.methods.diffjscc.released"},
-    pretrained="gencomm_cli.presets.pretrained",
+    pretrained="gencomm_cli.methods.diffjscc.pretrained",
+    sources=Sources,
     protocol=Protocol(
         alias="001",
         data="Kodak, whole",

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gencomm_cli.channels.equalisers import reliability
 from gencomm_cli.diffusion.schedule import scaled_linear
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
@@ -34,7 +33,7 @@ from gencomm_cli.networks.backbone import Networks
 from gencomm_cli.networks.control import controlled
 from gencomm_cli.networks.deepjscc import DeepJSCC
 from gencomm_cli.networks.image_code import equalise, image_code
-from gencomm_cli.networks.tensors import padded_size, to_image, to_tensor, told_snr, within_range
+from gencomm_cli.networks.tensors import Heard, padded_size, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset
 from gencomm_cli.seeds import torch_normal
 from gencomm_cli.text.captioners import caption
@@ -152,12 +151,10 @@ class DiffJSCC:
             InputError: options out of range.
         """
         refinement = Refinement.settle(options, self.preset.settings)
-        y = torch.tensor(received.symbols, device=self.device)[None]
-        h = None if received.gain is None else torch.tensor(received.gain, device=self.device)[None].expand_as(y)
-        trust = torch.as_tensor(reliability(h, received.n0), device=self.device).float().expand(y.shape)  # type: ignore[type-var]
-        gamma, gain = self._channel(received, trust)
+        heard = Heard.of(received, self.device)
+        gamma, gain = self._channel(received, heard)
         size = padded_size(received.image_size, self.multiple)
-        x_hat = self.code.decode(equalise(y, h), trust, size, gamma, gain)  # eqs. 4, 5
+        x_hat = self.code.decode(equalise(heard.y, heard.gain), heard.reliability, size, gamma, gain)  # eqs. 4, 5
         x_hat = x_hat.clamp(0, 1).mul(255).round().div(255)  # the conditions come from the picture that is shown
         coarse = to_image(x_hat, received.image_size)
         if options.coarse:
@@ -187,15 +184,14 @@ class DiffJSCC:
         captioned = "text" in refinement.condition and received.prompt is None
         return Decoded(coarse, tuple(refine(index) for index in range(options.samples)), caption=words if captioned else None)
 
-    def _channel(self, received: Received, trust: Tensor) -> tuple[Tensor, Tensor]:
-        """γ in dB [1] and h [1]; fading symbol by symbol has no one h, and is told as the AWGN channel of its mean reliability."""
+    def _channel(self, received: Received, heard: Heard) -> tuple[Tensor, Tensor]:
+        """γ in dB [1] and h [1]; fading symbol by symbol has no one h, and is taken as the AWGN channel of its effective SNR."""
         one = torch.ones(1, dtype=torch.complex64, device=self.device)
         if received.gain is None:
-            return told_snr(received.n0, self.device), one
+            return heard.snr_db, one
         if received.gain.size == 1:
-            return told_snr(received.n0, self.device), complex(received.gain[0]) * one
-        mean = float(trust.mean().clamp(1e-4, 1 - 1e-9))
-        return told_snr((1 - mean) / mean, self.device), one
+            return heard.snr_db, complex(received.gain[0]) * one
+        return heard.effective_snr_db, one
 
     def _words(self, coarse: Image, prompt: str | None, refinement: Refinement) -> str:
         """The caption of x̂ (eq. 8), or the prompt that came with the image."""

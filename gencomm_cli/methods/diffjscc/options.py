@@ -13,6 +13,7 @@ from gencomm_cli.methods.options import (
     Flag,
     GainTransmitter,
     SamplerOptions,
+    StableDiffusionSources,
     TextReceiver,
     TextTransmitter,
     captioner,
@@ -82,3 +83,10 @@ class Receiver(SamplerOptions, TextReceiver):
     captioner: Annotated[
         str | None, Flag("Who captions the coarse image; builtin with nano.", metavar=CAPTIONERS, parse=captioner)
     ] = None  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sources(StableDiffusionSources):
+    """What a preset over Stable Diffusion is made of."""
+
+    captioner: Annotated[str | None, Flag("Who captions the coarse image.", metavar=CAPTIONERS, parse=captioner)] = None

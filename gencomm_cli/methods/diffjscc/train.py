@@ -16,7 +16,7 @@ from diffusers.models import UNet2DConditionModel
 from torch import Tensor, nn
 
 from gencomm_cli import presets
-from gencomm_cli.channels.equalisers import reliability
+from gencomm_cli.channels.equalisers import effective_snr_db, reliability
 from gencomm_cli.diffusion.schedule import scaled_linear
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
@@ -127,10 +127,9 @@ def coarse_images(code: ImageCode, image: Tensor, air: Air, cbr: float) -> tuple
     known = torch.where(air.told.isnan(), torch.ones_like(block), block)
     symbols = code.encode(image, code.symbols(round(cbr * image[0].numel()), size), air.told, known)
     received, gain, n0 = through(symbols, air, block)
-    trust = reliability(gain, n0)  # type: ignore[type-var]
-    mean = trust.mean(1).clamp(1e-4, 1 - 1e-9)
-    gamma = torch.where(air.kind == 1, 10 * torch.log10(mean / (1 - mean)), air.snr_db)
-    return code.decode(equalise(received, gain), trust, size, gamma, block).float(), gamma, block
+    weights = reliability(gain, n0)  # type: ignore[type-var]
+    gamma = torch.where(air.kind == 1, effective_snr_db(weights.mean(1)), air.snr_db)
+    return code.decode(equalise(received, gain), weights, size, gamma, block).float(), gamma, block
 
 
 def train_codec(

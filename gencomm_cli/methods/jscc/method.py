@@ -11,14 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
 from gencomm_cli.methods.options import ReceiverOptions
 from gencomm_cli.networks import codec_side
 from gencomm_cli.networks.source_codec import LearnedCodec
-from gencomm_cli.networks.tensors import padded_size, to_image, to_tensor, told_snr, within_range
+from gencomm_cli.networks.tensors import Heard, padded_size, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
 
 if TYPE_CHECKING:
@@ -89,8 +88,7 @@ class JSCC:
         told, side_ok = codec_side.receive(self.codec, received, self.device)
         if told is None:
             return Decoded(codec_side.grey(received.image_size), outage=True, side_ok=False)
-        y = torch.tensor(received.symbols, device=self.device)[None]
-        h: Tensor | None = None if received.gain is None else torch.tensor(received.gain, device=self.device)[None].expand_as(y)
-        z = self.codec.conventions.equalise(y, h, received.n0)
-        x = told.decode(z, size, told_snr(received.n0, self.device))
+        heard = Heard.of(received, self.device)
+        z = self.codec.conventions.equalise(heard.y, heard.gain, heard.n0)
+        x = told.decode(z, size, heard.snr_db)
         return Decoded(to_image(x, received.image_size), side_ok=side_ok)

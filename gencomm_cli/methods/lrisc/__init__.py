@@ -15,6 +15,7 @@ SPEC = MethodSpec(
     rates="0.0033 to 0.0417, default 1/96",
     training="gencomm_cli.methods.lrisc.train",
     stages="transform, fixed, adaptive, joint, rollout (default: all)",
+    start="the linear optimum",
     importers={"cdc": "gencomm_cli.methods.lrisc.released"},
     # The paper's figure has no legible CBRs: these are this project's.
     protocol=Protocol(alias="002", data="Kodak, whole", prepare="none", snr_db=(0, 5, 10), cbr=(1 / 96,), cbr_at=(1 / 96,)),

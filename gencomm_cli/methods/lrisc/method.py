@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gencomm_cli.channels.equalisers import mmse, reliability
 from gencomm_cli.errors import RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
 from gencomm_cli.methods.lrisc.ddim import cosine_alpha_bar, sample, visited
@@ -27,7 +26,7 @@ from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.conditional_unet import ConditionalUNet
 from gencomm_cli.networks.ntscc_codec import MOST_SIDE, NTSCC, Allocation
 from gencomm_cli.networks.rate_allocation import RATES, Levels
-from gencomm_cli.networks.tensors import to_image, to_tensor, within_range
+from gencomm_cli.networks.tensors import Heard, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
 from gencomm_cli.seeds import torch_normal
 
@@ -136,13 +135,10 @@ class LRISC:
         """
         steps = options.steps or int(self.preset.settings.get("steps", 17))
         levels, side_ok = self.levels(received)
-        y = torch.tensor(received.symbols, device=self.device)
-        h = None if received.gain is None else torch.tensor(received.gain, device=self.device).expand_as(y)
-        trust = torch.as_tensor(reliability(h, received.n0), device=self.device).float().expand(y.shape)  # type: ignore[type-var]
-        equalised = mmse(y, h, received.n0)  # type: ignore[type-var]
+        heard = Heard.of(received, self.device)
         if side_ok is False:
-            equalised, trust = equalised[: levels.size], trust[: levels.size]  # the first symbol of every embedding
-        z = self.codec.receive(equalised, trust, levels, received.image_size, self.multiple)  # type: ignore[arg-type]
+            heard = heard.first(levels.size)  # the first symbol of every embedding
+        z = self.codec.receive(heard.mmse()[0], heard.reliability[0], levels, received.image_size, self.multiple)
         coarse, contexts = self.codec.coarse(z)
         picture = to_image((coarse + 1) / 2, received.image_size)
         if options.coarse:

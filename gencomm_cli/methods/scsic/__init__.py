@@ -1,6 +1,6 @@
 """SC-SIC: semantic image communication via Stable Cascade (Khalid et al., arXiv:2507.17416)."""
 
-from gencomm_cli.methods.scsic.options import Receiver, Transmitter
+from gencomm_cli.methods.scsic.options import Receiver, Sources, Transmitter
 from gencomm_cli.methods.spec import MethodSpec, Protocol
 
 SPEC = MethodSpec(
@@ -20,8 +20,10 @@ SPEC = MethodSpec(
     },
     training="gencomm_cli.methods.scsic.train",
     stages="vqgan, encoder, diffusion, finetune, rollout (default: all; finetune alone over Stable Cascade)",
+    start="random weights",
     importers={"stable-cascade": "gencomm_cli.methods.scsic.released"},
-    pretrained="gencomm_cli.presets.pretrained",
+    pretrained="gencomm_cli.methods.scsic.pretrained",
+    sources=Sources,
     protocol=Protocol(
         alias="004",
         data="100 images of Cityscapes",

@@ -56,7 +56,7 @@ def preview(previewer: Previewer, z: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(previewer(z), size, mode="bicubic", antialias=True)
 
 
-def with_reliability(z: Tensor, trust: Tensor) -> Tensor:
-    """Ẑ [B, C, h, w] and, as one more channel, the mean reliability of each position's reals, from ``trust`` [B, C·h·w / 2]."""
-    plane = trust.float().reshape(len(z), z.shape[1] // 2, *z.shape[2:]).mean(1, keepdim=True)
+def with_reliability(z: Tensor, reliability: Tensor) -> Tensor:
+    """Ẑ [B, C, h, w] and, as one more channel, the mean of each position's reals of the symbols' ``reliability`` [B, C·h·w / 2]."""
+    plane = reliability.float().reshape(len(z), z.shape[1] // 2, *z.shape[2:]).mean(1, keepdim=True)
     return torch.cat([z, plane], 1)

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gencomm_cli.channels.equalisers import reliability
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
 from gencomm_cli.methods.scsic import analog
@@ -28,7 +27,7 @@ from gencomm_cli.methods.scsic.embedding import preview, resize, with_reliabilit
 from gencomm_cli.methods.scsic.networks import Cascade
 from gencomm_cli.methods.scsic.options import Receiver
 from gencomm_cli.networks.acceleration import compiled
-from gencomm_cli.networks.tensors import to_image, to_tensor
+from gencomm_cli.networks.tensors import Heard, to_image, to_tensor
 from gencomm_cli.presets import Preset
 from gencomm_cli.rates import ImageSize, samples
 from gencomm_cli.seeds import torch_normal
@@ -181,13 +180,11 @@ class ScSic:
                 f"{received.image_size[1]}x{received.image_size[0]} pixels; send the image again"
             )
         gain = analog.gain_of(short_code.receive(received.side_symbols, received.side_gain, received.n0))
-        y = torch.tensor(received.symbols, device=self.device)[None]
-        h = None if received.gain is None else torch.tensor(received.gain, device=self.device)[None].expand_as(y)
-        z_hat = analog.denormalise(y, h, gain, self.channels, grid)
+        heard = Heard.of(received, self.device)
+        z_hat = analog.denormalise(heard.y, heard.gain, gain, self.channels, grid)
         if not self.snr_aware:
             return z_hat, z_hat
-        trust = torch.as_tensor(reliability(h, received.n0), device=self.device).float().expand(y.shape)  # type: ignore[type-var]
-        return z_hat, with_reliability(z_hat, trust)
+        return z_hat, with_reliability(z_hat, heard.reliability)
 
     def _denoiser(self, condition: Tensor, guidance: float) -> Callable[[Tensor, Tensor], Tensor]:
         """ε̄(X_VG,t, t, Ẑ) with classifier-free guidance; without a condition Ẑ is zero."""

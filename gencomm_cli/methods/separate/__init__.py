@@ -14,4 +14,6 @@ SPEC = MethodSpec(
     variants=variants,
     variant_help="separate:CODEC[:capacity]",
     weights=weights,
+    doctor="gencomm_cli.methods.separate.codecs:tools",
+    extras={"heif": ("pillow-heif",), "sionna": ("sionna-no-rt",)},
 )

@@ -17,6 +17,7 @@ from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.images import Pixels
 from gencomm_cli.methods.separate import programs
 from gencomm_cli.methods.separate.containers import Avif, Bpg, Container, Hevc, Jpeg2000, WebP, Whole
+from gencomm_cli.methods.spec import Tool
 
 SCALES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
@@ -141,6 +142,7 @@ _HOW = {
     "bpg": "put bpgenc and bpgdec on the PATH",
     "vtm": "put EncoderApp and DecoderApp on the PATH",
 }
+_LACKS = {"bpg": "bpgenc and bpgdec are not on the PATH", "vtm": "EncoderApp and DecoderApp are not on the PATH"}
 
 
 def find(name: str) -> ImageCodec:
@@ -156,6 +158,11 @@ def find(name: str) -> ImageCodec:
             f"--codec {name}: is not installed; {_HOW.get(name, 'this Pillow was built without it: install its wheel')}"
         )
     return CODECS[name]
+
+
+def tools() -> list[Tool]:
+    """The codecs, for `gencomm doctor`."""
+    return [Tool("codec", name, codec.version(), _LACKS.get(name, "not here")) for name, codec in CODECS.items()]
 
 
 def version_tag(name: str) -> str:

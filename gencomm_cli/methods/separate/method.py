@@ -1,6 +1,6 @@
 """The classical baseline: an image codec, then a channel code. And its bound: the same codec over an ideal code.
 
-            transmitter                                      air                    receiver
+            transmitter                                      channel                receiver
   s ─► codec at the best quality that fits ─► CRC-24 ─► LDPC ─► interleaver ─► QAM ─► h ⊙ x + n ─► LLRs ─► LDPC ─► CRC ─► codec ─► ŝ
                                                                                                      fails ─► grey: an outage
 
@@ -85,11 +85,11 @@ class Separate:
             mode.link.code.name, crc.BITS,
         )  # fmt: skip
         payload = np.unpackbits(np.frombuffer(coded.payload, np.uint8))
-        symbols = mode.link.transmit(np.concatenate((payload, checksum(coded.payload, form))))
+        symbols = mode.link.transmit(crc.protect(payload, _known(form)))
         return Transmission(symbols, classical=form, container_bytes=coded.container_bytes, versions=_versions(form))
 
     def _encode_ideal(self, image: Image, request: Request, codec: codecs.ImageCodec) -> Transmission:
-        """The rate is the capacity at the SNR that is told; on block fading (over multipath) that of AWGN (Rayleigh
+        """The rate is the capacity at the SNR that the transmitter knows; on block fading (over multipath) that of AWGN (Rayleigh
         fading) ``FADE_MARGIN_DB`` below it."""
         snr_db, fading = (0.0, "unknown") if request.snr_db is None else (min(request.snr_db, MAX_SNR_DB), request.fading)
         back_off = FADE_MARGIN_DB.get(fading, 0.0)
@@ -149,10 +149,8 @@ class Separate:
         if received.symbols.size != mode.link.symbols(bits):
             raise InputError(f"symbols: there are {received.symbols.size}, and meta.classical has {mode.link.symbols(bits)}")
         message = mode.link.receive(received.symbols, received.gain, received.n0, bits)
-        if message is None:
-            return None
-        payload = np.packbits(message[: -crc.BITS]).tobytes()
-        return payload if np.array_equal(message[-crc.BITS :], checksum(payload, form)) else None
+        payload = None if message is None else crc.verified(message, _known(form))
+        return None if payload is None else np.packbits(payload).tobytes()
 
     def _receive_ideal(self, received: Received, form: ClassicalFormat) -> bytes | None:
         """The payload iff its rate is at most the capacity of the channel as it was; without CSI there is no such guarantee.
@@ -171,10 +169,9 @@ class Separate:
         return received.ideal_bits.tobytes() if rate <= most * (1 + 1e-6) else None
 
 
-def checksum(payload: bytes, form: ClassicalFormat) -> crc.Bits:
-    """CRC-24 uint8 [24] over the payload and the header's fields that tell how to read it."""
-    fields = f"{form.codec} {form.container} {form.scale} {len(payload)} ".encode()
-    return crc.checksum(np.unpackbits(np.frombuffer(fields + payload, np.uint8)))
+def _known(form: ClassicalFormat) -> bytes:
+    """What the CRC covers of the header: the fields that say how to read the payload."""
+    return f"{form.codec} {form.container} {form.scale} {form.payload_bytes} ".encode()
 
 
 def _versions(form: ClassicalFormat) -> dict[str, str]:

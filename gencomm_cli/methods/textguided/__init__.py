@@ -1,5 +1,6 @@
 """Text-guided diffusion communication (Chen et al., arXiv:2510.21299)."""
 
+from gencomm_cli.methods.options import StableDiffusionSources
 from gencomm_cli.methods.spec import MethodSpec, Protocol
 from gencomm_cli.methods.textguided.options import Receiver, Transmitter
 
@@ -15,7 +16,9 @@ SPEC = MethodSpec(
     rates="0.0013 to 0.0208, default 0.0033",
     training="gencomm_cli.methods.textguided.train",
     stages="vae, prior, jscc, decoder, control, refine (default: all)",
-    pretrained="gencomm_cli.presets.pretrained",
+    start="random weights",
+    pretrained="gencomm_cli.methods.textguided.pretrained",
+    sources=StableDiffusionSources,
     protocol=Protocol(
         alias="000",
         data="DIV2K test split, Kodak",

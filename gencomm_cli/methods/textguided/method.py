@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gencomm_cli.channels.equalisers import mmse, reliability
 from gencomm_cli.diffusion.schedule import StartTable, sampling_steps, scaled_linear
 from gencomm_cli.errors import RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
@@ -29,7 +28,7 @@ from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.backbone import Networks
 from gencomm_cli.networks.control import controlled, csi_features
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC
-from gencomm_cli.networks.tensors import to_image, to_tensor, told_snr, within_range
+from gencomm_cli.networks.tensors import Heard, to_image, to_tensor, within_range
 from gencomm_cli.networks.vae import Domain
 from gencomm_cli.presets import Preset
 from gencomm_cli.seeds import torch_normal
@@ -118,25 +117,20 @@ class TextGuided:
             InputError: options out of range.
         """
         steps = options.steps or int(self.preset.settings.get("steps", 5))
-        y = torch.tensor(received.symbols, device=self.device)[None]
-        h = None if received.gain is None else torch.tensor(received.gain, device=self.device)[None].expand_as(y)
-        trust = torch.as_tensor(reliability(h, received.n0), device=self.device).float().expand(y.shape)  # type: ignore[type-var]
+        heard = Heard.of(received, self.device)
         size = self._field_size(received.image_size)
-        snr = told_snr(received.n0, self.device)
-        field = self.jscc.decode(mmse(y, h, received.n0), trust, size, snr)  # type: ignore[type-var, arg-type]
+        field = self.jscc.decode(heard.mmse(), heard.reliability, size, heard.snr_db)
         z_c = field if self.domain == "latent" else self.codec.encode(field.clamp(0, 1))
         coarse = to_image(self.codec.decode(z_c), received.image_size)
         if options.coarse:
             return Decoded(coarse, ())
-        return Decoded(coarse, self._refine(z_c, trust, received, options, steps, seed, progress))
+        return Decoded(coarse, self._refine(z_c, heard.effective_snr_db, received, options, steps, seed, progress))
 
     def _refine(
-        self, z_c: Tensor, trust: Tensor, received: Received, options: Receiver, steps: int, seed: int,
+        self, z_c: Tensor, effective: Tensor, received: Received, options: Receiver, steps: int, seed: int,
         progress: Callable[[int, int], None] | None,
     ) -> tuple[Image, ...]:  # fmt: skip
         settings = self.preset.settings
-        mean_trust = float(trust.mean().clamp(1e-4, 1 - 1e-9))
-        effective = told_snr((1 - mean_trust) / mean_trust, self.device)  # the AWGN channel with the same mean reliability
         cbr = received.symbols.size / (3 * received.image_size[0] * received.image_size[1])
         start = options.start_step or self.starts(cbr, float(effective))
         grid = sampling_steps(start, steps, options.spacing or settings.get("spacing", "uniform"))

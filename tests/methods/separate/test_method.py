@@ -49,7 +49,7 @@ def receive(
 
 
 def decode(codec: pipeline.Codec, received: SymbolFile, strict: bool = False) -> pipeline.Reception:
-    through_a_file = symbols._from_bytes(symbols.to_bytes(received))
+    through_a_file = symbols.from_bytes(symbols.to_bytes(received))
     return pipeline.decode(through_a_file, codec, DecodeOptions(), seed=0, use_prompt=True, strict=strict, say=lambda line: None)
 
 
