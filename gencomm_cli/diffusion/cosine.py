@@ -1,8 +1,8 @@
 """The cosine noise schedule (Nichol & Dhariwal, arXiv:2102.09672): in T steps, as CDC's program has it, and in continuous time.
 
-In steps n = 0 … T − 1 a network is given the time n/T, which is nearly continuous. In continuous time, within the limits that Stable
-Cascade gives it, a state is x_t = √ᾱ x_0 + √(1 − ᾱ) ε, and its level is log ᾱ/(1 − ᾱ); a network takes the time that the level has
-without shift, so that a shifted schedule needs no other network.
+In steps n = 0 … T − 1 a network is given the time n/T, which is nearly continuous. In continuous time, within the limits that
+Stable Cascade gives it, a state is x_t = √ᾱ x_0 + √(1 − ᾱ) ε, and its level is log ᾱ/(1 − ᾱ); a network takes the time that the
+level has without shift, so that a shifted schedule needs no other network.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from tests.networks.test_conditional_unet import vectors
 from tests.support.published import load
 
 
-def test_published_schedule() -> None:
+def test_published_levels() -> None:
     _, vector = load("cascade_gdf_a")
     t, level = vector["t"], vector["logSNR_shift1"]
     for shift in ("1", "2", "0.5"):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from gencomm_cli.errors import OptionError
 from gencomm_cli.methods.options import AllocationTransmitter, Flag, SamplerOptions, TransmitterOptions
@@ -120,11 +121,11 @@ class Receiver(SamplerOptions):
         """How many images come out."""
         return 1 if self.coarse or self.pick == "best" else self.samples
 
-    @property
-    def idle(self) -> frozenset[str]:
+    @classmethod
+    def idle(cls, given: Mapping[str, Any]) -> frozenset[str]:
         """What the variant that is asked for does not read; ``pick`` of a single sample."""
-        given = {name for name, value in vars(self).items() if value is not None}
-        found = {"pick"} if self.samples == 1 else set()
-        if self.variant is not None:
-            found |= {name for name in given if not is_read(name, self.variant, self.likelihood or "", self.blind_h or "")}
+        found = {"pick"} if given.get("samples", 1) == 1 else set()
+        if variant := given.get("variant"):
+            likelihood, blind_h = given.get("likelihood", ""), given.get("blind_h", "")
+            found |= {name for name in given if not is_read(name, variant, likelihood, blind_h)}
         return frozenset(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -45,6 +46,11 @@ class Transmitter(TextTransmitter, GainTransmitter, DomainTransmitter):
         if self.caption_from != "original":
             return "none"
         return "builtin" if self.captioner == "none" else self.captioner
+
+    @classmethod
+    def captioned_by(cls, captioner: str) -> Mapping[str, str]:
+        """With the caption of the original, which is not what is sent by default."""
+        return {**super().captioned_by(captioner), "caption_from": "original"}
 
     def check_alone(self) -> None:
         """Raises OptionError where the captioner is the receiver's."""

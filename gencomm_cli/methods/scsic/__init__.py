@@ -25,6 +25,7 @@ SPEC = MethodSpec(
     pretrained="gencomm_cli.methods.scsic.pretrained",
     sources=Sources,
     protocol=Protocol(
+        alias="004",
         data="100 images of Cityscapes",
         prepare="stretch:512",
         snr_db=(1, 5, 10, 15, 20),

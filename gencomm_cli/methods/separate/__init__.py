@@ -12,6 +12,7 @@ SPEC = MethodSpec(
     needs_torch=False,
     default_preset="classical",
     variants=variants,
+    variant_help="separate:CODEC[:capacity]",
     weights=weights,
     doctor="gencomm_cli.methods.separate.codecs:tools",
     extras={"heif": ("pillow-heif",), "sionna": ("sionna-no-rt",)},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.methods.options import Flag, TransmitterOptions
@@ -38,6 +38,16 @@ class Transmitter(TransmitterOptions):
         super().__post_init__()
         if self.capacity and (self.modulation, self.code_rate, self.fec) != ("auto", "auto", "ldpc"):
             raise OptionError("capacity", "excludes --modulation, --code-rate and --fec, as an ideal code has none; drop them")
+
+    @classmethod
+    def idle(cls, given: Mapping[str, Any]) -> frozenset[str]:
+        """An ideal code has no mode."""
+        return frozenset({"modulation", "code_rate", "fec"} if given.get("capacity") else ())
+
+    @property
+    def carries_bits(self) -> bool:
+        """An ideal code carries none that could be counted: its symbols are a codeword of nothing."""
+        return not self.capacity
 
     @property
     def mode_is_fixed(self) -> bool:
