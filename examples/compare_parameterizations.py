@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from _common import central
 
-from gencomm_cli.diffusion.schedule import StartTable, sampling_steps, scaled_linear
+from gencomm_cli.diffusion.schedule import sampling_steps, scaled_linear
+from gencomm_cli.methods.textguided.method import StartTable, sample
 from gencomm_cli.methods.textguided.refiner import RefinerRecipe, refiner_stage
 from gencomm_cli.methods.textguided.train import TextGuidedTrainer
-from gencomm_cli.methods.textguided.warm_start import sample
 from gencomm_cli.networks.control import LatentControlNet, controlled, csi_features
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.training.channel import ChannelDraw, send

@@ -34,19 +34,22 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from gencomm_cli import presets
-from gencomm_cli.methods.base import DecodeOptions, Method, Received, Request
+from gencomm_cli.diffusion.schedule import linear
+from gencomm_cli.methods import diffcom, diffjscc, scsic, spec_of, textguided
+from gencomm_cli.methods.base import Method, Received, Request
 from gencomm_cli.methods.diffcom.guided_diffusion import RELEASED, arguments
 from gencomm_cli.methods.diffcom.method import DiffCom
-from gencomm_cli.methods.diffcom.posterior import linear_schedule
-from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
-from gencomm_cli.methods.diffjscc.method import DiffJSCC
+from gencomm_cli.methods.diffjscc.method import CsiEmbedding, DiffJSCC
+from gencomm_cli.methods.options import ReceiverOptions
 from gencomm_cli.methods.scsic.method import ScSic
+from gencomm_cli.methods.scsic.networks import Cascade
 from gencomm_cli.methods.textguided.method import TextGuided
 from gencomm_cli.networks.acceleration import number_format
+from gencomm_cli.networks.backbone import Networks
 from gencomm_cli.networks.control import CSI_WIDTH, control_arguments
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.presets import Component, Preset
-from gencomm_cli.presets.build import BUILDERS, Cascade, Networks, build_tokenizer
+from gencomm_cli.presets.build import build_tokenizer, builders
 
 CROSS, PLAIN = "CrossAttn{}Block2D", "{}Block2D"
 
@@ -166,7 +169,7 @@ class Bench:
         """A network with the numbers that its constructor draws, made where it runs."""
         torch.manual_seed(0)
         with self.device:
-            module: nn.Module = BUILDERS[class_name](**config)
+            module: nn.Module = builders()[class_name](**config)
         nn.Module.to(module, dtype)
         if self.device.type == "cuda":
             nn.Module.to(module, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -198,7 +201,7 @@ class RandomNetworks(Networks):
 
     def __init__(self, bench: Bench, method: str) -> None:
         sizes, settings = bench.sizes, {"steps": 5, "csi": {"width": 64, "scale": 4.0}, "captioner": "none"}
-        unet = BUILDERS["UNet2DConditionModel"]
+        unet = builders()["UNet2DConditionModel"]
         with torch.device("meta"):
             control = control_arguments(unet(**sizes.unet))  # type: ignore[arg-type, operator]
         control["csi_width"] = CSI_WIDTH if method == "textguided" else CsiEmbedding(64, 4.0).size
@@ -247,7 +250,8 @@ def received(method: Method, side: int) -> Received:
     """A noise picture's symbols through AWGN at 10 dB."""
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
-    sent = method.encode(image, Request(method.symbol_budget(method.default_cbr, (side, side)), 10.0))
+    count, options = method.symbol_budget(method.default_cbr, (side, side)), spec_of(method.method).transmitter()
+    sent = method.encode(image, Request(count, 10.0, options=options))
     noise = (rng.standard_normal((2, sent.symbols.size)).T @ [1, 1j]) * np.sqrt(0.1 / 2)
     return Received((sent.symbols + noise).astype(np.complex64), None, 0.1, (side, side), side_symbols=sent.side_symbols)
 
@@ -256,7 +260,7 @@ Row = tuple[str, Callable[[], Callable[[], object]]]
 """What is measured, and what makes it ready: the call to time."""
 
 
-def ours(make: Callable[[], Method], side: int, options: DecodeOptions, compiled: bool) -> Callable[[], object]:
+def ours(make: Callable[[], Method], side: int, options: ReceiverOptions, compiled: bool) -> Callable[[], object]:
     """``decode`` of one of this project's methods."""
     method = make()
     given = received(method, side)
@@ -305,20 +309,20 @@ def stock_cascade(bench: Bench, side: int, steps: int) -> Callable[[], object]:
     )  # fmt: skip
 
 
-def diffcom(bench: Bench) -> DiffCom:
+def hifi(bench: Bench) -> DiffCom:
     """HiFi-DiffCom over ADJSCC."""
-    prior, codec = (
-        bench.random("UNet2DModel", bench.sizes.prior, bench.dtype),
-        bench.random("ADJSCC", bench.sizes.codec, torch.float32),
-    )
-    return DiffCom(Preset("diffcom", "random", Path(), {}, {}, ""), codec, prior, bench.device)  # type: ignore[arg-type]
+    prior = Component("prior", "UNet2DModel", None, "", bench.sizes.prior)
+    codec = bench.random("ADJSCC", bench.sizes.codec, torch.float32)
+    method = DiffCom(Preset("diffcom", "random", Path(), {"prior": prior}, {}, ""), codec, bench.device)  # type: ignore[arg-type]
+    method.network = bench.random("UNet2DModel", bench.sizes.prior, bench.dtype)
+    return method
 
 
 def stock_posterior(bench: Bench, side: int, steps: int) -> Callable[[], object]:
     """Algorithm 2 as one writes it down: float32, a look at the loss in every step."""
     prior: Any = bench.random("UNet2DModel", bench.sizes.prior, torch.float32)
     codec: Any = bench.random("ADJSCC", bench.sizes.codec, torch.float32)
-    alpha_bar, snr = linear_schedule().to(bench.device), torch.tensor([10.0], device=bench.device)
+    alpha_bar, snr = linear().to(bench.device), torch.tensor([10.0], device=bench.device)
     count = codec.symbols(10**9, (side, side))
     with torch.no_grad():
         y = codec.encode(torch.rand(1, 3, side, side).to(bench.device), count, snr)
@@ -335,11 +339,11 @@ def stock_posterior(bench: Bench, side: int, steps: int) -> Callable[[], object]
             heard = codec.encode((x_0 + 1) / 2, count, snr)
             latent, source = y - heard, x_d - codec.decode(heard, (side, side), snr)
             loss = 0.3 * latent.abs().square().sum() + 0.3 * source.square().sum()
-            (pull,) = torch.autograd.grad(loss, x)
+            (gradient,) = torch.autograd.grad(loss, x)
             alpha = a / a_next
             mean = (alpha.sqrt() * (1 - a_next) * x + a_next.sqrt() * (1 - alpha) * x_0) / (1 - a)
             deviation = ((1 - alpha) * (1 - a_next) / (1 - a)).sqrt()
-            x = mean.detach() - pull + deviation * torch.randn(1, 3, side, side).to(bench.device)
+            x = mean.detach() - gradient + deviation * torch.randn(1, 3, side, side).to(bench.device)
             loss.detach().item()
 
     return run
@@ -351,7 +355,7 @@ POSTERIOR_STEPS = 20
 def systems(bench: Bench) -> Iterator[tuple[str, int, list[Row]]]:
     """Name, steps to divide the times by, and rows of each system; the last row is what it is compared with."""
 
-    def both(make: Callable[[], Method], side: int, options: DecodeOptions) -> list[Row]:
+    def both(make: Callable[[], Method], side: int, options: ReceiverOptions) -> list[Row]:
         found: list[Row] = [("gencomm", lambda: ours(make, side, options, False))]
         return [*found, ("gencomm --compile", lambda: ours(make, side, options, True))] if bench.compile else found
 
@@ -360,23 +364,24 @@ def systems(bench: Bench) -> Iterator[tuple[str, int, list[Row]]]:
         *both(
             lambda: TextGuided(
                 (networks := RandomNetworks(bench, "textguided")).preset, networks, bench.device
-            ), side, DecodeOptions(steps=5, guidance_scale=2.0),
+            ), side, textguided.Receiver(steps=5, guidance_scale=2.0),
         ),
         ("diffusers", lambda: stock_controlled(bench, side, 5, 2.0)),
     ]  # fmt: skip
     yield "diffjscc 512², 50 steps", 1, [
         *both(
             lambda: DiffJSCC((networks := RandomNetworks(bench, "diffjscc")).preset, networks, bench.device), side,
-            DecodeOptions(steps=50),
+            diffjscc.Receiver(steps=50),
         ),
         ("diffusers", lambda: stock_controlled(bench, side, 50, 1.0)),
     ]  # fmt: skip
-    small, options = bench.side(256), DecodeOptions(variant="hifi", steps=POSTERIOR_STEPS, start_step=POSTERIOR_STEPS)
+    small = bench.side(256)
+    options = diffcom.Receiver(variant="hifi", steps=POSTERIOR_STEPS, start_step=POSTERIOR_STEPS)
     yield (
         "HiFi-DiffCom 256², each step",
         POSTERIOR_STEPS,
         [
-            *both(lambda: diffcom(bench), small, options),
+            *both(lambda: hifi(bench), small, options),
             ("plain loop, float32", lambda: stock_posterior(bench, small, POSTERIOR_STEPS)),
         ],
     )
@@ -384,7 +389,7 @@ def systems(bench: Bench) -> Iterator[tuple[str, int, list[Row]]]:
         large = bench.side(pixels)
         yield f"scsic {pixels}², 10 steps, guidance", 1, [
             *both(
-                lambda: ScSic((networks := RandomCascade(bench)).preset, networks, bench.device), large, DecodeOptions(steps=10)
+                lambda: ScSic((networks := RandomCascade(bench)).preset, networks, bench.device), large, scsic.Receiver(steps=10)
             ),
             ("diffusers", lambda large=large: stock_cascade(bench, large, 10)),  # type: ignore[misc]
         ]  # fmt: skip

@@ -16,12 +16,13 @@ from gencomm_cli.commands.channel import channel
 from gencomm_cli.commands.decode import decode
 from gencomm_cli.commands.doctor import doctor
 from gencomm_cli.commands.encode import encode
+from gencomm_cli.commands.flags import Grouped
 from gencomm_cli.commands.inspect import inspect
 from gencomm_cli.commands.models import models
 from gencomm_cli.commands.roundtrip import roundtrip
 from gencomm_cli.commands.train import train
 from gencomm_cli.console import out, say
-from gencomm_cli.errors import GencommError
+from gencomm_cli.errors import GencommError, OptionError
 
 app = typer.Typer(
     name="gencomm",
@@ -32,7 +33,7 @@ app = typer.Typer(
     "match, 5 rate cannot be met (--cbr-strict).",
 )
 for command in (encode, channel, decode, roundtrip, inspect, train, doctor):
-    app.command()(command)
+    app.command(cls=Grouped)(command)
 app.add_typer(bench, name="bench")
 app.add_typer(models, name="models")
 
@@ -63,7 +64,7 @@ def run(arguments: list[str]) -> int:
         status = app(args=arguments or ["--help"], prog_name="gencomm", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except GencommError as error:
-        return _fail(str(error), error.exit_status)
+        return _fail(error.flagged if isinstance(error, OptionError) else str(error), error.exit_status)
     except TyperException as error:
         return _fail(_usage(error), 2)
     except MemoryError:

@@ -15,6 +15,24 @@ class InputError(GencommError):
     exit_status = 2
 
 
+class OptionError(InputError):
+    """An option that cannot be as it is given.
+
+    Args:
+        field: the option by its name in Python; a command shows it as its flag.
+        problem: what is wrong with it, and what would be right.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field, self.problem = field, problem
+
+    @property
+    def flagged(self) -> str:
+        """The line with the flag in the place of the field: ``--guidance-scale: …``."""
+        return f"--{self.field.replace('_', '-')}: {self.problem}"
+
+
 class PromptLost(GencommError):
     """The prompt's CRC failed and ``--strict`` was asked for."""
 

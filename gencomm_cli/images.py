@@ -48,7 +48,7 @@ def read_image(source: Path | BinaryIO) -> Pixels:
                 if width * height > MAX_PIXELS:
                     raise InputError(f"{name}: {width}x{height} is more than 2^27 pixels; scale it down")
                 image.load()
-                return _rgb(ImageOps.exif_transpose(image))
+                return rgb(ImageOps.exif_transpose(image))
     except InputError:
         raise
     except UnidentifiedImageError:
@@ -57,7 +57,8 @@ def read_image(source: Path | BinaryIO) -> Pixels:
         raise InputError(f"{name}: cannot be decoded as an image ({error}); is it damaged or cut off?") from None
 
 
-def _rgb(image: Image) -> Pixels:
+def rgb(image: Image) -> Pixels:
+    """An image of Pillow's as uint8 RGB [H, W, 3], transparency laid over white."""
     from PIL import Image as pillow
 
     if image.mode.startswith("I"):

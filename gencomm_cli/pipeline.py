@@ -1,4 +1,4 @@
-"""One function a command: image → symbols → received symbols → image. Objects in, objects out; files are the callers' business."""
+"""The library: image → symbols → received symbols → image. Objects in, objects out; the commands are thin over it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 import re
 import sys
 import time
-import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,62 +17,52 @@ from numpy.typing import NDArray
 import gencomm_cli
 from gencomm_cli import presets, rates
 from gencomm_cli.channels.estimation import BLOCK_PILOTS, Estimator
-from gencomm_cli.channels.fading import Kind, draw_gain, draw_noise, transmit
+from gencomm_cli.channels.fading import Kind, draw_gain, draw_noise
+from gencomm_cli.channels.fading import transmit as received_of
 from gencomm_cli.channels.ofdm import OfdmConfig, draw_taps, qpsk, through
 from gencomm_cli.channels.snr import SnrType, noise_power
-from gencomm_cli.errors import ImageLost, InputError, ModelMismatch, PromptLost
-from gencomm_cli.methods.base import ClassicalOptions, DecodeOptions, Fading, Method, RateAllocation, Received, Request
+from gencomm_cli.errors import ImageLost, InputError, ModelMismatch, OptionError, PromptLost
+from gencomm_cli.methods import load_method, spec_of, specs
+from gencomm_cli.methods.base import Fading, Method, Received, Request
+from gencomm_cli.methods.options import (
+    GainTransmitter,
+    ReceiverOptions,
+    SourceOptions,
+    TextReceiver,
+    TextTransmitter,
+    TransmitterOptions,
+    build,
+    check_prompt,
+    options_of,
+)
+from gencomm_cli.methods.spec import End, MethodSpec
 from gencomm_cli.reception import channel_state
 from gencomm_cli.seeds import generator
-from gencomm_cli.symbols import SNR_RANGE, ChannelRecord, ClassicalFormat, Csi, Header, Provenance, SymbolFile, Symbols
+from gencomm_cli.symbols import SNR_RANGE, ChannelRecord, Csi, Header, Provenance, SymbolFile, Symbols
+from gencomm_cli.symbols import read as read_symbols
 
 if TYPE_CHECKING:
     import torch
+    from PIL.Image import Image as Picture
 
     from gencomm_cli.console import Progress
     from gencomm_cli.images import Pixels
-    from gencomm_cli.text.link import PromptFormat
+    from gencomm_cli.text.payload import PayloadFormat
 
 Say = Callable[[str], None]
-MAX_PROMPT_BYTES = 4096
+TxSnr = float | Literal["channel", "unknown"]
+"""What the transmitter knows of the SNR: a number of dB, the channel's, or nothing."""
+
+
+def silent(line: str) -> None:
+    """Where nobody reads what is said."""
 
 
 @dataclass(frozen=True)
-class EncodeOptions:
-    """What the user asks of the transmitter.
+class Sent(SymbolFile):
+    """What a transmitter sends, and beside it the prompt that went into it ("" for none), which no file holds."""
 
-    Attributes:
-        cbr: complex channel uses for image and side information over 3·H·W, or for everything if ``cbr_is_total``;
-            None for the method's default.
-        strict: a rate that cannot be met is an error instead of a line.
-        snr_db, fading: what the transmitter knows of the channel; None and ``"unknown"`` for nothing.
-        gain: h of the block-fading channel that comes, if the transmitter is told it.
-        prompt: text to send beside the image; None asks the captioner (``none``, ``builtin``, ``hf:…``, ``openai:…``).
-        classical: how ``separate`` is to send. beta, allocation: how ``lrisc`` is to share out symbols, as in :class:`Request`.
-        channel: what comes, as far as the transmitter knows it: a total counts its pilots and prefixes too.
-    """
-
-    cbr: float | None = None
-    cbr_is_total: bool = False
-    strict: bool = False
-    snr_db: float | None = None
-    fading: Fading = "unknown"
-    gain: complex | None = None
-    prompt: str | None = None
-    captioner: str = "none"
-    device: str = "auto"
-    classical: ClassicalOptions = field(default_factory=ClassicalOptions)
-    beta: float | None = None
-    allocation: RateAllocation = "adaptive"
-    channel: ChannelRecord | None = None
-
-
-@dataclass(frozen=True)
-class Codec:
-    """A method with its weights loaded."""
-
-    method: Method
-    preset: presets.Preset
+    prompt: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,6 +83,21 @@ class Reception:
     distances: tuple[float, ...] = ()
     taps: tuple[Symbols, ...] = ()
 
+    @property
+    def image(self) -> Pixels:
+        """The refined image (the first of several), or the coarse one where there is none."""
+        return self.refined[0] if self.refined else self.coarse
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """All that one send gives: the files, the images, and seconds a stage (encode, channel, decode)."""
+
+    sent: Sent
+    received: SymbolFile
+    reception: Reception
+    seconds: Mapping[str, float]
+
 
 def pick_device(name: str) -> torch.device:
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` as a torch device.
@@ -112,113 +117,349 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def load_codec(
-    method: str,
-    preset: str,
-    device: str,
+def settled(spec: MethodSpec, given: Mapping[str, Any], *ends: End) -> tuple[Any, ...]:
+    """The options of a method's ``ends`` with what is given; what both ends have goes to both. ``sources``: of `models add`.
+
+    Raises:
+        OptionError: a value that cannot be, or an option that the method does not read (one at its default does no harm).
+    """
+    classes: list[type[TransmitterOptions] | type[ReceiverOptions] | type[SourceOptions]] = [getattr(spec, end) for end in ends]
+    known = {name for cls in classes for name in options_of(cls)}
+    for name, value in given.items():
+        if name not in known:
+            readers = {
+                each.name: option
+                for each in specs().values()
+                for end in ends
+                if (cls := getattr(each, end)) is not None and (option := options_of(cls).get(name)) is not None
+            }
+            if not readers:
+                raise OptionError(name, f"no method reads it; {spec.name} reads {', '.join(sorted(known))}")
+            if any(option.default != value for option in readers.values()):
+                raise OptionError(name, f"{spec.name} does not read it; it is for {' and '.join(readers)}")
+    return tuple(build(cls, {name: value for name, value in given.items() if name in options_of(cls)}) for cls in classes)
+
+
+def load(
+    method: str = gencomm_cli.DEFAULT_METHOD,
+    preset: str | None = None,
     *,
-    weights_sha256: str | None = None,
-    domain: str | None = None,
-    allocation: str | None = None,
+    device: str = "auto",
     precision: str = "auto",
+    weights_sha256: str | None = None,
     compile: bool = False,
+    options: TransmitterOptions | None = None,
 ) -> Codec:
     """Finds, verifies and loads a method's weights.
 
     Args:
-        preset: a preset's name, or its folder.
-        weights_sha256: the weights that a received file names, if there is one.
-        domain: ``latent`` or ``pixel``, if the user insists on one. allocation: how symbols are to be shared out, if the user
-            insists on it.
+        preset: a preset's name, or its folder; the method's own if None.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: as :func:`gencomm_cli.networks.acceleration.number_format` names it. compile: the denoiser, where there is one.
+        weights_sha256: the weights that a received file names, if there is one.
+        options: of the transmitter, where they choose among presets or insist on what the preset must be able to do.
 
     Raises:
-        InputError: no such method, preset or device, or the preset has no such domain or allocation.
+        InputError: no such method, preset or device, or the preset cannot do what the options ask for.
         ModelMismatch: the weights are damaged, or not those that made the file.
     """
-    from gencomm_cli.methods import CLASSICAL, READS, check_method, load_method
-
-    check_method(method)
-    found = presets.find(method, preset)
+    spec = spec_of(method)
+    options = options or spec.transmitter()
+    found = presets.find(method, spec.preset(preset, options))
     if weights_sha256 not in (None, found.weights_sha256):
         raise ModelMismatch(
             f"{method}/{found.name}: the file was made with other weights ({str(weights_sha256)[:12]}… instead of "
             f"{found.weights_sha256[:12]}…); give the preset that made it with --preset"
         )
-    trained_for = found.settings.get("domain", "latent")
-    if domain not in (None, trained_for):
-        raise InputError(
-            f"--domain {domain}: {method}/{found.name} sends the {trained_for}; give a preset trained for {domain} with --preset"
-        )
-    if allocation is not None and "codec" in found.components:  # of diffcom's codecs NTSCC alone has rates
-        raise InputError(
-            f"--allocation {allocation}: {method}/{found.name} sends every part of an image at the same rate; leave it out, "
-            "or give --codec ntscc"
-        )
-    if method in CLASSICAL:
+    options.check_preset(found)
+    if not spec.needs_torch:
         return Codec(load_method(found, None), found)
     from gencomm_cli.networks.acceleration import number_format
 
     place = pick_device(device)
     loaded = load_method(found, place, number_format(precision, place))
-    if compile and "compile" in READS[method]:
+    if compile:
         loaded.compile()  # type: ignore[attr-defined]
-    return Codec(loaded, found)
+    return Codec(loaded, found, str(place))
 
 
-def encode(image: Pixels, codec: Codec, options: EncodeOptions, say: Say) -> tuple[SymbolFile, str]:
-    """Image [H, W, 3] → symbol file, and the prompt that went into it ("" for none).
+@dataclass(frozen=True)
+class Codec:
+    """A method with its weights, ready to encode and decode. Options are the method's, by name or as an object of its class."""
+
+    method: Method
+    preset: presets.Preset
+    device: str = "cpu"
+
+    @property
+    def spec(self) -> MethodSpec:
+        """What the method says of itself."""
+        return spec_of(self.preset.method)
+
+    def encode(
+        self,
+        image: Pixels | Picture,
+        *,
+        cbr: float | None = None,
+        cbr_total: float | None = None,
+        strict: bool = False,
+        snr: float | None = None,
+        fading: Fading = "unknown",
+        channel: ChannelRecord | None = None,
+        options: TransmitterOptions | None = None,
+        say: Say = silent,
+        **given: Any,
+    ) -> Sent:
+        """Image (PIL's, or uint8 [H, W, 3]) → symbols.
+
+        Args:
+            cbr: complex channel uses for image and side information over 3·H·W; None for the method's default.
+            cbr_total: the same for everything that is sent, in its place.
+            strict: a rate that cannot be met is an error instead of a line.
+            snr, fading: what the transmitter knows of the channel, in dB; None and ``"unknown"`` for nothing.
+            channel: what comes, as far as the transmitter knows it: a total counts its pilots and prefixes too.
+            options, given: the method's own. say: takes what a user should read.
+
+        Raises:
+            InputError: the prompt is too long or not text, or options do not go together.
+            RateError: the rate is missed and ``strict`` is set.
+        """
+        options = options or settled(self.spec, given, "transmitter")[0]
+        check_rate(cbr, cbr_total, options)
+        pixels = as_pixels(image)
+        image_size = (int(pixels.shape[0]), int(pixels.shape[1]))
+        total = cbr_total is not None
+        requested = next((rate for rate in (cbr_total, cbr) if rate is not None), self.method.default_cbr)
+        prompt = self._prompt(pixels, options)
+        prompt_symbols, prompt_format = _send_prompt(prompt, snr, fading)
+
+        def budget() -> tuple[float, int]:
+            extra_uses = None if channel is None else channel.extra_uses
+            target = rates.image_target(requested, total, prompt_symbols.size, image_size, extra_uses)
+            return target, self.method.symbol_budget(max(target, 1e-12), image_size)
+
+        target, count = budget()
+        built_in = isinstance(options, TextTransmitter) and options.prompt is None and options.prompt_writer == "builtin"
+        if built_in and prompt_symbols.size > count:
+            cost = f"its {prompt_symbols.size} symbols cost more than the image's {count}"
+            say(f"prompt: left out, as {cost}; --prompt sends one anyway")
+            prompt, prompt_symbols, prompt_format = "", np.empty(0, np.complex64), None
+            target, count = budget()
+        sent = self.method.encode(pixels, Request(count, snr, fading, options))
+        for note in sent.notes:
+            say(note)
+        sizes = {"image": sent.symbols.size, "prompt": prompt_symbols.size, "side": sent.side_symbols.size}
+        by_rate = options.rate_field is None
+        account = rates.account(requested if by_rate else None, image_size, **sizes)
+        bound = by_rate and self.method.exact_rate
+        if bound and (line := rates.check_met(account, target, image_size, strict=strict)):
+            say(line)
+        header = Header(
+            stage="tx",
+            method=self.preset.method,
+            preset=self.preset.name,
+            weights_sha256=self.preset.weights_sha256,
+            image_size=image_size,
+            cbr=account,
+            prompt=prompt_format,
+            tx_snr_db=snr,
+            control_bits=rates.CONTROL_BITS
+            + (0 if sent.classical is None else rates.CLASSICAL_BITS)
+            + (0 if sent.side is None else rates.SIDE_BITS),
+            provenance=Provenance(_versions(self.spec, sent.versions), container_bytes=sent.container_bytes),
+            classical=sent.classical,
+            side=sent.side,
+            tx_gain=options.gain if isinstance(options, GainTransmitter) else None,
+        )
+        return Sent(header, sent.symbols, prompt_symbols, sent.side_symbols, ideal_bits=sent.ideal_bits, prompt=prompt)
+
+    def decode(
+        self,
+        received: SymbolFile,
+        *,
+        seed: int = 0,
+        estimator: Estimator = "lmmse",
+        strict: bool = False,
+        options: ReceiverOptions | None = None,
+        say: Say = silent,
+        progress: Progress | None = None,
+        **given: Any,
+    ) -> Reception:
+        """Received symbols → images. The method sees symbols, gains, N0, the size and the prompt, and nothing else of the file.
+
+        Args:
+            seed: of the sampler. estimator: what makes gains of pilots, where the file has these instead.
+            strict: a lost prompt or image is an error instead of a line.
+            options, given: the method's own. say: takes what a user should read. progress: is told of each step.
+
+        Raises:
+            InputError: the file has not been through a channel, or options cannot be.
+            PromptLost, ImageLost: with ``strict``.
+        """
+        options = options or settled(self.spec, given, "receiver")[0]
+        check_received(received)
+        header = received.header
+        assert header.channel is not None
+        state = channel_state(received, estimator)
+        most = self.method.symbol_budget(math.inf, header.image_size)
+        if received.symbols.size + received.side_symbols.size > most:
+            raise InputError(
+                f"symbols: {self.preset.name} sends at most {most} for an image of this size, not {received.symbols.size}"
+            )
+        prompt, prompt_ok = None, None
+        if header.prompt is not None and not (isinstance(options, TextReceiver) and options.no_prompt):
+            from gencomm_cli.text.link import receive_prompt
+
+            prompt = receive_prompt(received.prompt_symbols, state.prompt_gain, state.n0, header.prompt)
+            prompt_ok = prompt is not None
+            if prompt is None:
+                line = "prompt: lost on the channel (its CRC fails)"
+                if strict:
+                    raise PromptLost(f"{line}; without --strict the image is decoded without it")
+                say(f"{line}; the image is decoded without it")
+        known = Received(
+            received.symbols, state.gain, state.n0, header.image_size, prompt, received.side_symbols, state.side_gain,
+            header.classical, received.ideal_bits, header.channel.kind, header.channel.ofdm, state.cir, header.side,
+            header.tx_snr_db,
+        )  # fmt: skip
+        decoded = self.method.decode(known, options, seed=seed, progress=progress)
+        for note in decoded.notes:
+            say(note)
+        if decoded.side_ok is False:
+            say("side information: lost on the channel (its check fails); the image is decoded without it")
+        if decoded.outage:
+            if strict:
+                raise ImageLost("image: lost on the channel; without --strict a grey one stands for it")
+            say("image: lost on the channel; a grey one stands for it")
+        return Reception(
+            decoded.coarse, tuple(decoded.refined), prompt, prompt_ok, decoded.outage, decoded.caption, decoded.side_ok,
+            decoded.distances, decoded.taps,
+        )  # fmt: skip
+
+    def roundtrip(
+        self,
+        image: Pixels | Picture,
+        channel: ChannelRecord,
+        *,
+        cbr: float | None = None,
+        cbr_total: float | None = None,
+        strict_rate: bool = False,
+        tx_snr: TxSnr = "channel",
+        seed: int = 0,
+        estimator: Estimator = "lmmse",
+        strict: bool = False,
+        transmitter: TransmitterOptions | None = None,
+        receiver: ReceiverOptions | None = None,
+        say: Say = silent,
+        progress: Progress | None = None,
+        **given: Any,
+    ) -> RoundTrip:
+        """Encode, channel and decode, exactly as the three commands do. Raises what they raise.
+
+        Args:
+            tx_snr: what the transmitter knows: the channel's SNR and fading, another SNR in dB, or nothing.
+        """
+        if transmitter is None or receiver is None:
+            transmitter, receiver = settled(self.spec, given, "transmitter", "receiver")
+        snr = known_snr(tx_snr, channel, transmitter)
+        fading: Fading = "unknown" if tx_snr == "unknown" else channel.kind
+        if isinstance(transmitter, GainTransmitter) and channel.kind == "block" and tx_snr != "unknown":
+            transmitter = replace(transmitter, gain=complex(block_gain(seed)[0]))
+        clock = [time.perf_counter()]
+        sent = self.encode(
+            image, cbr=cbr, cbr_total=cbr_total, strict=strict_rate, snr=snr, fading=fading, channel=channel, options=transmitter,
+            say=say,
+        )  # fmt: skip
+        clock.append(time.perf_counter())
+        received = pass_channel(sent, channel, seed)
+        clock.append(time.perf_counter())
+        reception = self.decode(
+            received, seed=seed, estimator=estimator, strict=strict, options=receiver, say=say, progress=progress
+        )
+        clock.append(time.perf_counter())
+        stages = zip(("encode", "channel", "decode"), clock, clock[1:], strict=False)
+        return RoundTrip(sent, received, reception, {name: end - start for name, start, end in stages})
+
+    def rates_of(self, file: SymbolFile) -> NDArray[np.int64]:
+        """How many symbols each block of the image takes, [rows, columns], as the side symbols say (of a sent or a received file).
+
+        Raises:
+            InputError: a method whose rates are the same everywhere, or side symbols that are lost.
+        """
+        header, rate_map = file.header, getattr(self.method, "rate_map", lambda received: None)
+        state = channel_state(file) if header.stage == "rx" else None
+        n0, gain = (0.0, None) if state is None else (state.n0, state.side_gain)
+        known = Received(
+            file.symbols, None, n0, header.image_size, side_symbols=file.side_symbols, side_gain=gain, side=header.side
+        )  # fmt: skip
+        if (found := rate_map(known)) is None:
+            mapped = " and ".join(spec.name for spec in specs().values() if spec.rate_map)
+            raise InputError(
+                f"--rates: {header.method}/{self.preset.name} sends every part of an image at the same rate; it is for codes with "
+                f"a rate for each part, of {mapped}"
+            )
+        symbols, side_ok = found
+        if side_ok is False:
+            raise InputError("--rates: the side symbols are lost on the channel; look at the file that was sent")
+        return np.asarray(symbols, np.int64)
+
+    def _prompt(self, image: Pixels, options: TransmitterOptions) -> str:
+        if not isinstance(options, TextTransmitter):
+            return ""
+        if options.prompt is not None:
+            return check_prompt(options.prompt)
+        if options.prompt_writer == "none":
+            return ""
+        from gencomm_cli.text.captioners import caption
+
+        return check_prompt(caption(image, options.prompt_writer, self.device))
+
+
+def check_rate(cbr: float | None, cbr_total: float | None, options: TransmitterOptions) -> None:
+    """Raises OptionError where no such rate can be asked for."""
+    for name, value in (("cbr", cbr), ("cbr_total", cbr_total)):
+        if value is not None and not 0 < value < 1e6:
+            raise OptionError(name, f"{value:g} is not a ratio above 0; 0.0033 is usual")
+    if cbr is not None and cbr_total is not None:
+        raise OptionError("cbr_total", "excludes --cbr; give one of them")
+    if options.rate_field is not None and (cbr is not None or cbr_total is not None):
+        raise OptionError(
+            options.rate_field, "sets the rate itself, which --cbr, --cbr-total and --allocation uniform exclude; drop one"
+        )
+
+
+def known_snr(tx_snr: TxSnr, channel: ChannelRecord, options: TransmitterOptions) -> float | None:
+    """The Es/N0 in dB that the transmitter knows, or None.
 
     Raises:
-        InputError: the prompt is too long or not text.
-        RateError: the rate is missed and ``options.strict`` is set.
+        InputError: Eb/N0 of a mode that would depend on Es/N0.
     """
-    image_size = (int(image.shape[0]), int(image.shape[1]))
-    requested = options.cbr if options.cbr is not None else codec.method.default_cbr
-    prompt = _prompt(image, options)
-    prompt_symbols, prompt_format = _send_prompt(prompt, options)
+    if tx_snr == "channel" and channel.snr_type == "ebn0":
+        if not options.mode_is_fixed:
+            raise InputError(
+                "--snr-type ebn0: the mode sets Es/N0; fix --modulation and --code-rate, or give --tx-snr (Es/N0 in dB)"
+            )
+        return None
+    if tx_snr == "unknown":
+        return None
+    return channel.snr_db if tx_snr == "channel" else check_snr("--tx-snr", float(tx_snr))
 
-    def budget() -> tuple[float, int]:
-        extra_uses = None if options.channel is None else options.channel.extra_uses
-        target = rates.image_target(requested, options.cbr_is_total, prompt_symbols.size, image_size, extra_uses)
-        return target, codec.method.symbol_budget(max(target, 1e-12), image_size)
 
-    target, count = budget()
-    if options.prompt is None and options.captioner == "builtin" and prompt_symbols.size > count:
-        say(f"prompt: left out, as its {prompt_symbols.size} symbols cost more than the image's {count}; --prompt sends one anyway")
-        prompt, prompt_symbols, prompt_format = "", np.empty(0, np.complex64), None
-        target, count = budget()
-    sent = codec.method.encode(
-        image,
-        Request(
-            count, options.snr_db, options.fading, options.gain, options.classical, beta=options.beta, allocation=options.allocation
-        ),
-    )
-    for note in sent.notes:
-        say(note)
-    sizes = {"image": sent.symbols.size, "prompt": prompt_symbols.size, "side": sent.side_symbols.size}
-    cbr = rates.account(requested if options.beta is None else None, image_size, **sizes)
-    bound = options.beta is None and codec.method.exact_rate
-    if bound and (line := rates.check_met(cbr, target, image_size, strict=options.strict)):
-        say(line)
-    header = Header(
-        stage="tx",
-        method=codec.preset.method,
-        preset=codec.preset.name,
-        weights_sha256=codec.preset.weights_sha256,
-        image_size=image_size,
-        cbr=cbr,
-        prompt=prompt_format,
-        tx_snr_db=options.snr_db,
-        control_bits=rates.CONTROL_BITS
-        + (0 if sent.classical is None else rates.CLASSICAL_BITS)
-        + (0 if sent.side is None else rates.SIDE_BITS),
-        provenance=Provenance(_versions(sent.classical), container_bytes=sent.container_bytes),
-        classical=sent.classical,
-        side=sent.side,
-        tx_gain=options.gain,
-    )
-    return SymbolFile(header, sent.symbols, prompt_symbols, sent.side_symbols, ideal_bits=sent.ideal_bits), prompt
+def as_pixels(image: Pixels | Picture) -> Pixels:
+    """An image of Pillow's, or an array, as uint8 [H, W, 3].
+
+    Raises:
+        InputError: an array of another type or shape.
+    """
+    if not isinstance(image, np.ndarray):
+        from gencomm_cli.images import rgb
+
+        return rgb(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise InputError(
+            f"image: {image.dtype} {list(image.shape)} is not uint8 [H, W, 3]; give such an array, or an image of Pillow's"
+        )
+    return image
 
 
 def channel_record(
@@ -235,57 +476,74 @@ def channel_record(
     return ChannelRecord(kind, snr_db, snr_type, csi, ofdm, rx_snr_db)
 
 
-def pass_channel(
-    file: SymbolFile,
+def transmit(
+    sent: SymbolFile,
     *,
-    kind: Kind,
-    snr_db: float,
-    snr_type: SnrType,
-    csi: Csi,
-    seed: int,
+    snr: float,
+    fading: Kind = "awgn",
+    snr_type: SnrType = "esn0",
+    csi: Csi = "perfect",
     ofdm: OfdmConfig | None = None,
-    rx_snr_db: float | None = None,
+    rx_snr: float | None = None,
+    seed: int = 0,
 ) -> SymbolFile:
-    """Sent symbols → received symbols, with what the receiver is told of the channel.
-
-    Image, prompt and side symbols have random streams of their own. A block gain, or an impulse response, is one for all three:
-    they are one transmission, over multipath in three bursts. The gain is the one that the transmitter was told, if it was one.
+    """Sent symbols → received symbols, over a simulated channel.
 
     Args:
-        ofdm: of multipath; the paper's if None. rx_snr_db: what the receiver is told instead of ``snr_db``.
+        snr: in dB; infinite is a clean channel. fading: ``awgn``, ``rayleigh``, ``block`` or ``multipath``.
+        snr_type: what the SNR counts: energy sent a symbol (``esn0``), a bit (``ebn0``), or what arrives (``received``).
+        csi: what the receiver knows of the fading: ``perfect``, ``estimated`` (from pilots, which count) or ``none``.
+        ofdm: of multipath; DiffCom's if None. rx_snr: what the receiver is told in the place of ``snr``.
 
     Raises:
-        InputError: the file has been through a channel already, or was made for a block gain that this channel has not; or options
-            do not go together.
+        InputError: as :func:`pass_channel`.
+    """
+    told = None if rx_snr is None else check_snr("--rx-snr", rx_snr)
+    return pass_channel(sent, channel_record(fading, check_snr("--snr", snr), snr_type, csi, ofdm, told), seed)
+
+
+def open_symbols(source: str | Path) -> SymbolFile:
+    """Reads and checks a symbol file. Raises InputError."""
+    return read_symbols(Path(source))
+
+
+def pass_channel(file: SymbolFile, channel: ChannelRecord, seed: int) -> SymbolFile:
+    """Sent symbols → received symbols, with what the receiver knows of the channel.
+
+    Image, prompt and side symbols have random streams of their own. A block gain, or an impulse response, is one for all three:
+    they are one transmission, over multipath in three bursts. The gain is the one that the transmitter knew, if it knew one.
+
+    Raises:
+        InputError: the file has been through a channel already, or was made for a block gain that this channel has not.
     """
     if file.header.stage != "tx":
         raise InputError("symbols: have been through a channel already; give the transmitted file (tx)")
-    told = file.header.tx_gain
-    if told is not None and kind != "block":
-        raise InputError(f"channel: the transmitter was told the block gain {told:.3g} (encode --gain); use --block-rayleigh")
-    channel = channel_record(kind, snr_db, snr_type, csi, ofdm, rx_snr_db)
+    kind, csi, known = channel.kind, channel.csi, file.header.tx_gain
+    if known is not None and kind != "block":
+        raise InputError(f"channel: the transmitter was told the block gain {known:.3g} (encode --gain); use --block-rayleigh")
     received: dict[str, Any] = {}
-    n0 = told_n0 = 0.0
+    n0 = stated_n0 = 0.0
     cir = None if channel.ofdm is None else draw_taps(channel.ofdm, generator(seed, "image fading"))
     for name, stream in (("symbols", "image"), ("prompt_symbols", "prompt"), ("side_symbols", "side")):
         sent: Symbols = getattr(file, name)
         gain = draw_gain(kind, sent.size, generator(seed, f"{stream} fading"))
         if kind == "block":
-            gain = block_gain(seed) if told is None else np.array([told], np.complex64)
+            gain = block_gain(seed) if known is None else np.array([known], np.complex64)
         pilots = None
         if channel.ofdm is not None and cir is not None and sent.size:
             sent, pilots = through(sent, cir, channel.ofdm, channel.ofdm.pilots if name == "symbols" else 0)
         if name == "symbols":  # the image goes first, and the pilots before it
             classical = file.header.classical
             bits = None if classical is None else 8 * classical.payload_bytes
-            n0 = noise_power(snr_db, snr_type, sent, gain, bits)
-            told_n0 = n0 if rx_snr_db is None else noise_power(rx_snr_db, snr_type, sent, gain, bits)
+            n0 = noise_power(channel.snr_db, channel.snr_type, sent, gain, bits)
+            stated = channel.rx_snr_db
+            stated_n0 = n0 if stated is None else noise_power(stated, channel.snr_type, sent, gain, bits)
             if csi == "estimated" and gain is not None:
                 pilots = gain * qpsk(BLOCK_PILOTS)
             if pilots is not None and pilots.size:
                 noise = draw_noise(pilots.size, generator(seed, "pilot noise"))
-                received["pilot_symbols"] = transmit(pilots.reshape(-1), None, noise, n0).astype(np.complex64)
-        received[name] = transmit(sent, gain, draw_noise(sent.size, generator(seed, f"{stream} noise")), n0).astype(np.complex64)
+                received["pilot_symbols"] = received_of(pilots.reshape(-1), None, noise, n0).astype(np.complex64)
+        received[name] = received_of(sent, gain, draw_noise(sent.size, generator(seed, f"{stream} noise")), n0).astype(np.complex64)
         if csi == "perfect" and sent.size:
             received[name.replace("symbols", "csi_gain")] = gain
     if csi == "perfect":
@@ -296,7 +554,7 @@ def pass_channel(
         stage="rx",
         cbr=rates.with_extra(file.header.cbr, file.header.image_size, extra),
         channel=channel,
-        n0=told_n0,
+        n0=stated_n0,
         tx_gain=None,
         provenance=replace(file.header.provenance, channel_seed=seed),
     )
@@ -310,144 +568,10 @@ def block_gain(seed: int) -> Symbols:
     return gain
 
 
-def told_gain(method: str, kind: Kind, seed: int) -> complex | None:
-    """The gain that the transmitter of a method with CSI at both ends is told before it encodes."""
-    from gencomm_cli.methods import READS
-
-    return complex(block_gain(seed)[0]) if kind == "block" and "gain" in READS[method] else None
-
-
 def check_received(file: SymbolFile) -> None:
     """Raises InputError if the file has not been through a channel."""
     if file.header.stage != "rx":
         raise InputError("symbols: have not been through a channel; run `gencomm channel` first (--snr inf for a clean one)")
-
-
-def decode(
-    file: SymbolFile,
-    codec: Codec,
-    options: DecodeOptions,
-    *,
-    seed: int,
-    use_prompt: bool,
-    strict: bool,
-    say: Say,
-    progress: Progress | None = None,
-    estimator: Estimator = "lmmse",
-) -> Reception:
-    """Received symbols → images. The method sees symbols, gains, N0, the size and the prompt, and nothing else of the file.
-
-    Where the file has pilots instead of gains, ``estimator`` makes them of these.
-
-    Raises:
-        InputError: the file has not been through a channel.
-        PromptLost: the prompt's CRC failed and ``strict`` is set; without it one line says so and the image is decoded alone.
-        ImageLost: the image's bits were lost and ``strict`` is set; without it one line says so and the image is grey.
-    """
-    check_received(file)
-    header = file.header
-    assert header.channel is not None
-    state = channel_state(file, estimator)
-    most = codec.method.symbol_budget(math.inf, header.image_size)
-    if file.symbols.size + file.side_symbols.size > most:
-        raise InputError(f"symbols: {codec.preset.name} sends at most {most} for an image of this size, not {file.symbols.size}")
-    prompt, prompt_ok = None, None
-    if header.prompt is not None and use_prompt:
-        from gencomm_cli.text.link import receive_prompt
-
-        prompt = receive_prompt(file.prompt_symbols, state.prompt_gain, state.n0, header.prompt)
-        prompt_ok = prompt is not None
-        if prompt is None:
-            line = "prompt: lost on the channel (its CRC fails)"
-            if strict:
-                raise PromptLost(f"{line}; without --strict the image is decoded without it")
-            say(f"{line}; the image is decoded without it")
-    received = Received(
-        file.symbols, state.gain, state.n0, header.image_size, prompt, file.side_symbols, state.side_gain, header.classical,
-        file.ideal_bits, header.channel.kind, header.channel.ofdm, state.cir, header.side, header.tx_snr_db,
-    )  # fmt: skip
-    decoded = codec.method.decode(received, options, seed=seed, progress=progress)
-    for note in decoded.notes:
-        say(note)
-    if decoded.side_ok is False:
-        say("side information: lost on the channel (its check fails); the image is decoded without it")
-    if decoded.outage:
-        if strict:
-            raise ImageLost("image: lost on the channel; without --strict a grey one stands for it")
-        say("image: lost on the channel; a grey one stands for it")
-    return Reception(
-        decoded.coarse, tuple(decoded.refined), prompt, prompt_ok, decoded.outage, decoded.caption, decoded.side_ok,
-        decoded.distances, decoded.taps,
-    )  # fmt: skip
-
-
-def rates_of(file: SymbolFile, codec: Codec) -> NDArray[np.int64]:
-    """How many symbols each block of the image takes, [rows, columns], as the side symbols say (of a sent or a received file).
-
-    Raises:
-        InputError: a method whose rates are the same everywhere, or side symbols that are lost.
-    """
-    header, levels_of = file.header, getattr(codec.method, "levels", lambda received: None)
-    state = channel_state(file) if header.stage == "rx" else None
-    n0, gain = (0.0, None) if state is None else (state.n0, state.side_gain)
-    received = Received(
-        file.symbols, None, n0, header.image_size, side_symbols=file.side_symbols, side_gain=gain, side=header.side
-    )  # fmt: skip
-    if (found := levels_of(received)) is None:
-        raise InputError(
-            f"--rates: {header.method}/{codec.preset.name} sends every part of an image at the same rate; "
-            "it is for lrisc, and for diffcom with --codec ntscc"
-        )
-    from gencomm_cli.networks.rate_allocation import RATES
-
-    levels, side_ok = found
-    if side_ok is False:
-        raise InputError("--rates: the side symbols are lost on the channel; look at the file that was sent")
-    return np.array(RATES)[levels].astype(np.int64)
-
-
-@dataclass(frozen=True)
-class RoundTrip:
-    """All that one send gives: the files, the images, the prompt that was sent ("" for none), and seconds a stage."""
-
-    sent: SymbolFile
-    received: SymbolFile
-    reception: Reception
-    prompt: str
-    seconds: dict[str, float]
-
-
-def roundtrip(
-    image: Pixels,
-    codec: Codec,
-    encode_options: EncodeOptions,
-    decode_options: DecodeOptions,
-    *,
-    kind: Kind,
-    snr_db: float,
-    snr_type: SnrType,
-    csi: Csi,
-    seed: int,
-    use_prompt: bool,
-    strict: bool,
-    say: Say,
-    progress: Progress | None = None,
-    ofdm: OfdmConfig | None = None,
-    rx_snr_db: float | None = None,
-    estimator: Estimator = "lmmse",
-) -> RoundTrip:
-    """Encode, channel and decode in one process, exactly as the three commands do. Raises what they raise."""
-    started = time.perf_counter()
-    sent, prompt = encode(image, codec, encode_options, say)
-    encoded = time.perf_counter()
-    received = pass_channel(sent, kind=kind, snr_db=snr_db, snr_type=snr_type, csi=csi, seed=seed, ofdm=ofdm, rx_snr_db=rx_snr_db)
-    passed = time.perf_counter()
-    reception = decode(
-        received, codec, decode_options, seed=seed, use_prompt=use_prompt, strict=strict, say=say, progress=progress,
-        estimator=estimator,
-    )  # fmt: skip
-    seconds = {"encode": encoded - started, "channel": passed - encoded, "decode": time.perf_counter() - passed}
-    return RoundTrip(sent, received, reception, prompt, seconds)
 
 
 def check_snr(flag: str, snr_db: float) -> float:
@@ -461,46 +585,16 @@ def check_snr(flag: str, snr_db: float) -> float:
     return snr_db
 
 
-def check_prompt(text: str) -> str:
-    """The prompt in Unicode's composed form (NFC).
-
-    Raises:
-        InputError: it is not text, or longer than 4 KiB of UTF-8.
-    """
-    text = unicodedata.normalize("NFC", text)
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError:
-        raise InputError("--prompt: is not valid UTF-8 text; check the terminal's encoding") from None
-    if size > MAX_PROMPT_BYTES:
-        raise InputError(f"--prompt: {size} bytes of UTF-8 are more than {MAX_PROMPT_BYTES}; shorten it")
-    return text
-
-
-def _prompt(image: Pixels, options: EncodeOptions) -> str:
-    if options.prompt is not None:
-        return check_prompt(options.prompt)
-    if options.captioner == "none":
-        return ""
-    from gencomm_cli.text.captioners import caption
-
-    return check_prompt(caption(image, options.captioner, options.device))
-
-
-def _send_prompt(prompt: str, options: EncodeOptions) -> tuple[Symbols, PromptFormat | None]:
+def _send_prompt(prompt: str, snr_db: float | None, fading: Fading) -> tuple[Symbols, PayloadFormat | None]:
     if not prompt:
         return np.empty(0, np.complex64), None
     from gencomm_cli.text.link import transmit_prompt
 
-    return transmit_prompt(prompt, snr_db=options.snr_db, fading=options.fading)
+    return transmit_prompt(prompt, snr_db=snr_db, fading=fading)
 
 
-def _versions(classical: ClassicalFormat | None) -> dict[str, str]:
+def _versions(spec: MethodSpec, others: Mapping[str, str]) -> dict[str, str]:
     versions = {"gencomm": gencomm_cli.__version__, "numpy": np.__version__}
-    if "torch" in sys.modules and (classical is None or classical.fec == "5g"):  # where it took part
+    if spec.needs_torch and "torch" in sys.modules:
         versions["torch"] = str(sys.modules["torch"].__version__)
-    if classical is not None:
-        from gencomm_cli.methods.separate.codecs import version_tag
-
-        versions[classical.codec] = version_tag(classical.codec)
-    return versions
+    return versions | dict(others)

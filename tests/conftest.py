@@ -6,4 +6,6 @@ import tempfile
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; processes that tests start inherit it
 os.environ["GENCOMM_MODELS"] = os.path.join(tempfile.gettempdir(), "gencomm-no-models")  # not the presets of whoever runs the tests
 
-pytest_plugins = ["tests.support.commands", "tests.support.presets", "tests.support.released", "tests.support.classical"]
+pytest_plugins = [
+    f"tests.support.{name}" for name in ("commands", "presets", "released", "classical", "pretrained")
+]  # fmt: skip

@@ -23,12 +23,13 @@ from transformers import PreTrainedTokenizerFast
 
 from gencomm_cli.methods.diffjscc import train as diffjscc
 from gencomm_cli.methods.lrisc import train as lrisc
+from gencomm_cli.methods.scsic.options import Sources
 from gencomm_cli.methods.textguided import train as textguided
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.convolutional import ConvolutionalJSCC, ConvolutionalJSCCConfig
-from gencomm_cli.presets.pretrained import Plan, add
+from gencomm_cli.presets.pretrained import add
 from gencomm_cli.training import workshop
-from tests.methods.diffcom import test_released as test_guided_diffusion
+from tests.methods.diffcom import test_released_guided_diffusion as test_guided_diffusion
 from tests.methods.diffjscc import test_released as test_diffjscc
 from tests.methods.jscc import test_released_swinjscc as test_swinjscc
 from tests.methods.lrisc import test_released as test_cdc
@@ -159,7 +160,7 @@ def test_training_is_launched_as_written(place: Path) -> None:
     pytest.importorskip("accelerate", reason="Accelerate is not installed (extra `train`)")
     shards(place)
     stable_cascade(place / "full")
-    add(Plan("scsic", "cascade", str(place / "full")), None, lambda line: None)
+    add("scsic", "cascade", Sources(cascade=str(place / "full")), None, lambda line: None)
     (place / "recipe.json").write_text(json.dumps({"name": "mine", **RECIPES["scsic"]}))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

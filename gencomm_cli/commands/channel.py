@@ -44,16 +44,14 @@ def channel(
     from gencomm_cli import console, pipeline, symbols
 
     target = flags.output(output, transmitted, received_name(transmitted))
-    kind = flags.channel_kind(awgn, rayleigh, block_rayleigh, multipath)
-    ofdm = flags.ofdm_config(
-        kind, clip=clip, cp=cp, carriers=carriers, pilots=pilots, taps=taps, decay=decay, no_interleaver=no_interleaver
-    )
-    snr_db = pipeline.check_snr("--snr", snr)
-    rx_snr_db = None if rx_snr is None else pipeline.check_snr("--rx-snr", rx_snr)
-    sent = symbols.read(flags.source(transmitted))
-    file = pipeline.pass_channel(
-        sent, kind=kind, snr_db=snr_db, snr_type=snr_type, csi=csi, seed=seed, ofdm=ofdm, rx_snr_db=rx_snr_db
-    )
+    channel = flags.channel_record(
+        snr, kinds={"awgn": awgn, "rayleigh": rayleigh, "block": block_rayleigh, "multipath": multipath}, snr_type=snr_type,
+        csi=csi, rx_snr=rx_snr, ofdm={
+            "clip": clip, "cp": cp, "carriers": carriers, "pilots": pilots, "taps": taps, "decay": decay,
+            "no_interleaver": no_interleaver,
+        },
+    )  # fmt: skip
+    file = pipeline.pass_channel(symbols.read(flags.source(transmitted)), channel, seed)
     flags.write(target, symbols.to_bytes(file))
     if json:
         meta = file.header.to_json()

@@ -7,16 +7,13 @@ from typing import Any
 from gencomm_cli.commands import flags
 
 REQUIRED = ("torch", "diffusers", "transformers", "safetensors", "numpy", "pillow", "pyldpc", "constriction", "typer", "rich")
-EXTRAS = {
-    "heif": ("pillow-heif",),
-    "sionna": ("sionna-no-rt",),
+EXTRAS: dict[str, tuple[str, ...]] = {
     "plots": ("matplotlib",),
     "cluster": ("distributed",),
     "train": ("accelerate", "tensorboard", "webdataset"),
     "test": ("pytest", "scipy", "matplotlib", "pillow-heif", "distributed", "accelerate", "tensorboard", "webdataset"),
     "dev": ("ruff", "mypy", "brotli", "zstandard"),
 }
-PROGRAMS = {"bpg": "bpgenc and bpgdec", "vtm": "EncoderApp and DecoderApp"}
 
 
 def doctor(json: flags.Json = False) -> None:
@@ -27,7 +24,7 @@ def doctor(json: flags.Json = False) -> None:
     import gencomm_cli
     from gencomm_cli import console, presets
     from gencomm_cli.errors import InputError
-    from gencomm_cli.methods.separate.codecs import CODECS
+    from gencomm_cli.methods import resolved, specs
     from gencomm_cli.metrics import weights
     from gencomm_cli.metrics.fetch import SOURCES
 
@@ -43,12 +40,14 @@ def doctor(json: flags.Json = False) -> None:
         console.say(str(error))
         folder = None
     complete = {name: folder is not None and all((folder / file).is_file() for file in files) for name, files in SOURCES.items()}
-    found: dict[str, Any] = {
+    extras = {name: names for spec in specs().values() for name, names in spec.extras.items()} | EXTRAS
+    tools = [tool for spec in specs().values() if spec.doctor for tool in resolved(spec.doctor)()]
+    kinds = {f"{tool.kind}s": {each.name: each.version for each in tools if each.kind == tool.kind} for tool in tools}
+    found: dict[str, Any] = kinds | {
         "gencomm": gencomm_cli.__version__,
         "python": platform.python_version(),
         "packages": {name: installed(name) for name in REQUIRED},
-        "extras": {extra: {name: installed(name) for name in names} for extra, names in EXTRAS.items()},
-        "codecs": {name: codec.version() for name, codec in CODECS.items()},
+        "extras": {extra: {name: installed(name) for name in names} for extra, names in extras.items()},
         "devices": _devices(),
         "presets": [f"{preset.method}/{preset.name}" for preset in presets.available()],
         "metric_weights": {"folder": None if folder is None else str(folder), **complete},
@@ -62,9 +61,8 @@ def doctor(json: flags.Json = False) -> None:
     for extra, versions in found["extras"].items():
         missing = [name for name, number in versions.items() if number is None]
         console.out(f"extra {extra:10}{'complete' if not missing else 'without ' + ', '.join(missing)}")
-    for name, number in found["codecs"].items():
-        lacks = f"{PROGRAMS[name]} are not on the PATH" if name in PROGRAMS else "not here"
-        console.out(f"codec {name:10}{number or lacks}")
+    for tool in tools:
+        console.out(f"{tool.kind} {tool.name:10}{tool.version or tool.lacks}")
     console.out(f"devices         {', '.join(found['devices'])}")
     console.out(f"presets         {', '.join(found['presets']) or 'none'}")
     for name in SOURCES:

@@ -1,240 +1,263 @@
-"""Flags that several commands share, and how they are read. Nothing heavy: ``--help`` comes through here."""
+"""Flags of the commands, and how they are read. Nothing heavy: ``--help`` comes through here.
+
+A command's flags are its own and those of the methods' options (:func:`with_options`), declared in the methods' folders alone.
+"""
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, get_args, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
-from gencomm_cli.errors import InputError
+from gencomm_cli import DEFAULT_METHOD as DEFAULT_METHOD
+from gencomm_cli.errors import InputError, OptionError
+from gencomm_cli.methods import spec_of as spec_of
+from gencomm_cli.methods import specs
+from gencomm_cli.methods.options import Option, options_of, ratio
 
 if TYPE_CHECKING:
     from gencomm_cli.channels.fading import Kind
     from gencomm_cli.channels.ofdm import OfdmConfig
-    from gencomm_cli.methods.base import ClassicalOptions, DecodeOptions
-    from gencomm_cli.pipeline import EncodeOptions
+    from gencomm_cli.methods.spec import End
     from gencomm_cli.symbols import ChannelRecord
 
-PROMPT_BYTES = 4096
+CHANNEL, MULTIPATH, RATE = "Channel", "Multipath", "Rate"
+"""Groups of the help."""
 Csi = Literal["perfect", "estimated", "none"]
 SnrType = Literal["esn0", "ebn0", "received"]
 Fading = Literal["awgn", "rayleigh", "block", "multipath", "unknown"]
+Estimator = Literal["lmmse", "ls", "authors"]
+PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
+Given = dict[str, Any]
+"""Options of the methods that were given on a command line, by name."""
+
+
+def read_ratio(text: str | float) -> float:
+    """``0.0026``, or a fraction such as ``1/384``."""
+    try:
+        return ratio(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a ratio, such as 0.0033 or 1/384") from None
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Seed of everything random here.")]
-Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Where the networks run.")]
+Device = Annotated[
+    str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Where the networks run; auto by default.", show_default=False)
+]
 Preset = Annotated[
     str | None, typer.Option(metavar="NAME|FOLDER", help="Weights: a shipped preset or a folder (`gencomm models list`).")
-]
-Domain = Annotated[
-    Literal["latent", "pixel"] | None,
-    typer.Option(metavar="latent|pixel", help="Insist on a preset that sends latents or pixels; not given: either. nano: latent."),
 ]
 Method = Annotated[
     str,
     typer.Option(
         metavar="METHOD",
-        help="textguided, diffjscc, lrisc, diffcom, scsic; baselines: jscc (a learned image codec alone, with --preset FOLDER as "
-        "`gencomm models import` writes it), separate (image codec and channel code).",
+        help=f"{', '.join(specs())} (`gencomm models list`); default: {DEFAULT_METHOD}.",
+        autocompletion=lambda: list(specs()),
+        show_default=False,
     ),
 ]
-Codec = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="separate: avif (default), jpeg2000, webp, hevc, bpg or vtm (`gencomm doctor`); "
-        "diffcom: adjscc (default), swinjscc or ntscc.",
-    ),
-]
-Modulation = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="separate: auto (default: the fastest that holds at --snr), bpsk, qpsk, 16qam, 64qam."),
-]
-CodeRate = Annotated[
-    str | None,
-    typer.Option(metavar="R", help="separate: auto (default), 1/16, 1/8, 1/4, 1/2, 2/3, 3/4 or 5/6 message bits a coded bit."),
-]
-Fec = Annotated[str | None, typer.Option(metavar="ldpc|5g", help="separate: channel code, pyldpc's (default) or 5G NR's (Sionna).")]
-Capacity = Annotated[
-    bool, typer.Option("--capacity", help="separate: an ideal code at channel capacity. A bound to compare with, not a scheme.")
-]
-
-
-def ratio(text: str | float) -> float:
-    """``0.0026``, or a fraction such as ``1/384``."""
-    try:
-        above, _, below = str(text).partition("/")
-        return float(above) / float(below or 1)
-    except (ValueError, ZeroDivisionError):
-        raise typer.BadParameter(f"{text!r} is not a ratio, such as 0.0033 or 1/384") from None
-
-
 Cbr = Annotated[
     float | None,
     typer.Option(
-        parser=ratio,
+        parser=read_ratio,
         metavar="RATIO",
-        help="Channel uses for the image over 3*H*W. textguided, diffjscc: 0.0013 to 0.0208, default 0.0033 and 1/384; "
-        "lrisc: 0.0033 to 0.0417, default 1/96; diffcom: 1/96 to 1/16, default 1/48; scsic: 0.00065 to 0.0026, default 0.00146; "
-        "jscc: the preset's own; separate: default 1/96.",
-    ),
-]
-Beta = Annotated[
-    float | None,
-    typer.Option(metavar="B", min=0.0, help="lrisc: symbols for each bit of information, in place of --cbr; 0.2 in the paper."),
-]
-Allocation = Annotated[
-    Literal["adaptive", "uniform"] | None,
-    typer.Option(
-        help="lrisc, diffcom's ntscc: more symbols where there is more information (default), or the same everywhere, without side "
-        "symbols."
+        help="Channel uses for the image over 3*H*W; not given: the method's own.",
+        rich_help_panel=RATE,
     ),
 ]
 CbrTotal = Annotated[
     float | None,
     typer.Option(
-        parser=ratio, metavar="RATIO", help="Like --cbr, but prompt, pilots, cyclic prefixes and empty carriers count too."
+        parser=read_ratio,
+        metavar="RATIO",
+        help="Like --cbr, but prompt, pilots, prefixes and empty carriers count too.",
+        rich_help_panel=RATE,
     ),
 ]
-CbrStrict = Annotated[bool, typer.Option("--cbr-strict", help="Fail (status 5) instead of taking the nearest rate.")]
-Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="Text to send beside the image, at most 4 KiB of UTF-8.")]
-Captioner = Annotated[
-    str | None,
-    typer.Option(
-        metavar="none|builtin|hf:FOLDER_OR_ID|openai:MODEL",
-        help="Who writes the prompt if --prompt does not (textguided: none by default), or captions the coarse image (diffjscc).",
-    ),
+CbrStrict = Annotated[
+    bool, typer.Option("--cbr-strict", help="Fail (status 5) instead of taking the nearest rate.", rich_help_panel=RATE)
 ]
-CaptionFrom = Annotated[
-    Literal["coarse", "original"] | None,
-    typer.Option(help="diffjscc: the receiver captions what it gets (default), or the original's caption is sent and counted."),
+Awgn = Annotated[bool, typer.Option("--awgn", help="No fading (the default).", rich_help_panel=CHANNEL)]
+Rayleigh = Annotated[
+    bool, typer.Option("--rayleigh", help="Rayleigh fading, independent for every symbol.", rich_help_panel=CHANNEL)
 ]
-Awgn = Annotated[bool, typer.Option("--awgn", help="No fading (the default).")]
-Rayleigh = Annotated[bool, typer.Option("--rayleigh", help="Rayleigh fading, independent for every symbol.")]
-BlockRayleigh = Annotated[bool, typer.Option("--block-rayleigh", help="Rayleigh fading, one gain for the whole image.")]
-SnrTypeFlag = Annotated[
-    SnrType,
-    typer.Option(help="SNR counts the energy sent a symbol (Es/N0), a bit (Eb/N0; separate only), or that arrives after fading."),
+BlockRayleigh = Annotated[
+    bool, typer.Option("--block-rayleigh", help="Rayleigh fading, one gain for the whole image.", rich_help_panel=CHANNEL)
 ]
 Multipath = Annotated[
-    bool, typer.Option("--multipath", help="OFDM over several Rayleigh paths, one impulse response for the whole image.")
+    bool,
+    typer.Option("--multipath", help="OFDM over Rayleigh paths, one impulse response for the image.", rich_help_panel=CHANNEL),
+]
+SnrTypeFlag = Annotated[
+    SnrType,
+    typer.Option(
+        metavar="|".join(get_args(SnrType)),
+        help="Es/N0 (default), Eb/N0 (separate alone), or that of what arrives.",
+        show_default=False,
+        rich_help_panel=CHANNEL,
+    ),
+]
+CsiFlag = Annotated[
+    Csi,
+    typer.Option(
+        metavar="|".join(get_args(Csi)),
+        help="Fading known to the receiver (default: perfect); pilots of estimated count.",
+        show_default=False,
+        rich_help_panel=CHANNEL,
+    ),
+]
+RxSnr = Annotated[
+    float | None,
+    typer.Option(metavar="DB", help="SNR given to the receiver in the place of the channel's.", rich_help_panel=CHANNEL),
+]
+EstimatorFlag = Annotated[
+    Estimator,
+    typer.Option(
+        metavar="|".join(get_args(Estimator)),
+        help="Gains from pilots; authors: LMMSE by carrier, as DiffCom's. Default: lmmse.",
+        show_default=False,
+        rich_help_panel=CHANNEL,
+    ),
 ]
 Clip = Annotated[
     float | None,
-    typer.Option(metavar="RATIO", help="multipath: limit amplitudes to RATIO times the signal's root mean power; not given: none."),
+    typer.Option(metavar="RATIO", help="Limit amplitudes to RATIO times the root mean power.", rich_help_panel=MULTIPATH),
 ]
-Cp = Annotated[int | None, typer.Option(metavar="N", help="multipath: samples of cyclic prefix, default 10; 0 is none.")]
-Carriers = Annotated[int | None, typer.Option(metavar="N", help="multipath: sub-carriers, default 256.")]
-Pilots = Annotated[int | None, typer.Option(metavar="N", help="multipath: OFDM symbols of pilots, default 1; none for --csi none.")]
-Taps = Annotated[int | None, typer.Option(metavar="N", help="multipath: paths, one sample apart, default 8.")]
-Decay = Annotated[float | None, typer.Option(metavar="R", help="multipath: path l has power ~ exp(-l/R), default 4 (samples).")]
-NoInterleaver = Annotated[bool, typer.Option("--no-interleaver", help="multipath: do not shuffle symbols over the carriers.")]
-CsiFlag = Annotated[
-    Csi, typer.Option(help="Does the receiver know the fading? estimated: from pilots (counted); block and multipath only.")
-]
-RxSnr = Annotated[float | None, typer.Option(metavar="DB", help="SNR that the receiver is told; not given: the channel's.")]
-EstimatorFlag = Annotated[
-    Literal["lmmse", "ls", "authors"],
-    typer.Option(help="Channel estimation from pilots; authors: DiffCom's program, LMMSE carrier by carrier."),
-]
-Steps = Annotated[
+Cp = Annotated[
     int | None,
-    typer.Option(
-        metavar="N", min=1, max=1000, help="Steps of the sampler; with nano 5 (textguided, lrisc), 50 (diffjscc) or 10 (scsic). "
-        "diffcom: of those from the start step down; all of them if not given.",
-    ),
-]  # fmt: skip
-GuidanceScale = Annotated[float | None, typer.Option(metavar="W", help="Classifier-free guidance; the preset's if not given.")]
-StartStep = Annotated[
+    typer.Option(metavar="N", help="Samples of cyclic prefix, default 10; 0 is none.", rich_help_panel=MULTIPATH),
+]
+Carriers = Annotated[int | None, typer.Option(metavar="N", help="Sub-carriers, default 256.", rich_help_panel=MULTIPATH)]
+Pilots = Annotated[
     int | None,
-    typer.Option(
-        metavar="N", min=1, max=1000,
-        help="Noise level of the warm start; not given: the preset's table, or what eq. 21 says of SNR and CBR (diffcom).",
-    ),
-]  # fmt: skip
-GuidanceLambda = Annotated[
+    typer.Option(metavar="N", help="OFDM symbols of pilots, default 1; none for --csi none.", rich_help_panel=MULTIPATH),
+]
+Taps = Annotated[int | None, typer.Option(metavar="N", help="Paths, one sample apart, default 8.", rich_help_panel=MULTIPATH)]
+Decay = Annotated[
     float | None,
-    typer.Option(
-        metavar="L", min=0.0, help="diffjscc: the coarse image's pull in each step, 0 (realism) to C*H*W of the latent (fidelity)."
-    ),
+    typer.Option(metavar="R", help="Path l has power ~ exp(-l/R), default 4 (samples).", rich_help_panel=MULTIPATH),
 ]
-GuidanceFormFlag = Annotated[
-    Literal["paper", "authors"] | None, typer.Option(help="diffjscc: how --guidance-lambda weighs, as printed or as programmed.")
-]
-ColourFix = Annotated[
-    bool | None, typer.Option("--colour-fix/--no-colour-fix", help="diffjscc: the coarse image's colours under the refined detail.")
-]
-Condition = Annotated[
-    str | None,
-    typer.Option(metavar="LIST", help="diffjscc: what guides the networks, of spatial,csi,text (default: all); or none."),
-]
-VariantFlag = Annotated[
-    Literal["diffcom", "hifi", "blind"] | None,
-    typer.Option(
-        help="diffcom: plain posterior sampling from noise, with the coarse image's help (default), or without knowing the channel."
-    ),
-]
-LikelihoodFlag = Annotated[
-    Literal["squared", "norm", "score", "exact", "authors"] | None,
-    typer.Option(
-        help="diffcom: what pulls the samples: the squared norm as printed, the norm, Bayes' rule at the mean, the same with "
-        "the prior's covariance (slow), or all as the authors' program has it; the preset's if not given."
-    ),
-]
-Zeta = Annotated[
-    float | None, typer.Option(metavar="Z", min=0.0, help="diffcom: how strongly the received signal pulls the image.")
-]
-Gamma = Annotated[float | None, typer.Option(metavar="G", min=0.0, help="diffcom: how strongly the coarse image does (hifi).")]
-ZetaH = Annotated[
-    float | None, typer.Option(metavar="Z", min=0.0, help="diffcom: how strongly it pulls the channel's taps (blind).")
-]
-Tau = Annotated[float | None, typer.Option(metavar="T", min=0.0, help="diffcom: tau of the start step, eq. 21 (hifi); default 20.")]
-Eta = Annotated[
-    float | None, typer.Option(metavar="E", min=0.0, help="diffcom: scales the start step and so the time (hifi); 0.2 with nano.")
-]
-ConfirmFlag = Annotated[
-    Literal["decoded", "pixels"] | None,
-    typer.Option(
-        help="diffcom: the coarse image is compared with the sample as decoded from the air (default), or as it is (hifi)."
-    ),
-]
-BlindHFlag = Annotated[
-    Literal["diffusion", "lmmse"] | None,
-    typer.Option(help="diffcom: taps of blind by diffusion, as published, or by LMMSE from the image so far."),
-]
-BlindFormFlag = Annotated[
-    Literal["corrected", "authors"] | None,
-    typer.Option(help="diffcom: the taps' mean as derived, or as the authors' program has it."),
-]
-PickFlag = Annotated[
-    Literal["all", "best"] | None,
-    typer.Option(help="diffcom: keep all --samples, or the one whose signal is nearest to what was received."),
-]
-Samples = Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Draw several images: OUT.1.png …, and OUT.std.png.")]
-Coarse = Annotated[bool, typer.Option("--coarse", help="The image before diffusion.")]
-Spacing = Annotated[Literal["uniform", "quadratic"] | None, typer.Option(help="Spacing of the sampler's steps.")]
-Parameterization = Annotated[
-    Literal["u", "paper"] | None, typer.Option(help="What the sampler has predicted; the preset's if not given.")
+NoInterleaver = Annotated[
+    bool, typer.Option("--no-interleaver", help="Do not shuffle symbols over the carriers.", rich_help_panel=MULTIPATH)
 ]
 Precision = Annotated[
-    Literal["auto", "fp32", "bf16", "fp16"],
-    typer.Option(help="Of the large networks; auto: half on CUDA, fp32 on a CPU. Symbols, channel and samplers are always fp32."),
-]
-Compile = Annotated[
-    bool,
+    PrecisionName,
     typer.Option(
-        "--compile", help="Compile the denoiser first (a minute or more, again for each image size); diffcom's prior, too."
+        metavar="|".join(get_args(PrecisionName)),
+        help="Of large networks; auto (default): half on CUDA, fp32 on a CPU.",
+        show_default=False,
     ),
 ]
-NoPrompt = Annotated[bool, typer.Option("--no-prompt", help="Decode as if no prompt had been sent.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail (status 3) if the prompt, or the image of separate, is lost.")]
 MetricWeights = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Folder with LPIPS weights (`gencomm models get lpips-alex`); also $GENCOMM_METRIC_WEIGHTS."),
+    typer.Option(metavar="DIR", help="LPIPS weights (`gencomm models get`); default: $GENCOMM_METRIC_WEIGHTS."),
 ]
+
+
+class Grouped(TyperCommand):
+    """A command whose help lists its options by group: its own first, then each ``rich_help_panel``."""
+
+    def format_options(self, ctx, formatter):  # type: ignore[no-untyped-def]
+        """Writes each group under its heading; a flag that takes more than a third of the width has a line of its own."""
+        groups: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for parameter in self.get_params(ctx):
+            if (record := parameter.get_help_record(ctx)) is not None:
+                own = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                groups.setdefault(getattr(parameter, "rich_help_panel", None) or own, []).append(record)
+        for heading, records in groups.items():
+            if records:
+                short = [len(flag) for flag, _ in records if len(flag) <= formatter.width // 3]
+                with formatter.section(heading):
+                    formatter.write_dl(records, col_max=max(short, default=formatter.width // 4))
+
+
+def with_options(*ends: End) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds the methods' options of these ends to a command, which takes those that are given as ``options``, by name."""
+
+    def extend(command: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(command, include_extras=True)
+        own = [p.replace(annotation=hints[p.name]) for p in inspect.signature(command).parameters.values() if p.name != "options"]
+        added = _union(ends)
+        keyword = inspect.Parameter.KEYWORD_ONLY
+
+        @wraps(command)
+        def call(**values: Any) -> None:
+            given = {name: value for name in added if (value := values.pop(name)) is not None}
+            command(**values, options=given)
+
+        extra = [inspect.Parameter(name, keyword, default=None, annotation=hint) for name, hint in added.items()]
+        call.__signature__ = inspect.Signature([p.replace(kind=keyword) for p in own] + extra)  # type: ignore[attr-defined]
+        call.__annotations__ = {p.name: p.annotation for p in (*own, *extra)}
+        return call
+
+    return extend
+
+
+def _union(ends: tuple[End, ...]) -> dict[str, Any]:
+    """A flag's type, as Typer takes it, by name: of every option that some method has, those of the most methods first."""
+    readers: dict[str, dict[str, Option]] = {}
+    having = [spec for spec in specs().values() if all(getattr(spec, end) for end in ends)]
+    for spec in having:
+        for end in ends:
+            for name, option in options_of(getattr(spec, end)).items():
+                readers.setdefault(name, {})[spec.name] = option
+    return {
+        name: _flag(found, [spec.name for spec in having if spec.name not in found])
+        for name, found in sorted(readers.items(), key=lambda item: -len(item[1]))
+    }
+
+
+def _flag(readers: Mapping[str, Option], others: list[str]) -> Any:
+    """Of one option, by the methods that have it; ``others`` have not. One that means the same everywhere has one help, else each
+    method's own."""
+    first = next(iter(readers.values()))
+    helps = {name: option.flag.help for name, option in readers.items()}
+    same = len(set(helps.values())) == 1
+    metavar = first.flag.metavar or "|".join(first.choices) or None
+    shown: dict[str, Any] = {
+        "help": first.flag.help if same else " ".join(f"{name}: {words}" for name, words in helps.items()),
+        "rich_help_panel": _heading(list(readers), others),
+        "metavar": metavar,
+    }
+    names = [f"--{first.switch}", *(f"--{old}" for old in first.flag.also)]
+    kind: Any = str  # of what the option itself parses or checks
+    if first.kind is bool:
+        kind, shown["metavar"] = bool, None
+        names[0] += f"/--no-{first.switch}" if first.default is None else ""
+    elif len({(option.kind, option.choices, option.flag.parse) for option in readers.values()}) == 1 and first.flag.parse is None:
+        if first.choices and first.flag.metavar is None:
+            kind = Literal[first.choices]
+        elif first.kind in (int, float):
+            kind = first.kind
+    return Annotated[kind | None, typer.Option(*names, **shown)]
+
+
+def _heading(readers: list[str], others: list[str]) -> str | None:
+    """Of the flags that these methods read and the others do not; None for those that every method reads."""
+    if not others:
+        return None
+    return f"All but {' and '.join(others)}" if len(others) < len(readers) - 1 else ", ".join(readers)
+
+
+def method_with(field: str) -> Any:
+    """The argument METHOD of a command for the methods whose spec has something in that field."""
+    names = [spec.name for spec in specs().values() if getattr(spec, field)]
+
+    def read(text: str) -> str:
+        if text not in names:
+            raise typer.BadParameter(f"{text!r} is not one of {', '.join(names)}")
+        return text
+
+    return typer.Argument(parser=read, metavar="METHOD", help=f"One of {', '.join(names)}.", autocompletion=lambda: names)
 
 
 def source(name: str) -> Path | BinaryIO:
@@ -270,211 +293,45 @@ def write(name: str, content: bytes) -> None:
         write_files({Path(name): content})
 
 
-def channel_kind(awgn: bool, rayleigh: bool, block_rayleigh: bool, multipath: bool) -> Kind:
-    """The one channel that was asked for; AWGN if none was."""
-    if awgn + rayleigh + block_rayleigh + multipath > 1:
+def channel_record(
+    snr: float,
+    *,
+    kinds: Mapping[Kind, bool],
+    snr_type: SnrType,
+    csi: Csi,
+    rx_snr: float | None,
+    ofdm: Mapping[str, float | bool | None],
+) -> ChannelRecord:
+    """The channel that the flags describe; AWGN if none is asked for.
+
+    Args:
+        kinds: whether each was asked for. ofdm: fields of ``OfdmConfig``, None or False if not given.
+
+    Raises:
+        InputError: they contradict each other, or describe OFDM without multipath.
+    """
+    from gencomm_cli import pipeline
+
+    asked = [kind for kind, given in kinds.items() if given]
+    if len(asked) > 1:
         raise InputError("channel: --awgn, --rayleigh, --block-rayleigh and --multipath exclude each other; give one")
-    return "rayleigh" if rayleigh else "block" if block_rayleigh else "multipath" if multipath else "awgn"
+    kind: Kind = asked[0] if asked else "awgn"
+    known = None if rx_snr is None else pipeline.check_snr("--rx-snr", rx_snr)
+    return pipeline.channel_record(kind, pipeline.check_snr("--snr", snr), snr_type, csi, ofdm_config(kind, ofdm), known)
 
 
-def ofdm_config(kind: Kind, *, no_interleaver: bool, **given: float | None) -> OfdmConfig | None:
-    """The OFDM that was asked for, the paper's where nothing was; None where the channel is not multipath."""
+def ofdm_config(kind: str, given: Mapping[str, float | bool | None]) -> OfdmConfig | None:
+    """The OFDM that was asked for, DiffCom's where nothing was; None where the channel is not multipath.
+
+    Raises:
+        OptionError: OFDM is described for another channel.
+    """
+    values: dict[str, Any] = {name: value for name, value in given.items() if value is not None and value is not False}
+    if kind != "multipath":
+        if values:
+            raise OptionError(next(iter(values)), "is of OFDM over several paths; give --multipath too")
+        return None
     from gencomm_cli.channels.ofdm import OfdmConfig
 
-    values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if kind == "multipath":
-        return OfdmConfig(**values, interleaver=not no_interleaver)
-    if values or no_interleaver:
-        raise InputError(f"--{next(iter(values), 'no-interleaver')}: is of OFDM over several paths; give --multipath too")
-    return None
-
-
-def encode_options(
-    *,
-    cbr: float | None,
-    cbr_total: float | None,
-    cbr_strict: bool,
-    snr_db: float | None,
-    fading: Fading,
-    gain: complex | None = None,
-    prompt: str | None,
-    captioner: str,
-    device: str,
-    classical: ClassicalOptions | None = None,
-    beta: float | None = None,
-    allocation: Literal["adaptive", "uniform"] | None = None,
-    channel: ChannelRecord | None = None,
-) -> EncodeOptions:
-    """The transmitter's options, checked before anything heavy is imported."""
-    from gencomm_cli.methods.base import ClassicalOptions
-    from gencomm_cli.pipeline import EncodeOptions, check_prompt, check_snr
-
-    for flag, value in (("--cbr", cbr), ("--cbr-total", cbr_total)):
-        if value is not None and not 0 < value < 1e6:
-            raise InputError(f"{flag}: {value:g} is not a ratio above 0; 0.0033 is usual")
-    if cbr is not None and cbr_total is not None:
-        raise InputError("--cbr-total: excludes --cbr; give one of them")
-    if beta is not None and (cbr is not None or cbr_total is not None or allocation == "uniform"):
-        raise InputError("--beta: sets the rate itself, which --cbr, --cbr-total and --allocation uniform exclude; drop one")
-    if captioner not in ("none", "builtin") and not captioner.removeprefix("hf:").removeprefix("openai:") != captioner:
-        raise InputError(f"--captioner: {captioner!r} is not none, builtin, hf:FOLDER_OR_ID or openai:MODEL")
-    if prompt is not None:
-        prompt = check_prompt(prompt)
-    return EncodeOptions(
-        cbr=cbr if cbr_total is None else cbr_total,
-        cbr_is_total=cbr_total is not None,
-        strict=cbr_strict,
-        snr_db=None if snr_db is None else check_snr("--snr", snr_db),
-        fading=fading,
-        gain=gain,
-        prompt=prompt,
-        captioner=captioner,
-        device=device,
-        classical=classical or ClassicalOptions(),
-        beta=beta,
-        allocation=allocation or "adaptive",
-        channel=channel,
-    )
-
-
-def classical_options(
-    method: str, codec: str | None, modulation: str | None, code_rate: str | None, fec: str | None, capacity: bool
-) -> ClassicalOptions | None:
-    """How ``separate`` is to send; None where no flag of it was given."""
-    from gencomm_cli.methods import CLASSICAL
-    from gencomm_cli.methods.base import ClassicalOptions
-
-    if method not in CLASSICAL:
-        return None
-    given = {"codec": codec, "modulation": modulation, "code_rate": code_rate, "fec": fec}
-    if not capacity and not any(given.values()):
-        return None
-    if capacity and (modulation or code_rate or fec):
-        raise InputError("--capacity: excludes --modulation, --code-rate and --fec, as an ideal code has none; drop them")
-    return ClassicalOptions(capacity=capacity, **{name: value for name, value in given.items() if value is not None})
-
-
-def check_read(method: str, **given: object) -> None:
-    """Refuses flags that the method would not read; None, False and a captioner ``none`` count as not given.
-
-    Raises:
-        InputError: one was given, or there is no such method.
-    """
-    from gencomm_cli.methods import METHODS, READS, check_method
-
-    check_method(method)
-    for name, value in given.items():
-        if value in (None, False) or name in READS[method] or (name, value) == ("captioner", "none"):
-            continue
-        readers = [other for other in METHODS if name in READS[other]]
-        raise InputError(f"--{name.replace('_', '-')}: {method} does not read it; it is for {' and '.join(readers)}")
-
-
-def block_gain(text: str | None) -> complex | None:
-    """``RE,IM`` as the gain of a block-fading channel.
-
-    Raises:
-        InputError: it is none.
-    """
-    if text is None:
-        return None
-    import numpy as np
-
-    from gencomm_cli.symbols import MAX_GAIN
-
-    try:
-        real, imaginary = map(float, text.split(","))
-    except ValueError:
-        real = imaginary = float("nan")
-    if not (abs(real) <= MAX_GAIN and abs(imaginary) <= MAX_GAIN):
-        raise InputError(f"--gain: {text!r} is not RE,IM with parts from -{MAX_GAIN:g} to {MAX_GAIN:g}, as in 0.6,-0.2")
-    return complex(np.complex64(complex(real, imaginary)))
-
-
-def sent_caption(method: str, captioner: str | None, caption_from: str | None, prompt: str | None) -> str:
-    """Who captions at the transmitter. diffjscc's captions are made at the receiver unless ``caption_from`` is ``original``.
-
-    Raises:
-        InputError: flags that contradict each other.
-    """
-    if method != "diffjscc":
-        return captioner or "none"
-    if caption_from == "coarse" and prompt is not None:
-        raise InputError("--prompt: is sent, which --caption-from coarse excludes; drop one of them")
-    return "none" if caption_from != "original" else captioner or "builtin"
-
-
-def decode_options(
-    steps: int | None,
-    guidance_scale: float | None,
-    start_step: int | None,
-    samples: int,
-    coarse: bool,
-    spacing: Literal["uniform", "quadratic"] | None,
-    parameterization: Literal["u", "paper"] | None,
-    guidance_lambda: float | None,
-    guidance_form: Literal["paper", "authors"] | None,
-    colour_fix: bool | None,
-    condition: str | None,
-    captioner: str | None,
-    **diffcom: Any,
-) -> DecodeOptions:
-    """The sampler's options; those of DiffCom by the names that they have in :class:`DecodeOptions`."""
-    from gencomm_cli.methods.base import DecodeOptions
-
-    return DecodeOptions(
-        steps=steps,
-        guidance_scale=guidance_scale,
-        start_step=start_step,
-        coarse=coarse,
-        samples=samples,
-        spacing=spacing,
-        parameterization=parameterization,
-        guidance_lambda=guidance_lambda,
-        guidance_form=guidance_form,
-        colour_fix=colour_fix,
-        condition=conditions(condition),
-        captioner=captioner,
-        **diffcom,
-    )
-
-
-def preset_of(method: str, preset: str | None, codec: str | None) -> str:
-    """The preset that is asked for; DiffCom has one for each codec.
-
-    Raises:
-        InputError: there is no such codec, or the preset is named after another one.
-    """
-    from gencomm_cli.methods import default_preset
-    from gencomm_cli.presets import DIFFCOM_CODECS, preset_name
-
-    base = preset or default_preset(method)
-    if method != "diffcom" or codec is None:
-        return base
-    for own in DIFFCOM_CODECS:
-        if base.rstrip("/").endswith(f"-{own}"):
-            if own != codec:
-                raise InputError(f"--codec {codec}: --preset {base} is that of {own}; leave out one of the two")
-            return base
-    return preset_name(base, codec)
-
-
-def pictures(samples: int, coarse: bool, pick: str | None) -> int:
-    """How many images come out."""
-    return 1 if coarse or pick == "best" else samples
-
-
-def conditions(text: str | None) -> tuple[str, ...] | None:
-    """``spatial,csi,text`` as words, ``none`` as no word; None where nothing is said.
-
-    Raises:
-        InputError: a word that is none of them.
-    """
-    from gencomm_cli.methods.base import CONDITIONS
-
-    if text is None:
-        return None
-    words = () if text == "none" else tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    if unknown := set(words) - set(CONDITIONS):
-        raise InputError(f"--condition: there is no {', '.join(sorted(unknown))}; there is: {', '.join(CONDITIONS)}, or none")
-    return words
+    interleaver = not values.pop("no_interleaver", False)
+    return OfdmConfig(**values, interleaver=interleaver)

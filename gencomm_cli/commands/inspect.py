@@ -19,7 +19,9 @@ def inspect(
     ] = None,
     rates: Annotated[
         bool,
-        typer.Option("--rates", help="lrisc, diffcom with ntscc: draw how many symbols each block took, over the coarse image."),
+        typer.Option(
+            "--rates", help="Codes with a rate for each part: draw how many symbols each block took, over the coarse image."
+        ),
     ] = False,
     preset: Annotated[
         str | None, typer.Option(metavar="NAME|FOLDER", help="With --rates: weights; those that the file names if not given.")
@@ -69,19 +71,14 @@ def _draw(file: SymbolFile, target: str, preset: str | None, device: str) -> dic
     from pathlib import Path
 
     from gencomm_cli import console, images, pipeline
-    from gencomm_cli.methods.base import DecodeOptions
 
     suffix = ".png" if target == "-" else Path(target).suffix
     images.check_format(Path(f"x{suffix}"))
     header = file.header
-    codec = pipeline.load_codec(header.method, preset or header.preset, device, weights_sha256=header.weights_sha256)
-    found = pipeline.rates_of(file, codec)
-    received = file
-    if header.stage == "tx":
-        received = pipeline.pass_channel(file, kind="awgn", snr_db=float("inf"), snr_type="esn0", csi="perfect", seed=0)
-    reception = pipeline.decode(
-        received, codec, DecodeOptions(coarse=True), seed=0, use_prompt=False, strict=False, say=console.say
-    )
+    codec = pipeline.load(header.method, preset or header.preset, device=device, weights_sha256=header.weights_sha256)
+    found = codec.rates_of(file)
+    received = pipeline.transmit(file, snr=float("inf")) if header.stage == "tx" else file
+    reception = codec.decode(received, say=console.say, coarse=True)
     flags.write(target, images.encoded(images.heat_map(found, reception.coarse), suffix))
     return {
         "picture": target, "blocks": list(found.shape), "smallest": int(found.min()), "mean": float(found.mean()),

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gencomm_cli.commands import flags
+from gencomm_cli.methods import importers
 
 if TYPE_CHECKING:
+    from gencomm_cli.methods.spec import MethodSpec
     from gencomm_cli.presets import Preset
 
 models = typer.Typer(help="Presets (weights of the methods) and weights of the metrics.", rich_markup_mode=None)
@@ -21,15 +23,21 @@ MetricName = Literal["lpips-alex", "lpips-squeeze", "lpips-vgg", "dists", "incep
 
 @models.command("list")
 def list_presets(json: flags.Json = False) -> None:
-    """List the presets that are here."""
+    """List the methods, and the presets of each that are here."""
     from gencomm_cli import console, presets
+    from gencomm_cli.methods import specs
 
     found = presets.available()
     if json:
-        console.print_json({"presets": [_described(preset) for preset in found]})
+        methods = [_introduced(spec, [preset.name for preset in found if preset.method == spec.name]) for spec in specs().values()]
+        console.print_json({"methods": methods, "presets": [_described(preset) for preset in found]})
         return
-    for preset in found:
-        console.out(f"{preset.method + '/' + preset.name:24}{_size(preset) / 1e6:8.1f} MB  {preset.folder}")
+    for method in dict.fromkeys((*specs(), *(preset.method for preset in found))):
+        for line in _title(method, specs().get(method)):
+            console.out(line)
+        for preset in found:
+            if preset.method == method:
+                console.out(f"  {method + '/' + preset.name:24}{_size(preset) / 1e6:8.1f} MB  {preset.folder}")
 
 
 @models.command()
@@ -96,8 +104,7 @@ def import_checkpoint(
         str | None,
         typer.Option(
             metavar="KIND",
-            help="What the files are: adjscc, guided-diffusion, deepjscc, swinjscc, mambajscc, diffjscc, cdc or stable-cascade; "
-            "recognised from their tensors if not given.",
+            help=f"What the files are, of {', '.join(importers())}; recognised from their tensors if not given.",
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="The preset's name; the folder's if not given.")] = None,
@@ -106,7 +113,7 @@ def import_checkpoint(
     ] = None,
     tokenizer: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="diffjscc: Stable Diffusion 2's tokeniser, which is not in the checkpoint."),
+        typer.Option(metavar="FOLDER", help="Tokeniser of the text model, where the files have one without a tokeniser."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the preset that is in FOLDER.")] = False,
     json: flags.Json = False,
@@ -115,8 +122,8 @@ def import_checkpoint(
 
     \b
     gencomm models import ADJSCC_C=2.pth.tar -o presets/adjscc
-    gencomm models import ADJSCC_C=2.pth.tar ffhq_10m.pt -o presets/diffcom-ffhq
-    gencomm models import DiffJSCC-OpenImage-CBR-1-384 --tokenizer sd2/tokenizer -o presets/diffjscc-openimage
+    gencomm models import ADJSCC_C=2.pth.tar ffhq_10m.pt -o presets/ffhq
+    gencomm models import DiffJSCC-OpenImage-CBR-1-384 --tokenizer sd2/tokenizer -o presets/openimage
     gencomm models import effnet_encoder.safetensors stage_a.safetensors stage_b_lite_bf16.safetensors -o presets/cascade
     """
     from gencomm_cli import console, presets
@@ -155,7 +162,7 @@ def pack(
 
     \b
     gencomm models pack runs/mine/models -o packed
-    gencomm roundtrip photo.png -o received.png --preset packed/lrisc/nano --method lrisc
+    gencomm roundtrip photo.png -o received.png --preset packed/METHOD/mine --method METHOD
     """
     from gencomm_cli import console
     from gencomm_cli.presets.pack import pack_folder
@@ -168,51 +175,12 @@ def pack(
             console.out(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 
-@models.command()
+@models.command(cls=flags.Grouped)
+@flags.with_options("sources")
 def add(
-    method: Annotated[
-        Literal["textguided", "diffjscc", "scsic"],
-        typer.Argument(metavar="METHOD", help="textguided, diffjscc (over Stable Diffusion) or scsic (over Stable Cascade)."),
-    ],
+    method: Annotated[str, flags.method_with("pretrained")],
     name: Annotated[str, typer.Option(metavar="NAME", help="Of the new preset; --preset NAME then takes it.")],
-    sd: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FOLDER|HUB_ID",
-            help="Stable Diffusion 1.x or 2.x (base) in diffusers' layout: vae, unet, text_encoder, tokenizer.",
-        ),
-    ] = None,
-    cascade: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FOLDER|HUB_ID",
-            help="Stable Cascade in diffusers' layout: vqgan, decoder, effnet_encoder.safetensors, previewer.safetensors.",
-        ),
-    ] = None,
-    control: Annotated[
-        str | None,
-        typer.Option(metavar="PRESET", help="Take the control module from this preset (name or folder); else train one."),
-    ] = None,
-    jscc: Annotated[str | None, typer.Option(metavar="PRESET", help="Take the JSCC from this preset; else train one.")] = None,
-    captioner: Annotated[
-        str | None,
-        typer.Option(metavar="none|builtin|hf:FOLDER_OR_ID|openai:MODEL", help="diffjscc: who captions the coarse image."),
-    ] = None,
-    revision: Annotated[
-        str | None, typer.Option(metavar="REV", help="Branch, tag or commit on the hub; its commit is kept.")
-    ] = None,
-    variant: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Take weights named ....NAME.safetensors, such as fp16; default: plain ones.")
-    ] = None,
-    stage_b: Annotated[
-        str, typer.Option(metavar="SUBFOLDER", help="scsic: folder of stage B; decoder_lite is the small one.")
-    ] = "decoder",
-    encoder: Annotated[
-        str, typer.Option(metavar="FILE", help="scsic: the semantic encoder, below --cascade.")
-    ] = "effnet_encoder.safetensors",
-    previewer: Annotated[
-        str, typer.Option(metavar="FILE", help="scsic: the previewer, below --cascade.")
-    ] = "previewer.safetensors",
+    options: flags.Given,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -220,31 +188,20 @@ def add(
         ),
     ] = None,
     json: flags.Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """Make a preset over pretrained models that you have, or that are on the hub.
 
     \b
-    gencomm models add textguided --name sd21 --sd /weights/stable-diffusion-2-1-base --control mine --jscc mine
-    gencomm models add diffjscc --name sd21 --sd OWNER/NAME --captioner hf:/weights/blip2-opt-2.7b
-    gencomm models add scsic --name cascade --cascade /weights/stable-cascade --stage-b decoder_lite
+    gencomm models add METHOD --name sd21 --sd /weights/stable-diffusion-2-1-base --control mine --jscc mine
+    gencomm models add METHOD --name sd21 --sd OWNER/NAME
+    gencomm models add METHOD --name cascade --cascade /weights/stable-cascade --stage-b decoder_lite
     """
-    from gencomm_cli import console
-    from gencomm_cli.errors import InputError
+    from gencomm_cli import console, pipeline
+    from gencomm_cli.presets import load_config, pretrained
 
-    flag, source = ("--cascade", cascade) if method == "scsic" else ("--sd", sd)
-    if source is None or (sd is not None and cascade is not None):
-        raise InputError(
-            f"{flag}: {method} stands on it, and on nothing else; give a local folder or a hub id in diffusers' layout"
-        )
-    if (method == "scsic" and (control or jscc)) or (method != "diffjscc" and captioner):
-        raise InputError(f"models add {method}: reads no --control or --jscc (scsic), no --captioner (but diffjscc); leave it out")
-    from gencomm_cli.presets.pretrained import Plan, add
-
-    plan = Plan(method, name, source, revision, variant, control, jscc, captioner, stage_b, encoder, previewer)
-    folder = add(plan, out, console.say)
+    (sources,) = pipeline.settled(flags.spec_of(method), options, "sources")
+    folder = pretrained.add(method, name, sources, out, console.say)
     if json:
-        from gencomm_cli.presets import load_config
-
         console.print_json(_described(load_config(folder)))
     else:
         console.out(str(folder))
@@ -260,6 +217,23 @@ def _find(name: str) -> Preset:
         if name in (preset.name, f"{preset.method}/{preset.name}"):
             return preset
     raise InputError(f"{name}: no such preset and no such folder; `gencomm models list` says what there is")
+
+
+def _title(method: str, spec: MethodSpec | None) -> list[str]:
+    """A method in a line or two: its paper and the package that it is from, if that is another; what it is, and its rates."""
+    if spec is None:
+        return [f"{method}: the package with this method is not installed"]
+    source = f" [from {spec.distribution}]" if spec.distribution else ""
+    what = f"{spec.summary}; CBR {spec.rates}" if spec.rates else spec.summary
+    if not spec.title:
+        return [f"{method}: {what}{source}"]
+    paper = ", ".join(part for part in (spec.authors, spec.reference) if part)
+    return [f"{method}: {spec.title}" + (f" ({paper})" if paper else "") + source, f"  {what}"]
+
+
+def _introduced(spec: MethodSpec, presets: list[str]) -> dict[str, object]:
+    known = {name: getattr(spec, name) for name in ("name", "title", "authors", "reference", "summary", "rates", "distribution")}
+    return known | {"presets": presets}
 
 
 def _size(preset: Preset) -> int:

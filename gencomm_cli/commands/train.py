@@ -8,13 +8,17 @@ from typing import Annotated, Literal
 import typer
 
 from gencomm_cli.commands import flags
+from gencomm_cli.methods import specs
+from gencomm_cli.methods.options import TextTransmitter
+
+
+def _captioned() -> list[str]:
+    """The methods that learn from captions: those that send text."""
+    return [spec.name for spec in specs().values() if spec.training and issubclass(spec.transmitter, TextTransmitter)]
 
 
 def train(
-    method: Annotated[
-        Literal["textguided", "diffjscc", "lrisc", "diffcom", "scsic"],
-        typer.Argument(metavar="METHOD", help="Method to train: textguided, diffjscc, lrisc, diffcom or scsic."),
-    ],
+    method: Annotated[str, flags.method_with("training")],
     data: Annotated[
         Path,
         typer.Option(
@@ -37,28 +41,24 @@ def train(
         str | None,
         typer.Option(
             metavar="A,B",
-            help="textguided: of vae, prior, jscc, decoder, control, refine (default: all); "
-            "diffjscc: of jscc, control, rollout (default: these), adversarial; "
-            "lrisc: of transform, fixed, adaptive, joint, rollout (default: all); "
-            "diffcom: of adjscc, swinjscc, prior (default: all); "
-            "scsic: of vqgan, encoder, diffusion, finetune, rollout (default: all; finetune alone over Stable Cascade).",
+            help="; ".join(f"{spec.name}: of {spec.stages}" for spec in specs().values() if spec.stages) + ".",
         ),
     ] = None,
     start: Annotated[
         str | None,
         typer.Option(
             metavar="PRESET",
-            help="Start from this preset's weights (a name or a folder); default: textguided and scsic from "
-            "random ones, diffjscc from the recipe's, lrisc from the linear optimum. diffcom takes the prior and the codecs of its "
-            "presets of that name (default: random ones, or the linear optimum where its recipe says so).",
+            help="Start from this preset's weights (a name or a folder); default: "
+            + "; ".join(f"{spec.name}: {spec.start}" for spec in specs().values() if spec.start)
+            + ".",
         ),
     ] = None,
     captioner: Annotated[
         str,
         typer.Option(
             metavar="none|builtin|hf:FOLDER_OR_ID|openai:MODEL",
-            help="textguided and diffjscc: who captions images that have no caption, once (kept in DIR/cache). diffjscc then "
-            "learns from the images' captions; without it, from the built-in captioner's of each received picture.",
+            help=f"Who captions images that have no caption, once (kept in DIR/cache) [{', '.join(_captioned())}]. A method that "
+            "captions at the receiver then learns from these; without it, from the built-in captioner's of each received image.",
         ),
     ] = "none",
     accumulate: Annotated[
@@ -78,12 +78,10 @@ def train(
     """Train the networks of a method from images and captions.
 
     \b
-    gencomm train textguided --data photos --out runs/mine --max-minutes 120
-    gencomm train diffjscc --data photos --out runs/joint --max-minutes 90
-    gencomm train scsic --data photos --out runs/cascade --max-minutes 60
-    gencomm train textguided --data photos --out runs/more --start nano --stages refine --max-minutes 60
-    accelerate launch --multi_gpu -m gencomm_cli train scsic --data 'photos-{000..099}.tar' --out runs/large
-    torchrun --nproc-per-node 8 -m gencomm_cli train scsic --data photos --out runs/large
+    gencomm train METHOD --data photos --out runs/mine --max-minutes 120
+    gencomm train METHOD --data photos --out runs/more --start nano --stages A,B --max-minutes 60
+    accelerate launch --multi_gpu -m gencomm_cli train METHOD --data 'photos-{000..099}.tar' --out runs/large
+    torchrun --nproc-per-node 8 -m gencomm_cli train METHOD --data photos --out runs/large
 
     The batch of a recipe is each process's: N of them learn as one does from N times the batch. --out is a folder that all see.
     """
@@ -97,8 +95,8 @@ def train(
     if captioner != "none":
         from gencomm_cli.text.captioners import settled
 
-        if method not in ("textguided", "diffjscc"):
-            raise InputError(f"--captioner: {method} learns without captions; it is for textguided and diffjscc")
+        if method not in _captioned():
+            raise InputError(f"--captioner: {method} learns without captions; it is for {' and '.join(_captioned())}")
         captioner = settled(captioner)
     if config is not None and not config.is_file():
         raise InputError(f"--config: there is no file {config}")

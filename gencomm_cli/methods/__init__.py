@@ -1,12 +1,19 @@
-"""The methods, one file a paper, loaded by name."""
+"""The methods: the folders here, and the entry points ``gencomm.methods`` of installed packages. No method's name stands here."""
 
 from __future__ import annotations
 
 import gc
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
 
-from gencomm_cli.errors import InputError
+from gencomm_cli.console import say
+from gencomm_cli.errors import OptionError
+from gencomm_cli.methods.spec import MethodSpec
 
 if TYPE_CHECKING:
     import torch
@@ -14,53 +21,59 @@ if TYPE_CHECKING:
     from gencomm_cli.methods.base import Method
     from gencomm_cli.presets import Preset
 
-METHODS = {
-    "textguided": "gencomm_cli.methods.textguided.method:TextGuided",
-    "diffjscc": "gencomm_cli.methods.diffjscc.method:DiffJSCC",
-    "lrisc": "gencomm_cli.methods.lrisc.method:LRISC",
-    "diffcom": "gencomm_cli.methods.diffcom.method:DiffCom",
-    "scsic": "gencomm_cli.methods.scsic.method:ScSic",
-    "jscc": "gencomm_cli.methods.jscc.method:JSCC",
-    "separate": "gencomm_cli.methods.separate.method:Separate",
-}
-"""Where each method's class lives; nothing is imported before it is asked for."""
-CLASSICAL = frozenset({"separate"})
-"""Methods without networks: they run without torch."""
-
-_NETWORK = frozenset({"domain", "prompt", "captioner", "no_prompt", "steps", "samples"})
-READS = {
-    "textguided": _NETWORK | {"compile", "guidance_scale", "start_step", "spacing", "parameterization"},
-    "diffjscc": _NETWORK | {"compile", "gain", "caption_from", "guidance_lambda", "guidance_form", "colour_fix", "condition"},
-    "lrisc": frozenset({"compile", "steps", "samples", "beta", "allocation"}),
-    "diffcom": frozenset({"codec", "allocation", "compile", "steps", "start_step", "samples"})
-    | {"variant", "likelihood", "zeta", "gamma", "zeta_h", "tau", "eta", "confirm", "blind_h", "blind_form", "pick"},
-    "scsic": frozenset({"compile", "steps", "samples", "guidance_scale"}),
-    "jscc": frozenset(),
-    "separate": frozenset({"codec", "modulation", "code_rate", "fec", "capacity"}),
-}
-"""The flags that each method reads, beside those that every method does."""
+GROUP = "gencomm.methods"
 
 
-def variant_reads(name: str, variant: str, likelihood: str = "", blind_h: str = "") -> bool:
-    """Whether a variant of diffcom, with this likelihood and way to find the taps, reads one of diffcom's flags."""
-    hifi, blind, authors = variant == "hifi", variant == "blind", likelihood == "authors"
-    readers = {
-        "gamma": hifi, "confirm": hifi and likelihood != "exact", "tau": hifi and not authors,
-        "eta": hifi or (authors and not blind), "start_step": not blind, "blind_h": blind,
-        "zeta_h": blind and blind_h != "lmmse", "blind_form": blind and blind_h != "lmmse",
-    }  # fmt: skip
-    return readers.get(name, True)
+@cache
+def specs() -> Mapping[str, MethodSpec]:
+    """Every method by name: those with a paper first. One line on stderr for each foreign package that is broken."""
+    own = [import_module(f"{__name__}.{each.name}").SPEC for each in pkgutil.iter_modules(__path__) if each.ispkg]
+    found = {spec.name: spec for spec in sorted(own, key=lambda spec: (not spec.reference, spec.name))}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        foreign = _foreign(entry, found)
+        if foreign is not None:
+            found[foreign.name] = foreign
+    return found
 
 
-def check_method(method: str) -> None:
-    """Raises InputError where there is no such method."""
-    if method not in METHODS:
-        raise InputError(f"--method: {method!r} is not a method of this version; there is: {', '.join(METHODS)}")
+def _foreign(entry: EntryPoint, taken: Mapping[str, MethodSpec]) -> MethodSpec | None:
+    """The method of an installed package, or None where it is broken or its name is taken."""
+    distribution = entry.dist.name if entry.dist else entry.value
+    try:
+        spec = entry.load()
+        if not isinstance(spec, MethodSpec):
+            raise TypeError(f"{entry.value} is no MethodSpec")
+        if spec.name in taken:
+            raise ValueError(f"the name {spec.name} is taken")
+    except Exception as error:  # other people's code raises anything
+        say(f"{distribution}: its method {entry.name} is left out ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
+        return None
+    return replace(spec, distribution=distribution)
 
 
-def default_preset(method: str) -> str:
-    """The preset that a method takes where none is named."""
-    return "classical" if method in CLASSICAL else "nano"
+def importers() -> Mapping[str, str]:
+    """The module that converts each kind of released checkpoint, by the kind; of two of a name the first method's."""
+    found: dict[str, str] = {}
+    for spec in specs().values():
+        found |= {kind: module for kind, module in spec.importers.items() if kind not in found}
+    return found
+
+
+def spec_of(method: str) -> MethodSpec:
+    """The method of that name.
+
+    Raises:
+        OptionError: there is none.
+    """
+    if method not in specs():
+        raise OptionError("method", f"{method!r} is not a method of this version; there is: {', '.join(specs())}")
+    return specs()[method]
+
+
+def resolved(place: str) -> Any:
+    """What a spec names as ``module:name``."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
 
 
 def load_method(preset: Preset, device: torch.device | None, dtype: torch.dtype | None = None) -> Method:
@@ -72,12 +85,9 @@ def load_method(preset: Preset, device: torch.device | None, dtype: torch.dtype 
     Raises:
         InputError: unknown method or unusable preset. ModelMismatch: damaged weights.
     """
-    if preset.method not in METHODS:
-        raise InputError(f"method {preset.method}: unknown; there is: {', '.join(METHODS)}")
-    module, _, name = METHODS[preset.method].partition(":")
     gc.disable()  # diffusers makes objects by the million while it is imported: the collector would take a fifth of the time
     try:
-        method_class = getattr(import_module(module), name)
+        method_class = resolved(spec_of(preset.method).implementation)
     finally:
         gc.enable()
     method: Method = method_class.load(preset, device, *(() if dtype is None else (dtype,)))

@@ -1,35 +1,25 @@
-"""What every method takes and gives: plain data, no torch. A method is any class with these members."""
+"""What every method takes and gives: plain data, no torch. A method is any class with the members of :class:`Method`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gencomm_cli.channels.ofdm import OfdmConfig
+from gencomm_cli.methods.options import TransmitterOptions
 from gencomm_cli.rates import ImageSize
 from gencomm_cli.symbols import ClassicalFormat, Symbols
 
 if TYPE_CHECKING:
     from gencomm_cli.console import Progress
-    from gencomm_cli.text.protected import SideFormat
+    from gencomm_cli.text.payload import PayloadFormat
 
 Image = NDArray[np.uint8]
 Fading = Literal["awgn", "rayleigh", "block", "multipath", "unknown"]
-Spacing = Literal["uniform", "quadratic"]
-Parameterization = Literal["u", "paper"]
-GuidanceForm = Literal["paper", "authors"]
-CONDITIONS = ("spatial", "csi", "text")
-"""What may guide diffjscc's networks."""
-Variant = Literal["diffcom", "hifi", "blind"]
-Likelihood = Literal["squared", "norm", "score", "exact", "authors"]
-BlindH = Literal["diffusion", "lmmse"]
-BlindForm = Literal["corrected", "authors"]
-Confirm = Literal["decoded", "pixels"]
-Pick = Literal["all", "best"]
-RateAllocation = Literal["adaptive", "uniform"]
 
 
 def no_symbols() -> Symbols:
@@ -38,43 +28,19 @@ def no_symbols() -> Symbols:
 
 
 @dataclass(frozen=True)
-class ClassicalOptions:
-    """How ``separate`` is to send; other methods do not read it.
-
-    Attributes:
-        codec: ``avif``, ``jpeg2000``, ``webp``, ``hevc``, ``bpg`` or ``vtm``.
-        modulation, code_rate: ``auto`` takes the fastest mode that is measured to hold at the SNR the transmitter is told;
-            else ``bpsk``, ``qpsk``, ``16qam``, ``64qam`` and ``1/2``, ``2/3``, ….
-        fec: ``ldpc`` (pyldpc) or ``5g`` (Sionna).
-        capacity: an ideal code at the channel's capacity instead.
-    """
-
-    codec: str = "avif"
-    modulation: str = "auto"
-    code_rate: str = "auto"
-    fec: str = "ldpc"
-    capacity: bool = False
-
-
-@dataclass(frozen=True)
 class Request:
     """What a transmitter is asked for.
 
     Attributes:
         symbols: complex symbols for the image and its side information.
-        snr_db, fading: what it is told of the channel; None and ``unknown`` for nothing.
-        gain: h of a slowly fading channel, if it is told that too.
-        beta: symbols for each bit of information, in place of ``symbols``. allocation: whether regions with more information take
-            more symbols. Both of codes with a rate for each region (LRISC, DiffCom's NTSCC); others do not read them.
+        snr_db, fading: what it knows of the channel; None and ``unknown`` for nothing.
+        options: its own, an object of the class that the method's spec names.
     """
 
     symbols: int
     snr_db: float | None = None
     fading: Fading = "unknown"
-    gain: complex | None = None
-    classical: ClassicalOptions = field(default_factory=ClassicalOptions)
-    beta: float | None = None
-    allocation: RateAllocation = "adaptive"
+    options: TransmitterOptions = field(default_factory=TransmitterOptions)
 
 
 @dataclass(frozen=True)
@@ -83,7 +49,7 @@ class Transmission:
 
     ``ideal_bits`` (uint8 [bytes]) is what an ideal code at capacity would carry: a bound, not a scheme. ``container_bytes``: how
     many bytes of the image file are not sent because the receiver puts them back. ``side``: how the side symbols' bits were coded.
-    ``notes``: lines for the user.
+    ``versions``: of what took part beside this package, for the file's provenance. ``notes``: lines for the user.
     """
 
     symbols: Symbols
@@ -91,7 +57,8 @@ class Transmission:
     classical: ClassicalFormat | None = None
     ideal_bits: NDArray[np.uint8] | None = None
     container_bytes: int | None = None
-    side: SideFormat | None = None
+    side: PayloadFormat | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -121,49 +88,8 @@ class Received:
     fading: Fading = "unknown"
     ofdm: OfdmConfig | None = None
     cir: Symbols | None = None
-    side: SideFormat | None = None
+    side: PayloadFormat | None = None
     tx_snr_db: float | None = None
-
-
-@dataclass(frozen=True)
-class DecodeOptions:
-    """How to refine; None takes the preset's setting. ``READS`` in :mod:`gencomm_cli.methods` says which method reads what.
-
-    Attributes:
-        steps: N, steps of the sampler. guidance_scale: ω; 1 is the conditional prediction alone.
-        start_step: N_s, 1 … 1000. spacing: of the steps. parameterization: what the control module was trained to predict.
-        guidance_lambda: λ, 0 … C·H·W of the latent: the coarse image's weight in each step. guidance_form: how it is weighed in.
-        colour_fix: the refined picture's detail over the coarse picture's colours.
-        condition: the conditions that the networks get, of ``spatial``, ``csi`` and ``text``.
-        captioner: of the coarse image, as :func:`gencomm_cli.text.captioners.caption` names them.
-        variant, likelihood, zeta, gamma, zeta_h, tau, eta, confirm, blind_h, blind_form, pick: as in
-            :class:`gencomm_cli.methods.diffcom.Sampling`.
-        coarse: the image before diffusion, no more. samples: how many refined images from different starting noise.
-    """
-
-    steps: int | None = None
-    guidance_scale: float | None = None
-    start_step: int | None = None
-    spacing: Spacing | None = None
-    parameterization: Parameterization | None = None
-    guidance_lambda: float | None = None
-    guidance_form: GuidanceForm | None = None
-    colour_fix: bool | None = None
-    condition: tuple[str, ...] | None = None
-    captioner: str | None = None
-    variant: Variant | None = None
-    likelihood: Likelihood | None = None
-    zeta: float | None = None
-    gamma: float | None = None
-    zeta_h: float | None = None
-    tau: float | None = None
-    eta: float | None = None
-    confirm: Confirm | None = None
-    blind_h: BlindH | None = None
-    blind_form: BlindForm | None = None
-    pick: Pick | None = None
-    coarse: bool = False
-    samples: int = 1
 
 
 @dataclass(frozen=True)
@@ -205,6 +131,11 @@ class Method(Protocol):
         """Image uint8 [H, W, 3] to symbols. Raises RateError where ``request.symbols`` cannot be met."""
         ...
 
-    def decode(self, received: Received, options: DecodeOptions, *, seed: int, progress: Progress | None = None) -> Decoded:
-        """Received symbols to images; ``progress`` is called with (steps done, steps in all), and may be told a note."""
+    def decode(self, received: Received, options: Any, *, seed: int, progress: Progress | None = None) -> Decoded:
+        """Received symbols to images.
+
+        Args:
+            options: of the receiver's class that the method's spec names, which no other method takes.
+            progress: called with (steps done, steps in all), and a note where there is one.
+        """
         ...

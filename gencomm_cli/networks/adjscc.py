@@ -1,4 +1,4 @@
-"""ADJSCC, the attention-based DeepJSCC that DiffCom is built on (Xu et al., 2022; paper 003), layer for layer as published.
+"""ADJSCC, the attention-based DeepJSCC that DiffCom is built on (Xu et al., 2022), layer for layer as published.
 
     x ─► 5 × [convolution, GDN, PReLU], attention to the SNR after each but the last ─► C reals for 4 × 4 pixels ─► unit power
     x̂ ◄─ convolution, sigmoid ◄─ 5 × [transposed convolution, inverse GDN, PReLU], attention to the SNR ◄─ equalised reals

@@ -1,4 +1,4 @@
-"""What the receiver of a published codec has to be told beside the symbols: the code's gain, and which channels were sent.
+"""What the receiver of a published codec has to know beside the symbols: the code's gain, and which channels were sent.
 
 The published programs hand both over for free; here they are side symbols, protected and counted.
 """
@@ -15,13 +15,13 @@ from torch import Tensor
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.base import Image, Received, Request, Transmission
 from gencomm_cli.networks.rate_adaptive import unit_power
-from gencomm_cli.networks.source_codec import ChoosingCodec, LearnedCodec, ToldCodec
+from gencomm_cli.networks.source_codec import ChoosingCodec, KnownCodec, LearnedCodec
 from gencomm_cli.presets import Preset
 from gencomm_cli.presets.build import build
 from gencomm_cli.rates import ImageSize
 from gencomm_cli.symbols import Symbols
 from gencomm_cli.text import short_code
-from gencomm_cli.text.protected import receive_bits, symbols_needed, transmit_bits
+from gencomm_cli.text.payload import PayloadFormat
 
 GAIN_WORDS = 3
 """Short codewords of 5 bits each for the gain."""
@@ -46,16 +46,16 @@ def load(preset: Preset, device: torch.device) -> LearnedCodec:
 
 def most_symbols(codec: LearnedCodec) -> int:
     """Side symbols that a codec takes where the transmitter knows nothing of the channel; where it does, they may be fewer."""
-    channels = symbols_needed(codec.choices, snr_db=None, fading="unknown") if codec.choices else 0
+    channels = PayloadFormat.choose(codec.choices, snr_db=None, fading="unknown").symbols if codec.choices else 0
     return GAIN_SYMBOLS * codec.conventions.restored + channels
 
 
-def send(codec: LearnedCodec, image: Tensor, request: Request, told: Tensor) -> Transmission:
+def send(codec: LearnedCodec, image: Tensor, request: Request, snr_db: Tensor) -> Transmission:
     """An image's code, E|z|² = 1, and what belongs to it.
 
     Args:
         image: [1, 3, H, W] in [0, 1], sides as the codec takes them. request: for as many symbols as the code takes, and
-            :func:`most_symbols`. told: the SNR in dB that the encoder is told [1], NaN for none.
+            :func:`most_symbols`. snr_db: the SNR in dB that the encoder gets [1], NaN for none.
 
     Raises:
         ValueError: another number of symbols than the code of this image can have.
@@ -63,11 +63,12 @@ def send(codec: LearnedCodec, image: Tensor, request: Request, told: Tensor) -> 
     count = request.symbols - most_symbols(codec)
     if codec.choices:
         choosing = cast(ChoosingCodec, codec)
-        channels = choosing.choose(image, count, told)
-        code = choosing.code(image, count, told, channels)
-        bits, side = transmit_bits(channels.cpu().numpy().astype(np.uint8), snr_db=request.snr_db, fading=request.fading)
+        channels = choosing.choose(image, count, snr_db)
+        code = choosing.code(image, count, snr_db, channels)
+        side = PayloadFormat.choose(codec.choices, snr_db=request.snr_db, fading=request.fading)
+        bits = side.transmit(channels.cpu().numpy().astype(np.uint8))
     else:
-        code = codec.code(image, count, told)
+        code = codec.code(image, count, snr_db)
         bits, side = np.empty(0, np.complex64), None
     gain = np.empty(0, np.complex64)
     if codec.conventions.restored:
@@ -76,9 +77,9 @@ def send(codec: LearnedCodec, image: Tensor, request: Request, told: Tensor) -> 
     return Transmission(z, np.concatenate([gain, bits]), side=side)
 
 
-def receive(codec: LearnedCodec, received: Received, device: torch.device) -> tuple[ToldCodec | None, bool | None]:
-    """The codec, told what arrived; and whether all did (None where nothing was sent). Without the gain it is taken as 1; without
-    the channels there is no image (None).
+def receive(codec: LearnedCodec, received: Received, device: torch.device) -> tuple[KnownCodec | None, bool | None]:
+    """The codec with the gain and channels that arrived, and whether all did (None where nothing was sent). A lost gain is taken
+    as 1; without the channels there is no image (None).
 
     Raises:
         InputError: the side symbols are not those that such a codec has.
@@ -94,13 +95,13 @@ def receive(codec: LearnedCodec, received: Received, device: torch.device) -> tu
     gain = receive_gain(symbols[:split], part(slice(split)), received.n0) if split else 1.0
     channels = None
     if received.side is not None:
-        bits = receive_bits(symbols[split:], part(slice(split, None)), received.n0, received.side)
+        bits = received.side.receive(symbols[split:], part(slice(split, None)), received.n0)
         if bits is None:
             return None, False
         if bits.size != codec.choices:
-            raise InputError(f"side symbols: tell of {bits.size} channels, and this codec has {codec.choices}")
+            raise InputError(f"side symbols: speak of {bits.size} channels, and this codec has {codec.choices}")
         channels = torch.from_numpy(bits.astype(bool)).to(device)
-    return ToldCodec(codec, 1.0 if gain is None else gain, channels), gain is not None if symbols.size else None
+    return KnownCodec(codec, 1.0 if gain is None else gain, channels), gain is not None if symbols.size else None
 
 
 def grey(image_size: ImageSize) -> Image:

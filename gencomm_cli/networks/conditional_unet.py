@@ -1,4 +1,4 @@
-"""The x-prediction U-Net that is conditioned on a latent at several scales (paper 002, section III-A.4; Yang & Mandt, 2023).
+"""The x-prediction U-Net of LRISC, conditioned on a latent at several scales (arXiv:2504.21577, section III-A; Yang & Mandt, 2023).
 
     contexts  c_0 ────┐      c_1 ────┐      c_2 ────┐      c_3 ────┐
     x_n ──► [cat, 2 ResNet, attention] ▼ [cat, …] ▼ [cat, …] ▼ [cat, …] ▼ […] ▼ […] ─► ResNet, attention, ResNet
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gencomm_cli.methods.lrisc.ddim import alpha_bar_at
+from gencomm_cli.diffusion.cosine import alpha_bar_at
 from gencomm_cli.presets import Preset, require
 from gencomm_cli.presets.weights import filled
 

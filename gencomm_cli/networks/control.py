@@ -1,4 +1,4 @@
-"""The control module that textguided and DiffJSCC share: diffusers' ControlNetModel over a frozen UNet, a latent as its hint."""
+"""The control module of a latent diffusion method: diffusers' ControlNetModel over a frozen UNet, a latent as its hint."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gencomm_cli.diffusion.schedule import scaled_linear
 from gencomm_cli.networks.rate_adaptive import sinusoid
 
 FEATURES = 64
-"""Width of the sinusoid for each scalar that the control module is told."""
+"""Width of the sinusoid for each scalar that the control module is given."""
 
 CSI_WIDTH = 2 * FEATURES + 2
 
 
 def csi_features(snr_db: Tensor, start: Tensor, gain: Tensor) -> Tensor:
-    """What the control module is told beside z_c [B, CSI_WIDTH]: SNR in dB [B], the warm-start step N_s [B], and h complex [B]."""
+    """What the control module is given beside z_c [B, CSI_WIDTH]: SNR in dB [B], the warm-start step N_s [B], and h complex [B]."""
     return torch.cat([sinusoid(snr_db, FEATURES, 4.0), sinusoid(start, FEATURES), gain.real[:, None], gain.imag[:, None]], 1)
 
 
@@ -102,17 +102,17 @@ def controlled(
     Networks have number formats of their own; what goes in as z_t's comes out in it.
     """
     dtype, kind = unet.dtype, z_t.dtype
-    z, told, words = z_t.to(dtype), t - 1, text.to(dtype)
+    z, step, words = z_t.to(dtype), t - 1, text.to(dtype)
     down, mid = control(
-        z.to(control.dtype), told, encoder_hidden_states=text.to(control.dtype), controlnet_cond=z_c.to(control.dtype),
+        z.to(control.dtype), step, encoder_hidden_states=text.to(control.dtype), controlnet_cond=z_c.to(control.dtype),
         class_labels=csi.to(control.dtype), return_dict=False,
     )  # fmt: skip
     features = down[1]
     if free is not None:
-        z, told, words = torch.cat([z, z]), torch.cat([told, told]), torch.cat([words, free.to(dtype)])
+        z, step, words = torch.cat([z, z]), torch.cat([step, step]), torch.cat([words, free.to(dtype)])
         down, mid = [torch.cat([each, torch.zeros_like(each)]) for each in down], torch.cat([mid, torch.zeros_like(mid)])
     out: Tensor = unet(
-        z, told, encoder_hidden_states=words, down_block_additional_residuals=[each.to(dtype) for each in down],
+        z, step, encoder_hidden_states=words, down_block_additional_residuals=[each.to(dtype) for each in down],
         mid_block_additional_residual=mid.to(dtype),
     ).sample.to(kind)  # fmt: skip
     out, unguided = (out, None) if free is None else out.chunk(2)

@@ -1,4 +1,4 @@
-"""Likelihoods of a latent's elements: proper probabilities, of intervals of length 1 (paper 002, eq. 2; Ballé et al., 2018)."""
+"""Likelihoods of a latent's elements: proper probabilities, of intervals of length 1 (LRISC's eq. 2; Ballé et al., 2018)."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Joint source-channel coding of a latent at a rate of each embedding's own (paper 002, section III-A.2; Dai et al., 2022).
+"""Joint source-channel coding of a latent at a rate of each embedding's own (LRISC, section III-A.2; Dai et al., 2022).
 
     z_i ─► scale ─► + rate token ─► N_e transformer blocks ─► SNR-adaptive ─► FC of v_q outputs ─► s_i ∈ C^{v_q} ─► unit power
     ẑ_i ◄─ scale ◄─ N_d transformer blocks ◄─ SNR-adaptive ◄─ + rate token ◄─ FC of v_q inputs ◄─ equalised symbols
 
 Embeddings are laid out as [B, T, V] with V the highest rate, and a mask says which symbols are sent: that is how training takes
-them. On the air they follow one another (:func:`pack`): the first symbol of every embedding, then the second of all that have
+them. On the channel they follow one another (:func:`pack`): the first symbol of every embedding, then the second of all that have
 one, and so on.
 """
 
@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gencomm_cli.channels.equalisers import effective_snr_db
 from gencomm_cli.networks.rate_allocation import RATES
 from gencomm_cli.networks.snr_adaptive import SnrAdaptive
 
@@ -139,7 +140,7 @@ class LatentJSCC(nn.Module):
             for _ in range(2)
         )
         self.sent_snr, self.received_snr = (SnrAdaptive(channels, config.snr_width) for _ in range(2))
-        self.unknown_snr = nn.Parameter(torch.tensor(8.0))  # dB, where the transmitter is told none
+        self.unknown_snr = nn.Parameter(torch.tensor(8.0))  # dB, where the transmitter knows none
 
     @torch.no_grad()
     def start_linear(self, scale: Tensor) -> None:
@@ -170,10 +171,10 @@ class LatentJSCC(nn.Module):
         Args:
             snr_db: what the transmitter knows [B]; NaN where it knows nothing.
         """
-        told = torch.where(snr_db.isnan(), self.unknown_snr, snr_db.nan_to_num())
+        known = torch.where(snr_db.isnan(), self.unknown_snr, snr_db.nan_to_num())
         u = self.scale_in(z.permute(0, 2, 3, 1)) + self.sent_token[levels]
         u = self.encoder(u).flatten(1, 2)
-        u = self.sent_snr(u, told[:, None].expand(u.shape[:2]))
+        u = self.sent_snr(u, known[:, None].expand(u.shape[:2]))
         columns = self.columns[levels.flatten(1)]
         every = F.pad(self.fc_encode(u).float(), (0, 1))
         return torch.view_as_complex(every.gather(2, columns).unflatten(2, (-1, 2)).contiguous())
@@ -213,7 +214,7 @@ def unpack(sent: Tensor, mask: Tensor) -> Tensor:
 
 
 def embedding_snr(reliability: Tensor, mask: Tensor) -> Tensor:
-    """SNR_i in dB [B, T]: of the AWGN channel whose reliability is the mean of its symbols' [B, T, V]; 0 without any."""
+    """SNR_i in dB [B, T]: the effective SNR of an embedding's symbols [B, T, V], within ±30; 0 without any."""
     count = mask.sum(-1)
     mean = ((reliability * mask).sum(-1) / count.clamp_min(1)).clamp(1e-3, 1 - 1e-3)
-    return torch.where(count > 0, 10 * torch.log10(mean / (1 - mean)), 0.0)
+    return torch.where(count > 0, effective_snr_db(mean), 0.0)

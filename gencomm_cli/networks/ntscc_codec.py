@@ -36,7 +36,7 @@ from gencomm_cli.networks.transform import NonlinearTransform, TransformConfig
 from gencomm_cli.presets import Preset, require
 from gencomm_cli.presets.weights import filled
 from gencomm_cli.text.modes import Fading
-from gencomm_cli.text.protected import SideFormat, receive_bits, symbols_needed, transmit_bits
+from gencomm_cli.text.payload import PayloadFormat
 
 MOST_SIDE = 0.15
 """Share of the budget that side symbols may take."""
@@ -63,7 +63,7 @@ class Allocation:
 
     levels: Levels
     side_symbols: Symbols = field(default_factory=lambda: np.empty(0, np.complex64))
-    side: SideFormat | None = None
+    side: PayloadFormat | None = None
     group: int | None = None
     beta: float | None = None
 
@@ -147,7 +147,7 @@ class NTSCC(nn.Module):
 
         def side(levels: Levels) -> int:
             """An upper bound on the side symbols."""
-            return symbols_needed(rate_indices.most_bits(levels, table), snr_db=snr_db, fading=fading)
+            return PayloadFormat.choose(rate_indices.most_bits(levels, table), snr_db=snr_db, fading=fading).symbols
 
         def cost(levels: Levels) -> float:
             return float((np.array(RATES)[levels] * sizes).sum()) + side(levels)
@@ -170,8 +170,9 @@ class NTSCC(nn.Module):
         self, levels: Levels, group: int, shape: tuple[int, ...], beta: float, snr_db: float | None, fading: Fading
     ) -> Allocation:
         """The allocation that gives groups these levels, with its side symbols."""
-        side_symbols, side = transmit_bits(rate_indices.encode(levels, group, self.tables), snr_db=snr_db, fading=fading)
-        return Allocation(spread(levels, group, (shape[0], shape[1])), side_symbols, side, group, beta)
+        payload = rate_indices.encode(levels, group, self.tables)
+        side = PayloadFormat.choose(payload.size, snr_db=snr_db, fading=fading)
+        return Allocation(spread(levels, group, (shape[0], shape[1])), side.transmit(payload), side, group, beta)
 
     def at_beta(
         self, information: Floats, beta: float, *, snr_db: float | None, fading: Fading, side_share: float = MOST_SIDE
@@ -193,10 +194,10 @@ class NTSCC(nn.Module):
 
     def send(self, z: Tensor, levels: Levels, snr_db: float | None) -> Tensor:
         """s = f_e(z, levels) with E|s|² = 1: complex [k], differentiable in z. ``snr_db``: what the transmitter knows."""
-        told = torch.tensor([float("nan") if snr_db is None else snr_db], device=z.device)
+        known = torch.tensor([float("nan") if snr_db is None else snr_db], device=z.device)
         grid = self._grid(levels, (z.shape[2], z.shape[3]), z.device)
         mask = self.code.mask(grid)
-        return pack(unit_power(self.code.encode(z, grid, told), mask)[0], mask[0])
+        return pack(unit_power(self.code.encode(z, grid, known), mask)[0], mask[0])
 
     def receive(self, equalised: Tensor, reliability: Tensor, levels: Levels, size: tuple[int, int], multiple: int) -> Tensor:
         """ẑ [1, C, H'/factor, W'/factor] of MMSE-equalised symbols, complex [k], each of ``reliability`` |h|²/(|h|² + N0), [k].
@@ -213,7 +214,7 @@ class NTSCC(nn.Module):
         self,
         symbols: int,
         size: tuple[int, int],
-        side: SideFormat | None,
+        side: PayloadFormat | None,
         side_symbols: Symbols,
         side_gain: Symbols | None,
         n0: float,
@@ -234,7 +235,7 @@ class NTSCC(nn.Module):
         if side is None:
             levels = uniform(symbols, shape)
         else:
-            payload = receive_bits(side_symbols, side_gain, n0, side)
+            payload = side.receive(side_symbols, side_gain, n0)
             decoded = None if payload is None else rate_indices.decode(payload, shape, self.tables)
             if decoded is None:
                 return np.zeros(shape, np.int64), False

@@ -184,7 +184,7 @@ class RateAdaptiveJSCC(nn.Module):
         planes = torch.zeros(2, equalised.shape[0], self.config.code_channels * tokens, device=equalised.device)
         planes[0, :, positions] = to_real(equalised)
         planes[1, :, positions] = reliability.repeat(1, 2)
-        code, trust = planes.unflatten(-1, (self.config.code_channels, rows, columns))
+        code, reliabilities = planes.unflatten(-1, (self.config.code_channels, rows, columns))
         gain = torch.exp(self.received_gain(condition))[:, :, None, None]
-        refined = self.decoder(torch.cat([code, trust], 1), ChannelState(condition=condition))
+        refined = self.decoder(torch.cat([code, reliabilities], 1), ChannelState(condition=condition))
         return refined + self.synthesis(code * gain)

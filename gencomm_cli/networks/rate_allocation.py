@@ -1,4 +1,4 @@
-"""How many symbols each embedding of a latent takes (paper 002, eq. 3): k_i = Q(−β log2 p(z_i | ŷ)).
+"""How many symbols each embedding of a latent takes (LRISC, arXiv:2504.21577, eq. 3): k_i = Q(−β log2 p(z_i | ŷ)).
 
 A level is an index into the list of rates V = {v_1, …, v_2^n}; the level ``len(V)`` stands for an embedding of which nothing is
 sent, because it lies outside the picture. One level may serve a group of g × g embeddings.

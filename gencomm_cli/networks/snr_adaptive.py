@@ -1,4 +1,4 @@
-"""The SNR-adaptive module: features scaled by what the SNR says of each of them (paper 002, section III-A.3; Yang et al., 2024)."""
+"""The SNR-adaptive module: features scaled by what the SNR says of each of them (LRISC, section III-A.3; Yang et al., 2024)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 MODULATIONS = 7
 SCALE = 10.0
-"""A network is told the SNR in units of so many dB."""
+"""A network gets the SNR in units of so many dB."""
 
 
 class Modulation(nn.Sequential):
@@ -39,8 +39,8 @@ class SnrAdaptive(nn.Module):
 
     def forward(self, x: Tensor, snr_db: Tensor) -> Tensor:
         """Features x [..., C] under an SNR in dB each [...] → [..., C]."""
-        told = snr_db[..., None] / SCALE
+        scaled = snr_db[..., None] / SCALE
         h = x
         for layer, modulation in zip(self.layers, self.modulations, strict=True):
-            h = layer(h) * modulation(told)
+            h = layer(h) * modulation(scaled)
         return x * torch.sigmoid(self.last(h))

@@ -54,7 +54,7 @@ class LearnedCodec(SourceCodec, Protocol):
 
 
 class ChoosingCodec(LearnedCodec, Protocol):
-    """A codec whose receiver has to be told which channels were sent: bool [C], the same for a whole batch."""
+    """A codec whose receiver has to know which channels were sent: bool [C], the same for a whole batch."""
 
     def choose(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
         """The channels of an image [1, 3, H, W], as many as ``symbols`` take."""
@@ -70,7 +70,7 @@ class ChoosingCodec(LearnedCodec, Protocol):
 
 
 @dataclass(frozen=True)
-class ToldCodec:
+class KnownCodec:
     """A learned codec once both ends know one picture's gain and channels: a :class:`SourceCodec`.
 
     Attributes:
@@ -105,7 +105,7 @@ class ToldCodec:
 
 
 @dataclass(frozen=True)
-class ToldNTSCC:
+class KnownNTSCC:
     """NTSCC once both ends know how many symbols each embedding takes: one picture's :class:`SourceCodec`.
 
     Attributes:
@@ -127,11 +127,11 @@ class ToldNTSCC:
 
     def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
         """Images [B, 3, H, W] in [0, 1] → complex [B, k], differentiable."""
-        told = None if bool(snr_db[0].isnan()) else float(snr_db[0])
-        return torch.stack([self.codec.send(self.codec.latent(one[None]), self.levels, told) for one in image])
+        known = None if bool(snr_db[0].isnan()) else float(snr_db[0])
+        return torch.stack([self.codec.send(self.codec.latent(one[None]), self.levels, known) for one in image])
 
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
-        """Symbols [B, k] → images [B, 3, H, W], not clamped; each embedding is told its symbols' SNR."""
+        """Symbols [B, k] → images [B, 3, H, W], not clamped; each embedding is decoded at its symbols' SNR."""
         estimate = equalised if self.equalised else self.reliability * equalised
         latents = [self.codec.receive(one, self.reliability, self.levels, self.size, self.multiple) for one in estimate]
         return (self.codec.coarse(torch.cat(latents))[0] + 1) / 2

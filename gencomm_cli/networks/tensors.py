@@ -1,18 +1,21 @@
-"""Images as the networks take them and give them, and the SNR as they are told it."""
+"""What the networks take and give: images, what was received, and SNRs in the range that they know."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gencomm_cli.methods.base import Image
+from gencomm_cli.channels.equalisers import effective_snr_db, mmse, reliability
+from gencomm_cli.methods.base import Image, Received
 
 SNR_RANGE = (-10.0, 30.0)
-"""What networks are told of the SNR, in dB; they were trained on −5 … 20."""
+"""The SNRs in dB that networks get; they were trained on −5 … 20."""
 
 
 def to_tensor(image: Image, multiple: int, device: torch.device) -> Tensor:
@@ -32,11 +35,53 @@ def to_image(x: Tensor, size: tuple[int, int]) -> Image:
     return cast(Image, out.contiguous().cpu().numpy())
 
 
-def told_snr(n0: float, device: torch.device) -> Tensor:
-    """The SNR in dB [1] of unit-power symbols in noise of power ``n0``, within ``SNR_RANGE``."""
-    return torch.tensor([within_range(-10 * math.log10(max(n0, 1e-9)))], device=device)
-
-
 def within_range(snr_db: float | None) -> float:
-    """The SNR that a transmitter is told, within ``SNR_RANGE``; NaN where it is told nothing."""
+    """An SNR in dB as networks get it, within ``SNR_RANGE``; NaN where the transmitter does not know it."""
     return math.nan if snr_db is None else min(max(snr_db, SNR_RANGE[0]), SNR_RANGE[1])
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What arrived of an image, and how good it is, as a batch of one.
+
+    Attributes:
+        y: received symbols, complex64 [1, k]. gain: h of each, complex64 [1, k]; None where the receiver knows none.
+        reliability: |h|²/(|h|² + N0) of each, float32 [1, k]. n0: N0, noise power per complex symbol.
+    """
+
+    y: Tensor
+    gain: Tensor | None
+    reliability: Tensor
+    n0: float
+
+    @classmethod
+    def of(cls, received: Received, device: torch.device) -> Heard:
+        """On ``device``; one gain is that of every symbol."""
+        y = torch.tensor(received.symbols, device=device)[None]
+        gain = None if received.gain is None else torch.tensor(received.gain, device=device)[None].expand_as(y)
+        each = torch.as_tensor(reliability(gain, received.n0), device=device)  # type: ignore[type-var]
+        return cls(y, gain, each.float().expand(y.shape), received.n0)
+
+    def first(self, count: int) -> Heard:
+        """The first ``count`` symbols alone."""
+        gain = None if self.gain is None else self.gain[:, :count]
+        return Heard(self.y[:, :count], gain, self.reliability[:, :count], self.n0)
+
+    def mmse(self) -> Tensor:
+        """MMSE estimates of the unit-power symbols that were sent, complex64 [1, k]."""
+        return mmse(self.y, self.gain, self.n0)  # type: ignore[type-var]
+
+    @property
+    def snr_db(self) -> Tensor:
+        """−10·log10(N0) in dB, float32 [1], within ``SNR_RANGE``."""
+        return torch.tensor([within_range(-10 * math.log10(max(self.n0, 1e-9)))], device=self.y.device)
+
+    @cached_property
+    def mean_snr_db(self) -> float:
+        """Effective SNR of all symbols together in dB, with no limits but those of :func:`effective_snr_db`."""
+        return float(effective_snr_db(float(self.reliability.mean())))
+
+    @property
+    def effective_snr_db(self) -> Tensor:
+        """Effective SNR in dB, float32 [1], within ``SNR_RANGE``."""
+        return torch.tensor([within_range(self.mean_snr_db)], device=self.y.device)

@@ -1,4 +1,4 @@
-"""The non-linear transform with a hyperprior (paper 002, section II-A; Yang & Mandt, 2023; Dai et al., 2022).
+"""The non-linear transform with a hyperprior (LRISC, arXiv:2504.21577, section II-A; Yang & Mandt, 2023; Dai et al., 2022).
 
     x ─► g_e ─► z ─┬─► f_e …                                      … f_d ─► ẑ ─► ladder of contexts c_3 … c_0 (for the diffusion)
                    └─► h_e ─► y ─► ŷ ─► h_d ─► μ, σ: p(z | y)                                    └─► g_s ─► coarse image

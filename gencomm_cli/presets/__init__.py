@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from gencomm_cli.errors import InputError, ModelMismatch
+from gencomm_cli.methods import spec_of, specs
 
 FORMAT, VERSION = "gencomm-preset", 1
 ENVIRONMENT = "GENCOMM_MODELS"
-DIFFCOM_CODECS = ("adjscc", "swinjscc", "ntscc")
-"""DiffCom has a preset for each; the first one's name is the plain one."""
 
 
 @dataclass(frozen=True)
@@ -146,9 +145,14 @@ def load_config(folder: Path) -> Preset:
     return Preset(config["method"], name, folder, components, config.get("settings", {}), combined_hash(digests))
 
 
+def roots() -> list[Path]:
+    """The folders that presets are looked for in: the shipped ones, those of installed packages, and the user's."""
+    return [models_root(), *(spec.presets for spec in specs().values() if spec.presets is not None), user_root()]
+
+
 def available() -> list[Preset]:
     """Shipped presets, then those that the user added, by method and name."""
-    found = [path for root in (models_root(), user_root()) for path in sorted(root.glob("*/*/config.json"))]
+    found = [path for root in roots() for path in sorted(root.glob("*/*/config.json"))]
     return [load_config(path.parent) for path in found if path.parent.parent.name != "shared"]
 
 
@@ -156,7 +160,7 @@ def folder_of(method: str, name: str) -> Path | None:
     """Where the preset of that name is: among the shipped ones, or those that the user added; None for neither."""
     if not is_name(name):
         return None
-    folders = (root / method / name for root in (models_root(), user_root()))
+    folders = (root / method / name for root in roots())
     return next((folder for folder in folders if (folder / "config.json").is_file()), None)
 
 
@@ -174,7 +178,7 @@ def find(method: str, preset: str) -> Preset:
     folder = folder_of(method, preset) or Path(preset)
     if not folder.is_dir():
         names = ", ".join(found.name for found in available() if found.method == method)
-        where = "`gencomm models import`" if method == "jscc" else f"`gencomm train {method}`"
+        where = f"`gencomm train {method}`" if spec_of(method).training else "`gencomm models import`"
         there = f"there is: {names}" if names else f"its weights are not shipped, {where} makes some"
         raise InputError(f"--preset {preset}: no such preset of {method} and no such folder; {there}")
     found = load_config(folder)
@@ -197,17 +201,6 @@ def require(preset: Preset, *names: str) -> None:
 def is_pretrained(preset: Preset) -> bool:
     """Whether it stands on models that others trained, which are used as they are."""
     return any(component.pretrained is not None for component in preset.components.values())
-
-
-def preset_name(base: str, codec: str) -> str:
-    """Where DiffCom's networks for ``codec`` are, among the presets that are named (or whose folders are) after ``base``.
-
-    Raises:
-        InputError: there is no such codec.
-    """
-    if codec not in DIFFCOM_CODECS:
-        raise InputError(f"--codec {codec}: diffcom has none of that name; there is: {', '.join(DIFFCOM_CODECS)}")
-    return base if codec == DIFFCOM_CODECS[0] else f"{base.rstrip('/')}-{codec}"
 
 
 def verify(preset: Preset) -> None:

@@ -2,6 +2,7 @@
 
 The preset itself is small: it points at the models, with the hub's commit where they are on the hub, and the SHA-256 of every file.
 What is there is checked by the models' own configurations before anything is written; nothing large is loaded or fetched.
+Which models a method wants, and what must fit, its own module says (:class:`Composer`).
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -21,47 +23,20 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from gencomm_cli import presets
-from gencomm_cli.errors import InputError
-from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
-from gencomm_cli.networks.control import CSI_WIDTH, LatentControlNet, control_arguments
+from gencomm_cli.errors import InputError, OptionError
+from gencomm_cli.methods import spec_of, specs
+from gencomm_cli.methods.options import SourceOptions
 from gencomm_cli.presets import Component, Preset
-from gencomm_cli.presets.build import BUILDERS, PRETRAINED, build_tokenizer
+from gencomm_cli.presets.build import builders, pretrained_class
 from gencomm_cli.presets.files import digest, one_line
-from gencomm_cli.presets.write import Part, taken, write_preset
-from gencomm_cli.text.captioners import settled
+from gencomm_cli.presets.write import taken, write_preset
 
 Say = Callable[[str], None]
 LAYOUT = "diffusers' layout, as a pipeline's save_pretrained writes it"
 LARGE = 10**8
 """Bytes of a file that takes a while to hash."""
-SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
-"""Of the backbones that textguided and diffjscc can stand on: Stable Diffusion's, by noise prediction."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is asked for.
-
-    Attributes:
-        method: ``textguided``, ``diffjscc`` or ``scsic``. name: of the preset.
-        source: folder or hub id of the backbone. revision: branch, tag or commit on the hub. variant: ``fp16`` for weights named
-            ``….fp16.safetensors``.
-        control, jscc: presets (names or folders) to take these components from; without them the preset is one to train.
-        captioner: of diffjscc, as :func:`gencomm_cli.text.captioners.caption` names them.
-        stage_b: of scsic, the subfolder with stage B. encoder, previewer: of scsic, their files below ``source``.
-    """
-
-    method: str
-    name: str
-    source: str
-    revision: str | None = None
-    variant: str | None = None
-    control: str | None = None
-    jscc: str | None = None
-    captioner: str | None = None
-    stage_b: str = "decoder"
-    encoder: str = "effnet_encoder.safetensors"
-    previewer: str = "previewer.safetensors"
+KEEP = ("block_out_channels", "patch_size")
+"""What methods want to know of a denoiser before it is loaded."""
 
 
 class Source(Protocol):
@@ -158,25 +133,53 @@ class Model:
     def blueprint(self) -> nn.Module:
         """The network without numbers."""
         name, config = self.component.class_name, dict(self.config)
-        builder = PRETRAINED.get(name)
+        builder = pretrained_class(name)
         try:
             with torch.device("meta"):
                 if isinstance(builder, type) and issubclass(builder, ConfigMixin):
                     return cast(nn.Module, cast(Any, builder).from_config(config))
-                return BUILDERS[name](**config)
+                return builders()[name](**config)
         except (TypeError, ValueError, RuntimeError, KeyError, AttributeError) as error:
             raise InputError(
                 f"{self.component.subfolder}/config.json: no {name} has this configuration ({one_line(error)})"
             ) from None
 
 
-def _component(source: Source, name: str, class_name: str, files: list[str], config: Mapping[str, Any], **words: Any) -> Component:
+@dataclass(frozen=True)
+class Composition:
+    """What a preset over pretrained models is made of.
+
+    Attributes:
+        components: by their names: pretrained ones, and some of other presets, whose files the preset takes along.
+        settings: of the preset. untrained: components that it lacks yet, which are to be trained.
+    """
+
+    components: Mapping[str, Component]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    untrained: tuple[str, ...] = ()
+
+
+class Composer(Protocol):
+    """A method's module: ``pretrained`` of its spec."""
+
+    def compose(self, source: Source, options: Any) -> Composition:
+        """The models of ``source`` that the method wants, seen to fit one another; ``options`` are of the spec's ``sources``.
+
+        Raises:
+            InputError: one is missing, of another kind, or does not fit.
+        """
+        ...
+
+
+def component(source: Source, name: str, class_name: str, files: list[str], config: Mapping[str, Any], **words: Any) -> Component:
+    """A pretrained component of these files, hashed; ``words`` are its other fields."""
     hashes = {file: source.sha256(file) for file in sorted(files)}
     combined = presets.combined_hash(list(hashes.values()))
     return Component(name, class_name, None, combined, config, source.name, revision=source.revision, files=hashes, **words)
 
 
-def _document(source: Source, file: str) -> dict[str, Any]:
+def document(source: Source, file: str) -> dict[str, Any]:
+    """A JSON object of a source. Raises InputError where it is missing or is none."""
     if file not in source.files:
         raise InputError(f"{source.name}: lacks {file}; give a local folder or a hub id in {LAYOUT}")
     try:
@@ -188,26 +191,20 @@ def _document(source: Source, file: str) -> dict[str, Any]:
     return found
 
 
-KEEP = ("block_out_channels", "patch_size")
-"""What methods want to know of a denoiser before it is loaded."""
-
-
 def model(source: Source, name: str, class_name: str, subfolder: str, variant: str | None = None) -> Model:
     """The model in ``subfolder``, whose configuration says that it is a ``class_name``.
 
     Raises:
         InputError: it is missing, is another kind of model, or has no safetensors.
     """
-    config = _document(source, f"{subfolder}/config.json")
+    config = document(source, f"{subfolder}/config.json")
     found = config.get("_class_name") or next(iter(config.get("architectures") or [None]))
     if str(found).lower() != class_name.lower():
         raise InputError(f"{source.name}: {subfolder}/config.json is of a {found}; {class_name} belongs there")
     weights, taken = _weights(source, subfolder, variant)
     kept = {key: config[key] for key in KEEP if key in config}
-    component = _component(
-        source, name, class_name, [f"{subfolder}/config.json", *weights], kept, subfolder=subfolder, variant=taken
-    )
-    result = Model(config, component)
+    files = [f"{subfolder}/config.json", *weights]
+    result = Model(config, component(source, name, class_name, files, kept, subfolder=subfolder, variant=taken))
     if isinstance(source, LocalFolder):
         _check_numbers(source, result, [file for file in weights if file.endswith(".safetensors")])
     return result
@@ -219,7 +216,7 @@ def _weights(source: Source, subfolder: str, variant: str | None) -> tuple[list[
     for stem in ("diffusion_pytorch_model", "model"):
         shards = f"{stem}.safetensors.index.json"
         if variant is None and shards in inside and f"{stem}.safetensors" not in inside:
-            parts = _document(source, f"{subfolder}/{shards}").get("weight_map")
+            parts = document(source, f"{subfolder}/{shards}").get("weight_map")
             names = sorted({str(part) for part in parts.values()}) if isinstance(parts, dict) else []
             if not names or not inside.issuperset(names):
                 raise InputError(f"{source.name}: {subfolder}/{shards} names files that are not there; fetch the folder again")
@@ -258,177 +255,68 @@ def _check_numbers(source: LocalFolder, model: Model, weights: list[str]) -> Non
         )
 
 
-def _tokenizer(source: Source, subfolder: str, most: int) -> Component:
-    names = ("tokenizer_config.json", "tokenizer.json", "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json")
-    files = [f"{subfolder}/{name}" for name in names if f"{subfolder}/{name}" in source.files]
-    if not files:
-        raise InputError(f"{source.name}: lacks {subfolder}/tokenizer_config.json; give a local folder or a hub id in {LAYOUT}")
-    component = _component(source, "tokenizer", "CLIPTokenizer", files, {}, subfolder=subfolder)
-    size = len(build_tokenizer(component))
-    if size > most:
-        raise InputError(
-            f"{source.name}: {subfolder} has {size} tokens, and the text encoder knows {most}; they are of different models"
-        )
-    return component
-
-
-def _fit(source: Source, what: str, one: object, other: object) -> None:
+def fit(source: Source, what: str, one: object, other: object) -> None:
+    """Raises InputError where two things that must be equal, ``what`` in words, are not."""
     if one != other:
         raise InputError(f"{source.name}: {what}: {one} is not {other}; these are not parts of one model")
 
 
-def backbone(source: Source, variant: str | None) -> dict[str, Model | Component]:
-    """Stable Diffusion's VAE, UNet, text encoder and tokeniser, which fit one another.
+def from_preset(method: str, part: str, given: str) -> tuple[Preset, Component]:
+    """A preset, and a component of it that has its own file: a preset of the method, of another over the same models, or a folder.
 
     Raises:
-        InputError: one is missing, of another kind, or does not fit.
+        InputError: there is none; the flag is the component's name. ModelMismatch: its file is damaged.
     """
-    vae = model(source, "vae", "AutoencoderKL", "vae", variant)
-    unet = model(source, "unet", "UNet2DConditionModel", "unet", variant)
-    text = model(source, "text_encoder", "CLIPTextModel", "text_encoder", variant)
-    sizes, words = cast(Any, unet.blueprint).config, cast(Any, text.blueprint).config
-    latent = cast(Any, vae.blueprint).config.latent_channels
-    if sizes.addition_embed_type is not None or sizes.class_embed_type is not None:
-        raise InputError(f"{source.name}: its unet wants more than a prompt (SDXL's does); give Stable Diffusion 1.x or 2.x")
-    _fit(source, "channels of the unet's input and of the vae's latent", sizes.in_channels, latent)
-    _fit(source, "channels of the unet's output and of the vae's latent", sizes.out_channels, latent)
-    _fit(source, "width of the unet's cross-attention and of the text encoder", sizes.cross_attention_dim, words.hidden_size)
-    if "scheduler/scheduler_config.json" in source.files:
-        schedule = _document(source, "scheduler/scheduler_config.json")
-        if schedule.get("prediction_type", "epsilon") != "epsilon":
-            raise InputError(
-                f"{source.name}: its unet predicts {schedule['prediction_type']}; give one that predicts noise (SD 2.x: the base)"
-            )
-        for key, value in SCHEDULE.items():
-            _fit(source, f"the scheduler's {key} and ours", schedule.get(key, value), value)
-    return {"vae": vae, "unet": unet, "text_encoder": text, "tokenizer": _tokenizer(source, "tokenizer", words.vocab_size)}
-
-
-def _taken(plan: Plan, part: str, given: str) -> tuple[Preset, Component]:
-    """A component with a file of its own, of the preset that ``--control`` or ``--jscc`` names."""
-    methods = (plan.method, *(method for method in ("textguided", "diffjscc") if method != plan.method))
-    folder = next((found for method in methods if (found := presets.folder_of(method, given)) is not None), Path(given))
+    bases = {spec.name: spec.sources.base for spec in specs().values() if spec.sources is not None}
+    methods = (method, *(other for other in bases if other != method and bases[other] == bases[method]))
+    folder = next((path for each in methods if (path := presets.folder_of(each, given)) is not None), Path(given))
     preset = presets.load_config(folder)
-    component = preset.components.get(part)
-    if component is None or component.path is None:
+    found = preset.components.get(part)
+    if found is None or found.path is None:
         raise InputError(f"--{part} {given}: that preset has no {part} of its own; `gencomm train` or `models import` makes one")
-    presets.verify(replace(preset, components={part: component}))
-    return preset, component
+    presets.verify(replace(preset, components={part: found}))
+    return preset, found
 
 
-def trained(plan: Plan, source: Source, unet: Model, latent: int) -> tuple[dict[str, Component], dict[str, Any]]:
-    """Control module and JSCC of other presets, which fit the backbone, and the settings that they were trained with.
-
-    Raises:
-        InputError: one does not fit.
-    """
-    settings: dict[str, Any] = {"steps": 5} if plan.method == "textguided" else {"steps": 50}
-    found: dict[str, Component] = {}
-    if plan.control is not None:
-        preset, found["control"] = _taken(plan, "control", plan.control)
-        settings |= preset.settings
-        with torch.device("meta"):
-            sizes = LatentControlNet(**found["control"].config).config
-        for key, value in control_arguments(cast(Any, unet.blueprint)).items():
-            _fit(source, f"{key} of --control {plan.control} and of the unet", _plain(sizes[key]), _plain(value))
-        width = CSI_WIDTH if plan.method == "textguided" else CsiEmbedding(**settings.get("csi", {})).size
-        _fit(source, f"numbers of CSI that --control {plan.control} takes and {plan.method} gives", sizes.csi_width, width)
-    if plan.jscc is not None:
-        preset, found["jscc"] = _taken(plan, "jscc", plan.jscc)
-        settings |= {key: preset.settings[key] for key in ("domain", "cbr_range") if key in preset.settings}
-        jscc = found["jscc"]
-        if plan.method == "textguided" and jscc.class_name != "RateAdaptiveJSCC":
-            raise InputError(f"--jscc {plan.jscc}: is a {jscc.class_name}, and textguided sends with a RateAdaptiveJSCC alone")
-        if jscc.class_name == "RateAdaptiveJSCC":
-            channels = latent if settings.get("domain", "latent") == "latent" else 3
-            _fit(source, f"channels of --jscc {plan.jscc} and of what it sends", jscc.config["channels"], channels)
-    return found, settings
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple | list) else value
-
-
-def cascade(source: Source, plan: Plan) -> dict[str, Model | Component]:
-    """Stable Cascade's stages A and B, its semantic encoder and previewer, which fit one another.
-
-    Raises:
-        InputError: one is missing, of another kind, or does not fit.
-    """
-    stage_a = model(source, "stage_a", "PaellaVQModel", "vqgan", plan.variant)
-    stage_b = model(source, "stage_b", "StableCascadeUNet", plan.stage_b, plan.variant)
-    latent, sizes = cast(Any, stage_a.blueprint).config.latent_channels, cast(Any, stage_b.blueprint).config
-    _fit(source, "channels of stage B's input and of stage A's latent", sizes.in_channels, latent)
-    found: dict[str, Model | Component] = {"stage_a": stage_a, "stage_b": stage_b}
-    for name, class_name, file in (("encoder", "EfficientNetEncoder", plan.encoder), ("previewer", "Previewer", plan.previewer)):
-        if name == "previewer" and file == Plan.previewer and file not in source.files:
-            continue  # it makes the coarse image, and nothing else needs it
-        if file not in source.files:
-            raise InputError(
-                f"{source.name}: lacks {file}; give --{name} FILE, a file of Stable Cascade's {name} below {source.name}"
-            )
-        config = _sizes(source, name, file)
-        found[name] = Model(config, _component(source, name, class_name, [file], config))
-    with torch.device("meta"):
-        channels = BUILDERS["EfficientNetEncoder"](**cast(Model, found["encoder"]).config).channels  # type: ignore[union-attr]
-    _fit(source, "channels of stage B's condition and of the encoder's embedding", sizes.effnet_in_channels, channels)
-    return found
-
-
-def _sizes(source: Source, name: str, file: str) -> dict[str, Any]:
-    """Constructor arguments of encoder or previewer: in a ``.json`` beside the file, else as published."""
-    beside = str(Path(file).with_suffix(".json"))
-    return _document(source, beside) if beside in source.files else {}
-
-
-def add(plan: Plan, out: Path | None, say: Say) -> Path:
+def add(method: str, name: str, options: SourceOptions, out: Path | None, say: Say) -> Path:
     """Writes the preset and returns its folder, ``out/METHOD/NAME``.
 
     Args:
+        options: of the class that the method's spec names.
         out: a models folder; the user's (:func:`gencomm_cli.presets.user_root`) if None.
 
     Raises:
         InputError: a component is missing or does not fit, or there is such a preset already.
     """
-    root = out or presets.user_root()
-    folder = root / plan.method / plan.name
-    if not presets.is_name(plan.name):
-        raise InputError(f"--name {plan.name}: is no name; use letters, digits, - and _")
-    if folder.exists() or presets.folder_of(plan.method, plan.name) is not None:
-        raise InputError(
-            f"--name {plan.name}: there is such a preset of {plan.method} already; take another name, or delete {folder}"
-        )
-    captioner = None if plan.captioner is None else settled(plan.captioner)
-    source = open_source(plan.source, plan.revision, say)
-    settings: dict[str, Any] = {}
-    own: dict[str, Component] = {}
-    if plan.method == "scsic":
-        parts = cascade(source, plan)
-    else:
-        parts = backbone(source, plan.variant)
-        vae = cast(Model, parts["vae"])
-        own, settings = trained(plan, source, cast(Model, parts["unet"]), cast(Any, vae.blueprint).config.latent_channels)
-    if captioner is not None:
-        settings["captioner"] = captioner
-    components: dict[str, Part | Component]
-    components = {name: part.component if isinstance(part, Model) else part for name, part in parts.items()}
-    _write(folder, plan, components | {name: taken(part) for name, part in own.items()}, settings, _card(plan, source))
-    if plan.method != "scsic" and len(own) < 2:
-        missing = " and ".join(part for part in ("control", "jscc") if part not in own)
-        say(f"{plan.method}/{plan.name}: has no {missing} yet; `gencomm train {plan.method} --start {plan.name}` trains them")
+    folder = (out or presets.user_root()) / method / name
+    if not presets.is_name(name):
+        raise InputError(f"--name {name}: is no name; use letters, digits, - and _")
+    if folder.exists() or presets.folder_of(method, name) is not None:
+        raise InputError(f"--name {name}: there is such a preset of {method} already; take another name, or delete {folder}")
+    base = getattr(options, options.base)
+    if base is None:
+        raise OptionError(options.base, f"{method} stands on it, and on nothing else; give a local folder or a hub id in {LAYOUT}")
+    source = open_source(base, options.revision, say)
+    composer = cast(Composer, import_module(spec_of(method).pretrained))
+    made = composer.compose(source, options)
+    _write(folder, method, made, _card(folder, source))
+    if made.untrained:
+        missing = " and ".join(made.untrained)
+        say(f"{method}/{name}: has no {missing} yet; `gencomm train {method} --start {name}` trains them")
     return folder
 
 
-def _card(plan: Plan, source: Source) -> str:
+def _card(folder: Path, source: Source) -> str:
     at = f" at commit {source.revision}" if source.revision else ""
-    return f"# {plan.method}/{plan.name}\n\nAdded by `gencomm models add`, over {source.name}{at}. Its licence is theirs.\n"
+    title = f"{folder.parent.name}/{folder.name}"
+    return f"# {title}\n\nAdded by `gencomm models add`, over {source.name}{at}. Its licence is theirs.\n"
 
 
-def _write(folder: Path, plan: Plan, parts: Mapping[str, Part | Component], settings: Mapping[str, Any], card: str) -> None:
+def _write(folder: Path, method: str, made: Composition, card: str) -> None:
     """The whole folder or nothing."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as name:
-        made = Path(name) / folder.name
-        write_preset(made, plan.method, parts, settings)
-        (made / "README.md").write_text(card)
-        made.rename(folder)
+        temporary = Path(name) / folder.name
+        write_preset(temporary, method, {part: taken(each) for part, each in made.components.items()}, made.settings)
+        (temporary / "README.md").write_text(card)
+        temporary.rename(folder)

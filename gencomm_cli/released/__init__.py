@@ -1,1 +1,1 @@
-"""What the authors of the methods released, as presets of this project: one file a kind of checkpoint."""
+"""What the authors of the methods released, as presets of this project; a method's folder converts its own kinds of checkpoint."""

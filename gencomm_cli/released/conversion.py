@@ -1,6 +1,7 @@
 """A released checkpoint under this project's names: what was mapped, dropped and missed, and the preset that is written of it.
 
-Each kind of checkpoint has a file here with ``KIND``, ``recognises(tensors)`` and ``convert(checkpoints, config)``.
+Each kind of checkpoint has a module with ``recognises(tensors)`` and ``convert(checkpoints, config)`` in the folder of its method,
+whose spec names it (``importers``).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -19,21 +20,10 @@ from torch import Tensor, nn
 
 from gencomm_cli import presets
 from gencomm_cli.errors import InputError, ModelMismatch
+from gencomm_cli.methods import importers
 from gencomm_cli.presets import write
-from gencomm_cli.presets.build import BUILDERS, build_tokenizer
+from gencomm_cli.presets.build import build_tokenizer, builders
 from gencomm_cli.released.checkpoint import Checkpoint
-
-CONVERTERS = {
-    "adjscc": "gencomm_cli.methods.diffcom.released_adjscc",
-    "guided-diffusion": "gencomm_cli.methods.diffcom.released",
-    "deepjscc": "gencomm_cli.methods.jscc.released_deepjscc",
-    "swinjscc": "gencomm_cli.methods.jscc.released_swinjscc",
-    "mambajscc": "gencomm_cli.methods.jscc.released_mambajscc",
-    "diffjscc": "gencomm_cli.methods.diffjscc.released",
-    "cdc": "gencomm_cli.methods.lrisc.released",
-    "stable-cascade": "gencomm_cli.methods.scsic.released",
-}
-"""Kinds of checkpoints, by what ``--kind`` calls them, and where each is converted; the first that recognises a file has it."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +51,7 @@ class Conversion:
         missed: ours that theirs have nothing for, each with the value that does the same (a bias of zero, …).
         conventions: lines for the card: how the authors normalise, pair, count SNR, equalise, and where this differs here.
         lacks: lines on what the files do not hold and the method needs, and where it comes from.
+        needs: components that files of another kind must bring in the same call, each with what to say where they do not.
     """
 
     method: str
@@ -71,12 +62,11 @@ class Conversion:
     missed: tuple[str, ...] = ()
     conventions: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
+    needs: Mapping[str, str] = field(default_factory=dict)
 
 
 class Converter(Protocol):
-    """A module of this package."""
-
-    KIND: str
+    """The module of a kind of checkpoint."""
 
     def recognises(self, tensors: Mapping[str, Tensor]) -> bool:
         """Whether names and shapes are those of this kind."""
@@ -93,20 +83,18 @@ class Converter(Protocol):
 
 def converter(kind: str) -> Converter:
     """The converter of a kind. Raises InputError where there is none."""
-    if kind not in CONVERTERS:
-        raise InputError(f"--kind {kind}: unknown; there is: {', '.join(CONVERTERS)}")
-    return cast(Converter, import_module(CONVERTERS[kind]))
+    if kind not in importers():
+        raise InputError(f"--kind {kind}: unknown; there is: {', '.join(importers())}")
+    return cast(Converter, import_module(importers()[kind]))
 
 
 def recognised(checkpoint: Checkpoint) -> str:
-    """The kind of a checkpoint, by its tensors' names. Raises InputError where it is of no known kind."""
-    for kind in CONVERTERS:
+    """The first kind that knows a checkpoint's tensors, by their names. Raises InputError where none does."""
+    for kind in importers():
         if converter(kind).recognises(checkpoint.tensors):
             return kind
-    few = ", ".join(list(checkpoint.tensors)[:3])
-    raise InputError(
-        f"{checkpoint.path}: of no kind that is known ({len(checkpoint.tensors)} tensors: {few}, …); known: {', '.join(CONVERTERS)}"
-    )
+    count, few = len(checkpoint.tensors), ", ".join(list(checkpoint.tensors)[:3])
+    raise InputError(f"{checkpoint.path}: of no kind that is known ({count} tensors: {few}, …); known: {', '.join(importers())}")
 
 
 def only(checkpoints: Sequence[Checkpoint], kind: str) -> Checkpoint:
@@ -149,19 +137,18 @@ def convert(checkpoints: Sequence[Checkpoint], kind: str | None, config: Mapping
 
 
 def joined(conversions: Sequence[Conversion]) -> Conversion:
-    """Several kinds as one preset: a codec and a diffusion prior are DiffCom's, a codec alone is ``jscc``'s.
+    """Several kinds as one preset: of their method, or of the one that asks for what the others hold (:attr:`Conversion.needs`).
 
     Raises:
         InputError: they make no preset together.
     """
     names = [component.name for conversion in conversions for component in conversion.components]
-    methods = {conversion.method for conversion in conversions}
-    if "diffcom" in methods:
-        methods -= {"jscc"}
+    asked = {name: line for conversion in conversions for name, line in conversion.needs.items()}
+    methods = {each.method for each in conversions if not {component.name for component in each.components} <= asked.keys()}
     if len(methods) > 1 or len(set(names)) < len(names):
         raise InputError(f"models import: these files make no preset together ({', '.join(names)}); import them one by one")
-    if methods == {"diffcom"} and "codec" not in names:
-        raise InputError("models import: a diffusion prior alone is no preset; give a codec (ADJSCC, SwinJSCC) in the same call")
+    if missing := [line for name, line in asked.items() if name not in names]:
+        raise InputError(f"models import: {missing[0]}")
     settings: dict[str, Any] = {}
     for conversion in conversions:
         settings |= conversion.settings
@@ -174,6 +161,7 @@ def joined(conversions: Sequence[Conversion]) -> Conversion:
         tuple(name for conversion in conversions for name in conversion.missed),
         tuple(line for conversion in conversions for line in conversion.conventions),
         tuple(line for conversion in conversions for line in conversion.lacks),
+        asked,
     )
 
 
@@ -201,7 +189,7 @@ def check(component: ConvertedComponent) -> None:
         ModelMismatch: a tensor is missing, misshapen or too many. ValueError: there is no such network.
     """
     with torch.device("meta"):
-        module: nn.Module = BUILDERS[component.class_name](**component.config)
+        module: nn.Module = builders()[component.class_name](**component.config)
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     here = {name: tuple(tensor.shape) for name, tensor in component.tensors.items()}
     wrong = [f"{name} is {here[name]} instead of {shape}" for name, shape in wanted.items() if here.get(name, shape) != shape]

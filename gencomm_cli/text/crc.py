@@ -20,3 +20,21 @@ def checksum(bits: Bits) -> Bits:
         if out:
             register ^= GENERATOR
     return np.array([register >> i & 1 for i in range(BITS - 1, -1, -1)], np.uint8)
+
+
+def protect(payload: Bits, known: bytes) -> Bits:
+    """``payload`` (uint8 [n]) with the CRC behind it, uint8 [n + 24].
+
+    The CRC covers ``known`` before the payload: what the header says of it, so that a header that says something else is a loss.
+    """
+    return np.concatenate((payload, _covering(payload, known)))
+
+
+def verified(message: Bits, known: bytes) -> Bits | None:
+    """The payload of what :func:`protect` made of the same ``known``; None where the CRC fails."""
+    payload = message[:-BITS]
+    return payload if np.array_equal(message[-BITS:], _covering(payload, known)) else None
+
+
+def _covering(payload: Bits, known: bytes) -> Bits:
+    return checksum(np.concatenate((np.unpackbits(np.frombuffer(known, np.uint8)), payload)))

@@ -75,8 +75,3 @@ def send(symbols: Tensor, channel: ChannelDraw) -> tuple[Tensor, Tensor, Tensor]
     block = block_gains(channel)
     received, gain, n0 = through(symbols, channel, block)
     return mmse(received, gain, n0), reliability(gain, n0), block  # type: ignore[type-var, return-value]
-
-
-def as_snr_db(share: Tensor) -> Tensor:
-    """The SNR in dB of the AWGN channel whose reliability is ``share`` (0 … 1)."""
-    return 10 * torch.log10(share / (1 - share))

@@ -23,9 +23,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from gencomm_cli.errors import InputError
+from gencomm_cli.methods import spec_of
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.presets import Component, Preset
-from gencomm_cli.presets.build import BUILDERS, build
+from gencomm_cli.presets.build import build, builders
 from gencomm_cli.presets.write import Part
 from gencomm_cli.training import losses, parallel
 from gencomm_cli.training.captions import captioned
@@ -126,7 +127,7 @@ def train(method: str, options: TrainOptions, report: Report = print) -> Path:
     """
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    trainer: Trainer = import_module(f"gencomm_cli.methods.{method}.train").open_trainer(options, report)
+    trainer: Trainer = import_module(spec_of(method).training).open_trainer(options, report)
     return trainer.complete()
 
 
@@ -210,7 +211,7 @@ class Trainer:
     def make(self, name: str, class_name: str, arguments: dict[str, Any]) -> nn.Module:
         """Builds a network, and notes how."""
         self.blueprints[name] = class_name, arguments
-        self.parts[name] = BUILDERS[class_name](**arguments)
+        self.parts[name] = builders()[class_name](**arguments)
         return self.parts[name]
 
     def take(self, name: str, component: Component) -> None:

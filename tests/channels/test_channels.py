@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.special import exp1
 
 from gencomm_cli.channels import equalisers
 from gencomm_cli.channels.fading import Kind, draw_gain, draw_noise, transmit
@@ -109,6 +110,31 @@ def test_without_a_known_gain_the_equalisers_take_h_as_one() -> None:
     np.testing.assert_allclose(equalisers.mmse(received, None, 0.25), received / 1.25, rtol=1e-6)
     np.testing.assert_array_equal(equalisers.zero_forcing(received, None), received)
     assert equalisers.reliability(None, 0.25) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("snr_db", [-30.0, -5.0, 0.0, 7.3, 20.0, 60.0])
+def test_the_effective_snr_of_awgn_is_its_snr(snr_db: float) -> None:
+    r = float(equalisers.reliability(None, n0_from_db(snr_db)))
+    assert equalisers.effective_snr_db(r) == pytest.approx(snr_db, abs=1e-6)
+    assert equalisers.effective_snr_db(np.array([[r]])) == pytest.approx(np.array([[snr_db]]), abs=1e-6)
+    assert equalisers.effective_snr_db(torch.tensor([r], dtype=torch.float64)).tolist() == pytest.approx([snr_db], abs=1e-6)
+
+
+@pytest.mark.parametrize("n0", [0.1, 1.0])
+def test_the_effective_snr_under_rayleigh_fading_has_a_closed_form(n0: float) -> None:
+    """|h|² is exponential: E[|h|²/(|h|² + N0)] = 1 − N0·e^N0·E₁(N0), below 1/(1 + N0) of AWGN (Jensen)."""
+    mean = float(equalisers.reliability(gains(400_000), n0).mean())
+    expected = 1 - n0 * np.exp(n0) * exp1(n0)
+    assert equalisers.effective_snr_db(mean) == pytest.approx(10 * np.log10(expected / (1 - expected)), abs=0.03)
+    assert equalisers.effective_snr_db(mean) < -10 * np.log10(n0) - 1
+
+
+def test_the_effective_snr_is_finite() -> None:
+    for values in (np.array([0.0, 1.0], np.float32), torch.tensor([0.0, 1.0])):
+        assert equalisers.effective_snr_db(values).tolist() == pytest.approx([-40, 90])
+    assert equalisers.effective_snr_db(1.0) == pytest.approx(90)
+    assert equalisers.effective_snr_db(torch.rand(3, 4)).shape == (3, 4)
+    assert equalisers.effective_snr_db(torch.rand(2)).dtype == torch.float32
 
 
 def test_a_gain_of_zero_gives_zero_and_no_nan() -> None:

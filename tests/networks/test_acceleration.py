@@ -13,10 +13,11 @@ import torch
 
 from gencomm_cli import presets
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods import load_method
-from gencomm_cli.methods.base import DecodeOptions, Method, Received, Request
+from gencomm_cli.methods import load_method, spec_of
+from gencomm_cli.methods.base import Method, Received, Request
 from gencomm_cli.methods.diffcom.method import DiffCom
-from gencomm_cli.methods.diffcom.posterior import Prior
+from gencomm_cli.methods.diffcom.options import Receiver, Transmitter
+from gencomm_cli.methods.diffcom.pixel_prior import Prior
 from gencomm_cli.networks.acceleration import number_format
 from gencomm_cli.presets.build import steady
 from tests.methods.diffcom.test_method import KINDS, write_preset
@@ -43,12 +44,13 @@ def folder(
 
 
 def received(method: Method) -> Received:
-    sent = method.encode(IMAGE, Request(method.symbol_budget(method.default_cbr, (40, 48)), 10.0))
+    count, options = method.symbol_budget(method.default_cbr, (40, 48)), spec_of(method.method).transmitter()
+    sent = method.encode(IMAGE, Request(count, 10.0, options=options))
     return Received(sent.symbols, None, 0.1, (40, 48), side_symbols=sent.side_symbols, side=sent.side)
 
 
 def refined(method: Method, given: Received) -> Any:
-    return method.decode(given, DecodeOptions(), seed=0).refined[0].astype(int)
+    return method.decode(given, spec_of(method.method).receiver(), seed=0).refined[0].astype(int)
 
 
 def test_names_of_formats() -> None:
@@ -93,7 +95,7 @@ def test_compiled_steps_are_the_same_steps(folder: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("kind", ["adjscc", "published"] if os.environ.get("GENCOMM_SLOW_TESTS") else ["adjscc"])
-def test_a_compiled_prior_pulls_along_the_same_gradient(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiled_prior_has_the_same_gradient(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One step of posterior sampling, forward and backward traced as for a GPU; ``published`` also gives the variance."""
     compile = torch.compile
     monkeypatch.setattr(
@@ -103,19 +105,20 @@ def test_a_compiled_prior_pulls_along_the_same_gradient(kind: str, tmp_path: Pat
     method = DiffCom.load(presets.load_config(tmp_path), CPU)
     x = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     weights = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    plain = method.prior
     method.compile()
 
     def step(prior: Prior) -> tuple[torch.Tensor, ...]:
         given = x.clone().requires_grad_()
         x_0, v = prior(given, 400)
-        (pull,) = torch.autograd.grad((x_0 * weights).sum(), given)
-        return (x_0.detach(), pull) if v is None else (x_0.detach(), pull, v)
+        (gradient,) = torch.autograd.grad((x_0 * weights).sum(), given)
+        return (x_0.detach(), gradient) if v is None else (x_0.detach(), gradient, v)
 
-    for found, expected in zip(step(method.fast_prior), step(method.prior), strict=True):
+    for found, expected in zip(step(method.prior), step(plain), strict=True):
         assert expected.abs().max() > 0
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
-    sent = method.encode(IMAGE[:16, :16], Request(method.symbol_budget(method.default_cbr, (16, 16)), 10.0))
+    sent = method.encode(IMAGE[:16, :16], Request(method.symbol_budget(method.default_cbr, (16, 16)), 10.0, options=Transmitter()))
     given = Received(sent.symbols, None, 0.1, (16, 16), fading="awgn")
-    fast = method.decode(given, DecodeOptions(steps=3), seed=0).refined[0].astype(int)
-    method.fast_prior = method.prior
-    assert np.abs(fast - method.decode(given, DecodeOptions(steps=3), seed=0).refined[0]).max() <= 1
+    fast = method.decode(given, Receiver(steps=3), seed=0).refined[0].astype(int)
+    method.prior = plain
+    assert np.abs(fast - method.decode(given, Receiver(steps=3), seed=0).refined[0]).max() <= 1

@@ -12,7 +12,7 @@ import torch
 from gencomm_cli.networks import vae
 from gencomm_cli.networks.autoencoder import Autoencoder
 from gencomm_cli.networks.vae import KLCodec, PCACodec, latent_codec
-from gencomm_cli.presets.build import BUILDERS
+from gencomm_cli.presets.build import builders
 from tests.support.presets import randomise
 
 
@@ -114,10 +114,10 @@ def test_as_a_codec_it_keeps_formats_and_takes_large_pictures_in_tiles(monkeypat
 
 def test_a_preset_names_it_by_its_arguments_and_diffusers_is_not_imported() -> None:
     program = (
-        "import sys\nfrom gencomm_cli.presets.build import BUILDERS\nfrom gencomm_cli.networks.vae import latent_codec\n"
-        "latent_codec(BUILDERS['Autoencoder'](channels=4, factor=4, encoder_widths=[8, 8], encoder_depths=[1, 1], "
+        "import sys\nfrom gencomm_cli.presets.build import builders\nfrom gencomm_cli.networks.vae import latent_codec\n"
+        "latent_codec(builders()['Autoencoder'](channels=4, factor=4, encoder_widths=[8, 8], encoder_depths=[1, 1], "
         "decoder_widths=[8, 8], decoder_depths=[1, 1], edge=4))\nprint('diffusers' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, text=True)
     assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
-    assert BUILDERS["Autoencoder"] is Autoencoder
+    assert builders()["Autoencoder"] is Autoencoder

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gencomm_cli.methods.lrisc.ddim import alpha_bar_at
+from gencomm_cli.diffusion.cosine import alpha_bar_at
 from gencomm_cli.networks.conditional_unet import Attention, ChannelNorm, ConditionalUNet, UNetConfig
 
 PUBLISHED = UNetConfig(widths=(8, 16, 24, 32, 40, 48), context_widths=(8, 8, 16, 24), time_width=8)

@@ -59,8 +59,8 @@ def test_the_linear_start_reaches_the_optimum_of_linear_analog_codes() -> None:
     with torch.no_grad():
         symbols = jscc.encode(field, 64 * 64 * 4, torch.full((1,), math.nan))
         noise = torch.complex(*torch.randn(2, *symbols.shape)) * math.sqrt(n0 / 2)
-        trust = torch.full(symbols.shape, float(reliability(None, n0)))
-        received = jscc.decode(mmse(symbols + noise, None, n0), trust, (128, 128), torch.tensor([10.0]))
+        weights = torch.full(symbols.shape, float(reliability(None, n0)))
+        received = jscc.decode(mmse(symbols + noise, None, n0), weights, (128, 128), torch.tensor([10.0]))
     top, noise_per_real = values[:8], n0 / 2
     amplitude = top ** (-0.5)
     power = amplitude * (0.5 / (amplitude * top).mean())

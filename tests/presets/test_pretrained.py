@@ -1,10 +1,9 @@
-"""`gencomm models add`: presets over stand-ins for Stable Diffusion and Stable Cascade, whole, damaged, and on a hub of our own."""
+"""`gencomm models add`: presets over stand-ins for Stable Diffusion, in a folder and on a hub of our own."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,40 +21,15 @@ from safetensors.torch import load_file, save_file
 from gencomm_cli import presets
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods import load_method
-from gencomm_cli.methods.base import DecodeOptions, Received, Request
-from gencomm_cli.presets.pretrained import Plan, add
-from tests.support.commands import Result, failed, gencomm, here, photo
-from tests.support.standins import stable_cascade, stable_diffusion, trained
+from gencomm_cli.methods.base import Received, Request
+from gencomm_cli.methods.options import StableDiffusionSources
+from gencomm_cli.methods.textguided.options import Receiver, Transmitter
+from gencomm_cli.presets.pretrained import add
+from tests.support.commands import Result, failed
+from tests.support.pretrained import quiet
 
-__all__ = ["gencomm", "here", "photo"]
 Gencomm = Callable[..., Result]
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GENCOMM_MODELS", str(tmp_path / "models"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder: Path = tmp_path_factory.mktemp("weights")
-    stable_diffusion(folder / "sd")
-    stable_cascade(folder / "cascade")
-    for method in ("textguided", "diffjscc"):
-        trained(folder / method, method)
-    return folder
-
-
-@pytest.fixture
-def weights(whole: Path, tmp_path: Path) -> Path:
-    """A copy that a test may spoil."""
-    return Path(shutil.copytree(whole, tmp_path / "weights"))
-
-
-def quiet(line: str) -> None:
-    """Swallows progress."""
 
 
 @pytest.mark.parametrize("method", ["textguided", "diffjscc"])
@@ -86,26 +60,11 @@ def test_a_preset_over_stable_diffusion_sends_pictures(here: Gencomm, photo: Pat
     failed(here("models", "verify", f"{method}/sd"), 4, "SHA-256 differs")
 
 
-def test_a_preset_over_stable_cascade_sends_pictures(here: Gencomm, photo: Path, weights: Path) -> None:
-    made = here("models", "add", "scsic", "--name", "cascade", "--cascade", weights / "cascade")
-    assert made.returncode == 0, made.stderr.decode()
-    trip = here("roundtrip", "photo.png", "--method", "scsic", "--preset", "cascade", "--snr", 10, "--steps", 2, "--json")
-    assert trip.returncode == 0, trip.stderr.decode()
-    assert json.loads(trip.stdout)["metrics"]["psnr"] > 0
-    failed(here("models", "add", "scsic", "--name", "cascade", "--cascade", weights / "cascade"), 2, "--name cascade", "already")
-    failed(
-        here("models", "add", "scsic", "--name", "lite", "--cascade", weights / "cascade", "--stage-b", "decoder_lite"), 2,
-        "lacks decoder_lite/config.json",
-    )  # fmt: skip
-    (weights / "cascade" / "effnet_encoder.safetensors").unlink()
-    failed(here("models", "add", "scsic", "--name", "other", "--cascade", weights / "cascade"), 2, "--encoder FILE")
-
-
 def test_the_preset_computes_what_its_parts_do(weights: Path) -> None:
     """A preset whose networks are in its own folder, with the same numbers, sends and refines alike to the last bit."""
     own = weights / "textguided"
-    plan = Plan("textguided", "sd", str(weights / "sd"), control=str(own), jscc=str(own))
-    over = load_method(presets.load_config(add(plan, None, quiet)), CPU)
+    parts = StableDiffusionSources(sd=str(weights / "sd"), control=str(own), jscc=str(own))
+    over = load_method(presets.load_config(add("textguided", "sd", parts, None, quiet)), CPU)
     document = json.loads((own / "config.json").read_text())
     for name, kind in (("vae", "AutoencoderKL"), ("unet", "UNet2DConditionModel"), ("text_encoder", "CLIPTextModel")):
         document["components"][name] = {"class": kind, "pretrained": str(weights / "sd"), "subfolder": name}
@@ -113,10 +72,13 @@ def test_the_preset_computes_what_its_parts_do(weights: Path) -> None:
     (own / "config.json").write_text(json.dumps(document))
     by_hand = load_method(presets.load_config(own), CPU)
     image = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
-    sent, also = (method.encode(image, Request(over.symbol_budget(0.01, (40, 48)))).symbols for method in (over, by_hand))
+    sent, also = (
+        method.encode(image, Request(over.symbol_budget(0.01, (40, 48)), options=Transmitter())).symbols
+        for method in (over, by_hand)
+    )
     assert np.array_equal(sent, also)
     received = Received(sent, None, 0.1, (40, 48), "abc")
-    one, other = (method.decode(received, DecodeOptions(), seed=0).refined[0] for method in (over, by_hand))
+    one, other = (method.decode(received, Receiver(), seed=0).refined[0] for method in (over, by_hand))
     assert np.array_equal(one, other)
 
 
@@ -132,96 +94,21 @@ def test_half_precision_weights_are_a_variant(weights: Path) -> None:
         path = weights / "sd" / name / f"{stem}.safetensors"
         save_file({key: value.half() for key, value in load_file(path).items()}, path.with_name(f"{stem}.fp16.safetensors"))
     own = str(weights / "textguided")
-    plan = Plan("textguided", "a", str(weights / "sd"), control=own, jscc=own)
-    plain, half = add(plan, None, quiet), add(replace(plan, name="b", variant="fp16"), None, quiet)
+    parts = StableDiffusionSources(sd=str(weights / "sd"), control=own, jscc=own)
+    plain, half = (
+        add("textguided", name, replace(parts, variant=variant), None, quiet) for name, variant in (("a", None), ("b", "fp16"))
+    )
     (weights / "sd" / "unet" / "diffusion_pytorch_model.safetensors").unlink()  # the only one that is left is taken unasked
-    unasked = add(replace(plan, name="c"), None, quiet)
+    unasked = add("textguided", "c", parts, None, quiet)
     found = [presets.load_config(folder).components["unet"] for folder in (plain, half, unasked)]
     assert [component.variant for component in found] == [None, "fp16", "fp16"]
     assert found[0].sha256 != found[1].sha256 == found[2].sha256
     with pytest.raises(InputError, match=r"vae has no weights of variant bf16 \(\.safetensors\)"):
-        add(replace(plan, name="d", variant="bf16"), None, quiet)
+        add("textguided", "d", replace(parts, variant="bf16"), None, quiet)
     method = load_method(presets.load_config(half), CPU)
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    received = Received(method.encode(image, Request(20)).symbols, None, 0.1, (32, 32))
-    assert method.decode(received, DecodeOptions(), seed=0).refined[0].shape == (32, 32, 3)
-
-
-def edit(file: str, **changes: Any) -> Callable[[Path], None]:
-    def change(sd: Path) -> None:
-        document = json.loads((sd / file).read_text())
-        (sd / file).write_text(json.dumps(document | changes))
-
-    return change
-
-
-def pickled(sd: Path) -> None:
-    path = sd / "vae" / "diffusion_pytorch_model.safetensors"
-    path.rename(path.with_suffix(".bin"))
-
-
-def cut_off(sd: Path) -> None:
-    path = sd / "unet" / "diffusion_pytorch_model.safetensors"
-    path.write_bytes(path.read_bytes()[:1000])
-
-
-def fewer(sd: Path) -> None:
-    path = sd / "unet" / "diffusion_pytorch_model.safetensors"
-    tensors = load_file(path)
-    del tensors["conv_in.bias"]
-    save_file(tensors, path)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        (lambda sd: shutil.rmtree(sd / "vae"), "lacks vae/config.json; give a local folder or a hub id in diffusers' layout"),
-        (lambda sd: shutil.rmtree(sd / "tokenizer"), "lacks tokenizer/tokenizer_config.json"),
-        (lambda sd: (sd / "unet" / "config.json").write_text("[]"), "unet/config.json is not a JSON object"),
-        (edit("vae/config.json", _class_name="AutoencoderTiny"), "is of a AutoencoderTiny; AutoencoderKL belongs there"),
-        (edit("text_encoder/config.json", architectures=["CLIPTextModelWithProjection"]), "CLIPTextModel belongs there"),
-        (edit("unet/config.json", down_block_types=["NoSuchBlock"] * 2), "no UNet2DConditionModel has this configuration"),
-        (edit("unet/config.json", layers_per_block=2), "and its config.json asks for"),
-        (edit("scheduler/scheduler_config.json", prediction_type="v_prediction"), "v_prediction; give one that predicts noise"),
-        (edit("scheduler/scheduler_config.json", beta_end=0.02), "the scheduler's beta_end and ours: 0.02 is not 0.012"),
-        (pickled, "vae has pickled weights alone"),
-        (cut_off, "not safetensors"),
-        (fewer, "holds"),
-    ],
-)  # fmt: skip
-def test_what_is_missing_or_does_not_fit_is_one_line(weights: Path, spoil: Callable[[Path], object], words: str) -> None:
-    spoil(weights / "sd")
-    with pytest.raises(InputError) as caught:
-        add(Plan("textguided", "sd", str(weights / "sd")), None, quiet)
-    assert words in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert not presets.user_root().exists() or not list(presets.user_root().rglob("config.json"))
-
-
-def swapped(method: str, part: str, **changes: Any) -> Callable[[Path], None]:
-    def change(weights: Path) -> None:
-        path = weights / method / "config.json"
-        document = json.loads(path.read_text())
-        document["components"][part]["config"] |= changes
-        path.write_text(json.dumps(document))
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        (swapped("textguided", "control", block_out_channels=[8, 24]), "block_out_channels of --control"),
-        (swapped("textguided", "control", csi_width=10), "numbers of CSI"),
-        (swapped("textguided", "jscc", channels=8), "channels of --jscc"),
-        (lambda weights: (weights / "textguided" / "jscc.safetensors").unlink(), "neither in the preset's folder"),
-    ],
-)
-def test_parts_of_other_presets_must_fit(weights: Path, spoil: Callable[[Path], object], words: str) -> None:
-    spoil(weights)
-    own = str(weights / "textguided")
-    with pytest.raises(InputError, match=words):
-        add(Plan("textguided", "sd", str(weights / "sd"), control=own, jscc=own), None, quiet)
+    received = Received(method.encode(image, Request(20, options=Transmitter())).symbols, None, 0.1, (32, 32))
+    assert method.decode(received, Receiver(), seed=0).refined[0].shape == (32, 32, 3)
 
 
 def test_names_and_flags(here: Gencomm, photo: Path, weights: Path) -> None:
@@ -236,7 +123,13 @@ def test_names_and_flags(here: Gencomm, photo: Path, weights: Path) -> None:
     failed(here("models", "add", "textguided", "--name", "nano", "--sd", sd), 2, "there is such a preset of textguided already")
     failed(here("models", "add", "textguided", "--name", "x"), 2, "--sd: textguided stands on it")
     failed(here("models", "add", "textguided", "--name", "x", "--sd", "/nowhere/at/all"), 2, "no such folder, and no hub id")
-    failed(here("models", "add", "scsic", "--name", "x", "--cascade", sd, "--jscc", "nano"), 2, "reads no --control or --jscc")
+    failed(here("models", "add", "separate", "--name", "x", "--sd", sd), 2, "METHOD: 'separate' is not one of", "textguided")
+    failed(
+        here("models", "add", "scsic", "--name", "x", "--cascade", sd, "--jscc", "nano"), 2,
+        "--jscc: scsic does not read it; it is for diffjscc and textguided",
+    )  # fmt: skip
+    failed(here("models", "add", "textguided", "--name", "x", "--sd", sd, "--cascade", sd), 2, "--cascade: textguided", "scsic")
+    failed(here("models", "add", "textguided", "--name", "x", "--sd", sd, "--captioner", "none"), 2, "--captioner: textguided")
     failed(here("models", "add", "textguided", "--name", "x", "--sd", sd, "--jscc", "nano"), 2, "channels of --jscc nano")
 
 
@@ -317,26 +210,18 @@ def hub(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 def test_a_preset_over_the_hub_pins_the_commit_and_fetches_when_it_is_used(hub: list[str], weights: Path, tmp_path: Path) -> None:
     own = str(weights / "textguided")
-    folder = add(Plan("textguided", "sd", "someone/sd", control=own, jscc=own), None, quiet)
+    folder = add("textguided", "sd", StableDiffusionSources(sd="someone/sd", control=own, jscc=own), None, quiet)
     assert not any(name.endswith(".safetensors") for name in hub)
     found = presets.load_config(folder)
-    local = add(Plan("textguided", "local", str(weights / "sd"), control=own, jscc=own), None, quiet)
+    parts = StableDiffusionSources(sd=str(weights / "sd"), control=own, jscc=own)
+    local = add("textguided", "local", parts, None, quiet)
     assert found.components["unet"].revision == Hub.COMMIT
     assert found.weights_sha256 == presets.load_config(local).weights_sha256
     method = load_method(found, CPU)
     assert hub.count("diffusion_pytorch_model.safetensors") == 1  # the VAE's: an encoder needs no more
     image = np.asarray(Image.new("RGB", (32, 32), (200, 30, 40)))
-    received = Received(method.encode(image, Request(20)).symbols, None, 0.1, (32, 32))
-    assert method.decode(received, DecodeOptions(), seed=0).refined[0].shape == (32, 32, 3)
+    received = Received(method.encode(image, Request(20, options=Transmitter())).symbols, None, 0.1, (32, 32))
+    assert method.decode(received, Receiver(), seed=0).refined[0].shape == (32, 32, 3)
     assert hub.count("diffusion_pytorch_model.safetensors") == 2
     with pytest.raises(InputError, match=r"the hub does not give it|does not answer"):
-        add(Plan("textguided", "other", "someone/else"), None, quiet)
-
-
-def test_a_captioner_that_nobody_knows_is_not_written_into_a_preset(here: Gencomm, weights: Path) -> None:
-    add = ("models", "add", "diffjscc", "--name", "sd", "--sd", weights / "sd", "--captioner")
-    failed(here(*add, "bogus"), 2, "--captioner", "hf:FOLDER_OR_ID")
-    failed(here(*add, "hf:/nowhere"), 2, "--captioner hf:/nowhere", "no folder")
-    assert presets.folder_of("diffjscc", "sd") is None
-    assert here(*add, f"hf:{weights}/sd").returncode == 0
-    assert presets.find("diffjscc", "sd").settings["captioner"] == f"hf:{weights}/sd"
+        add("textguided", "other", StableDiffusionSources(sd="someone/else"), None, quiet)

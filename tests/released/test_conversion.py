@@ -10,7 +10,7 @@ import torch
 
 from gencomm_cli import presets
 from gencomm_cli.errors import InputError, ModelMismatch
-from gencomm_cli.presets.build import BUILDERS
+from gencomm_cli.presets.build import builders
 from gencomm_cli.released.checkpoint import Checkpoint
 from gencomm_cli.released.conversion import Conversion, ConvertedComponent, check, convert, joined, report, write_preset
 
@@ -18,18 +18,21 @@ CODEC = ConvertedComponent("codec", "ADJSCC", {}, {})
 PRIOR = ConvertedComponent("prior", "UNet2DModel", {}, {})
 
 
-def only(component: ConvertedComponent, method: str) -> Conversion:
-    return Conversion(method, (component,), {component.name: 1}, ((f"their {component.name}", component.name),))
+def only(component: ConvertedComponent, method: str, **needs: str) -> Conversion:
+    return Conversion(method, (component,), {component.name: 1}, ((f"their {component.name}", component.name),), needs=needs)
 
 
 def test_a_codec_is_a_preset_alone_and_with_a_prior() -> None:
     assert joined([only(CODEC, "jscc")]).method == "jscc"
-    both = joined([only(CODEC, "jscc"), only(PRIOR, "diffcom")])
+    prior = only(PRIOR, "diffcom", codec="a prior alone is no preset")
+    both = joined([only(CODEC, "jscc"), prior])
     assert (both.method, both.components) == ("diffcom", (CODEC, PRIOR))
     assert both.settings == {"codec": 1, "prior": 1}
     assert both.mapped == (("their codec", "codec"), ("their prior", "prior"))
     with pytest.raises(InputError, match="prior alone is no preset"):
-        joined([only(PRIOR, "diffcom")])
+        joined([prior])
+    with pytest.raises(InputError, match="no preset together"):  # it asks for nothing
+        joined([only(CODEC, "jscc"), only(PRIOR, "diffcom")])
     with pytest.raises(InputError, match="no preset together"):
         joined([only(CODEC, "jscc"), only(CODEC, "jscc")])
     with pytest.raises(InputError, match="no preset together"):
@@ -38,7 +41,7 @@ def test_a_codec_is_a_preset_alone_and_with_a_prior() -> None:
 
 def convolutional(**changed: torch.Tensor | None) -> ConvertedComponent:
     with torch.device("meta"):
-        module = BUILDERS["ConvolutionalJSCC"](code_channels=4)
+        module = builders()["ConvolutionalJSCC"](code_channels=4)
     tensors = {name: torch.zeros(tensor.shape) for name, tensor in module.state_dict().items()}
     for name, tensor in changed.items():
         key = name.replace("__", ".")

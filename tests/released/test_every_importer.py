@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from gencomm_cli.errors import InputError, ModelMismatch
+from gencomm_cli.methods import importers
 from gencomm_cli.released.checkpoint import Checkpoint, read_checkpoint
-from gencomm_cli.released.conversion import CONVERTERS, convert
-from tests.methods.diffcom import test_released as test_guided_diffusion
+from gencomm_cli.released.conversion import convert
 from tests.methods.diffcom import test_released_adjscc as test_adjscc
+from tests.methods.diffcom import test_released_guided_diffusion as test_guided_diffusion
 from tests.methods.diffjscc import test_released as test_diffjscc
 from tests.methods.jscc import test_released_deepjscc as test_deepjscc
 from tests.methods.jscc import test_released_mambajscc as test_mambajscc
@@ -81,7 +82,7 @@ FILES: dict[str, Callable[[type[Weights]], Files]] = {
     "adjscc": adjscc, "guided-diffusion": guided_diffusion, "deepjscc": deepjscc, "swinjscc": swinjscc, "mambajscc": mambajscc,
     "diffjscc": diffjscc, "cdc": cdc, "stable-cascade": stable_cascade,
 }  # fmt: skip
-KINDS = pytest.mark.parametrize("kind", list(CONVERTERS))
+KINDS = pytest.mark.parametrize("kind", list(importers()))
 
 
 class Malicious:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gencomm_cli import presets
-from gencomm_cli.methods.lrisc.ddim import cosine_alpha_bar
+from gencomm_cli.diffusion.cosine import cosine_alpha_bar
 from gencomm_cli.networks.convolutional import ConvolutionalJSCC
 from gencomm_cli.presets.build import build
 from gencomm_cli.released.checkpoint import Checkpoint, read_checkpoint

@@ -17,10 +17,10 @@ from PIL import Image
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
+from gencomm_cli.methods.diffjscc.method import CsiEmbedding
 from gencomm_cli.methods.scsic.cascade import PaellaVQModel
 from gencomm_cli.methods.scsic.efficientnet import EfficientNetEncoder
-from gencomm_cli.methods.scsic.embedding import Previewer
+from gencomm_cli.methods.scsic.previewer import Previewer
 from gencomm_cli.methods.textguided.prior import SPECIAL_TOKENS, train_tokenizer
 from gencomm_cli.networks.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.networks.control import LatentControlNet, control_arguments
@@ -73,9 +73,9 @@ def loaded_to_encode(method: str, preset: str, cbr: float | None = None) -> set[
     """The top-level modules that a process of its own has imported once it has loaded a method and encoded an image."""
     program = (
         "import sys\nfrom gencomm_cli import pipeline\nimport numpy as np\n"
-        f"codec = pipeline.load_codec({method!r}, {preset!r}, 'auto')\n"
+        f"codec = pipeline.load({method!r}, {preset!r})\n"
         "image = np.full((64, 64, 3), 90, np.uint8)\n"
-        f"pipeline.encode(image, codec, pipeline.EncodeOptions(cbr={cbr}, snr_db=9, fading='awgn'), lambda _: None)\n"
+        f"codec.encode(image, cbr={cbr}, snr=9, fading='awgn')\n"
         "print(*(name for name in sys.modules if '.' not in name))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, text=True)

@@ -18,3 +18,14 @@ def test_message_with_its_checksum_leaves_zero_and_every_burst_shows() -> None:
         burst = word.copy()
         burst[start : start + crc.BITS] ^= np.append(1, rng.integers(0, 2, crc.BITS - 1)).astype(np.uint8)
         assert crc.checksum(burst).any()
+
+
+def test_what_both_ends_know_is_covered_too() -> None:
+    payload = np.random.default_rng(1).integers(0, 2, 77).astype(np.uint8)
+    message = crc.protect(payload, b"avif 77")
+    assert message.size == 77 + crc.BITS
+    assert np.array_equal(crc.verified(message, b"avif 77"), payload)  # type: ignore[arg-type]
+    assert crc.verified(message, b"webp 77") is None
+    assert crc.verified(message, b"") is None
+    message[3] ^= 1
+    assert crc.verified(message, b"avif 77") is None

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from gencomm_cli.errors import InputError
-from gencomm_cli.text.link import PromptFormat, payload_entropy_bits, receive_prompt, symbols_needed, transmit_prompt
+from gencomm_cli.text.link import payload_entropy_bits, receive_prompt, symbols_needed, transmit_prompt
 from gencomm_cli.text.modes import Fading
+from gencomm_cli.text.payload import PayloadFormat
 from tests.text.test_range_coder import random_text
 
 CAPTION = "A brown dog with a red collar runs through tall grass next to a white fence, ok."  # 80 characters
@@ -70,7 +71,7 @@ def test_bits_on_air_are_pinned() -> None:
     """CRC, code, copies and interleaver: where these bits change, older files cannot be read any more."""
     text = "a tropical island with palm trees across a calm grey sea under big white clouds"
     symbols, fmt = transmit_prompt(text, snr_db=3.0, fading="awgn")
-    assert fmt == PromptFormat(112, "r12n288", "qpsk", 1, "gencomm-text-1", 24)
+    assert fmt == PayloadFormat(112, "r12n288", "qpsk", 1, "gencomm-text-1", 24)
     assert zlib.crc32((symbols.real < 0).tobytes() + (symbols.imag < 0).tobytes()) == 2081721301
 
 
@@ -104,12 +105,12 @@ def test_receiver_without_csi_takes_the_gain_as_one() -> None:
         {"payload_bits": -1}, {"payload_bits": 10**12}, {"payload_bits": True}, {"payload_bits": 3.5}, {"payload_bits": None},
         {"code": "r12n385"}, {"code": ["r12n384"]}, {"code": {}}, {"modulation": "16qam"},
         {"repetition": 3}, {"repetition": 1.0}, {"repetition": True},
-        {"text_model": "gencomm-text-0"}, {"crc_bits": 0}, {"crc_bits": 32},
+        {"text_model": "gencomm-text-0"}, {"text_model": None}, {"crc_bits": 0}, {"crc_bits": 32},
     ],
 )  # fmt: skip
 def test_hostile_format_is_refused(change: dict[str, object]) -> None:
     symbols, fmt = transmit_prompt(CAPTION, snr_db=5, fading="awgn")
-    hostile: PromptFormat = dataclasses.replace(fmt, **change)  # type: ignore[arg-type]
+    hostile: PayloadFormat = dataclasses.replace(fmt, **change)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"^prompt format: "):
         receive_prompt(symbols, None, 0.1, hostile)
 

@@ -12,7 +12,8 @@ import torch
 
 from gencomm_cli import presets
 from gencomm_cli.methods import load_method
-from gencomm_cli.methods.base import DecodeOptions, Received, Request
+from gencomm_cli.methods.base import Received, Request
+from gencomm_cli.methods.textguided.options import Receiver
 from gencomm_cli.methods.textguided.train import TextGuidedTrainer
 from gencomm_cli.networks.autoencoder import Autoencoder
 from gencomm_cli.training import losses
@@ -98,7 +99,7 @@ def test_a_textguided_preset_over_it(tiny_recipe: dict[str, Any], tmp_path: Path
     method = load_method(preset, CPU)
     image = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
     sent = method.encode(image, Request(12))
-    assert method.decode(Received(sent.symbols, None, 0.1, (40, 30)), DecodeOptions(), seed=0).refined[0].shape == image.shape
+    assert method.decode(Received(sent.symbols, None, 0.1, (40, 30)), Receiver(), seed=0).refined[0].shape == image.shape
     more = TextGuidedTrainer(asked(tiny_recipe, tmp_path / "data", tmp_path / "more"), quiet, preset)
     before = {name: tensor.clone() for name, tensor in more.module("vae").state_dict().items()}
     more.run("vae")

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from gencomm_cli import presets
 from gencomm_cli.errors import InputError
+from gencomm_cli.methods.diffjscc.options import Sources
+from gencomm_cli.methods.options import StableDiffusionSources
 from gencomm_cli.networks.text import TextEncoder
-from gencomm_cli.presets.pretrained import Plan, add
+from gencomm_cli.presets.pretrained import add
 from gencomm_cli.text.captioners import caption
 from gencomm_cli.training import captions, losses
 from gencomm_cli.training.captions import captioned
@@ -106,7 +108,8 @@ def test_captions_reach_the_text_encoder(method: str, folder: Path, tmp_path: Pa
 
     monkeypatch.setattr(TextEncoder, "forward", listen)
     named = "openai:gpt" if method == "diffjscc" else None  # what the preset is to decode with
-    add(Plan(method, "bare", str(stable_diffusion(tmp_path / "full")), captioner=named), None, quiet)
+    sd = str(stable_diffusion(tmp_path / "full"))
+    add(method, "bare", StableDiffusionSources(sd=sd) if named is None else Sources(sd=sd, captioner=named), None, quiet)
     (tmp_path / "recipe.json").write_text(json.dumps({"name": "mine", **RECIPES[method]}))
     options = TrainOptions(
         folder, tmp_path / "out", tmp_path / "recipe.json", start="bare", stages=("jscc", "control"), captioner="builtin"

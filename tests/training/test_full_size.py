@@ -19,16 +19,18 @@ from safetensors.torch import save_file
 
 from gencomm_cli import presets
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods import load_method
-from gencomm_cli.methods.base import DecodeOptions, Received, Request
+from gencomm_cli.methods import load_method, specs
+from gencomm_cli.methods.base import Received, Request
 from gencomm_cli.methods.diffjscc import train as diffjscc
+from gencomm_cli.methods.options import build
 from gencomm_cli.methods.scsic import train as scsic
 from gencomm_cli.methods.scsic.cascade import StageB
-from gencomm_cli.methods.scsic.embedding import with_reliability
+from gencomm_cli.methods.scsic.method import with_reliability
+from gencomm_cli.methods.scsic.networks import Cascade
 from gencomm_cli.methods.textguided.refiner import JSCCRecipe, RefinerRecipe
 from gencomm_cli.networks.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
-from gencomm_cli.presets.build import BUILDERS, Cascade
-from gencomm_cli.presets.pretrained import Plan, add
+from gencomm_cli.presets.build import builders
+from gencomm_cli.presets.pretrained import add
 from gencomm_cli.released.checkpoint import read_checkpoint
 from gencomm_cli.released.conversion import convert, write_preset
 from gencomm_cli.training import losses
@@ -77,8 +79,9 @@ def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def bare(method: str, folder: Path) -> presets.Preset:
     """A preset over a stand-in, with nothing of its own."""
-    make = stable_cascade if method == "scsic" else stable_diffusion
-    return presets.load_config(add(Plan(method, "bare", str(make(folder / "full"))), None, quiet))
+    make, kind = stable_cascade if method == "scsic" else stable_diffusion, specs()[method].sources
+    assert kind is not None
+    return presets.load_config(add(method, "bare", build(kind, {kind.base: str(make(folder / "full"))}), None, quiet))
 
 
 @pytest.mark.parametrize("method", ["textguided", "diffjscc", "scsic"])
@@ -95,7 +98,7 @@ def test_what_is_trained_over_a_backbone_sends_pictures_with_it(method: str, dat
     image = np.asarray(Image.open(data / "0.png").convert("RGB"))[:64, :64]
     sent = ready.encode(image, Request(ready.symbol_budget(ready.default_cbr, (64, 64)), 10.0))
     received = Received(sent.symbols, None, 0.1, (64, 64), side_symbols=sent.side_symbols)
-    assert ready.decode(received, DecodeOptions(), seed=0).refined[0].shape == (64, 64, 3)
+    assert ready.decode(received, specs()[method].receiver(), seed=0).refined[0].shape == (64, 64, 3)
 
 
 def refined(preset: presets.Preset, data: Path) -> NDArray[np.uint8]:
@@ -104,7 +107,7 @@ def refined(preset: presets.Preset, data: Path) -> NDArray[np.uint8]:
     image = np.asarray(Image.open(data / "0.png").convert("RGB"))[:64, :64]
     sent = ready.encode(image, Request(ready.symbol_budget(ready.default_cbr, (64, 64))))
     received = Received(sent.symbols, None, 0.1, (64, 64), side_symbols=sent.side_symbols)
-    return ready.decode(received, DecodeOptions(), seed=0).refined[0]
+    return ready.decode(received, specs()["scsic"].receiver(), seed=0).refined[0]
 
 
 @pytest.mark.parametrize("own", [False, True])
@@ -198,7 +201,7 @@ def test_the_shipped_full_size_recipes_fit_stable_diffusion_and_stable_cascade()
     assert not recipe_from(RefinerRecipe, of_textguided["refine"]).decoder
     of_diffjscc = load_config(None, "diffjscc/paper.json", {"name", "start"})
     with torch.device("meta"):
-        code = BUILDERS[of_diffjscc["jscc"]["class"]](**of_diffjscc["jscc"]["model"])
+        code = builders()[of_diffjscc["jscc"]["class"]](**of_diffjscc["jscc"]["model"])
     assert code.config.cbr == pytest.approx(1 / 384)  # type: ignore[union-attr]
     for kind, name in (
         (diffjscc.ControlRecipe, "control"),

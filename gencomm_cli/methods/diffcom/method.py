@@ -1,65 +1,68 @@
-"""DiffCom, HiFi-DiffCom and Blind-DiffCom: posterior sampling from the raw received signal (Wang et al., paper 003).
+"""DiffCom, HiFi-DiffCom and Blind-DiffCom: posterior sampling from the raw received signal (Wang et al., arXiv:2406.07390).
 
-    transmitter                 air                                      receiver
+    transmitter                 channel                                  receiver
   x ─► E ─► z ─► W_h: interleaver, OFDM, multipath, … ─► y ─┬─► W_h⁻¹ ─► D ─► x_d, the coarse image ─┐ (HiFi: start, confirming)
                                                             │                                         ▼
-                                  x_T or noised x_d ─► T_s steps of an unconditional diffusion prior, each pulled along
+                                  x_T or noised x_d ─► T_s steps of an unconditional diffusion prior, each guided by
                                                        −∇ ζ‖y − W_h(E(x̂_{0|t}))‖² − ∇ γ‖x_d − D(W_h⁻¹(W_h(E(x̂_{0|t}))))‖² ─► x_0
 
-Nothing is trained for the channel: W_h is the simulator's own code, and the gradient goes through it.
+Nothing is trained for the channel: W_h is the simulator's own code, and the gradient goes through it. Images are in [−1, 1];
+ᾱ_0 = 1, and t = 1 … T. Between two visited steps t > s the forward process is one step with α = ᾱ_t/ᾱ_s and β = 1 − α, so that the
+printed lines hold for spaced steps as they stand.
+
+eq. 1       codec's objective   `train.CodecRecipe`
+eqs. 2, 3   the problem         `Problem`, whose `Problem.residuals` have the term for latent consistency
+eqs. 4, 5   forward process     `diffusion.schedule.linear`, `diffusion.steps.noised`
+eqs. 6 … 9  SDEs, their steps   in their discrete form alone; the prior's objective, eq. 8: `train.PriorRecipe`
+eq. 10      ancestral step      `diffusion.steps.AncestralStep`
+eqs. 11, 12 posterior score     `sample`: the ancestral step of the prior, then the gradient of the likelihood
+eq. 13      p(y | x_0)          `Link.send`, W_h; n ~ CN(0, N0)
+eq. 14      DPS                 `sample`; with the covariance that its two approximations leave out: `exact_score`
+eq. 15      Tweedie             `methods.diffcom.pixel_prior.noise_prior`, `methods.diffcom.pixel_prior.clean_prior`
+eq. 16      likelihood score    `energy` of the form ``score``
+eq. 17      guidance            `energy` of the form ``squared``
+Algorithm 1 DiffCom             `sample` from pure noise, γ = 0
+eqs. 18, 19 confirming term     `Problem.residuals`, `energy`
+eq. 20      start               `DiffCom.start`
+eq. 21      T_s                 `adaptive_start`; the authors' program: `authors_start`
+Algorithm 2 HiFi-DiffCom        `sample` from the noised x_d, γ > 0
+eqs. 22, 23 image and channel   `sample_blind`
+eqs. 24, 25 y | x_0, h_0        `Problem.blind_residual`, `sample_blind`
+eq. 26      score of h          `ChannelPrior`; in closed form instead: `lmmse_taps`
+Algorithm 3 Blind-DiffCom       `sample_blind`
+table VI    Variant 1           `Problem.residuals` with ζ = 0; Variant 2: ``confirm`` is ``pixels``
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, fields
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from gencomm_cli.channels.equalisers import mmse, reliability
+from gencomm_cli.channels.equalisers import mmse
 from gencomm_cli.channels.ofdm import delay_profile, through
-from gencomm_cli.errors import InputError, ModelMismatch, RateError
-from gencomm_cli.methods import variant_reads
-from gencomm_cli.methods.base import (
-    BlindForm,
-    BlindH,
-    Confirm,
-    Decoded,
-    DecodeOptions,
-    Image,
-    Likelihood,
-    Pick,
-    Received,
-    Request,
-    Transmission,
-    Variant,
-)
-from gencomm_cli.methods.diffcom.pixel_prior import pixel_prior
-from gencomm_cli.methods.diffcom.posterior import (
-    ChannelPrior,
-    Form,
-    Guidance,
-    Report,
-    adaptive_start,
-    authors_start,
-    distance,
-    linear_schedule,
-    lmmse_taps,
-    sample,
-    sample_blind,
-    visited,
-)
+from gencomm_cli.channels.snr import n0_from_db
+from gencomm_cli.diffusion.schedule import linear
+from gencomm_cli.diffusion.steps import AncestralStep, noised, signal_to_noise
+from gencomm_cli.errors import OptionError, RateError
+from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
+from gencomm_cli.methods.diffcom.options import BlindForm, Confirm, Receiver, Transmitter, Variant
+from gencomm_cli.methods.diffcom.pixel_prior import Prior, pixel_prior, sides_multiple
+from gencomm_cli.methods.diffcom.settings import Sampling, check_settings
 from gencomm_cli.networks import codec_side
 from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.ntscc_codec import NTSCC
 from gencomm_cli.networks.rate_allocation import RATES, Levels
-from gencomm_cli.networks.source_codec import LearnedCodec, SourceCodec, ToldCodec, ToldNTSCC
-from gencomm_cli.networks.tensors import padded_size, to_image, to_tensor, told_snr, within_range
+from gencomm_cli.networks.source_codec import KnownCodec, KnownNTSCC, LearnedCodec, SourceCodec
+from gencomm_cli.networks.tensors import Heard, padded_size, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
 from gencomm_cli.presets.build import build
 from gencomm_cli.seeds import torch_normal
@@ -67,122 +70,14 @@ from gencomm_cli.seeds import torch_normal
 if TYPE_CHECKING:
     from gencomm_cli.console import Progress
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "variant": get_args(Variant), "likelihood": get_args(Likelihood), "blind_h": get_args(BlindH),
-    "blind_form": get_args(BlindForm), "confirm": get_args(Confirm), "pick": get_args(Pick),
-}  # fmt: skip
+Residuals = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+"""x̂_{0|t} → y − W_h(E(x̂_{0|t})) and, for the confirming term, x_d − D(W_h⁻¹(W_h(E(x̂_{0|t})))) (eq. 19): [B, …], real or complex."""
 
-PAPER = {"diffcom": (0.6, 0.0, 0.1), "hifi": (0.3, 0.3, 0.1), "blind": (0.3, 0.0, 0.1)}
-"""ζ, γ and ζ_h of section IV-A2 and table III."""
-AUTHORS = {"diffcom": (1.0, 0.0, 0.2), "hifi": (0.25, 0.25, 0.2), "blind": (1.0, 0.0, 0.2)}
-"""Those of the authors' program."""
-EVERY = 5
-"""Steps between two readings of the distance, each of which waits for the device."""
-BAYES = (1.0, 0.0, 0.1)
-"""``score`` and ``exact`` weigh the likelihood by N0: ζ = 1 is Bayes' rule, and counts y once."""
+Report = Callable[[int, int, Tensor], None]
+"""(steps done, steps in all, measurement distance ‖y − W_h(E(x̂_{0|t}))‖₂ of the batch: a scalar, which to read is to wait for)."""
 
 
-def _at(snr_db: float, value: Any) -> Any:
-    """A setting, or what pairs [SNR, value] have at an SNR."""
-    if not isinstance(value, list):
-        return value
-    known, values = np.array(value, float).T
-    return float(np.interp(snr_db, known, values))
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the image is sampled, once options and the preset's settings are settled.
-
-    Attributes:
-        variant: ``diffcom`` (Algorithm 1), ``hifi`` (2) or ``blind`` (3).
-        likelihood: a form of :class:`.posterior.Guidance`, or ``authors``: ``norm`` with their step sizes,
-            their start (also for ``diffcom``, from the noised x_d), no pull in the last step, and for ``blind`` a linear decay.
-        zeta, gamma, zeta_h: ζ, γ, ζ_h. tau, eta: τ, η of eq. 21.
-        steps: of the T_s that are visited; None for all. start_step: T_s; None for eq. 21 (``hifi``), else T.
-        confirm: what x_d is compared with (``hifi``): D(W_h⁻¹(W_h(E(x̂)))) of eq. 19 (``decoded``), or x̂ itself (``pixels``, Variant
-            2 of table VI).
-        blind_h: how the taps are found: by ``diffusion`` (Algorithm 3), or ``lmmse`` given x̂_{0|t}.
-        blind_form: ĥ_{0|t} as derived (``corrected``), or the ``authors``'.
-        pick: ``best`` keeps the sample with the smallest measurement distance. No reference is used.
-    """
-
-    variant: Variant = "hifi"
-    likelihood: Likelihood = "squared"
-    zeta: float = 0.3
-    gamma: float = 0.3
-    zeta_h: float = 0.1
-    tau: float = 20.0
-    eta: float = 1.0
-    steps: int | None = None
-    start_step: int | None = None
-    confirm: Confirm = "decoded"
-    blind_h: BlindH = "diffusion"
-    blind_form: BlindForm = "corrected"
-    pick: Pick = "all"
-
-    @classmethod
-    def settle(cls, options: DecodeOptions, settings: Mapping[str, Any], unknown: bool = False, snr_db: float = 10.0) -> Sampling:
-        """What the options say, else the preset's settings of the variant (``sampling``), else the paper's.
-
-        The preset's step sizes are for its own likelihood: with another, its published ones take their place. A setting may be
-        pairs [SNR in dB, value], between which it is interpolated: the norm's step does not shrink as noise grows.
-
-        Args:
-            unknown: the receiver does not know a channel whose taps can be found; where no variant is asked for, that is ``blind``.
-            snr_db: of the received symbols.
-
-        Raises:
-            InputError: a value that cannot be, or an option that would not be read.
-        """
-        names = [field.name for field in fields(cls)]
-        given = {name: value for name in names if (value := getattr(options, name)) is not None}
-        for name, allowed in CHOICES.items():
-            if given.get(name, allowed[0]) not in allowed:
-                raise InputError(f"--{name.replace('_', '-')} {given[name]}: unknown; there is: {', '.join(allowed)}")
-        variant = str(given.get("variant", "blind" if unknown else settings.get("variant", "hifi")))
-        preset = {name: _at(snr_db, value) for name, value in settings.get("sampling", {}).get(variant, {}).items()}
-        likelihood = str(given.get("likelihood", preset.get("likelihood", "squared")))
-        if likelihood != preset.get("likelihood"):
-            preset = {name: value for name, value in preset.items() if name not in ("zeta", "gamma", "zeta_h")}
-        table = {"authors": AUTHORS[variant], "score": BAYES, "exact": BAYES}.get(likelihood, PAPER[variant])
-        sizes = dict(zip(("zeta", "gamma", "zeta_h"), table, strict=True))
-        settled = cls(**{"variant": variant, **sizes, **preset, **given, "likelihood": likelihood})
-        settled._check()
-        settled._check_read(given)
-        if options.pick == "best" and options.samples == 1:
-            raise InputError("--pick best: is one of several; add --samples 4, or leave it out")
-        return settled
-
-    def _check_read(self, given: Collection[str]) -> None:
-        """Raises InputError where an option was given that changes nothing."""
-        choice = f"--variant {self.variant} --likelihood {self.likelihood}"
-        choice += " --blind-h lmmse" if self.blind_h == "lmmse" else ""
-        for name in given:
-            flag = f"--{name.replace('_', '-')}"
-            if not variant_reads(name, self.variant, self.likelihood, self.blind_h):
-                raise InputError(f"{flag}: is not read with {choice}; leave it out or take another variant")
-            if name in ("tau", "eta") and self.start_step is not None:
-                raise InputError(f"{flag}: is for the start step of eq. 21, which --start-step sets; leave out one of them")
-
-    def _check(self) -> None:
-        for name in ("zeta", "gamma", "zeta_h", "tau", "eta"):
-            if not 0 <= getattr(self, name) <= 1e6:
-                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name):g}: out of range; 0 to 1e6")
-        for name in ("steps", "start_step"):
-            if (value := getattr(self, name)) is not None and not 1 <= value <= 1000:
-                raise InputError(f"--{name.replace('_', '-')} {value}: out of range; 1 to 1000")
-        if self.variant == "blind" and (self.likelihood not in ("squared", "norm", "authors") or self.start_step is not None):
-            raise InputError("--variant blind: starts from noise, with --likelihood squared, norm or authors; leave the rest out")
-        if self.gamma and self.likelihood == "exact":
-            raise InputError("--gamma: does not go with --likelihood exact, which counts y once; leave it out")
-
-    def guidance(self, n0: float) -> Guidance:
-        """The likelihood term that the sampler takes."""
-        authors = self.likelihood == "authors"
-        form = cast(Form, "norm" if authors else self.likelihood)
-        decay: Literal["linear", "constant"] = "linear" if authors and self.variant == "blind" else "constant"
-        return Guidance(self.zeta, self.gamma, self.zeta_h, form, max(n0, 1e-6), decay, last=not authors)
+# --- section II: the problem -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -209,13 +104,13 @@ class Link:
         """σ_l² [L] of the taps' law.
 
         Raises:
-            InputError: the channel is none that a few taps describe.
+            OptionError: the channel is none that a few taps describe.
         """
         if self.received.ofdm is not None:
             return torch.tensor(delay_profile(self.received.ofdm), dtype=torch.float32)
         if self.received.fading == "block":
             return torch.ones(1)
-        raise InputError(f"--variant blind: finds the taps of block and multipath fading, not of {self.received.fading}; use hifi")
+        raise OptionError("variant", f"blind finds the taps of block and multipath fading, not of {self.received.fading}; use hifi")
 
     def response(self, z: Tensor, taps: int) -> Tensor:
         """What is received for each unit tap: complex [1, k, L], for one codeword z [1, k]."""
@@ -225,7 +120,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Problem:
-    """y = W_h(E(x)) + n, for one image in [−1, 1].
+    """y = W_h(E(x)) + n, for one image in [−1, 1] (eqs. 2, 13).
 
     Attributes:
         y: as received, complex [1, k]. link: W_h. encode: E, images [B, …] to complex [B, k]. decode: D of equalised symbols.
@@ -245,10 +140,10 @@ class Problem:
 
     def residuals(self, x_0: Tensor, x_d: Tensor | None = None, confirm: Confirm = "decoded") -> tuple[Tensor, Tensor | None]:
         """y − W_h(E(x_0)), and with ``x_d`` the confirming x_d − D(W_h⁻¹(W_h(E(x_0)))) (eq. 19), or x_d − x_0 (``pixels``)."""
-        heard = self.link.send(self.encode(x_0))
+        y_0 = self.link.send(self.encode(x_0))
         if x_d is None:
-            return self.y - heard, None
-        return self.y - heard, x_d - (self.decode(self.link.invert(heard)) if confirm == "decoded" else (x_0 + 1) / 2)
+            return self.y - y_0, None
+        return self.y - y_0, x_d - (self.decode(self.link.invert(y_0)) if confirm == "decoded" else (x_0 + 1) / 2)
 
     def blind_residual(self, x_0: Tensor, h_0: Tensor) -> Tensor:
         """y − W_{h_0}(E(x_0))."""
@@ -260,27 +155,296 @@ class Problem:
         return lmmse_taps(self.y, self.link.response(self.encode(x_0), len(power)), power, self.n0)
 
 
-def _reporting(progress: Progress, index: int, samples: int) -> Report:
-    """Tells ``progress`` of every step of the ``index``-th sample, and the distance as it was when it was last read."""
-    words = ""
-
-    def report(done: int, total: int, left: Tensor) -> None:
-        nonlocal words
-        if done % EVERY == 1 or done == total:
-            words = f"distance {float(left):.4g}"
-        progress(index * total + done, samples * total, words)
-
-    return report
+# --- section III-B: DiffCom --------------------------------------------------------------------------------------------------
 
 
-def _of_unknown(variant: Variant, by_default: bool, fading: str) -> str:
-    """What is to be said where the receiver does not know the channel."""
-    if variant == "blind":
-        return "channel: unknown to the receiver; " + (
-            "--variant blind is taken, which finds it" if by_default else "blind finds it"
-        )
-    found = "" if fading == "rayleigh" else "; --variant blind finds it"
-    return f"channel: unknown to the receiver, and {variant} samples as if there were no fading{found}"
+Form = Literal["squared", "norm", "score", "exact"]
+Decay = Literal["constant", "exponential", "linear"]
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """The likelihood term of eqs. 17 and 19.
+
+    It puts a mean x̂_{0|t} for a whole distribution (diffusion posterior sampling, DPS; eqs. 14 … 16) and leaves out
+    Cov(x_0 | x_t): samples are biased, and too sure of themselves. A unit Gaussian seen at y = 1 through noise of variance 0.1
+    comes out of ``score`` with mean 1.00 and variance 0.048, where the posterior has 0.909 and 0.091. ``exact`` has the covariance,
+    and is right there (0.909 and 0.089 in 1000 steps). The other forms are not likelihoods but step sizes.
+
+    Attributes:
+        zeta, gamma: ζ of the latent, γ of the confirming term (0: none). zeta_h: of the channel's impulse response.
+        form: ``squared``: ζ‖·‖² as printed. ``norm``: ζ‖·‖, as the authors' program has it; the step does not depend on how far off
+            the image is. ``score``: eq. 16 with its 1/N0, put through the reverse step: ζ β/(√α N0) ‖·‖²; ζ = 1 is Bayes' rule.
+            ``exact``: ``score`` with Cov(x_0 | x_t), from the prior's derivative; exact for a Gaussian prior and a linear W_h∘E,
+            else with W_h∘E linearised at x̂_{0|t}. It has no confirming term: x_d is a function of y, and y counts once.
+        n0: N0, noise power per complex symbol (``score`` and ``exact``).
+        decay: of the step sizes over t = T_s … 1, down to ``floor`` times their value (the authors' options).
+        last: whether the step to t = 0 is guided, too; the authors' is not.
+        iterations: of the conjugate gradients of ``exact``, at most.
+    """
+
+    zeta: float = 0.6
+    gamma: float = 0.0
+    zeta_h: float = 0.1
+    form: Form = "squared"
+    n0: float = 1.0
+    decay: Decay = "constant"
+    floor: float = 0.0
+    last: bool = True
+    iterations: int = 10
+
+    @classmethod
+    def of(cls, sampling: Sampling, n0: float) -> Guidance:
+        """What the settled options take, at N0."""
+        authors = sampling.likelihood == "authors"
+        return cls(
+            sampling.zeta, sampling.gamma, sampling.zeta_h, cast(Form, "norm" if authors else sampling.likelihood), max(n0, 1e-6),
+            "linear" if authors and sampling.variant == "blind" else "constant", last=not authors,
+        )  # fmt: skip
+
+    def scale(self, t: int, start: int) -> float:
+        """What multiplies ζ, γ and ζ_h at step t: 1, or a decay that depends on the authors' step index t − 1 over T_s − 1."""
+        fraction = (t - 1) / max(start - 1, 1)
+        if self.decay == "linear":
+            return self.floor + (1 - self.floor) * fraction
+        if self.decay == "exponential":
+            return self.floor + (1 - self.floor) * math.exp(-fraction)
+        return 1.0
+
+
+def visited(start: int, count: int | None = None) -> list[int]:
+    """T_s > … > 1 > 0: every step (None), or ``count`` of them, evenly spaced."""
+    steps = torch.linspace(start, 1, min(count or start, start), dtype=torch.float64).round().int().tolist()
+    return [*dict.fromkeys(steps), 0]
+
+
+def distance(residual: Tensor) -> Tensor:
+    """‖·‖₂ of each sample [B]; its gradient at zero is zero."""
+    return torch.linalg.vector_norm(_flat(residual), dim=1)
+
+
+def _flat(residual: Tensor) -> Tensor:
+    """[B, …], real or complex, as real [B, n]."""
+    flat = residual.flatten(1)
+    return torch.view_as_real(flat).flatten(1) if flat.is_complex() else flat
+
+
+def sample(
+    x: Tensor,
+    steps: Sequence[int],
+    alpha_bar: Tensor,
+    prior: Prior,
+    residuals: Residuals,
+    guidance: Guidance,
+    draw: Callable[[int], Tensor],
+    report: Report | None = None,
+) -> Tensor:
+    """Algorithms 1 (from pure noise, γ = 0) and 2 (from the noised x_d, γ > 0): x_{T_s} to x_0.
+
+    Each step is an unconditional ancestral one, and then one down the gradient of the likelihood term at x̂_{0|t} = E[x_0 | x_t],
+    through encoder, channel and decoder, and through the prior's network.
+
+    Args:
+        x: x_{T_s} [B, …].
+        steps: T_s > … > 0, as :func:`visited` gives them. alpha_bar: ᾱ_0 … ᾱ_T.
+        prior: x̂_{0|t}. residuals: of x̂_{0|t}; both are differentiable.
+        draw: standard normal noise of x's shape for the i-th step.
+        report: is called with the measurement distance after every step.
+    """
+    for index, (t, s) in enumerate(itertools.pairwise(steps)):
+        step, scale = AncestralStep(float(alpha_bar[t]), float(alpha_bar[s])), guidance.scale(t, steps[0])
+        x = x.detach().requires_grad_()
+        x_0, v = prior(x, t)  # lines 5, 6
+        latent, source = residuals(x_0)  # line 12; Algorithm 2: 15, 17
+        gradient: Tensor | float = 0.0
+        if s > 0 or guidance.last:
+            if guidance.form == "exact":
+                score = exact_score(x, x_0, latent, residuals, step, guidance)
+                gradient = -step.beta / step.alpha**0.5 * guidance.zeta * scale * score
+            else:
+                (gradient,) = torch.autograd.grad(energy(latent, source, step, guidance) * scale, x)
+        with torch.no_grad():
+            x = step.mean(x, x_0) - gradient  # lines 10, 14; Algorithm 2: 13, 19
+            if s > 0:
+                x = x + step.deviation(v) * draw(index).to(x)
+        if report is not None:
+            report(index + 1, len(steps) - 1, distance(latent.detach()).mean())
+    return x.detach()
+
+
+def energy(latent: Tensor, source: Tensor | None, step: AncestralStep, guidance: Guidance) -> Tensor:
+    """ζ L_m + γ L_c of eqs. 17 and 19 (Algorithm 2, line 19), summed over the batch; ``score`` as eq. 16 has it."""
+    terms = [(guidance.zeta, distance(latent))]
+    if source is not None:
+        terms.append((guidance.gamma, distance(source)))
+    if guidance.form == "norm":
+        return sum((weight * term.sum() for weight, term in terms), torch.zeros((), dtype=latent.real.dtype))
+    rate = step.beta / (step.alpha**0.5 * guidance.n0) if guidance.form == "score" else 1.0
+    return rate * sum((weight * term.square().sum() for weight, term in terms), torch.zeros((), dtype=latent.real.dtype))
+
+
+def exact_score(x: Tensor, x_0: Tensor, latent: Tensor, residuals: Residuals, step: AncestralStep, guidance: Guidance) -> Tensor:
+    """∇_{x_t} log p(y | x_t) for y | x_t ~ N(A x̂_{0|t}, N0/2 + A Cov(x_0 | x_t) Aᵀ) in real numbers.
+
+    By Tweedie's second formula Cov(x_0 | x_t) = (1 − ᾱ_t)/√ᾱ_t · ∂x̂_{0|t}/∂x_t. A is the derivative of W_h∘E; the system is solved
+    by conjugate gradients, whose products are one backward pass through the prior and one forward derivative of A.
+    """
+    residual, spread, base = _flat(latent), (1 - step.a) / step.a**0.5, x_0.detach()
+
+    def backward(v: Tensor) -> Tensor:
+        """−(∂x̂_{0|t}/∂x_t)ᵀ Aᵀ v."""
+        return torch.autograd.grad(residual, x, v, retain_graph=True)[0]
+
+    def covariance(v: Tensor) -> Tensor:
+        """(N0/2 + A Cov Aᵀ) v."""
+        tangent = torch.func.jvp(lambda image: _flat(residuals(image)[0]), (base,), (backward(v),))[1]
+        return guidance.n0 / 2 * v + spread * tangent
+
+    return -backward(_conjugate_gradients(covariance, residual.detach(), guidance.iterations))
+
+
+def _conjugate_gradients(product: Callable[[Tensor], Tensor], b: Tensor, iterations: int, tolerance: float = 1e-6) -> Tensor:
+    """A⁻¹ b for each row of b [B, n], where ``product`` is a positive definite A.
+
+    A row that is solved is left alone. On a CPU it ends when all are; a GPU would have to be waited for, to know that.
+    """
+
+    def dot(u: Tensor, v: Tensor) -> Tensor:
+        return (u * v).sum(1, keepdim=True)
+
+    solution, residual, direction = torch.zeros_like(b), b, b
+    energy = first = dot(b, b)
+    for _ in range(iterations):
+        left = energy > tolerance**2 * first
+        if b.device.type == "cpu" and not bool(left.any()):
+            break
+        image = product(direction)
+        rate = torch.where(left, energy / dot(direction, image).clamp_min(1e-30), 0)
+        solution, residual = solution + rate * direction, residual - rate * image
+        energy, before = dot(residual, residual), energy
+        direction = residual + energy / before.clamp_min(1e-30) * direction
+    return solution
+
+
+# --- section III-C: HiFi-DiffCom ---------------------------------------------------------------------------------------------
+
+
+def adaptive_start(n0: float, cbr: float, alpha_bar: Tensor, tau: float = 20.0, eta: float = 1.0) -> int:
+    """T_s of eq. 21: η times the t whose ᾱ_t/(1 − ᾱ_t) is nearest to (1 + 1/N0)^(ρτ/2); 1 … T."""
+    target = (1 + 1 / max(n0, 1e-9)) ** (cbr * tau / 2)
+    nearest = 1 + int((signal_to_noise(alpha_bar[1:]) - target).abs().argmin())
+    return max(1, min(round(eta * nearest), len(alpha_bar) - 1))
+
+
+def authors_start(n0: float, alpha_bar: Tensor, eta: float = 1.0) -> int:
+    """T_s of the authors' program: the first t with ᾱ_t/(1 − ᾱ_t) below (1 + 1/N0)^(5/48), whatever the CBR; times η, within T."""
+    first = int((signal_to_noise(alpha_bar[1:]) > (1 + 1 / max(n0, 1e-9)) ** (5 / 48)).sum())
+    return max(1, min(int(first * eta), len(alpha_bar) - 1))
+
+
+# --- section III-D: Blind-DiffCom --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ChannelPrior:
+    """p(h_0): taps h_l ~ CN(0, σ_l²), diffused as the image is (section III-D).
+
+    Its score at step t is −h_t/(ᾱ_t σ_l² + 1 − ᾱ_t), tap by tap, so that ĥ_{0|t} = √ᾱ_t σ_l² h_t / (ᾱ_t σ_l² + 1 − ᾱ_t).
+    (Algorithm 3 prints +h_t/σ_h² in its line 5. With the sign alone put right, ĥ_{0|t} = (1 − (1 − ᾱ_t)/σ_h²) h_t/√ᾱ_t,
+    which grows without bound at large t wherever σ_h² ≠ 1.)
+
+    Attributes:
+        power: σ_l² [L].
+        form: ``authors``: their program's ĥ_{0|t} = (h_t − √(1 − ᾱ_t) h_t)/ᾱ_t, whatever the power; noise of CN(0, 2 σ̃_t⁴).
+    """
+
+    power: Tensor
+    form: BlindForm = "corrected"
+
+    def clean(self, h: Tensor, a: float) -> Tensor:
+        """ĥ_{0|t}."""
+        if self.form == "authors":
+            return (h - (1 - a) ** 0.5 * h) / a
+        return a**0.5 * self.power / (a * self.power + 1 - a) * h
+
+    def noise(self, step: AncestralStep, unit: Tensor) -> Tensor:
+        """The ancestral step's noise from ``unit`` ~ CN(0, 1)."""
+        return 2**0.5 * step.variance * unit if self.form == "authors" else step.variance**0.5 * unit
+
+
+def sample_blind(
+    x: Tensor,
+    h: Tensor,
+    steps: Sequence[int],
+    alpha_bar: Tensor,
+    prior: Prior,
+    channel: ChannelPrior,
+    residual: Callable[[Tensor, Tensor], Tensor],
+    guidance: Guidance,
+    draw: Callable[[int], Tensor],
+    draw_taps: Callable[[int], Tensor],
+    update: Callable[[Tensor], Tensor] | None = None,
+    report: Report | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Algorithm 3: image and impulse response together, (x_T, h_T) to (x_0, h_0).
+
+    Args:
+        x: x_T ~ N(0, I) [B, …]. h: h_T ~ CN(0, I) [B, L].
+        prior, channel: of the image, and of the taps.
+        residual: (x̂_{0|t}, ĥ_{0|t}) → y − W_ĥ(E(x̂_{0|t})), complex [B, …].
+        guidance: ``squared`` or ``norm``; γ is not used.
+        draw, draw_taps: noise of the i-th step, N(0, 1) of x's shape and CN(0, 1) of h's.
+        update: x̂_{0|t} → ĥ, in the place of the taps' own diffusion (see :func:`lmmse_taps`).
+        report: is called with the measurement distance after every step.
+    """
+    for index, (t, s) in enumerate(itertools.pairwise(steps)):
+        step, scale = AncestralStep(float(alpha_bar[t]), float(alpha_bar[s])), guidance.scale(t, steps[0])
+        x, h = x.detach().requires_grad_(), h.detach().requires_grad_()
+        x_0, v = prior(x, t)  # lines 3, 4
+        h_0 = channel.clean(h, step.a) if update is None else update(x_0.detach())  # line 5
+        latent = residual(x_0, h_0)  # line 12
+        loss = energy(latent, None, step, guidance) / (guidance.zeta or 1.0) * scale
+        gradient_x, gradient_h = torch.zeros_like(x), torch.zeros_like(h)
+        if s > 0 or guidance.last:
+            gradient_x, *rest = torch.autograd.grad(loss, [x, h] if update is None else [x])
+            gradient_h = rest[0] if rest else gradient_h
+        with torch.no_grad():
+            x = step.mean(x, x_0) - guidance.zeta * gradient_x  # lines 9, 14
+            h = step.mean(h, h_0) - guidance.zeta_h * gradient_h if update is None else h_0  # lines 10, 15
+            if s > 0:
+                x = x + step.deviation(v) * draw(index).to(x)
+                if update is None:
+                    h = h + channel.noise(step, draw_taps(index).to(h))
+        if report is not None:
+            report(index + 1, len(steps) - 1, distance(latent.detach()).mean())
+    return x.detach(), h.detach()
+
+
+def lmmse_taps(y: Tensor, response: Tensor, power: Tensor, n0: float, rounds: int = 3) -> Tensor:
+    """E[h | y, x̂_0] in closed form, since y is linear in h once the image is given: y = R h + n.
+
+    x̂_{0|t} is wrong at first, so that the noise is more than N0: it is estimated from what the taps leave over, and the taps again.
+
+    Args:
+        y: as received, complex [B, n]. response: R, complex [B, n, L]: what is received for each unit tap.
+        power: σ_l² [L] of the prior h_l ~ CN(0, σ_l²). n0: N0.
+    """
+    gram = response.mH @ response  # [B, L, L]
+    seen = (response.mH @ y[..., None])[..., 0]
+    noise = y.abs().square().mean(1)
+    taps = torch.zeros_like(seen)
+    for _ in range(rounds):
+        taps = torch.linalg.solve(gram + torch.diag_embed(noise[:, None] / power).to(gram), seen)
+        left = (y - (response @ taps[..., None])[..., 0]).abs().square().mean(1)
+        noise = left.clamp_min(max(n0, 1e-9))
+    return taps
+
+
+# --- image to symbols, and back ----------------------------------------------------------------------------------------------
+
+
+EVERY = 5
+"""Steps between two readings of the distance, each of which waits for the device."""
 
 
 @dataclass(frozen=True)
@@ -292,80 +456,58 @@ class Sample:
     distance: float
 
 
-NUMBERS = ("zeta", "gamma", "zeta_h", "tau", "eta", "steps", "start_step")
-"""What of :class:`Sampling` is a number, and may be pairs in a preset."""
-
-
-def _check_settings(preset: Preset) -> None:
-    """Raises ModelMismatch where ``sampling`` of a preset cannot be read."""
-    known, sampling = [field.name for field in fields(Sampling)], preset.settings.get("sampling", {})
-    for variant, chosen in sampling.items() if isinstance(sampling, dict) else [("", None)]:
-        place = f"diffcom/{preset.name}: sampling.{variant}".removesuffix(".")
-        if not isinstance(chosen, dict):
-            raise ModelMismatch(f'{place}: settings by variant would be right, as in {{"hifi": {{"zeta": 0.3}}}}')
-        for name, value in chosen.items():
-            if name not in known:
-                raise ModelMismatch(f"{place}.{name}: unknown; there is: {', '.join(known)}")
-            if name in NUMBERS and not (_is_number(value) or _is_pairs(value)):
-                raise ModelMismatch(
-                    f"{place}.{name} is {str(value)[:60]}; a number would be right, or pairs [SNR in dB, value] by rising SNR, as "
-                    "in [[0, 0.1], [10, 1]]"
-                )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_pairs(value: object) -> bool:
-    if not isinstance(value, list) or not value or not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
-        return False
-    return all(_is_number(number) for pair in value for number in pair) and all(a < b for (a, _), (b, _) in pairwise(value))
-
-
 class DiffCom:
     """One preset's codec and prior, ready to encode and decode.
 
     A preset holds ``codec`` (ADJSCC, SwinJSCC), or NTSCC's ``transform``, ``jscc`` and ``rates``; and ``prior``.
-    Settings: ``variant`` (of decoding), ``sampling`` (by variant: what :class:`Sampling` has, as :meth:`Sampling.settle`
-    takes it), ``cbr_range``.
+    Settings: ``variant`` (of decoding), ``sampling`` (by variant: what :class:`.settings.Sampling` has, as its ``settle`` takes
+    it), ``cbr_range``.
     """
 
     method = "diffcom"
     default_cbr = 1 / 48
 
-    def __init__(self, preset: Preset, codec: LearnedCodec | NTSCC, prior: torch.nn.Module, device: torch.device) -> None:
-        self.preset, self.codec, self.device = preset, codec, device
-        self.alpha_bar = linear_schedule()
+    def __init__(
+        self, preset: Preset, codec: LearnedCodec | NTSCC, device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.preset, self.codec, self.device, self.dtype = preset, codec, device, dtype
+        self.alpha_bar = linear()
         self.cbr_range: tuple[float, float] = tuple(preset.settings.get("cbr_range", (1 / 96, 1 / 16)))
         side = 8 * codec.multiple
         self.exact_rate = isinstance(codec, NTSCC) or codec.symbols(1, (side, side)) == 1  # else the codec has one rate
-        self.network = prior
-        self.prior, multiple = pixel_prior(prior, self.alpha_bar)
-        self.fast_prior = self.prior
-        self.multiple = math.lcm(multiple, codec.multiple)
+        self.multiple = math.lcm(codec.multiple, sides_multiple(preset.components["prior"], lambda: self.network))
 
     @classmethod
     def load(cls, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> DiffCom:
-        """Builds the preset's networks, the prior in ``dtype`` and the codec in float32.
+        """Builds the preset's codec in float32; the prior follows in ``dtype`` when it is first needed.
 
         Raises:
             InputError: a component is missing, or no codec. ModelMismatch: weights are damaged or do not fit, or settings cannot be
                 read.
         """
-        _check_settings(preset)
+        check_settings(preset)
         own = "codec" in preset.components
         require(preset, "prior", *(("codec",) if own else ("transform", "jscc", "rates")))
         verify(preset)
         codec = codec_side.load(preset, device) if own else NTSCC.load(preset, device)
-        return cls(preset, codec, build(preset.components["prior"], device, dtype), device)
+        return cls(preset, codec, device, dtype)
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The prior's network."""
+        return build(self.preset.components["prior"], self.device, self.dtype)
+
+    @cached_property
+    def prior(self) -> Prior:
+        """x̂_{0|t} by the network as it is, or compiled."""
+        return pixel_prior(self.network, self.alpha_bar)
 
     def compile(self) -> None:
         """Compiles the prior, forward and backward; it takes effect with the next picture, and again with each new size.
 
         Not for ``exact``, whose conjugate gradients go backward more than once: compiled code frees what it needs for that.
         """
-        self.fast_prior, _ = pixel_prior(self.network, self.alpha_bar, lambda network: compiled(network, self.device))
+        self.prior = pixel_prior(self.network, self.alpha_bar, lambda network: compiled(network, self.device))
 
     def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
         """k, the number of symbols nearest to ``cbr`` · 3HW that the preset's codec can send."""
@@ -375,8 +517,8 @@ class DiffCom:
             return max(1, min(wanted, RATES[-1] * math.prod(self.codec.shape(image_size))))
         return self.codec.symbols(wanted, padded_size(image_size, self.multiple)) + codec_side.most_symbols(self.codec)
 
-    def _told(self, snr_db: float | None) -> Tensor:
-        """What the encoder is told of the SNR [1]; the receiver finds it in the header, to encode as the transmitter did."""
+    def _tx_snr_db(self, snr_db: float | None) -> Tensor:
+        """The SNR in dB as the encoder gets it [1]; the receiver finds it in the header, to encode as the transmitter did."""
         return torch.tensor([within_range(snr_db)], device=self.device)
 
     @torch.no_grad()
@@ -389,21 +531,21 @@ class DiffCom:
         Raises:
             RateError: another number of symbols than the code of this image can have.
         """
-        x, told = to_tensor(image, self.multiple, self.device), self._told(request.snr_db)
+        x, snr_db = to_tensor(image, self.multiple, self.device), self._tx_snr_db(request.snr_db)
         if isinstance(self.codec, NTSCC):
             size, latent = (image.shape[0], image.shape[1]), self.codec.latent(x)
-            information = self.codec.information(latent, size)
             rates = self.codec.allocate(
-                information, request.symbols, snr_db=request.snr_db, fading=request.fading, kind=request.allocation
-            )
-            z = self.codec.send(latent, rates.levels, None if request.snr_db is None else float(told))
+                self.codec.information(latent, size), request.symbols, snr_db=request.snr_db, fading=request.fading,
+                kind=cast(Transmitter, request.options).allocation or "adaptive",
+            )  # fmt: skip
+            z = self.codec.send(latent, rates.levels, None if request.snr_db is None else float(snr_db))
             return Transmission(z.cpu().numpy().astype(np.complex64), rates.side_symbols, side=rates.side)
         try:
-            return codec_side.send(self.codec, x, request, told)
+            return codec_side.send(self.codec, x, request, snr_db)
         except ValueError as error:
             raise RateError(f"--cbr: {error}; leave it out for the preset's own rate") from None
 
-    def decode(self, received: Received, options: DecodeOptions, *, seed: int, progress: Progress | None = None) -> Decoded:
+    def decode(self, received: Received, options: Receiver, *, seed: int, progress: Progress | None = None) -> Decoded:
         """The coarse image x_d = D(W_h⁻¹(y)), and posterior samples by Algorithm 1, 2 or 3.
 
         Args:
@@ -411,28 +553,29 @@ class DiffCom:
             progress: called with (steps done, steps in all, the measurement distance in words).
 
         Raises:
-            InputError: options out of range, or the samples diverge.
+            OptionError: one is not read or does not go with the others, or the samples diverge.
         """
         unknown = received.gain is None and received.fading in ("rayleigh", "block", "multipath")
         snr_db = -10 * math.log10(max(received.n0, 1e-6))
         sampling = Sampling.settle(options, self.preset.settings, unknown and received.fading != "rayleigh", snr_db)
-        told, side_ok = self._known(received)
-        if told is None or (side_ok is False and not isinstance(told, ToldCodec)):
-            lost = codec_side.grey(received.image_size) if told is None else self._without_rates(received, told)
-            return Decoded(lost, () if options.coarse else (lost,) * options.samples, outage=told is None, side_ok=False)
-        problem, n0 = self._problem(received, told)
+        known, side_ok = self._known(received)
+        if known is None or (side_ok is False and not isinstance(known, KnownCodec)):
+            lost = codec_side.grey(received.image_size) if known is None else self._without_rates(received, known)
+            return Decoded(lost, () if options.coarse else (lost,) * options.samples, outage=known is None, side_ok=False)
+        problem, n0 = self._problem(received, known)
         x_d = problem.coarse()
         coarse = to_image(x_d, received.image_size)
         if options.coarse:
             return Decoded(coarse, side_ok=side_ok)
-        notes = (_of_unknown(sampling.variant, options.variant is None, received.fading),) if unknown else ()
-        start = self._start(sampling, n0, received.symbols.size / (3 * received.image_size[0] * received.image_size[1]))
+        notes = (_note_of_unknown(sampling.variant, options.variant is None, received.fading),) if unknown else ()
+        t_s = self._start_step(sampling, n0, received.symbols.size / (3 * received.image_size[0] * received.image_size[1]))
         found = []
         for index in range(options.samples):
             report = None if progress is None else _reporting(progress, index, options.samples)
-            found.append(self._sample(problem, x_d, sampling, start, (seed, f"sampler {index}"), report))
+            found.append(self._sample(problem, x_d, sampling, t_s, (seed, f"sampler {index}"), report))
             if not bool(torch.isfinite(found[-1].x_0).all()):
-                raise InputError(f"--zeta {sampling.zeta:g}, --zeta-h {sampling.zeta_h:g}: the samples diverge; take smaller ones")
+                sizes = f"{sampling.zeta:g}, with --zeta-h {sampling.zeta_h:g}"
+                raise OptionError("zeta", f"{sizes}: the samples diverge; take smaller ones")
         if sampling.pick == "best":
             found = [min(found, key=lambda one: one.distance)]
         return Decoded(
@@ -441,39 +584,44 @@ class DiffCom:
             taps=tuple(one.h_0[0].cpu().numpy() for one in found if one.h_0 is not None), notes=notes,
         )  # fmt: skip
 
-    def _problem(self, received: Received, told: Levels | ToldCodec) -> tuple[Problem, float]:
-        """The inverse problem, and N0 of the AWGN channel with the same mean reliability of a symbol.
+    def _problem(self, received: Received, known: Levels | KnownCodec) -> tuple[Problem, float]:
+        """The inverse problem, and N0 at the effective SNR.
 
         Args:
-            told: NTSCC's levels, or any other codec as the receiver knows it.
+            known: NTSCC's levels, or any other codec as the receiver knows it.
         """
-        y, gain = self._heard(received)
+        heard = Heard.of(received, self.device)
         cir = None if received.cir is None else torch.tensor(received.cir, device=self.device)[None]
-        trust = torch.as_tensor(reliability(gain, received.n0), device=self.device).float().expand(y.shape)  # type: ignore[type-var]
-        mean_trust = float(trust.mean().clamp(1e-4, 1 - 1e-9))
-        n0, size = (1 - mean_trust) / mean_trust, padded_size(received.image_size, self.multiple)
-        snr_db, sent_snr_db = told_snr(n0, self.device), self._told(received.tx_snr_db)
-        codec: SourceCodec = (
-            told
-            if isinstance(told, ToldCodec)
-            else ToldNTSCC(cast(NTSCC, self.codec), told, received.image_size, self.multiple, trust[0], gain is not None)
-        )
+        size = padded_size(received.image_size, self.multiple)
+        snr_db, tx_snr_db = heard.effective_snr_db, self._tx_snr_db(received.tx_snr_db)
+        codec: SourceCodec
+        if isinstance(known, KnownCodec):
+            codec = known
+        else:
+            ntscc, equalised = cast(NTSCC, self.codec), heard.gain is not None
+            codec = KnownNTSCC(ntscc, known, received.image_size, self.multiple, heard.reliability[0], equalised)
 
         def encode(x: Tensor) -> Tensor:
-            return codec.encode((x + 1) / 2, y.shape[1], sent_snr_db.expand(len(x)))
+            return codec.encode((x + 1) / 2, heard.y.shape[1], tx_snr_db.expand(len(x)))
 
         def decode(equalised: Tensor) -> Tensor:
             return codec.decode(equalised, size, snr_db)
 
-        return Problem(y, Link(received, gain, cir), encode, decode, received.n0), n0
+        problem = Problem(heard.y, Link(received, heard.gain, cir), encode, decode, received.n0)
+        return problem, n0_from_db(heard.mean_snr_db)
 
-    def _known(self, received: Received) -> tuple[Levels | ToldCodec | None, bool | None]:
+    def _known(self, received: Received) -> tuple[Levels | KnownCodec | None, bool | None]:
         """NTSCC's rates, or any other codec, as the side symbols say, and whether these arrived; None where nothing is known."""
         if not isinstance(self.codec, NTSCC):
             return codec_side.receive(self.codec, received, self.device)
         return self.codec.levels_at_receiver(
             received.symbols.size, received.image_size, received.side, received.side_symbols, received.side_gain, received.n0
         )
+
+    def rate_map(self, received: Received) -> tuple[NDArray[np.int64], bool | None] | None:
+        """Symbols of each block [rows, columns], and whether the side symbols arrived; None where all blocks have the same."""
+        found = self.levels(received)
+        return None if found is None else (np.array(RATES)[found[0]].astype(np.int64), found[1])
 
     def levels(self, received: Received) -> tuple[Levels, bool | None] | None:
         """NTSCC's level of each embedding, and whether the side symbols arrived (None where there are none); None of any other
@@ -486,25 +634,18 @@ class DiffCom:
 
         There is nothing to sample from: the receiver does not know what E would have sent.
         """
-        y, gain = self._heard(received)
-        y, gain = y[0, : levels.size], None if gain is None else gain[0, : levels.size]
-        trust = torch.as_tensor(reliability(gain, received.n0), device=self.device).float().expand(y.shape)  # type: ignore[type-var]
+        heard = Heard.of(received, self.device).first(levels.size)
         codec = cast(NTSCC, self.codec)
-        z = codec.receive(mmse(y, gain, received.n0), trust, levels, received.image_size, self.multiple)  # type: ignore[type-var]
+        z = codec.receive(heard.mmse()[0], heard.reliability[0], levels, received.image_size, self.multiple)
         return to_image((codec.coarse(z)[0] + 1) / 2, received.image_size)
 
-    def _heard(self, received: Received) -> tuple[Tensor, Tensor | None]:
-        """y and the gain of each symbol, if known: complex [1, k]."""
-        y = torch.tensor(received.symbols, device=self.device)[None]
-        return y, None if received.gain is None else torch.tensor(received.gain, device=self.device)[None].expand_as(y)
-
     def _sample(
-        self, problem: Problem, x_d: Tensor, sampling: Sampling, start: int, stream: tuple[int, str], report: Report | None
+        self, problem: Problem, x_d: Tensor, sampling: Sampling, t_s: int, stream: tuple[int, str], report: Report | None
     ) -> Sample:
         """One sample."""
         seed, purpose = stream
-        steps, guidance = visited(start, sampling.steps), sampling.guidance(problem.n0)
-        prior = self.prior if guidance.form == "exact" else self.fast_prior
+        steps, guidance = visited(t_s, sampling.steps), Guidance.of(sampling, problem.n0)
+        prior = pixel_prior(self.network, self.alpha_bar) if guidance.form == "exact" else self.prior
 
         def draw(step: int) -> Tensor:
             return torch_normal(tuple(x_d.shape), seed, f"{purpose} step {step}", self.device).to(x_d)
@@ -524,32 +665,58 @@ class DiffCom:
                 draw_taps, update if sampling.blind_h == "lmmse" else None, report,
             )  # fmt: skip
         else:
-            h_0, x = None, draw(-1)
-            if start < len(self.alpha_bar) - 1:  # eq. 20
-                a = float(self.alpha_bar[start])
-                x = a**0.5 * (2 * x_d.clamp(0, 1) - 1) + (1 - a) ** 0.5 * x
-            confirmed = x_d if sampling.gamma else None
+            h_0, confirmed = None, x_d if sampling.gamma else None
 
             def residuals(x_0: Tensor) -> tuple[Tensor, Tensor | None]:
                 return problem.residuals(x_0, confirmed, sampling.confirm)
 
+            x = self.start(x_d, t_s, draw(-1))
             x_0 = sample(x, steps, self.alpha_bar, prior, residuals, guidance, draw, report)
         with torch.no_grad():
             clean = x_0.clamp(-1, 1)
             left = problem.residuals(clean)[0] if h_0 is None else problem.blind_residual(clean, h_0)
         return Sample(x_0, h_0, float(distance(left)))
 
-    def _start(self, sampling: Sampling, n0: float, cbr: float) -> int:
+    def start(self, x_d: Tensor, t_s: int, noise: Tensor) -> Tensor:
+        """x_{T_s}: the coarse image x_d in [0, 1] with ``noise`` ~ N(0, I) (eq. 20); the noise alone where T_s is T."""
+        return noise if t_s == len(self.alpha_bar) - 1 else noised(2 * x_d.clamp(0, 1) - 1, float(self.alpha_bar[t_s]), noise)
+
+    def _start_step(self, sampling: Sampling, n0: float, cbr: float) -> int:
         """T_s: as given, by eq. 21, or T (Algorithms 1 and 3 start from pure noise).
 
         Args:
-            n0: of the AWGN channel whose symbols are as reliable as these are on the mean. The paper has σ² = N0, which is the same
-                over AWGN; under fading x_d is worse than N0 says, as symbols in fades are lost, and takes more noise to mend.
+            n0: at the effective SNR. The paper has σ² = N0, which is the same over AWGN; under fading x_d is worse than N0 says, as
+                symbols in fades are lost, and takes more noise to mend.
         """
+        if sampling.variant == "blind":
+            return len(self.alpha_bar) - 1
         if sampling.start_step is not None:
             return sampling.start_step
-        if sampling.variant == "blind" or (sampling.variant == "diffcom" and sampling.likelihood != "authors"):
+        if sampling.variant == "diffcom" and sampling.likelihood != "authors":
             return len(self.alpha_bar) - 1
         if sampling.likelihood == "authors":
             return authors_start(n0, self.alpha_bar, sampling.eta)
         return adaptive_start(n0, cbr, self.alpha_bar, sampling.tau, sampling.eta)
+
+
+def _reporting(progress: Progress, index: int, samples: int) -> Report:
+    """Passes every step of the ``index``-th sample on to ``progress``, with the distance as it was when it was last read."""
+    words = ""
+
+    def report(done: int, total: int, left: Tensor) -> None:
+        nonlocal words
+        if done % EVERY == 1 or done == total:
+            words = f"distance {float(left):.4g}"
+        progress(index * total + done, samples * total, words)
+
+    return report
+
+
+def _note_of_unknown(variant: Variant, by_default: bool, fading: str) -> str:
+    """What is to be said where the receiver does not know the channel."""
+    if variant == "blind":
+        return "channel: unknown to the receiver; " + (
+            "--variant blind is taken, which finds it" if by_default else "blind finds it"
+        )
+    found = "" if fading == "rayleigh" else "; --variant blind finds it"
+    return f"channel: unknown to the receiver, and {variant} samples as if there were no fading{found}"

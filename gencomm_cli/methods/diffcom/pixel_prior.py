@@ -5,52 +5,58 @@ Images are in [−1, 1]; x̂_{0|t} is clamped to them, as the published samplers
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from gencomm_cli.methods.diffcom.posterior import Prior
-from gencomm_cli.networks.conditional_unet import ConditionalUNet
+from gencomm_cli.diffusion.cosine import cosine_time
+from gencomm_cli.networks.conditional_unet import ConditionalUNet, UNetConfig
+from gencomm_cli.presets import Component
 
-COSINE_OFFSET = 0.008
+Prior = Callable[[Tensor, int], tuple[Tensor, Tensor | None]]
+"""(x_t, t) → x̂_{0|t} and, where the network learned the reverse step's variance, its place v from log σ̃_t² (0) to log β_t (1)."""
 
 Network = Callable[[Tensor, Tensor], Tensor]
 """(images [B, 3, H, W], step [1] or time [B]) → what it predicts of them."""
 
 
-def pixel_prior(
-    network: nn.Module, alpha_bar: Tensor, faster: Callable[[Network], Network] = lambda network: network
-) -> tuple[Prior, int]:
-    """x̂_{0|t} by a preset's network over the steps of ``alpha_bar``, and what the sides of its images are multiples of.
+def sides_multiple(component: Component, network: Callable[[], nn.Module]) -> int:
+    """What the sides of a prior's images are multiples of; the network is built only where its configuration does not say it."""
+    if component.class_name == ConditionalUNet.__name__:
+        return UNetConfig.from_json(component.config).multiple
+    widths = component.config.get("block_out_channels") or cast(Any, network()).config.block_out_channels
+    return int(2 ** (len(widths) - 1))
+
+
+def pixel_prior(network: nn.Module, alpha_bar: Tensor, faster: Callable[[Network], Network] = lambda network: network) -> Prior:
+    """x̂_{0|t} by a preset's network over the steps of ``alpha_bar``.
 
     Args:
         faster: makes another function of the network's, which computes the same.
     """
-    if not isinstance(network, ConditionalUNet):
-        unet = cast(Any, network)  # diffusers' UNet2DModel, which takes seconds to import
+    if isinstance(network, ConditionalUNet):
 
-        def noise(x: Tensor, told: Tensor) -> Tensor:
-            out: Tensor = unet(x.to(unet.dtype), told).sample
-            return out.to(x.dtype)
+        def clean(x: Tensor, time: Tensor) -> Tensor:
+            out: Tensor = network(x, time, network.no_contexts(len(x), (x.shape[2], x.shape[3])))
+            return out
 
-        return noise_prior(faster(noise), alpha_bar), 2 ** (len(unet.config.block_out_channels) - 1)
-    conditional = network
+        return clean_prior(faster(clean), alpha_bar)
+    unet = cast(Any, network)  # diffusers' UNet2DModel, which takes seconds to import
 
-    def unconditional(x: Tensor, time: Tensor) -> Tensor:
-        out: Tensor = conditional(x, time, conditional.no_contexts(len(x), (x.shape[2], x.shape[3])))
-        return out
+    def noise(x: Tensor, step: Tensor) -> Tensor:
+        out: Tensor = unet(x.to(unet.dtype), step).sample
+        return out.to(x.dtype)
 
-    return clean_prior(faster(unconditional), alpha_bar), conditional.config.multiple
+    return noise_prior(faster(noise), alpha_bar)
 
 
 def noise_prior(network: Network, alpha_bar: Tensor) -> Prior:
-    """x̂_{0|t} = (x_t − √(1 − ᾱ_t) ε̂)/√ᾱ_t (eq. 15), of a network (x, t − 1 [1]) → ε̂ that was trained on the steps of
-    ``alpha_bar``.
+    """x̂_{0|t} = (x_t − √(1 − ᾱ_t) ε̂)/√ᾱ_t (eq. 15, with the score −ε̂/√(1 − ᾱ_t)), of a network (x, t − 1 [1]) → ε̂ that was
+    trained on the steps of ``alpha_bar``.
 
-    A network of 6 output channels also gives the reverse step's variance [Nichol & Dhariwal, 2021].
+    A network of 6 output channels also gives the reverse step's variance (Nichol & Dhariwal, arXiv:2102.09672).
     """
 
     def prior(x: Tensor, t: int) -> tuple[Tensor, Tensor | None]:
@@ -63,9 +69,9 @@ def noise_prior(network: Network, alpha_bar: Tensor) -> Prior:
 
 
 def clean_prior(network: Network, alpha_bar: Tensor) -> Prior:
-    """x̂_{0|t} of a network (x, time [B]) → x_0 that was trained on a cosine schedule and is told the time in 0 … 1 (paper 002).
+    """x̂_{0|t} of a network (x, time [B]) → x_0 that was trained on a cosine schedule, with the time in 0 … 1 (as LRISC's is).
 
-    The sampler's steps are those of ``alpha_bar``: the network is told the time at which its own ᾱ is the same.
+    The sampler's steps are those of ``alpha_bar``: the network is given the time at which its own ᾱ is the same.
     """
 
     def prior(x: Tensor, t: int) -> tuple[Tensor, None]:
@@ -73,9 +79,3 @@ def clean_prior(network: Network, alpha_bar: Tensor) -> Prior:
         return network(x, time).clamp(-1, 1), None
 
     return prior
-
-
-def cosine_time(a: float) -> float:
-    """The time in 0 … 1 at which ᾱ of the cosine schedule, cos²((time + s)/(1 + s) · π/2) over its value at 0, is ``a``."""
-    least = math.cos(COSINE_OFFSET / (1 + COSINE_OFFSET) * math.pi / 2) ** 2
-    return max(0.0, math.acos(math.sqrt(a * least)) * 2 / math.pi * (1 + COSINE_OFFSET) - COSINE_OFFSET)

@@ -18,7 +18,7 @@ NETWORKS = {"Encoder.": "jscc_encoder.", "Decoder.": "jscc_decoder."}
 """The files' names of the networks, and the program's, which are ours."""
 CONVENTIONS = (
     "ADJSCC: each image's code has power 1 a complex symbol, and is decoded at that power; reals take turns as real and imaginary.",
-    "ADJSCC: SNR is Es/N0 of a complex symbol, as here; both networks are told it in dB, trained on 0 to 14.",
+    "ADJSCC: SNR is Es/N0 of a complex symbol, as here; both networks are given it in dB, trained on 0 to 14.",
     "ADJSCC: the authors shuffle the reals before they pair them, which AWGN does not notice; here only `--multipath` interleaves.",
     "ADJSCC: trained on AWGN; fading symbols are MMSE equalised.",
 )

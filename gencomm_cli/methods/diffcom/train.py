@@ -17,17 +17,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gencomm_cli.channels.equalisers import mmse, reliability
+from gencomm_cli.channels.equalisers import effective_snr_db, mmse, reliability
+from gencomm_cli.diffusion.cosine import cosine_time
+from gencomm_cli.diffusion.schedule import linear as linear_schedule
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.diffcom.pixel_prior import cosine_time
-from gencomm_cli.methods.diffcom.posterior import linear_schedule
+from gencomm_cli.methods.diffcom.options import preset_of_codec
 from gencomm_cli.networks.adjscc import ADJSCC
 from gencomm_cli.networks.conditional_unet import ConditionalUNet
 from gencomm_cli.networks.source_codec import SourceCodec
 from gencomm_cli.networks.swinjscc import SwinJSCC
-from gencomm_cli.presets import Component, find, preset_name, verify
+from gencomm_cli.presets import Component, find, verify
 from gencomm_cli.presets.write import Part, taken, write_preset
-from gencomm_cli.training.channel import ChannelDraw, as_snr_db, awgn, block_gains, draw, through
+from gencomm_cli.training.channel import ChannelDraw, awgn, block_gains, draw, through
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.linear_convolutions import start_linear_convolutions
 from gencomm_cli.training.linear_start import start_linear, token_statistics
@@ -74,13 +75,13 @@ class PriorRecipe:
 
 
 def through_channel(code: SourceCodec, image: Tensor, cbr: float, channel: ChannelDraw) -> Tensor:
-    """x_d of images [B, 3, H, W]: fading is equalised (MMSE), and passes for the AWGN channel of the same mean reliability."""
+    """x_d of images [B, 3, H, W]: fading is equalised (MMSE), and taken as the AWGN channel of its effective SNR."""
     size = (image.shape[2], image.shape[3])
     sent = code.encode(image, code.symbols(round(cbr * image[0].numel()), size), channel.tx_snr_db)
     received, gain, n0 = through(sent, channel, block_gains(channel))
-    reliable = reliability(gain, n0).mean(1).clamp(1e-4, 1 - 1e-9)  # type: ignore[type-var]
+    snr_db = effective_snr_db(reliability(gain, n0).mean(1))  # type: ignore[type-var]
     equalised = torch.where(channel.kind[:, None] == 0, received, mmse(received, gain, n0))  # type: ignore[type-var]
-    return code.decode(equalised, size, as_snr_db(reliable)).float()
+    return code.decode(equalised, size, snr_db).float()
 
 
 def codec_stage(
@@ -166,7 +167,7 @@ class DiffComTrainer(Trainer):
         """Takes the prior's weights, and those of every codec that has a preset, from the presets named after ``base``."""
         for name in CODECS:
             try:
-                preset = find("diffcom", preset_name(base, name))
+                preset = find("diffcom", preset_of_codec(base, name))
             except InputError:
                 continue
             verify(preset)
@@ -232,7 +233,7 @@ class DiffComTrainer(Trainer):
         """A codec's preset; what the settings say of one codec holds for that one."""
         settings = dict(self.settings)
         own = settings.pop("codecs", {}).get(codec, {})
-        write_preset(first.with_name(preset_name(first.name, codec)), self.method, parts, settings | own)
+        write_preset(first.with_name(preset_of_codec(first.name, codec)), self.method, parts, settings | own)
 
 
 def open_trainer(options: TrainOptions, report: Report) -> Trainer:

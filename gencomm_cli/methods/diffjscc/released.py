@@ -1,4 +1,4 @@
-"""DiffJSCC's released checkpoints: ``config.yaml`` beside ``model.ckpt`` (paper 001), as a preset of ``diffjscc``.
+"""DiffJSCC's released checkpoints: ``config.yaml`` beside ``model.ckpt`` (arXiv:2404.17736), as a preset of ``diffjscc``.
 
 One Lightning checkpoint holds Stable Diffusion's autoencoder and UNet under the names of latent diffusion, OpenCLIP's text model,
 the control module and the convolutional codec. Diffusers knows the first three; the codec has the published names here too.
@@ -215,8 +215,8 @@ def _document(path: Path, document: Any) -> Mapping[str, Any]:
     if not isinstance(params, dict):
         raise InputError(f"{path}: not DiffJSCC's config.yaml; give the one that was released beside model.ckpt")
     for name, published in PUBLISHED.items():
-        if (told := params.get(name, published)) != published:
-            raise InputError(f"{path}: {name} is {str(told)[:40]}, where DiffJSCC has {published}; this is another model")
+        if (given := params.get(name, published)) != published:
+            raise InputError(f"{path}: {name} is {str(given)[:40]}, where DiffJSCC has {published}; this is another model")
     return params
 
 
@@ -274,14 +274,16 @@ def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Con
     unet = unet_config(
         _params(path, document, "unet_config", "params", numbers=UNET_NUMBERS | {"out_channels": 64}, lists=UNET_LISTS)
     )
-    told = _params(path, document, "control_stage_config", "params", numbers=UNET_NUMBERS | {"hint_channels": 64}, lists=UNET_LISTS)
+    guide = _params(
+        path, document, "control_stage_config", "params", numbers=UNET_NUMBERS | {"hint_channels": 64}, lists=UNET_LISTS
+    )
     ddconfig = _params(path, document, "first_stage_config", "params", "ddconfig", numbers=VAE_NUMBERS, lists={"ch_mult": 64})
     words = _params(path, document, "cond_stage_config", "params", numbers={})
     if words.get("layer") != "penultimate":
         raise InputError(
             f"{path}: cond_stage_config: layer is {str(words.get('layer'))[:40]}, where DiffJSCC takes the penultimate"
         )
-    vae, control, codec = vae_config(ddconfig), control_config(told), _codec(path, document)
+    vae, control, codec = vae_config(ddconfig), control_config(guide), _codec(path, document)
     text = text_config(under(TEXT, tensors))
     networks: dict[str, tuple[str, dict[str, Any], str, Renaming]] = {
         "vae": ("AutoencoderKL", vae, VAE, lambda theirs: convert_ldm_vae_checkpoint(dict(theirs), vae)),
@@ -309,8 +311,8 @@ def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Con
         "cbr_range": [DeepJSCCConfig(**codec).cbr] * 2,
         "csi": {
             "width": control["csi_width"],
-            "scale": float(told.get("snr_scale", 100)),
-            "minimum": float(told.get("min_snr", 0)),
+            "scale": float(guide.get("snr_scale", 100)),
+            "minimum": float(guide.get("min_snr", 0)),
             "gain": False,
         },
     }
@@ -329,7 +331,7 @@ def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Con
 CONVENTIONS = (
     "unit power for each image, SNR in dB per complex symbol; the first half of the code's channels are real parts",
     "equaliser: zero-forcing; the decoder takes the equalised symbols at unit power",
-    "the networks are told the SNR in dB as it is, the control module a sinusoid of snr_scale · SNR − min_snr; it is not told h",
+    "the networks are given the SNR in dB as it is, the control module a sinusoid of snr_scale · SNR − min_snr, and not h",
     "100 steps, noise prediction, no classifier-free guidance; the coarse image's colours (wavelet) are put under the refined one",
     "the published program captions the coarse image with BLIP-2 (Salesforce/blip2-opt-2.7b): --captioner hf:…",
 )

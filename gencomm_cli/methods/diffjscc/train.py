@@ -15,21 +15,21 @@ from diffusers.models import UNet2DConditionModel
 from torch import Tensor, nn
 
 from gencomm_cli import presets
-from gencomm_cli.channels.equalisers import reliability
-from gencomm_cli.diffusion.schedule import scaled_linear
+from gencomm_cli.channels.equalisers import effective_snr_db, reliability
+from gencomm_cli.diffusion.schedule import scaled_linear, spaced_steps
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
-from gencomm_cli.methods.diffjscc.spaced import sample, spaced_steps
+from gencomm_cli.methods.diffjscc.image_code import ImageCode, image_code
+from gencomm_cli.methods.diffjscc.method import CsiEmbedding, equalise, sample
 from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.networks.backbone import BACKBONE, Backbone
 from gencomm_cli.networks.control import CSI_WIDTH, FEATURES, LatentControlNet, control_arguments, controlled
-from gencomm_cli.networks.image_code import ImageCode, equalise, image_code
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC, sinusoid
 from gencomm_cli.networks.vae import Domain
 from gencomm_cli.presets import Component, Preset, find, is_pretrained, models_root
-from gencomm_cli.presets.build import BACKBONE, Backbone, build
+from gencomm_cli.presets.build import build
 from gencomm_cli.presets.write import taken, write_preset
 from gencomm_cli.text import retrieval
-from gencomm_cli.training.channel import ChannelDraw, as_snr_db, awgn, block_gains, draw, draw_cbr, through
+from gencomm_cli.training.channel import ChannelDraw, awgn, block_gains, draw, draw_cbr, through
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.linear_start import token_statistics
@@ -118,9 +118,9 @@ def coarse_images(code: ImageCode, image: Tensor, channel: ChannelDraw, cbr: flo
     known = torch.where(channel.tx_snr_db.isnan(), torch.ones_like(block), block)
     symbols = code.encode(image, code.symbols(round(cbr * image[0].numel()), size), channel.tx_snr_db, known)
     received, gain, n0 = through(symbols, channel, block)
-    reliable = reliability(gain, n0)  # type: ignore[type-var]
-    gamma = torch.where(channel.kind == 1, as_snr_db(reliable.mean(1).clamp(1e-4, 1 - 1e-9)), channel.snr_db)
-    return code.decode(equalise(received, gain), reliable, size, gamma, block).float(), gamma, block
+    weights = reliability(gain, n0)  # type: ignore[type-var]
+    gamma = torch.where(channel.kind == 1, effective_snr_db(weights.mean(1)), channel.snr_db)
+    return code.decode(equalise(received, gain), weights, size, gamma, block).float(), gamma, block
 
 
 def codec_stage(

@@ -16,7 +16,7 @@ KIND = "deepjscc"
 CONVENTIONS = (
     "Deep-JSCC-PyTorch: each image's code has power 1 a real, and is decoded at that power; it is sent here at power 1 a complex "
     "symbol, of which the first half of the reals are the real parts.",
-    "Deep-JSCC-PyTorch: no network is told the SNR; each is trained for the one in its file's name.",
+    "Deep-JSCC-PyTorch: no network is given the SNR; each is trained for the one in its file's name.",
     "Deep-JSCC-PyTorch: its Rayleigh channel, one real gain for each half of the code and unknown to the receiver, is no complex "
     "channel's; fading symbols are corrected in phase and not equalised, so that a gain |h| is left in them.",
 )

@@ -1,30 +1,53 @@
-"""LRISC: latent feature-guided conditional diffusion (Chen et al., paper 002).
+"""LRISC: latent feature-guided conditional diffusion (Chen et al., arXiv:2504.21577).
 
-          transmitter                            air                          receiver
+          transmitter                          channel                        receiver
 x ─► g_e ─► z ─┬─► h_e, h_d ─► −β log2 p(z_i | ŷ) ─► Q ─► rates k_i ─► side symbols ─► (CRC) ─► k_i ─┐
                └─► f_e (k_i) ─► s ───────────────────────► h ⊙ s + n ─► MMSE ─► f_d (k_i) ◄──────────┘
                                                                                  └─► ẑ ─┬─► g_s ─► coarse image
                                                   x_N ~ N(0, I) ─► N steps of X_θ(x_n, ẑ, n/N) ◄─┘ ─► refined image
+
+z = g_e(x), y = h_e(z)   `networks.transform.NonlinearTransform.encode`, `networks.transform.NonlinearTransform.hyper_encode`
+eq. 1   ŝ = h s + n      `channels.fading.transmit`; at the receiver `channels.equalisers.mmse`, which the paper leaves out
+eq. 2   p(z | y)         `networks.transform.NonlinearTransform.information`, `networks.entropy.gaussian_likelihood`; h_d takes ŷ,
+                         where the paper prints z
+eq. 3   K_z, k_i         `networks.rate_allocation.quantise`; `networks.ntscc_codec.NTSCC.at_beta` with --beta, else
+                         `networks.rate_allocation.solve_beta` finds the β that meets the rate
+eq. 4   s = f_e(z, p)    `networks.ntscc_codec.NTSCC.send`: rate tokens and FC layers (fig. 2) `networks.ntscc.LatentJSCC`, SNR
+                         adaptation (fig. 3) `networks.snr_adaptive.SnrAdaptive`, power `networks.ntscc.unit_power`
+k_i at the receiver      `networks.rate_indices.encode`, `networks.ntscc_codec.NTSCC.levels_at_receiver`: the paper's receiver has
+                         them for free; here they are side symbols, which count
+ẑ = f_d(ŝ)               `networks.ntscc_codec.NTSCC.receive`
+eq. 5   q(x_n | x_n−1)   `diffusion.cosine.cosine_alpha_bar`, `diffusion.steps.noised`
+X_θ (section III-A.4)    `networks.conditional_unet.ConditionalUNet`
+eq. 6   p_θ(x_n−1 | x_n) `sample` with ``eta`` of 1
+eq. 7   L(θ, x_0)        `train.Recipe`: the weight ᾱ/(1 − ᾱ), held between two bounds
+eq. 8   DDIM             `sample`, `diffusion.steps.ddim_step`
+eqs. 9 … 11, L_RDP       `train.Recipe`: λ, η and what else weighs the terms
+Algorithm 1              `train.STAGES`
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from gencomm_cli.channels.equalisers import mmse, reliability
-from gencomm_cli.errors import InputError, RateError
-from gencomm_cli.methods.base import Decoded, DecodeOptions, Image, Received, Request, Transmission
-from gencomm_cli.methods.lrisc.ddim import cosine_alpha_bar, sample, visited
+from gencomm_cli.diffusion.cosine import STEPS, cosine_alpha_bar
+from gencomm_cli.diffusion.steps import AncestralStep, ddim_step
+from gencomm_cli.errors import RateError
+from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
+from gencomm_cli.methods.lrisc.options import Receiver, Transmitter
 from gencomm_cli.networks.acceleration import compiled
-from gencomm_cli.networks.conditional_unet import ConditionalUNet
+from gencomm_cli.networks.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.networks.ntscc_codec import MOST_SIDE, NTSCC, Allocation
 from gencomm_cli.networks.rate_allocation import RATES, Levels
-from gencomm_cli.networks.tensors import to_image, to_tensor, within_range
+from gencomm_cli.networks.tensors import Heard, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
 from gencomm_cli.seeds import torch_normal
 
@@ -40,24 +63,33 @@ class LRISC:
     default_cbr = 1 / 96
     exact_rate = True
 
-    def __init__(self, preset: Preset, codec: NTSCC, unet: ConditionalUNet, device: torch.device) -> None:
-        self.preset, self.codec, self.unet, self.device = preset, codec, unet, device
+    def __init__(self, preset: Preset, codec: NTSCC, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        self.preset, self.codec, self.device, self.dtype = preset, codec, device, dtype
         self.cbr_range: tuple[float, float] = tuple(preset.settings.get("cbr_range", (0.0033, 0.0417)))
         self.side_share = float(preset.settings.get("side_share", MOST_SIDE))
         self.alpha_bar = cosine_alpha_bar()
-        self.multiple = math.lcm(codec.multiple, unet.config.multiple)
-        self.denoiser: Callable[..., Tensor] = unet
+        self.multiple = math.lcm(codec.multiple, UNetConfig.from_json(preset.components["unet"].config).multiple)
 
     @classmethod
     def load(cls, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> LRISC:
-        """Builds the preset's networks, the denoiser in ``dtype`` and the rest in float32.
+        """Builds the preset's codec in float32; the denoiser follows in ``dtype`` when it is first needed.
 
         Raises:
             InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
         """
         require(preset, "transform", "jscc", "rates", "unet")
         verify(preset)
-        return cls(preset, NTSCC.load(preset, device), ConditionalUNet.load(preset, device).to(dtype), device)
+        return cls(preset, NTSCC.load(preset, device), device, dtype)
+
+    @cached_property
+    def unet(self) -> ConditionalUNet:
+        """X_θ."""
+        return ConditionalUNet.load(self.preset, self.device).to(self.dtype)
+
+    @cached_property
+    def denoiser(self) -> Callable[..., Tensor]:
+        """X_θ as the sampler calls it: as it is, or compiled."""
+        return self.unet
 
     def compile(self) -> None:
         """Compiles the denoiser; it takes effect with the next picture, and again with each new size."""
@@ -87,26 +119,31 @@ class LRISC:
         notes: tuple[str, ...] = ()
         if share > self.side_share:  # with --beta alone, where no group is large enough
             notes = (f"side information: takes {share:.0%} of the symbols, more than {self.side_share:.0%}; a larger β shrinks it",)
-        told = None if request.snr_db is None else within_range(request.snr_db)
-        symbols = self.codec.send(z, allocation.levels, told).cpu().numpy().astype(np.complex64)
+        snr_db = None if request.snr_db is None else within_range(request.snr_db)
+        symbols = self.codec.send(z, allocation.levels, snr_db).cpu().numpy().astype(np.complex64)
         return Transmission(symbols, allocation.side_symbols, side=allocation.side, notes=notes)
 
     def _allocate(self, z: Tensor, size: tuple[int, int], request: Request) -> Allocation:
-        information = self.codec.information(z, size)
-        if request.beta is None:
+        information, options = self.codec.information(z, size), cast(Transmitter, request.options)
+        if options.beta is None:
             return self.codec.allocate(
                 information, request.symbols, snr_db=request.snr_db, fading=request.fading, side_share=self.side_share,
-                kind=request.allocation,
+                kind=options.allocation or "adaptive",
             )  # fmt: skip
         found = self.codec.at_beta(
-            information, request.beta, snr_db=request.snr_db, fading=request.fading, side_share=self.side_share
+            information, options.beta, snr_db=request.snr_db, fading=request.fading, side_share=self.side_share
         )
         most = self.symbol_budget(math.inf, size)
         if found.symbols > most:
             raise RateError(
-                f"--beta {request.beta:g}: takes {found.symbols} symbols, and {most} are the most here; give a smaller β"
+                f"--beta {options.beta:g}: takes {found.symbols} symbols, and {most} are the most here; give a smaller β"
             )
         return found
+
+    def rate_map(self, received: Received) -> tuple[NDArray[np.int64], bool | None]:
+        """Symbols of each block of the image [rows, columns], and whether the side symbols arrived."""
+        levels, side_ok = self.levels(received)
+        return np.array(RATES)[levels].astype(np.int64), side_ok
 
     def levels(self, received: Received) -> tuple[Levels, bool | None]:
         """The level of each embedding as the receiver has it, and whether the side symbols arrived (None where there are none)."""
@@ -116,7 +153,7 @@ class LRISC:
 
     @torch.no_grad()
     def decode(
-        self, received: Received, options: DecodeOptions, *, seed: int, progress: Callable[[int, int], None] | None = None
+        self, received: Received, options: Receiver, *, seed: int, progress: Callable[[int, int], None] | None = None
     ) -> Decoded:
         """Coarse image g_s(ẑ) and refined images by eq. 8.
 
@@ -124,19 +161,14 @@ class LRISC:
             received: all that is known. seed: of x_N. progress: called with (steps done, steps in all).
 
         Raises:
-            InputError: options out of range, or symbols that are not what the side symbols say.
+            InputError: symbols that are not what the side symbols say.
         """
         steps = options.steps or int(self.preset.settings.get("steps", 17))
-        if not 1 <= steps <= 1000:
-            raise InputError(f"--steps {steps}: out of range; 1 to 1000")
         levels, side_ok = self.levels(received)
-        y = torch.tensor(received.symbols, device=self.device)
-        h = None if received.gain is None else torch.tensor(received.gain, device=self.device).expand_as(y)
-        trust = torch.as_tensor(reliability(h, received.n0), device=self.device).float().expand(y.shape)  # type: ignore[type-var]
-        equalised = mmse(y, h, received.n0)  # type: ignore[type-var]
+        heard = Heard.of(received, self.device)
         if side_ok is False:
-            equalised, trust = equalised[: levels.size], trust[: levels.size]  # the first symbol of every embedding
-        z = self.codec.receive(equalised, trust, levels, received.image_size, self.multiple)  # type: ignore[arg-type]
+            heard = heard.first(levels.size)  # the first symbol of every embedding
+        z = self.codec.receive(heard.mmse()[0], heard.reliability[0], levels, received.image_size, self.multiple)
         coarse, contexts = self.codec.coarse(z)
         picture = to_image((coarse + 1) / 2, received.image_size)
         if options.coarse:
@@ -152,3 +184,43 @@ class LRISC:
             return to_image((x + 1) / 2, received.image_size)
 
         return Decoded(picture, tuple(refine(index) for index in range(options.samples)), side_ok=side_ok)
+
+
+def visited(count: int, steps: int = STEPS) -> list[int]:
+    """The ``count`` steps of training that the sampler visits, evenly spaced from T − 1 down to 0 (a single one is T − 1)."""
+    return [steps - 1] if count == 1 else [index * (steps - 1) // (count - 1) for index in reversed(range(count))]
+
+
+def sample(
+    x: Tensor,
+    visit: Sequence[int],
+    alpha_bar: Tensor,
+    predict: Callable[[Tensor, float], Tensor],
+    *,
+    eta: float = 0.0,
+    draw: Callable[[int], Tensor] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """From x_N to x_0 by eq. 8; the last prediction is the image.
+
+    The network is given the pseudo-continuous n/T, so that a trained one serves every number of steps.
+
+    Args:
+        x: x_N, noise [B, 3, H, W].
+        visit: steps in falling order, as :func:`visited` gives them.
+        alpha_bar: ᾱ_n of every step of training (the paper's α_n).
+        predict: X_θ(x_n, n/T), clamped to [−1, 1] here.
+        eta: 0 is deterministic (eq. 8); 1 adds as much noise as ancestral sampling (eq. 6). draw: i ↦ that noise, i = 0 … N − 2.
+        progress: called with (steps done, steps in all).
+    """
+    for index, n in enumerate(visit):
+        clean = predict(x, n / len(alpha_bar)).clamp(-1, 1)
+        if index < len(visit) - 1:
+            a, a_next = float(alpha_bar[n]), float(alpha_bar[visit[index + 1]])
+            sigma = eta * AncestralStep(a, a_next).variance ** 0.5
+            x = ddim_step(x, clean, a, a_next, sigma)
+            if draw is not None and sigma > 0:
+                x = x + sigma * draw(index).to(x)
+        if progress is not None:
+            progress(index + 1, len(visit))
+    return clean

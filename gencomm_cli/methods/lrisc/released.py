@@ -1,4 +1,4 @@
-"""CDC (Yang & Mandt, 2023), the diffusion that LRISC builds on (paper 002): transform and U-Net of a preset of ``lrisc``.
+"""CDC (Yang & Mandt, 2023), the diffusion that LRISC (arXiv:2504.21577) builds on: transform and U-Net of a preset of ``lrisc``.
 
 A released file is an averaged copy of the whole training object: ``context_fn`` is the transform with its hyperprior,
 ``denoise_fn`` the U-Net, both under the names that they have here. It has no code for the channel: ``gencomm train lrisc --start``
@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gencomm_cli.diffusion.cosine import STEPS, cosine_alpha_bar
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.lrisc.ddim import STEPS, cosine_alpha_bar
 from gencomm_cli.networks.transform import NonlinearTransform, TransformConfig
 from gencomm_cli.released.checkpoint import Checkpoint
 from gencomm_cli.released.conversion import Conversion, ConvertedComponent, only

@@ -20,7 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gencomm_cli.methods.lrisc.ddim import STEPS, cosine_alpha_bar, next_state, visited
+from gencomm_cli.diffusion.cosine import STEPS, cosine_alpha_bar
+from gencomm_cli.diffusion.steps import ddim_step as next_state
+from gencomm_cli.methods.lrisc.method import visited
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.conditional_unet import ConditionalUNet
 from gencomm_cli.networks.entropy import bits, gaussian_likelihood, noisy

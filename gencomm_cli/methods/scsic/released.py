@@ -1,4 +1,5 @@
-"""Stable Cascade (Stability AI), the networks of SC-SIC (paper 004): ``effnet_encoder``, ``stage_a`` and ``stage_b*.safetensors``.
+"""Stable Cascade (Stability AI), the networks of SC-SIC (arXiv:2507.17416): ``effnet_encoder``, ``stage_a`` and
+``stage_b*.safetensors``.
 
 They make a preset of ``scsic`` together. ``previewer.safetensors``, where it is given too, makes the coarse image. Files of the
 authors' next system (D-SIC) have the same names; what it adds to stage B is left out.
@@ -116,7 +117,7 @@ def stage_b_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def previewer_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Arguments of a :class:`gencomm_cli.methods.scsic.cascade.Previewer`."""
+    """Arguments of a :class:`gencomm_cli.methods.scsic.embedding.Previewer`."""
     hidden, channels = tensors["blocks.0.weight"].shape[:2]
     return {"channels": channels, "hidden": hidden}
 

@@ -1,6 +1,6 @@
 """The classical baseline: an image codec, then a channel code. And its bound: the same codec over an ideal code.
 
-            transmitter                                      air                    receiver
+            transmitter                                      channel                receiver
   s ─► codec at the best quality that fits ─► CRC-24 ─► LDPC ─► interleaver ─► QAM ─► h ⊙ x + n ─► LLRs ─► LDPC ─► CRC ─► codec ─► ŝ
                                                                                                      fails ─► grey: an outage
 
@@ -12,15 +12,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from importlib.metadata import version
+from typing import cast
 
 import numpy as np
 
 from gencomm_cli.channels.fading import Kind, draw_noise
 from gencomm_cli.errors import InputError, RateError
-from gencomm_cli.methods.base import Decoded, DecodeOptions, Image, Received, Request, Transmission
+from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
+from gencomm_cli.methods.options import ReceiverOptions
 from gencomm_cli.methods.separate import codecs
 from gencomm_cli.methods.separate.capacity import capacity
 from gencomm_cli.methods.separate.modes import Modes
+from gencomm_cli.methods.separate.options import Transmitter
 from gencomm_cli.presets import Preset, verify
 from gencomm_cli.rates import ImageSize, samples
 from gencomm_cli.seeds import generator
@@ -67,13 +71,13 @@ class Separate:
             image: uint8 [H, W, 3].
 
         Raises:
-            InputError: an option of ``request.classical`` is not one, or its codec is not installed.
+            OptionError: the codec, or what the code needs, is not installed.
             RateError: not even the smallest picture fits.
         """
-        options = request.classical
+        options = cast(Transmitter, request.options)
         codec = codecs.find(options.codec)
         if options.capacity:
-            return self._encode_ideal(image, request, codec)
+            return self._encode_ideal(image, request, options.codec)
         mode = self.modes.choose(request.symbols, request.snr_db, request.fading, options)
         coded = codecs.fit(codec, image, mode.payload_bytes(request.symbols))
         form = ClassicalFormat(
@@ -81,11 +85,11 @@ class Separate:
             mode.link.code.name, crc.BITS,
         )  # fmt: skip
         payload = np.unpackbits(np.frombuffer(coded.payload, np.uint8))
-        symbols = mode.link.transmit(np.concatenate((payload, checksum(coded.payload, form))))
-        return Transmission(symbols, classical=form, container_bytes=coded.container_bytes)
+        symbols = mode.link.transmit(crc.protect(payload, _known(form)))
+        return Transmission(symbols, classical=form, container_bytes=coded.container_bytes, versions=_versions(form))
 
-    def _encode_ideal(self, image: Image, request: Request, codec: codecs.ImageCodec) -> Transmission:
-        """The rate is the capacity at the SNR that is told; on block fading (over multipath) that of AWGN (Rayleigh
+    def _encode_ideal(self, image: Image, request: Request, codec: str) -> Transmission:
+        """The rate is the capacity at the SNR that the transmitter knows; on block fading (over multipath) that of AWGN (Rayleigh
         fading) ``FADE_MARGIN_DB`` below it."""
         snr_db, fading = (0.0, "unknown") if request.snr_db is None else (min(request.snr_db, MAX_SNR_DB), request.fading)
         back_off = FADE_MARGIN_DB.get(fading, 0.0)
@@ -94,23 +98,23 @@ class Separate:
         budget = math.floor(request.symbols * rate / 8)
         if budget < 1:
             raise RateError(f"--cbr: {request.symbols} symbols carry less than a byte at capacity; ask for more")
-        coded = codecs.fit(codec, image, budget)
+        coded = codecs.fit(codecs.find(codec), image, budget)
         form = ClassicalFormat(
-            request.classical.codec, len(coded.payload), coded.container, coded.scale, "ideal", "ideal", "capacity", "", 0
+            codec, len(coded.payload), coded.container, coded.scale, "ideal", "ideal", "capacity", code="", crc_bits=0
         )
         count = min(request.symbols, math.ceil(8 * len(coded.payload) / rate))
         return Transmission(
             _codeword(count), classical=form, ideal_bits=np.frombuffer(coded.payload, np.uint8).copy(),
-            container_bytes=coded.container_bytes,
+            container_bytes=coded.container_bytes, versions=_versions(form),
         )  # fmt: skip
 
     def decode(
-        self, received: Received, options: DecodeOptions, *, seed: int, progress: Callable[[int, int], None] | None = None
+        self, received: Received, options: ReceiverOptions, *, seed: int, progress: Callable[[int, int], None] | None = None
     ) -> Decoded:
         """The codec's picture as ``coarse``, or an outage: what was lost is lost whole.
 
         Raises:
-            InputError: the header does not go with the symbols, or the codec is not installed.
+            InputError: the header does not go with the symbols. OptionError: the codec is not installed.
         """
         form = received.classical
         if form is None:
@@ -137,10 +141,8 @@ class Separate:
         if received.symbols.size != mode.link.symbols(bits):
             raise InputError(f"symbols: there are {received.symbols.size}, and meta.classical has {mode.link.symbols(bits)}")
         message = mode.link.receive(received.symbols, received.gain, received.n0, bits)
-        if message is None:
-            return None
-        payload = np.packbits(message[: -crc.BITS]).tobytes()
-        return payload if np.array_equal(message[-crc.BITS :], checksum(payload, form)) else None
+        payload = None if message is None else crc.verified(message, _known(form))
+        return None if payload is None else np.packbits(payload).tobytes()
 
     def _receive_ideal(self, received: Received, form: ClassicalFormat) -> bytes | None:
         """The payload iff its rate is at most the capacity of the channel as it was; without CSI there is no such guarantee.
@@ -159,10 +161,14 @@ class Separate:
         return received.ideal_bits.tobytes() if rate <= most * (1 + 1e-6) else None
 
 
-def checksum(payload: bytes, form: ClassicalFormat) -> crc.Bits:
-    """CRC-24 uint8 [24] over the payload and the header's fields that tell how to read it."""
-    fields = f"{form.codec} {form.container} {form.scale} {len(payload)} ".encode()
-    return crc.checksum(np.unpackbits(np.frombuffer(fields + payload, np.uint8)))
+def _known(form: ClassicalFormat) -> bytes:
+    """What the CRC covers of the header: the fields that say how to read the payload."""
+    return f"{form.codec} {form.container} {form.scale} {form.payload_bytes} ".encode()
+
+
+def _versions(form: ClassicalFormat) -> dict[str, str]:
+    """Of the image codec, and of torch where the channel code is Sionna's."""
+    return {form.codec: codecs.version_tag(form.codec)} | ({"torch": version("torch")} if form.fec == "5g" else {})
 
 
 def _codeword(count: int) -> Symbols:

@@ -10,15 +10,17 @@ import torch
 from diffusers.models import UNet2DConditionModel
 from torch import Tensor, nn
 
-from gencomm_cli.diffusion.schedule import StartTable, sampling_steps, scaled_linear
+from gencomm_cli.channels.equalisers import effective_snr_db
+from gencomm_cli.diffusion.schedule import sampling_steps, scaled_linear
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.textguided.warm_start import Parameterization, diffuse, sample
+from gencomm_cli.methods.textguided.method import StartTable, diffuse, sample
+from gencomm_cli.methods.textguided.options import Parameterization
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.control import LatentControlNet, controlled, csi_features
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.networks.vae import Domain, LatentCodec
-from gencomm_cli.training.channel import ChannelDraw, as_snr_db, awgn, draw, draw_cbr, send
+from gencomm_cli.training.channel import ChannelDraw, awgn, draw, draw_cbr, send
 from gencomm_cli.training.data import to_tensor
 from gencomm_cli.training.latent_space import decoder_of
 from gencomm_cli.training.latents import Latents
@@ -163,7 +165,7 @@ def refiner_stage(
         coarse = decoded if domain == "latent" else codec.encode(decoded.clamp(0, 1)).float()
         with torch.no_grad():
             prompt = text(captions)
-        csi = csi_features(as_snr_db(reliability.mean(1).clamp(1e-4, 1 - 1e-4)), starts, gain)
+        csi = csi_features(effective_snr_db(reliability.mean(1)), starts, gain)
         return coarse, lambda z, t: controlled(unet, control, z, t, prompt, coarse, csi).float()
 
     def loss(_: int, progress: float) -> tuple[Tensor, dict[str, float]]:

@@ -14,11 +14,11 @@ from gencomm_cli.errors import InputError
 from gencomm_cli.methods.textguided.prior import SPECIAL_TOKENS, PriorRecipe, prior_stage, train_tokenizer
 from gencomm_cli.methods.textguided.refiner import JSCCRecipe, RefinerRecipe, jscc_stage, refiner_stage
 from gencomm_cli.networks.autoencoder import Autoencoder
+from gencomm_cli.networks.backbone import BACKBONE, Backbone
 from gencomm_cli.networks.control import LatentControlNet, control_arguments
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.networks.vae import Domain, KLCodec, LatentCodec, latent_codec
 from gencomm_cli.presets import Preset, find, is_pretrained, verify
-from gencomm_cli.presets.build import BACKBONE, Backbone
 from gencomm_cli.presets.write import Part, taken, write_preset
 from gencomm_cli.training.autoencoder import AutoencoderRecipe, autoencoder_stage
 from gencomm_cli.training.latent_space import DecoderRecipe, VAERecipe, decoder_stage, vae_stage

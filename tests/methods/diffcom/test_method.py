@@ -18,10 +18,13 @@ from torch import nn
 from gencomm_cli import pipeline, presets
 from gencomm_cli.channels.fading import draw_noise
 from gencomm_cli.channels.ofdm import OfdmConfig, draw_taps, places, response, through
-from gencomm_cli.errors import InputError, ModelMismatch, RateError
-from gencomm_cli.methods.base import Decoded, DecodeOptions, Received, Request
+from gencomm_cli.errors import InputError, ModelMismatch, OptionError, RateError
+from gencomm_cli.methods.base import Decoded, Received, Request
+from gencomm_cli.methods.diffcom import method as diffcom_method
 from gencomm_cli.methods.diffcom.guided_diffusion import arguments
-from gencomm_cli.methods.diffcom.method import DiffCom, Sampling
+from gencomm_cli.methods.diffcom.method import DiffCom, Guidance
+from gencomm_cli.methods.diffcom.options import Receiver, Transmitter
+from gencomm_cli.methods.diffcom.settings import Sampling
 from gencomm_cli.methods.jscc.method import JSCC
 from gencomm_cli.networks.adjscc import ADJSCC, ADJSCCConfig
 from gencomm_cli.networks.conditional_unet import ConditionalUNet, UNetConfig
@@ -32,6 +35,7 @@ from gencomm_cli.networks.swinjscc import SwinJSCC, SwinJSCCConfig
 from gencomm_cli.networks.transform import NonlinearTransform, TransformConfig
 from gencomm_cli.presets import write
 from gencomm_cli.presets.write import Part
+from tests.support.docstrings import resolve_names
 from tests.support.presets import PUBLISHED, loaded_to_encode, randomise
 
 CPU = torch.device("cpu")
@@ -99,7 +103,7 @@ def photograph(height: int, width: int) -> np.ndarray:
 def received(method: DiffCom, image: np.ndarray, **changes: Any) -> Received:
     """Over AWGN of 10 dB."""
     k = method.symbol_budget(1 / 48, image.shape[:2])
-    sent = method.encode(image, Request(k))
+    sent = method.encode(image, Request(k, options=Transmitter()))
     noise = np.float32(0.1**0.5) * draw_noise(sent.symbols.size, np.random.default_rng(1))
     base = Received(
         sent.symbols + noise, None, 0.1, image.shape[:2], side_symbols=sent.side_symbols, side=sent.side, fading="awgn"
@@ -109,7 +113,7 @@ def received(method: DiffCom, image: np.ndarray, **changes: Any) -> Received:
 
 def multipath(method: DiffCom, image: np.ndarray, *, csi: bool) -> Received:
     k = method.symbol_budget(1 / 48, image.shape[:2])
-    sent = method.encode(image, Request(k)).symbols
+    sent = method.encode(image, Request(k, options=Transmitter())).symbols
     config = OFDM if csi else dataclasses.replace(OFDM, pilots=0)
     cir = draw_taps(config, np.random.default_rng(2))
     heard, _ = through(sent, cir, config, config.pilots)
@@ -123,7 +127,7 @@ def multipath(method: DiffCom, image: np.ndarray, *, csi: bool) -> Received:
 
 @pytest.mark.parametrize("size", [(33, 37), (1, 1)])
 def test_any_size_comes_back_at_its_size(method: DiffCom, size: tuple[int, int]) -> None:
-    decoded = method.decode(received(method, photograph(*size)), DecodeOptions(), seed=0)
+    decoded = method.decode(received(method, photograph(*size)), Receiver(), seed=0)
     assert decoded.coarse.shape == decoded.refined[0].shape == (*size, 3)
     assert decoded.coarse.dtype == np.uint8
 
@@ -135,7 +139,7 @@ def test_multipath_with_and_without_csi(methods: dict[str, DiffCom], csi: bool) 
     if not csi:
         choices = ({}, {"blind_h": "lmmse"}, {"blind_form": "authors"}, {"likelihood": "authors"})
         choices = tuple({"variant": "blind"} | choice for choice in choices)
-    seen = [methods["adjscc"].decode(heard, DecodeOptions(**choice), seed=0).refined[0].tobytes() for choice in choices]
+    seen = [methods["adjscc"].decode(heard, Receiver(**choice), seed=0).refined[0].tobytes() for choice in choices]
     assert len(set(seen)) == len(seen)
 
 
@@ -144,44 +148,41 @@ def test_with_clipping_and_without_prefix_the_residual_of_the_truth_is_the_noise
     methods: dict[str, DiffCom], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """W_h is what the simulator did: nothing but the noise is left over, through each codec."""
-    method, image, heard = methods[kind], photograph(128, 128), list[Received]()
+    method, image, seen = methods[kind], photograph(128, 128), list[Received]()
     image[:64] //= 8
     codec, config = pipeline.Codec(method, method.preset), OfdmConfig(carriers=64, cp=0, taps=3, decay=2.0, clip=0.8)
-    sent, _ = pipeline.encode(image, codec, pipeline.EncodeOptions(cbr=1 / 16, snr_db=10.0, fading="multipath"), print)
-    clean, noisy = (
-        pipeline.pass_channel(sent, kind="multipath", snr_db=snr_db, snr_type="esn0", csi="perfect", seed=2, ofdm=config)
-        for snr_db in (np.inf, 10.0)
-    )
+    sent = codec.encode(image, cbr=1 / 16, snr=10.0, fading="multipath")
+    clean, noisy = (pipeline.transmit(sent, snr=snr, fading="multipath", ofdm=config, seed=2) for snr in (np.inf, 10.0))
 
-    def catch(received: Received, options: DecodeOptions, **unused: Any) -> Decoded:
-        heard.append(received)
+    def catch(received: Received, options: Receiver, **unused: Any) -> Decoded:
+        seen.append(received)
         return Decoded(image)
 
     monkeypatch.setattr(method, "decode", catch)
-    pipeline.decode(noisy, codec, DecodeOptions(), seed=0, use_prompt=False, strict=False, say=print)
-    told, side_ok = method._known(heard[0])
+    codec.decode(noisy)
+    known, side_ok = method._known(seen[0])
     assert side_ok == (True if kind == "ntscc" else None)
-    problem, _ = method._problem(heard[0], cast(Any, told))
+    problem, _ = method._problem(seen[0], cast(Any, known))
     x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
     noise = noisy.symbols - clean.symbols
     assert np.mean(np.abs(noise) ** 2) == pytest.approx(0.1, rel=0.15)
     np.testing.assert_allclose(problem.residuals(x)[0][0].numpy(), noise, atol=2e-5)
-    assert heard[0].gain is not None
-    assert not np.allclose(noisy.symbols - heard[0].gain * sent.symbols, noise, atol=0.1)  # a gain a symbol would not do
+    assert seen[0].gain is not None
+    assert not np.allclose(noisy.symbols - seen[0].gain * sent.symbols, noise, atol=0.1)  # a gain a symbol would not do
 
 
 def test_blind_needs_no_gain_and_no_channel_without_taps(methods: dict[str, DiffCom]) -> None:
     """Over block fading there is one tap; AWGN has none, and fading symbol by symbol has too many."""
     method, image = methods["adjscc"], photograph(16, 16)
-    base, options = received(method, image), DecodeOptions(variant="blind", steps=2)
+    base, options = received(method, image), Receiver(variant="blind", steps=2)
     faded = dataclasses.replace(base, symbols=base.symbols * np.complex64(0.5j), fading="block")
     knowing = dataclasses.replace(faded, gain=np.array([0.5j], np.complex64))
     blind, sighted = (method.decode(heard, options, seed=0) for heard in (faded, knowing))
     assert blind.taps[0].shape == (1,)
-    assert np.array_equal(blind.refined[0], sighted.refined[0])  # what it is told, it does not use
+    assert np.array_equal(blind.refined[0], sighted.refined[0])  # it does not use the gain, where it has one
     assert not np.array_equal(blind.coarse, sighted.coarse)
     for fading in ("awgn", "rayleigh"):
-        with pytest.raises(InputError, match="--variant blind: finds the taps of block and multipath fading"):
+        with pytest.raises(OptionError, match=r"^variant: blind finds the taps of block and multipath fading"):
             method.decode(dataclasses.replace(base, fading=fading), options, seed=0)  # type: ignore[arg-type]
 
 
@@ -189,18 +190,18 @@ def test_same_inputs_same_bytes_and_every_input_matters(methods: dict[str, DiffC
     method = methods["adjscc"]
     base = received(method, photograph(32, 32))
 
-    def refined(given: Received = base, options: DecodeOptions | None = None, seed: int = 0) -> bytes:
-        return method.decode(given, options or DecodeOptions(), seed=seed).refined[0].tobytes()
+    def refined(given: Received = base, options: Receiver | None = None, seed: int = 0) -> bytes:
+        return method.decode(given, options or Receiver(), seed=seed).refined[0].tobytes()
 
     first = refined()
-    assert first == refined() == refined(options=DecodeOptions())
+    assert first == refined() == refined(options=Receiver())
     others = {
         "noise power": refined(dataclasses.replace(base, n0=0.5)),
         "gain": refined(dataclasses.replace(base, gain=np.array([0.5 - 0.5j], np.complex64), fading="block")),
-        "what the transmitter was told": refined(dataclasses.replace(base, tx_snr_db=0.0)),
+        "what the transmitter knew": refined(dataclasses.replace(base, tx_snr_db=0.0)),
         "seed": refined(seed=1),
     } | {
-        str(options): refined(options=DecodeOptions(**{"steps": 4} | options))
+        str(options): refined(options=Receiver(**{"steps": 4} | options))
         for options in (
             {"variant": "diffcom"}, {"zeta": 0.0}, {"gamma": 0.0}, {"tau": 90.0}, {"eta": 0.04}, {"steps": 2}, {"start_step": 9},
             {"likelihood": "norm"}, {"likelihood": "authors"}, {"confirm": "pixels"},
@@ -215,9 +216,9 @@ def test_same_inputs_same_bytes_and_every_input_matters(methods: dict[str, DiffC
 
 def test_best_of_several_has_the_smallest_distance(methods: dict[str, DiffCom]) -> None:
     method, image = methods["adjscc"], photograph(16, 16)
-    base, told = received(method, image), []
-    every = method.decode(base, DecodeOptions(samples=3), seed=0, progress=lambda *news: told.append(news))
-    best = method.decode(base, DecodeOptions(samples=3, pick="best"), seed=0)
+    base, reported = received(method, image), []
+    every = method.decode(base, Receiver(samples=3), seed=0, progress=lambda *news: reported.append(news))
+    best = method.decode(base, Receiver(samples=3, pick="best"), seed=0)
     problem, _ = method._problem(base, cast(Any, method._known(base)[0]))
     distances = []
     for picture in every.refined:
@@ -229,21 +230,21 @@ def test_best_of_several_has_the_smallest_distance(methods: dict[str, DiffCom]) 
     np.testing.assert_allclose(np.square(every.distances), distances, rtol=0.05)  # those of 8-bit pictures
     assert best.distances == (min(every.distances),)
     assert every.taps == ()
-    assert [done for done, _, _ in told] == list(range(1, told[-1][1] + 1))
-    assert all(words.startswith("distance ") for _, _, words in told)
+    assert [done for done, _, _ in reported] == list(range(1, reported[-1][1] + 1))
+    assert all(words.startswith("distance ") for _, _, words in reported)
 
 
-def test_the_pull_brings_the_sample_nearer_to_what_was_received(methods: dict[str, DiffCom]) -> None:
+def test_guidance_brings_the_sample_nearer_to_what_was_received(methods: dict[str, DiffCom]) -> None:
     """Guidance lowers the measurement distance, in every form."""
     method = methods["adjscc"]
     base = received(method, photograph(32, 32))
 
     def left(**options: Any) -> float:
-        told: list[str] = []
+        reported: list[str] = []
         method.decode(
-            base, DecodeOptions(start_step=20, gamma=0.0, **options), seed=0, progress=lambda *news: told.append(news[2])
+            base, Receiver(start_step=20, gamma=0.0, **options), seed=0, progress=lambda *news: reported.append(news[2])
         )  # fmt: skip
-        return float(told[-1].removeprefix("distance "))
+        return float(reported[-1].removeprefix("distance "))
 
     free = left(zeta=0.0)
     for likelihood, zeta in (("norm", 1.0), ("squared", 0.5), ("score", 100.0), ("exact", 100.0)):
@@ -257,24 +258,24 @@ def test_unit_power_and_the_rate(methods: dict[str, DiffCom]) -> None:
         assert k == 384
         assert method.symbol_budget(1 / 96, (64, 96)) == (384 if kind == "published" else 192)
         assert method.exact_rate == (kind != "published")
-        sent = method.encode(image, Request(k, 3.0))
+        sent = method.encode(image, Request(k, 3.0, options=Transmitter()))
         assert 0.98 * k <= sent.symbols.size + sent.side_symbols.size <= k
         assert sent.symbols.dtype == np.complex64
         assert np.mean(np.abs(sent.symbols) ** 2) == pytest.approx(1, abs=1e-4)
         with pytest.raises(RateError, match="--cbr: "):
-            method.encode(image, Request(1 if kind == "ntscc" else 10**6))
+            method.encode(image, Request(1 if kind == "ntscc" else 10**6, options=Transmitter()))
 
 
 def test_ntscc_sends_its_rates_and_needs_them(methods: dict[str, DiffCom]) -> None:
     """Rates are side symbols; where they are lost there is a coarse image, and nothing to sample from."""
     method, image = methods["ntscc"], photograph(128, 128)
     image[:64] //= 8  # the lower half has more to say
-    sent = method.encode(image, Request(method.symbol_budget(1 / 16, (128, 128)), 20.0))
+    sent = method.encode(image, Request(method.symbol_budget(1 / 16, (128, 128)), 20.0, options=Transmitter()))
     assert sent.side is not None
     assert 0 < sent.side_symbols.size < 0.15 * 3072
     base = Received(sent.symbols, None, 0.01, (128, 128), side_symbols=sent.side_symbols, side=sent.side, tx_snr_db=20.0)
-    there = method.decode(base, DecodeOptions(steps=2), seed=0)
-    lost = method.decode(dataclasses.replace(base, side_symbols=-sent.side_symbols), DecodeOptions(steps=2, samples=2), seed=0)
+    there = method.decode(base, Receiver(steps=2), seed=0)
+    lost = method.decode(dataclasses.replace(base, side_symbols=-sent.side_symbols), Receiver(steps=2, samples=2), seed=0)
     assert (there.side_ok, lost.side_ok) == (True, False)
     assert not np.array_equal(there.coarse, lost.coarse)
     assert not np.array_equal(there.coarse, there.refined[0])
@@ -286,7 +287,7 @@ def test_ntscc_sends_its_rates_and_needs_them(methods: dict[str, DiffCom]) -> No
 
 def test_coarse_is_the_same_with_and_without_refinement(method: DiffCom) -> None:
     base = received(method, photograph(16, 16))
-    coarse, both = (method.decode(base, DecodeOptions(coarse=coarse), seed=0) for coarse in (True, False))
+    coarse, both = (method.decode(base, Receiver(coarse=coarse), seed=0) for coarse in (True, False))
     assert isinstance(coarse, Decoded)
     assert coarse.refined == ()
     assert np.array_equal(coarse.coarse, both.coarse)
@@ -296,7 +297,7 @@ def test_step_sizes_go_with_their_likelihood() -> None:
     settings = {"variant": "hifi", "sampling": {"hifi": {"likelihood": "norm", "zeta": 0.7, "gamma": 0.2, "eta": 0.2}}}
 
     def settled(**options: Any) -> Sampling:
-        return Sampling.settle(DecodeOptions(**options), settings)
+        return Sampling.settle(Receiver(**options), settings)
 
     def sizes(sampling: Sampling) -> tuple[str, float, float, float]:
         return sampling.likelihood, sampling.zeta, sampling.gamma, sampling.eta
@@ -307,15 +308,15 @@ def test_step_sizes_go_with_their_likelihood() -> None:
     assert sizes(settled(likelihood="authors")) == ("authors", 0.25, 0.25, 0.2)
     assert sizes(settled(likelihood="exact")) == ("exact", 1.0, 0.0, 0.2)
     assert sizes(settled(variant="diffcom")) == ("squared", 0.6, 0.0, 1.0)
-    assert settled(variant="blind", likelihood="authors").guidance(0.1).decay == "linear"
+    assert Guidance.of(settled(variant="blind", likelihood="authors"), 0.1).decay == "linear"
 
 
 def test_a_preset_may_guide_less_where_there_is_more_noise() -> None:
     settings = {"sampling": {"hifi": {"likelihood": "norm", "zeta": [[0.0, 0.1], [10.0, 1.0]], "gamma": 0.2}}}
-    at = [Sampling.settle(DecodeOptions(), settings, snr_db=snr_db) for snr_db in (-5.0, 0.0, 5.0, 10.0, 20.0)]
+    at = [Sampling.settle(Receiver(), settings, snr_db=snr_db) for snr_db in (-5.0, 0.0, 5.0, 10.0, 20.0)]
     assert [sampling.zeta for sampling in at] == pytest.approx([0.1, 0.1, 0.55, 1.0, 1.0])
     assert {sampling.gamma for sampling in at} == {0.2}
-    assert Sampling.settle(DecodeOptions(zeta=0.4), settings, snr_db=0.0).zeta == 0.4
+    assert Sampling.settle(Receiver(zeta=0.4), settings, snr_db=0.0).zeta == 0.4
 
 
 @pytest.mark.parametrize(
@@ -333,6 +334,9 @@ def test_a_malformed_setting_is_one_line(tmp_path: Path, value: Any) -> None:
     [
         ([1], "sampling: settings by variant"), ({"hifi": 3}, "sampling.hifi: settings by variant"),
         ({"hifi": {"zta": 1}}, "sampling.hifi.zta: unknown; there is: variant, likelihood, zeta"),
+        ({"hifi": {"zeta": -1}}, "sampling.hifi.zeta: -1 is out of range; 0 to"),
+        ({"hifi": {"eta": [[0, 1], [10, 2e6]]}}, "sampling.hifi.eta: 2e\\+06 is out of range"),
+        ({"hifi": {"likelihood": "none"}}, "sampling.hifi.likelihood: 'none' is not one of its values"),
     ],
 )  # fmt: skip
 def test_settings_of_another_form_are_one_line(tmp_path: Path, sampling: Any, message: str) -> None:
@@ -344,34 +348,43 @@ def test_settings_of_another_form_are_one_line(tmp_path: Path, sampling: Any, me
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (DecodeOptions(variant="hfi"), "--variant hfi: unknown; there is: diffcom, hifi, blind"),  # type: ignore[arg-type]
-        (DecodeOptions(zeta=-1.0), "--zeta -1: out of range"),
-        (DecodeOptions(zeta_h=float("nan")), "--zeta-h nan: out of range"),
-        (DecodeOptions(steps=1001), "--steps 1001: out of range"),
-        (DecodeOptions(variant="blind", likelihood="exact"), "--variant blind: starts from noise"),
-        (DecodeOptions(likelihood="exact", gamma=0.3), "--gamma: does not go with --likelihood exact"),
-        (DecodeOptions(variant="diffcom", gamma=0.0), "--gamma: is not read with --variant diffcom --likelihood squared; leave it"),
-        (DecodeOptions(variant="diffcom", tau=9.0), "--tau: is not read with --variant diffcom"),
-        (DecodeOptions(variant="diffcom", eta=0.5), "--eta: is not read with --variant diffcom"),
-        (DecodeOptions(variant="diffcom", confirm="pixels"), "--confirm: is not read with --variant diffcom"),
-        (DecodeOptions(blind_h="lmmse"), "--blind-h: is not read with --variant hifi"),
-        (DecodeOptions(zeta_h=0.2), "--zeta-h: is not read with --variant hifi"),
-        (DecodeOptions(blind_form="authors"), "--blind-form: is not read with --variant hifi"),
-        (DecodeOptions(likelihood="authors", tau=9.0), "--tau: is not read with --variant hifi --likelihood authors"),
-        (DecodeOptions(variant="blind", gamma=0.1), "--gamma: is not read with --variant blind"),
-        (DecodeOptions(variant="blind", blind_h="lmmse", zeta_h=0.1), "--zeta-h: is not read .* --blind-h lmmse"),
-        (DecodeOptions(start_step=9, eta=0.1), "--eta: is for the start step of eq. 21, which --start-step sets"),
-        (DecodeOptions(pick="best"), "--pick best: is one of several; add --samples 4"),
+        ({"variant": "hfi"}, "variant: 'hfi' is not one of its values; there is: diffcom, hifi, blind"),
+        ({"zeta": -1.0}, "zeta: -1 is out of range"), ({"zeta_h": float("nan")}, "zeta_h: nan is out of range"),
+        ({"steps": 1001}, "steps: 1001 is out of range"), ({"pick": "best"}, "pick: best is one of several; add --samples 4"),
+    ],
+)  # fmt: skip
+def test_values_that_cannot_be_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=f"^{message}"):
+        Receiver(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Receiver(variant="blind", likelihood="exact"), "variant: blind starts from noise"),
+        (Receiver(variant="blind", start_step=9), "start_step: is not read with --variant blind"),
+        (Receiver(likelihood="exact", gamma=0.3), "gamma: does not go with --likelihood exact"),
+        (Receiver(variant="diffcom", gamma=0.0), "gamma: is not read with --variant diffcom --likelihood squared; leave it"),
+        (Receiver(variant="diffcom", tau=9.0), "tau: is not read with --variant diffcom"),
+        (Receiver(variant="diffcom", eta=0.5), "eta: is not read with --variant diffcom"),
+        (Receiver(variant="diffcom", confirm="pixels"), "confirm: is not read with --variant diffcom"),
+        (Receiver(blind_h="lmmse"), "blind_h: is not read with --variant hifi"),
+        (Receiver(zeta_h=0.2), "zeta_h: is not read with --variant hifi"),
+        (Receiver(blind_form="authors"), "blind_form: is not read with --variant hifi"),
+        (Receiver(likelihood="authors", tau=9.0), "tau: is not read with --variant hifi --likelihood authors"),
+        (Receiver(variant="blind", gamma=0.1), "gamma: is not read with --variant blind"),
+        (Receiver(variant="blind", blind_h="lmmse", zeta_h=0.1), "zeta_h: is not read .* --blind-h lmmse"),
+        (Receiver(start_step=9, eta=0.1), "eta: is for the start step of eq. 21, which --start-step sets"),
     ],
 )
-def test_options_that_cannot_be_are_named(options: DecodeOptions, message: str) -> None:
-    with pytest.raises(InputError, match=message):
+def test_options_that_cannot_be_are_named(options: Receiver, message: str) -> None:
+    with pytest.raises(OptionError, match=f"^{message}"):
         Sampling.settle(options, {})
 
 
 def test_what_the_likelihood_reads_is_taken() -> None:
     for options in ({"variant": "diffcom", "likelihood": "authors", "eta": 0.5}, {"variant": "diffcom", "start_step": 9}):
-        settled = Sampling.settle(DecodeOptions(**options), {})  # type: ignore[arg-type]
+        settled = Sampling.settle(Receiver(**options), {})  # type: ignore[arg-type]
         assert {name: getattr(settled, name) for name in options} == options
 
 
@@ -384,7 +397,7 @@ def test_of_an_unknown_channel_it_is_said_what_is_done(methods: dict[str, DiffCo
         heard = multipath(method, image, csi=False)
 
     def decoded(**options: Any) -> Decoded:
-        return method.decode(heard, DecodeOptions(steps=2, **options), seed=0)
+        return method.decode(heard, Receiver(steps=2, **options), seed=0)
 
     free, sighted = decoded(), decoded(variant="hifi")
     if fading == "awgn":
@@ -404,8 +417,8 @@ def test_of_an_unknown_channel_it_is_said_what_is_done(methods: dict[str, DiffCo
 
 def test_samples_that_diverge_say_so(methods: dict[str, DiffCom]) -> None:
     heard = multipath(methods["adjscc"], photograph(16, 16), csi=False)
-    with pytest.raises(InputError, match=r"--zeta .*: the samples diverge; take smaller ones"):
-        methods["adjscc"].decode(heard, DecodeOptions(variant="blind", likelihood="squared", zeta_h=1e5, steps=30), seed=0)
+    with pytest.raises(OptionError, match=r"^zeta: .*: the samples diverge; take smaller ones"):
+        methods["adjscc"].decode(heard, Receiver(variant="blind", likelihood="squared", zeta_h=1e5, steps=30), seed=0)
 
 
 def test_a_class_that_is_no_codec_is_refused(tmp_path: Path) -> None:
@@ -428,6 +441,25 @@ def test_presets_without_their_parts_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(document))
     with pytest.raises(InputError, match="lacks prior; diffcom needs them all"):
         DiffCom.load(presets.load_config(tmp_path), CPU)
+
+
+def test_the_transmitter_does_not_load_the_prior(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is built for the first refined image; weights that do not fit are noticed then."""
+    write_preset(tmp_path, KINDS["adjscc"])
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "prior.safetensors").write_bytes(b"no tensors")
+    config["components"]["prior"]["sha256"] = presets.file_hash(tmp_path / "prior.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    method = DiffCom.load(presets.load_config(tmp_path), CPU)
+    base = received(method, photograph(33, 37))
+    assert method.multiple == 4  # known without it: two of the prior's folds, at half the size
+    assert method.decode(base, Receiver(coarse=True), seed=0).refined == ()
+    with pytest.raises(ModelMismatch, match=r"prior\.safetensors"):
+        method.decode(base, Receiver(), seed=0)
+
+
+def test_the_docstring_names_what_is_there() -> None:
+    resolve_names(diffcom_method)
 
 
 def test_a_transmitter_needs_neither_diffusers_nor_transformers() -> None:

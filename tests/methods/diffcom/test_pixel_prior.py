@@ -13,10 +13,13 @@ import torch.nn.functional as F
 from diffusers.models import UNet2DModel
 from torch import Tensor
 
+from gencomm_cli.diffusion.cosine import cosine_time
+from gencomm_cli.diffusion.schedule import linear
+from gencomm_cli.diffusion.steps import AncestralStep
 from gencomm_cli.methods.diffcom.guided_diffusion import RELEASED, arguments, to_diffusers
-from gencomm_cli.methods.diffcom.pixel_prior import clean_prior, cosine_time, noise_prior, pixel_prior
-from gencomm_cli.methods.diffcom.posterior import Step, linear_schedule
-from gencomm_cli.methods.diffcom.released import architecture
+from gencomm_cli.methods.diffcom.pixel_prior import clean_prior, noise_prior, pixel_prior, sides_multiple
+from gencomm_cli.methods.diffcom.released_guided_diffusion import architecture
+from gencomm_cli.presets import Component
 from tests.support.published import VECTORS, recorded, recorded_state
 
 SIZES: dict[str, Any] = {
@@ -121,12 +124,12 @@ def test_released_tensors_fit_the_full_size() -> None:
 
 
 def test_noise_prediction_inverts_the_forward_process_and_is_clamped() -> None:
-    alpha_bar = linear_schedule()
+    alpha_bar = linear()
     clean, noise = torch.rand(1, 3, 4, 4) * 1.8 - 0.9, torch.randn(1, 3, 4, 4)
-    told: list[int] = []
+    asked: list[int] = []
 
     def unet(x: Tensor, t: Tensor) -> Tensor:
-        told.append(int(t))
+        asked.append(int(t))
         return torch.cat([noise, torch.full_like(noise, -0.5)], 1)
 
     for t in (1, 300, 1000):
@@ -135,26 +138,26 @@ def test_noise_prediction_inverts_the_forward_process_and_is_clamped() -> None:
         torch.testing.assert_close(x_0, clean, atol=2e-3 if t == 1000 else 1e-5, rtol=0)
         assert v is not None
         assert torch.equal(v, torch.full_like(noise, 0.25))
-    assert told == [0, 299, 999]
+    assert asked == [0, 299, 999]
     assert float(noise_prior(unet, alpha_bar)(10 + noise, 1)[0].max()) == 1
 
 
-def test_an_image_prediction_is_told_the_time_of_equal_noise() -> None:
-    alpha_bar = linear_schedule()
+def test_an_image_prediction_gets_the_time_of_equal_noise() -> None:
+    alpha_bar = linear()
 
     def curve(time: float) -> float:
         return math.cos((time + 0.008) / 1.008 * math.pi / 2) ** 2 / math.cos(0.008 / 1.008 * math.pi / 2) ** 2
 
-    told: list[float] = []
+    asked: list[float] = []
 
     def network(x: Tensor, time: Tensor) -> Tensor:
-        told.append(float(time))
+        asked.append(float(time))
         return 2 * x
 
     x = torch.full((1, 3, 2, 2), 0.8)
     for t in (1, 40, 500, 1000):
         assert torch.equal(clean_prior(network, alpha_bar)(x, t)[0], torch.ones_like(x))
-        assert curve(told[-1]) == pytest.approx(float(alpha_bar[t]), rel=1e-3, abs=1e-6)
+        assert curve(asked[-1]) == pytest.approx(float(alpha_bar[t]), rel=1e-3, abs=1e-6)
     assert cosine_time(1.0) == pytest.approx(0, abs=1e-9)
 
 
@@ -166,12 +169,13 @@ def test_recorded_numbers_of_the_network_and_of_a_step() -> None:
     unet = UNet2DModel(**sizes).eval().requires_grad_(False)
     unet.load_state_dict(to_diffusers(state, sizes))
     torch.testing.assert_close(unet(vector["in.x"], vector["in.t"]).sample, vector["out.model"], atol=5e-5, rtol=0)
-    alpha_bar = linear_schedule()
-    prior, multiple = pixel_prior(unet, alpha_bar)
-    assert multiple == 2
+    alpha_bar = linear()
+    prior = pixel_prior(unet, alpha_bar)
+    for config in (sizes, {}):  # a pretrained network's configuration may lie with its weights
+        assert sides_multiple(Component("prior", "UNet2DModel", None, "", config), lambda: unet) == 2
     for item, t in enumerate(vector["in.t"].tolist()):
         here = slice(item, item + 1)
-        step = Step(float(alpha_bar[t + 1]), float(alpha_bar[t]))
+        step = AncestralStep(float(alpha_bar[t + 1]), float(alpha_bar[t]))
         x_0, v = prior(vector["in.x"][here], t + 1)
         torch.testing.assert_close(x_0, vector["out.pred_xstart"][here], atol=1e-3, rtol=0)
         deviation = step.deviation(v)

@@ -26,9 +26,9 @@ def gdn(weights: Weights, name: str, x: Tensor, inverse: bool = False) -> Tensor
 
 
 def attend(weights: Weights, name: str, x: Tensor, snr: float) -> Tensor:
-    told = torch.cat([torch.full((len(x), 1), snr), x.mean((2, 3))], 1)
+    known = torch.cat([torch.full((len(x), 1), snr), x.mean((2, 3))], 1)
     hidden = (WIDTH + 1) // 16
-    inner = F.linear(told, weights(f"{name}.fc1.weight", hidden, WIDTH + 1), weights(f"{name}.fc1.bias", hidden)).relu()
+    inner = F.linear(known, weights(f"{name}.fc1.weight", hidden, WIDTH + 1), weights(f"{name}.fc1.bias", hidden)).relu()
     scale = F.linear(inner, weights(f"{name}.fc2.weight", WIDTH, hidden), weights(f"{name}.fc2.bias", WIDTH)).sigmoid()
     return x * scale[:, :, None, None]
 
@@ -80,8 +80,8 @@ def test_the_imported_codec_computes_what_the_published_one_does(imported: Impor
     spread = picture.std()
     assert spread > 0.01  # a flat picture would show nothing
     codec = cast(ADJSCC, imported({**weights, "distortion_loss.window": torch.ones(3)})["codec"])
-    told, count = torch.tensor([snr]), C * 6 * 8 // 2
-    z = codec.encode(image, count, told)
+    snr_db, count = torch.tensor([snr]), C * 6 * 8 // 2
+    z = codec.encode(image, count, snr_db)
     torch.testing.assert_close(z, torch.complex(sent[:, ::2], sent[:, 1::2]), atol=1e-6, rtol=1e-4)
     y = z + torch.complex(noise[:, ::2], noise[:, 1::2]) * (10 ** (-snr / 10) / 2) ** 0.5
-    torch.testing.assert_close(codec.decode(y, (24, 32), told), picture, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(codec.decode(y, (24, 32), snr_db), picture, atol=1e-6, rtol=1e-5)

@@ -13,8 +13,9 @@ from PIL import Image
 
 from gencomm_cli import presets
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.base import DecodeOptions, Received, Request
+from gencomm_cli.methods.base import Received, Request
 from gencomm_cli.methods.diffcom.method import DiffCom
+from gencomm_cli.methods.diffcom.options import Receiver, Transmitter, preset_of_codec
 from gencomm_cli.methods.diffcom.train import (
     CODECS,
     STAGES,
@@ -73,12 +74,12 @@ def test_presets_for_every_codec_over_one_prior(data: Path, tmp_path: Path) -> N
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     priors = set()
     for codec in (*CODECS, "ntscc"):
-        preset = presets.load_config(Path(presets.preset_name(str(first), codec)))
+        preset = presets.load_config(Path(preset_of_codec(str(first), codec)))
         priors.add(preset.components["prior"].path)
         method = DiffCom.load(preset, CPU)
         assert method.cbr_range[1] == pytest.approx(1 / 24 if codec == "ntscc" else 1 / 16)
-        sent = method.encode(image, Request(16))
-        decoded = method.decode(Received(sent.symbols, None, 0.1, (16, 16), side=sent.side), DecodeOptions(), seed=0)
+        sent = method.encode(image, Request(16, options=Transmitter()))
+        decoded = method.decode(Received(sent.symbols, None, 0.1, (16, 16), side=sent.side), Receiver(), seed=0)
         assert decoded.refined[0].shape == (16, 16, 3)
     assert len(priors) == 1
     again = DiffComTrainer(asked(recipe(), data, out), quiet)

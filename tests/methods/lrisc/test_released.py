@@ -25,7 +25,7 @@ TRANSFORM, UNET = "context_fn", "denoise_fn"
 
 @dataclass(frozen=True)
 class Design:
-    """What the authors' networks are told: channels of each level, and of the U-Net's embedding of time."""
+    """What the authors' networks are built with: channels of each level, and of the U-Net's embedding of time."""
 
     encoder: tuple[int, ...] = (8, 12, 16)
     decoder: tuple[int, ...] = (10, 8, 6)
@@ -105,7 +105,7 @@ def logits(weights: Weights, y: Tensor) -> Tensor:
 
 
 def hyperprior(weights: Weights, z: Tensor, design: Design) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """ŷ, its likelihood, and the mean and the deviation that it tells of z."""
+    """ŷ, its likelihood, and the mean and the deviation that it gives of z."""
     name, (first, second, last) = f"{TRANSFORM}.hyper", design.hyper
     h = F.leaky_relu(conv(weights, f"{name}_enc.0.0", z, first, 3), 0.2)
     h = F.leaky_relu(conv(weights, f"{name}_enc.1.0", h, second, 5, 2), 0.2)

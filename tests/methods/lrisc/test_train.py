@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from gencomm_cli import presets
+from gencomm_cli.diffusion.cosine import STEPS, cosine_alpha_bar
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.base import DecodeOptions, Received, Request
-from gencomm_cli.methods.lrisc.ddim import STEPS, cosine_alpha_bar
+from gencomm_cli.methods.base import Received, Request
 from gencomm_cli.methods.lrisc.method import LRISC as Method
+from gencomm_cli.methods.lrisc.options import Receiver, Transmitter
 from gencomm_cli.methods.lrisc.train import PARTS, STAGES, LRISCTrainer, Recipe, StageLoss, draw_levels, through_channel
 from gencomm_cli.networks.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.networks.rate_allocation import RATES
@@ -92,12 +93,12 @@ def test_each_stage_trains_its_networks_and_a_preset_comes_out(data: Path, tmp_p
     folder = trainer.export(tmp_path / "models")
     method = Method.load(presets.load_config(folder), CPU)
     picture = scenes(1)[0]
-    sent = method.encode(picture, Request(1200, 20.0, "awgn"))
+    sent = method.encode(picture, Request(1200, 20.0, "awgn", Transmitter()))
     received = Received(sent.symbols, None, 0.01, (128, 128), side_symbols=sent.side_symbols, side=sent.side)
-    assert method.decode(received, DecodeOptions(), seed=0).refined[0].shape == picture.shape
+    assert method.decode(received, Receiver(), seed=0).refined[0].shape == picture.shape
     plain = presets.load_config(folder.with_name("tiny-uniform"))
     assert plain.weights_sha256 == method.preset.weights_sha256
-    assert Method.load(plain, CPU).encode(picture, Request(1200, 20.0, "awgn")).side is None
+    assert Method.load(plain, CPU).encode(picture, Request(1200, 20.0, "awgn", Transmitter())).side is None
     assert sum(path.suffix == ".safetensors" for path in plain.folder.iterdir()) == 0
 
 
@@ -200,9 +201,9 @@ def test_a_start_from_an_imported_transform_and_unet(data: Path, tmp_path: Path)
     assert all(torch.equal(kept[name], tensor.half()) for name, tensor in there.items())
     method = Method.load(preset, CPU)
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    sent = method.encode(image, Request(method.symbol_budget(0.03, (64, 64)), snr_db=10.0, fading="awgn"))
+    sent = method.encode(image, Request(method.symbol_budget(0.03, (64, 64)), snr_db=10.0, fading="awgn", options=Transmitter()))
     message = Received(sent.symbols, None, 0.1, (64, 64), side_symbols=sent.side_symbols, side=sent.side)
-    assert method.decode(message, DecodeOptions(), seed=0).refined[0].shape == image.shape
+    assert method.decode(message, Receiver(), seed=0).refined[0].shape == image.shape
     with pytest.raises(InputError, match="lacks jscc, rates"):
         Method.load(presets.load_config(tmp_path / "cdc"), CPU)
 

@@ -1,0 +1,26 @@
+#!/bin/sh
+# LRISC (arXiv:2504.21577), figures 4 and 5: PSNR and LPIPS against SNR and against CBR, over AWGN; and what the allocation of rates is worth.
+#   examples/figures_lrisc.sh [OUT]                       two photographs, some minutes: OUT/report.html
+#   FULL=1 examples/figures_lrisc.sh OUT KODAK            Kodak, -5 to 20 dB, CBR 0.0033 to 0.0417
+# lrisc@nano-uniform is the same network with the same rate everywhere and no side symbols; every rate counts image + side.
+# DeepJSCC is the convolutional or rate-adaptive code of diffjscc before its diffusion (up to CBR 0.0208): DEEPJSCC=diffjscc@FOLDER:coarse
+# for one that `gencomm train diffjscc` made. LPIPS needs weights: `gencomm models get lpips-alex`, or their folder in
+# GENCOMM_METRIC_WEIGHTS. BPG: CODEC=bpg where bpgenc and bpgdec are installed; AVIF stands in for it.
+set -eu
+here=$(dirname "$0")
+out=${1:-figures_lrisc}
+ours=lrisc,lrisc:coarse,lrisc@nano-uniform
+deepjscc=${DEEPJSCC:-diffjscc:coarse} separate=separate:${CODEC:-avif},separate:${CODEC:-avif}:capacity
+sweep() { gencomm bench run "$@" --out "$out"; }
+
+if [ -n "${FULL:-}" ]; then
+    set -- "$2"
+    snr=-5,0,5,10,15,20 rates=0.0033,1/96,1/48,0.0417
+else
+    set -- "$here/kodim19.png" "$here/kodim23.png"
+    snr=0,10 rates=0.0033,1/48
+fi
+sweep "$@" --methods "$ours,$deepjscc,$separate" --snr "$snr" --cbr 1/96         # figure 4
+sweep "$@" --methods "$ours,$separate" --snr 10 --cbr "$rates"                   # figure 5
+sweep "$@" --methods "$deepjscc" --snr 10 --cbr "${rates%,0.0417}"               # what DeepJSCC has of it
+gencomm bench report "$out"

@@ -1,0 +1,22 @@
+#!/bin/sh
+# textguided (arXiv:2510.21299), figures 3 to 6: quality against SNR and against CBR, over AWGN and Rayleigh, on 256x256 centre crops.
+#   examples/figures_textguided.sh [OUT]                       two photographs, a minute or two: OUT/report.html
+#   FULL=1 examples/figures_textguided.sh OUT KODAK            all points, steps and prompts; FID and KID need `gencomm models get inception`
+# KODAK is a folder of images with captions.tsv (file name, tab, caption). LPIPS and DISTS need `gencomm models get lpips-alex`, `dists`.
+# Every rate is a total here, prompt included, so that separate is compared at equal cost; the paper leaves the prompt out.
+# MambaJSCC, SwinJSCC and DiffJSCC: add images that they made, of the same names, as folder:swinjscc/{channel}/{snr}dB to --methods.
+set -eu
+here=$(dirname "$0")
+out=${1:-figures_textguided}
+sweep() { gencomm bench run "$@" --out "$out" --protocol textguided --total; }
+
+if [ -n "${FULL:-}" ]; then
+    methods=textguided,textguided:coarse,separate:avif,separate:jpeg2000,separate:avif:capacity
+    sweep "$2" --methods "$methods" --prompts own
+    sweep "$2" --methods textguided --snr 10 --cbr 0.0033 --prompts none,own,wrong
+    sweep "$2" --methods textguided --snr 10 --cbr 0.0033 --prompts own --steps 1,5,20 --fid
+else
+    sweep "$here/kodim19.png" "$here/kodim23.png" --methods textguided,textguided:coarse,separate:avif:capacity \
+        --snr 1,5,10 --cbr 0.0033 --channels awgn --prompts own
+fi
+gencomm bench report "$out"

@@ -1,0 +1,70 @@
+"""The networks of a SC-SIC preset. Each is loaded when it is asked for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gencomm_cli.presets import Preset, require, verify
+from gencomm_cli.presets.build import build, steady
+
+if TYPE_CHECKING:
+    from gencomm_cli.methods.scsic.cascade import StageA, StageB
+    from gencomm_cli.methods.scsic.efficientnet import EfficientNetEncoder
+    from gencomm_cli.methods.scsic.previewer import Previewer
+
+
+class Cascade:
+    """All of SC-SIC, in evaluation mode: semantic encoder, VQGAN, latent diffusion model, and the previewer, if it has one.
+
+    Each is loaded when it is first asked for.
+
+    Args:
+        dtype: of stages A and B (A stays in float32 where this is float16); the others are float32.
+
+    Raises:
+        InputError: a component is missing. ModelMismatch: weights are damaged or do not fit (a pretrained one: once it is loaded).
+    """
+
+    def __init__(self, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        require(preset, "encoder", "stage_a", "stage_b")
+        verify(preset)
+        self.preset, self.device, self.dtype = preset, device, dtype
+
+    def _build(self, name: str, dtype: torch.dtype) -> Any:
+        return build(self.preset.components[name], self.device, dtype)
+
+    @cached_property
+    def encoder(self) -> EfficientNetEncoder:
+        """E."""
+        return self._build("encoder", torch.float32)
+
+    @cached_property
+    def stage_a(self) -> StageA:
+        """f_Θ and its inverse."""
+        from gencomm_cli.methods.scsic.cascade import StageA
+
+        return StageA(self._build("stage_a", steady(self.dtype))).eval()
+
+    @cached_property
+    def stage_b(self) -> StageB:
+        """The denoiser."""
+        from gencomm_cli.methods.scsic.cascade import StageB
+
+        return StageB(self._build("stage_b", self.dtype)).eval()
+
+    @property
+    def multiple(self) -> int:
+        """Pixels that both sides of an image are multiples of; known before the networks are loaded, if the preset says it."""
+        a, b = (self.preset.components[name].config for name in ("stage_a", "stage_b"))
+        if {"block_out_channels", "patch_size"} <= b.keys() and {"up_down_scale_factor", "levels"} <= a.keys():
+            factor = a["up_down_scale_factor"] * 2 ** (a["levels"] - 1)
+            return int(factor * b["patch_size"] * 2 ** (len(b["block_out_channels"]) - 1))
+        return self.stage_a.factor * self.stage_b.multiple
+
+    @cached_property
+    def previewer(self) -> Previewer | None:
+        """Ẑ to a coarse image; None where the preset has none."""
+        return self._build("previewer", torch.float32) if "previewer" in self.preset.components else None
