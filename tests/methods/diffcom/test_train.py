@@ -15,7 +15,7 @@ from gencomm_cli import presets
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.base import Received, Request
 from gencomm_cli.methods.diffcom.method import DiffCom
-from gencomm_cli.methods.diffcom.options import Receiver, Transmitter
+from gencomm_cli.methods.diffcom.options import Receiver, Transmitter, preset_of_codec
 from gencomm_cli.methods.diffcom.train import CODECS, STAGES, CodecRecipe, PriorRecipe, Workshop, through_air, train
 from gencomm_cli.training.air import Air
 from gencomm_cli.training.data import is_validation
@@ -70,7 +70,7 @@ def test_presets_for_every_codec_over_one_prior(data: Path, tmp_path: Path) -> N
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     priors = set()
     for codec in (*CODECS, "ntscc"):
-        preset = presets.load_config(Path(presets.preset_name(str(first), codec)))
+        preset = presets.load_config(Path(preset_of_codec(str(first), codec)))
         priors.add(preset.components["prior"].path)
         method = DiffCom.load(preset, CPU)
         assert method.cbr_range[1] == pytest.approx(1 / 24 if codec == "ntscc" else 1 / 16)
