@@ -14,40 +14,19 @@ import dataclasses
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 from gencomm_cli import pipeline
-from gencomm_cli.channels.fading import draw_noise, transmit
-from gencomm_cli.channels.snr import n0_from_db
-from gencomm_cli.diffusion.schedule import StartTable
-from gencomm_cli.methods.base import DecodeOptions, Received, Request
-from gencomm_cli.methods.textguided.method import TextGuided
-from gencomm_cli.methods.textguided.train import load_judges
-from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.methods.textguided.method import StartTable, TextGuided
 from gencomm_cli.networks.tensors import to_tensor
-from gencomm_cli.seeds import generator
-from gencomm_cli.training.data import Photographs, load
+from gencomm_cli.training.data import load
 from gencomm_cli.training.latents import window
+from gencomm_cli.training.workshop import load_judges
 
 CBRS, SNRS, STARTS = (0.002, 0.0033, 0.0059, 0.011), (0.0, 6.0, 12.0), (150, 300, 450, 600)
-
-
-def score(
-    method: TextGuided, judges: list[LPIPS], photographs: Photographs, count: int, cbr: float, snr_db: float, options: DecodeOptions
-) -> float:
-    """Mean LPIPS over both backbones and ``count`` photographs."""
-    total = 0.0
-    for index in range(count):
-        image = window(photographs.image(index))
-        sent = method.encode(image, Request(method.symbol_budget(cbr, image.shape[:2]), snr_db)).symbols  # type: ignore[arg-type]
-        n0 = n0_from_db(snr_db)
-        received = transmit(sent, None, draw_noise(sent.size, generator(index, "image noise")), n0)
-        size = (image.shape[0], image.shape[1])
-        refined = method.decode(Received(received, None, n0, size, photographs.captions[index]), options, seed=index).refined[0]
-        pair = [to_tensor(picture, 1, method.device) for picture in (image, refined)]
-        total += float(np.mean([float(judge(*pair)) for judge in judges]))
-    return total / count
 
 
 def main() -> None:
@@ -59,30 +38,37 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10)
     parser.add_argument("--device", default="auto")
     given = parser.parse_args()
-    method = pipeline.load_codec("textguided", given.preset, given.device).method
-    assert isinstance(method, TextGuided)
-    judges = load_judges(given.metric_weights, method.device)
+    codec = pipeline.load("textguided", given.preset, device=given.device)
+    assert isinstance(codec.method, TextGuided)
+    device = torch.device(codec.device)
+    lpips = load_judges(given.metric_weights, device)
     with tempfile.TemporaryDirectory() as cache:
         photographs = load(given.data, Path(cache), validation=True)
+
+        def score(cbr: float, snr_db: float, **options: Any) -> float:
+            """Mean LPIPS over both backbones and the photographs."""
+            channel, total = pipeline.channel_record("awgn", snr_db, "esn0", "perfect"), 0.0
+            for index in range(given.images):
+                image = window(photographs.image(index))
+                trip = codec.roundtrip(image, channel, cbr=cbr, seed=index, prompt=photographs.captions[index], **options)
+                pair = [to_tensor(picture, 1, device) for picture in (image, trip.reception.image)]
+                total += float(np.mean([float(each(*pair)) for each in lpips]))
+            return total / given.images
+
         print("| CBR | SNR | " + " | ".join(f"N_s = {start}" for start in STARTS) + " |\n|" + "---|" * (2 + len(STARTS)))
         best: list[tuple[int, ...]] = []
         for cbr in CBRS:
             row = []
             for snr_db in SNRS:
-                values = [
-                    score(method, judges, photographs, given.images, cbr, snr_db, DecodeOptions(start_step=start))
-                    for start in STARTS
-                ]
+                values = [score(cbr, snr_db, start_step=start) for start in STARTS]
                 row.append(STARTS[int(np.argmin(values))])
                 print(f"| {cbr} | {snr_db:g} | " + " | ".join(f"{value:.3f}" for value in values) + " |", flush=True)
             best.append(tuple(row))
-        table = StartTable(CBRS, SNRS, tuple(best))
-        method.starts = table
+        codec.method.starts = table = StartTable(CBRS, SNRS, tuple(best))
         print("\n| spacing | ω | LPIPS at 1 dB | at 10 dB |\n|---|---|---|---|")
         for spacing in ("uniform", "quadratic"):
             for guidance in (1.0, 1.5, 3.0):
-                options = DecodeOptions(spacing=spacing, guidance_scale=guidance)  # type: ignore[arg-type]
-                low, high = (score(method, judges, photographs, given.images, 0.0033, snr_db, options) for snr_db in (1.0, 10.0))
+                low, high = (score(0.0033, snr_db, spacing=spacing, guidance_scale=guidance) for snr_db in (1.0, 10.0))
                 print(f"| {spacing} | {guidance:g} | {low:.3f} | {high:.3f} |", flush=True)
     print("\n" + json.dumps({"start_steps": dataclasses.asdict(table)}))
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gencomm_cli.diffusion.schedule import StartTable, sampling_steps, scaled_linear
+from gencomm_cli.diffusion.schedule import sampling_steps, scaled_linear
+from gencomm_cli.methods.textguided.method import StartTable, sample
 from gencomm_cli.methods.textguided.train import Workshop
-from gencomm_cli.methods.textguided.warm_start import sample
 from gencomm_cli.networks.control import LatentControlNet, controlled, csi_features
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.training.air import Air, send
@@ -46,8 +46,8 @@ def score(shop: Workshop, control: LatentControlNet, kind: str, spacing: str, da
             z_0 = codec.encode(image)
             snr = torch.tensor([1.0 if index % 2 else 10.0])
             symbols = shop.jscc.encode(z_0, round(0.0033 * image.numel()), snr)
-            equalised, trust, gain = send(symbols, Air(snr, snr, torch.tensor([0])))
-            z_c = shop.jscc.decode(equalised, trust, (z_0.shape[2], z_0.shape[3]), snr)
+            equalised, reliability, gain = send(symbols, Air(snr, snr, torch.tensor([0])))
+            z_c = shop.jscc.decode(equalised, reliability, (z_0.shape[2], z_0.shape[3]), snr)
             prompt, csi = text([photographs.captions[index]]), csi_features(snr, torch.tensor([start]), gain)
             z = sample(
                 z_c, torch.randn_like(z_c), sampling_steps(start, 5, spacing), alpha_bar,  # type: ignore[arg-type]
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=16)
     given = parser.parse_args()
     config, judges = load_config(None, "textguided/nano.json", ()), load_judges(given.metric_weights, CPU)
-    shop = Workshop(config, given.data, given.run, judges, CPU)
+    shop = Workshop(config, load(given.data, given.run / "cache", validation=False), given.run, judges, CPU)
     for stage in ("vae", "prior", "jscc", "decoder"):
         if not shop.restore(stage) and stage != "decoder":
             raise SystemExit(f"error: {given.run}: stage {stage} is not finished there; run `gencomm train textguided` first")

@@ -35,11 +35,12 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from gencomm_cli import presets
 from gencomm_cli.diffusion.schedule import linear
-from gencomm_cli.methods.base import DecodeOptions, Method, Received, Request
+from gencomm_cli.methods import diffcom, diffjscc, scsic, spec_of, textguided
+from gencomm_cli.methods.base import Method, Received, Request
 from gencomm_cli.methods.diffcom.guided_diffusion import RELEASED, arguments
 from gencomm_cli.methods.diffcom.method import DiffCom
-from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
-from gencomm_cli.methods.diffjscc.method import DiffJSCC
+from gencomm_cli.methods.diffjscc.method import CsiEmbedding, DiffJSCC
+from gencomm_cli.methods.options import ReceiverOptions
 from gencomm_cli.methods.scsic.method import ScSic
 from gencomm_cli.methods.scsic.networks import Cascade
 from gencomm_cli.methods.textguided.method import TextGuided
@@ -249,7 +250,8 @@ def received(method: Method, side: int) -> Received:
     """A noise picture's symbols through AWGN at 10 dB."""
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
-    sent = method.encode(image, Request(method.symbol_budget(method.default_cbr, (side, side)), 10.0))
+    count, options = method.symbol_budget(method.default_cbr, (side, side)), spec_of(method.method).transmitter()
+    sent = method.encode(image, Request(count, 10.0, options=options))
     noise = (rng.standard_normal((2, sent.symbols.size)).T @ [1, 1j]) * np.sqrt(0.1 / 2)
     return Received((sent.symbols + noise).astype(np.complex64), None, 0.1, (side, side), side_symbols=sent.side_symbols)
 
@@ -258,7 +260,7 @@ Row = tuple[str, Callable[[], Callable[[], object]]]
 """What is measured, and what makes it ready: the call to time."""
 
 
-def ours(make: Callable[[], Method], side: int, options: DecodeOptions, compiled: bool) -> Callable[[], object]:
+def ours(make: Callable[[], Method], side: int, options: ReceiverOptions, compiled: bool) -> Callable[[], object]:
     """``decode`` of one of this project's methods."""
     method = make()
     given = received(method, side)
@@ -307,7 +309,7 @@ def stock_cascade(bench: Bench, side: int, steps: int) -> Callable[[], object]:
     )  # fmt: skip
 
 
-def diffcom(bench: Bench) -> DiffCom:
+def hifi(bench: Bench) -> DiffCom:
     """HiFi-DiffCom over ADJSCC."""
     prior = Component("prior", "UNet2DModel", None, "", bench.sizes.prior)
     codec = bench.random("ADJSCC", bench.sizes.codec, torch.float32)
@@ -353,7 +355,7 @@ POSTERIOR_STEPS = 20
 def systems(bench: Bench) -> Iterator[tuple[str, int, list[Row]]]:
     """Name, steps to divide the times by, and rows of each system; the last row is what it is compared with."""
 
-    def both(make: Callable[[], Method], side: int, options: DecodeOptions) -> list[Row]:
+    def both(make: Callable[[], Method], side: int, options: ReceiverOptions) -> list[Row]:
         found: list[Row] = [("gencomm", lambda: ours(make, side, options, False))]
         return [*found, ("gencomm --compile", lambda: ours(make, side, options, True))] if bench.compile else found
 
@@ -362,23 +364,24 @@ def systems(bench: Bench) -> Iterator[tuple[str, int, list[Row]]]:
         *both(
             lambda: TextGuided(
                 (networks := RandomNetworks(bench, "textguided")).preset, networks, bench.device
-            ), side, DecodeOptions(steps=5, guidance_scale=2.0),
+            ), side, textguided.Receiver(steps=5, guidance_scale=2.0),
         ),
         ("diffusers", lambda: stock_controlled(bench, side, 5, 2.0)),
     ]  # fmt: skip
     yield "diffjscc 512², 50 steps", 1, [
         *both(
             lambda: DiffJSCC((networks := RandomNetworks(bench, "diffjscc")).preset, networks, bench.device), side,
-            DecodeOptions(steps=50),
+            diffjscc.Receiver(steps=50),
         ),
         ("diffusers", lambda: stock_controlled(bench, side, 50, 1.0)),
     ]  # fmt: skip
-    small, options = bench.side(256), DecodeOptions(variant="hifi", steps=POSTERIOR_STEPS, start_step=POSTERIOR_STEPS)
+    small = bench.side(256)
+    options = diffcom.Receiver(variant="hifi", steps=POSTERIOR_STEPS, start_step=POSTERIOR_STEPS)
     yield (
         "HiFi-DiffCom 256², each step",
         POSTERIOR_STEPS,
         [
-            *both(lambda: diffcom(bench), small, options),
+            *both(lambda: hifi(bench), small, options),
             ("plain loop, float32", lambda: stock_posterior(bench, small, POSTERIOR_STEPS)),
         ],
     )
@@ -386,7 +389,7 @@ def systems(bench: Bench) -> Iterator[tuple[str, int, list[Row]]]:
         large = bench.side(pixels)
         yield f"scsic {pixels}², 10 steps, guidance", 1, [
             *both(
-                lambda: ScSic((networks := RandomCascade(bench)).preset, networks, bench.device), large, DecodeOptions(steps=10)
+                lambda: ScSic((networks := RandomCascade(bench)).preset, networks, bench.device), large, scsic.Receiver(steps=10)
             ),
             ("diffusers", lambda large=large: stock_cascade(bench, large, 10)),  # type: ignore[misc]
         ]  # fmt: skip

@@ -1,9 +1,9 @@
 """Does anything of the source get past the channel? ``python examples/leak_test.py PHOTOGRAPHS``
 
 Every image is encoded and sent with its prompt; then every received array (image, prompt and side symbols, and gains) is replaced
-by noise of unit power and the file is decoded. If the decoder sees only what the air carries, its image knows nothing of its own
-source: the correlation of their luminances (central square) must not exceed the mean with the other sources. Printed for
-coarse and refined images: mean signed correlation with the own source, less the mean with all others, and its standard error.
+by noise of unit power and the file is decoded. If the decoder sees only what the channel carries, its image knows nothing of its
+own source: the correlation of their luminances (central square) must not exceed the mean with the other sources. Printed for coarse
+and refined images: mean signed correlation with the own source, less the mean with all others, and its standard error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from gencomm_cli import pipeline
 from gencomm_cli.channels.fading import draw_noise
 from gencomm_cli.images import Pixels
-from gencomm_cli.methods.base import DecodeOptions
 from gencomm_cli.seeds import generator
 from gencomm_cli.symbols import SymbolFile
 
@@ -38,7 +37,7 @@ def luminance(image: Pixels, size: int) -> NDArray[np.float64]:
 
 
 def only_noise(file: SymbolFile, seed: int, image: str) -> SymbolFile:
-    """The file with every array that came over the air replaced by noise of unit power."""
+    """The file with every array that came over the channel replaced by noise of unit power."""
     arrays: dict[str, Any] = {}
     for name in ("symbols", "prompt_symbols", "side_symbols", "csi_gain", "prompt_csi_gain", "side_csi_gain"):
         old = getattr(file, name)
@@ -63,7 +62,7 @@ def main() -> None:
 
     photos = photographs(arguments.folder, arguments.limit)
     sources = np.array([luminance(photo.pixels, arguments.size) for photo in photos])
-    codec = pipeline.load_codec("textguided", arguments.preset, arguments.device)
+    codec = pipeline.load("textguided", arguments.preset, device=arguments.device)
 
     def say(line: str) -> None:
         print(line, file=sys.stderr)
@@ -71,23 +70,12 @@ def main() -> None:
     others = 1 - np.eye(len(photos))
     differences: dict[str, list[float]] = {"coarse": [], "refined": []}
     for index, photo in enumerate(photos):
-        options = pipeline.EncodeOptions(
-            cbr=arguments.cbr, snr_db=arguments.snr, fading=arguments.fading, prompt=photo.caption, captioner="none"
+        sent = codec.encode(
+            photo.pixels, cbr=arguments.cbr, snr=arguments.snr, fading=arguments.fading, prompt=photo.caption, say=say
         )
-        sent, _ = pipeline.encode(photo.pixels, codec, options, say)
         for seed in range(arguments.seeds):
-            received = pipeline.pass_channel(
-                sent, kind=arguments.fading, snr_db=arguments.snr, snr_type="esn0", csi="perfect", seed=seed
-            )
-            got = pipeline.decode(
-                only_noise(received, seed, photo.name),
-                codec,
-                DecodeOptions(),
-                seed=seed,
-                use_prompt=True,
-                strict=False,
-                say=lambda _: None,
-            )
+            received = pipeline.transmit(sent, snr=arguments.snr, fading=arguments.fading, seed=seed)
+            got = codec.decode(only_noise(received, seed, photo.name), seed=seed)
             for kind, image in (("coarse", got.coarse), ("refined", got.refined[0])):
                 correlation = sources @ luminance(image, arguments.size)
                 differences[kind].append(float(correlation[index] - correlation @ others[index] / (len(photos) - 1)))

@@ -34,15 +34,14 @@ def main() -> None:
     arguments = parser.parse_args()
 
     photo = Image.fromarray(read_image(arguments.image))
-    codec = pipeline.load_codec("textguided", arguments.preset, "cpu")
+    codec = pipeline.load("textguided", arguments.preset, device="cpu")
     rows: list[list[object]] = []
     wrong = 0
     for height, width in SIZES:
         pixels = np.asarray(photo.resize((width, height), Image.Resampling.BOX))
         worst, headers_right, misses = 0.0, True, 0
         for cbr in arguments.cbr:
-            options = pipeline.EncodeOptions(cbr=cbr, prompt=arguments.prompt)
-            made, _ = pipeline.encode(pixels, codec, options, lambda line: print(line, file=sys.stderr))
+            made = codec.encode(pixels, cbr=cbr, prompt=arguments.prompt, say=lambda line: print(line, file=sys.stderr))
             buffer = io.BytesIO()
             symbols.write(made, buffer)
             buffer.seek(0)

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from _common import markdown
 
-from gencomm_cli.methods import METHODS, READS
+from gencomm_cli.methods import specs
+from gencomm_cli.methods.options import options_of
 
 
 def run(command: list[str], folder: Path) -> tuple[float, float]:
@@ -37,7 +38,8 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("image", type=Path)
-    parser.add_argument("--method", choices=[name for name in METHODS if "steps" in READS[name]], default="textguided")
+    sampling = [name for name, spec in specs().items() if "steps" in options_of(spec.receiver)]
+    parser.add_argument("--method", choices=sampling, default="textguided")
     parser.add_argument("--preset", default="nano")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--cores", type=int, default=2)
@@ -58,7 +60,7 @@ def main() -> None:
     if installed.exists():
         program = [str(installed)]
     what = ["--method", arguments.method, "--preset", arguments.preset, "--device", "cpu"]
-    what += ["--prompt", arguments.prompt] * ("prompt" in READS[arguments.method])
+    what += ["--prompt", arguments.prompt] * ("prompt" in options_of(specs()[arguments.method].transmitter))
     what += [] if arguments.cbr is None else ["--cbr", arguments.cbr]
     commands = {
         "--help": ["--help"],

@@ -1,4 +1,4 @@
-"""The order of the house: imports run downward only, nobody imports in a circle, and no method's name stands outside the methods."""
+"""The order of the house: imports run downward, none in a circle, and no method's name stands outside the methods."""
 
 from __future__ import annotations
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gencomm_cli import presets
-from gencomm_cli.methods import load_method
-from gencomm_cli.methods.base import DecodeOptions, Method, Received, Request
+from gencomm_cli.methods import load_method, spec_of
+from gencomm_cli.methods.base import Method, Received, Request
+from gencomm_cli.methods.options import options_of
 from gencomm_cli.networks.acceleration import number_format
 from gencomm_cli.networks.selective_scan import selective_scan
 from tests.methods.diffcom.test_method import KINDS, write_preset
@@ -55,14 +56,17 @@ def preset(
 
 
 def received(method: Method) -> Received:
-    sent = method.encode(IMAGE, Request(method.symbol_budget(method.default_cbr, (40, 48)), 10.0))
+    count, options = method.symbol_budget(method.default_cbr, (40, 48)), spec_of(method.method).transmitter()
+    sent = method.encode(IMAGE, Request(count, 10.0, options=options))
     return Received(sent.symbols, None, 0.1, (40, 48), "a red house", sent.side_symbols, side=sent.side, fading="awgn")
 
 
 def refined(method: Method, given: Received, **options: Any) -> NDArray[np.int64]:
     """The refined picture; of ``jscc``, which has none, the codec's. Posterior sampling takes three steps of its hundreds."""
     few: dict[str, Any] = {"steps": 3} if method.method == "diffcom" else {}
-    decoded = method.decode(given, DecodeOptions(**few | options), seed=0)
+    receiver = spec_of(method.method).receiver
+    known = {name: value for name, value in (few | options).items() if name in options_of(receiver)}  # jscc takes no steps
+    decoded = method.decode(given, receiver(**known), seed=0)
     return (decoded.refined[0] if decoded.refined else decoded.coarse).astype(np.int64)
 
 

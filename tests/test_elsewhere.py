@@ -1,4 +1,4 @@
-"""No tensor is left behind on the CPU: every method on a device of its own kind (``tests/elsewhere.py``), as CUDA would take it."""
+"""No tensor is left behind on the CPU: every method on a device of its own kind (see ``tests.support.elsewhere``), as with CUDA."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from gencomm_cli import presets
 from gencomm_cli.methods import load_method
-from gencomm_cli.methods.base import DecodeOptions
 from gencomm_cli.methods.diffcom import train as diffcom
 from gencomm_cli.methods.diffcom.method import DiffCom
+from gencomm_cli.methods.diffcom.options import Receiver
 from gencomm_cli.methods.diffjscc import train as diffjscc
 from gencomm_cli.methods.lrisc import train as lrisc
 from gencomm_cli.methods.scsic import train as scsic
@@ -86,9 +86,9 @@ def test_diffcom_over_multipath(kind: str, tmp_path: Path) -> None:
     with elsewhere() as device:
         method = DiffCom.load(found, device)
         for given, options in (
-            (known, DecodeOptions(steps=2, variant="diffcom")),
-            (known, DecodeOptions(steps=2, variant="hifi")),
-            (unknown, DecodeOptions(steps=2, variant="blind")),
+            (known, Receiver(steps=2, variant="diffcom")),
+            (known, Receiver(steps=2, variant="hifi")),
+            (unknown, Receiver(steps=2, variant="blind")),
         ):
             pair = [each.decode(given, options, seed=0).refined[0].astype(int) for each in (method, on_cpu)]
             assert np.abs(pair[0] - pair[1]).mean() < 0.5

@@ -60,7 +60,7 @@ def test_files_hold_what_the_receiver_may_know_and_nothing_else() -> None:
     assert passed(kind="block").arrays().keys() == symbol_arrays | {"csi_gain", "prompt_csi_gain"}
 
 
-def test_a_blind_receiver_is_told_neither_gains_nor_pilots() -> None:
+def test_a_blind_receiver_has_neither_gains_nor_pilots() -> None:
     blind = passed(csi="none")
     assert blind.header.channel is not None
     assert blind.header.channel.ofdm is not None
@@ -167,7 +167,7 @@ def test_prompts_survive_in_the_mode_that_is_chosen_for_multipath(snr_db: float)
     assert lost <= 3
 
 
-def test_a_receiver_can_be_told_another_snr() -> None:
+def test_a_receiver_can_be_given_another_snr() -> None:
     true, misled = passed(snr_db=10.0), passed(snr_db=10.0, rx_snr_db=0.0)
     np.testing.assert_array_equal(true.symbols, misled.symbols)
     assert misled.header.n0 == pytest.approx(1)

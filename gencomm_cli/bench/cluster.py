@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import re
 import signal
 import threading
@@ -22,10 +23,10 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 import gencomm_cli
-from gencomm_cli import console, pipeline, presets
+from gencomm_cli import console, pipeline
 from gencomm_cli.bench.commandline import command
 from gencomm_cli.bench.photographs import pixel_hash
-from gencomm_cli.bench.plan import Job, weights_hash
+from gencomm_cli.bench.plan import Job
 from gencomm_cli.bench.rows import Row
 from gencomm_cli.bench.store import IMAGES, ORIGINALS, original
 from gencomm_cli.bench.worker import Worker, Workplace
@@ -105,7 +106,7 @@ def _received(future: Future, job: Job, place: Workplace) -> list[Row]:
         results: list[tuple[Row, bytes]] = future.result()
     except KilledWorker:
         line = "--dask: every worker that tried this died, perhaps for want of memory"
-        return [Row(cell, "error", line, command=command(cell, job.scheme, place.device)) for cell in job.cells]
+        return [Row(cell, "error", line, command=command(cell, job.scheme, place.device, place.precision)) for cell in job.cells]
     except CancelledError:
         raise GencommError("--dask: the scheduler was lost; rows so far are kept: run the same command again") from None
     except GencommError:
@@ -133,7 +134,10 @@ def work(place: Workplace, job: Job, image: bytes, finished: bytes | None) -> li
         folder = worker.place.folder
         if job.cell.version != gencomm_cli.__version__:
             raise InputError(f"--dask: {_host()} has gencomm {gencomm_cli.__version__}, not {job.cell.version}; install that there")
-        _check_weights(job)
+        if job.scheme.method and not job.scheme.is_here():
+            raise InputError(
+                f"--dask: {_host()} has another {job.scheme.name} {job.scheme.preset}; use the same weights and codecs everywhere"
+            )
         if not (path := folder / original(job.cell.image)).exists():
             write_files({path: image})
             if pixel_hash(read_image(path)) != job.cell.image_sha256:
@@ -164,18 +168,8 @@ def _worker(place: Workplace) -> Worker:
     return Worker(replace(place, folder=folder, device=str(pipeline.pick_device(place.device))))
 
 
-def _check_weights(job: Job) -> None:
-    scheme = job.scheme
-    if scheme.method:
-        preset = presets.find(scheme.method, scheme.preset_argument)
-        if weights_hash(preset, scheme.image_codec) != scheme.weights_sha256:
-            raise InputError(
-                f"--dask: {_host()} has another {scheme.name} {scheme.preset}; use the same weights and codecs everywhere"
-            )
-
-
 def _host() -> str:
-    return os.uname().nodename
+    return platform.node()
 
 
 @contextlib.contextmanager

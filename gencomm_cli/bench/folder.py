@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar
 
-from gencomm_cli.bench.rows import Cell, Row
+from gencomm_cli.bench.rows import Row, options_of_text, options_text
 from gencomm_cli.bench.store import original
 from gencomm_cli.errors import InputError
 
@@ -20,7 +20,8 @@ T = TypeVar("T")
 class SetMetrics:
     """Figures of a whole set of images, as FID is.
 
-    ``setting``: fields of the cell that single it out. ``count``: of how many samples. ``note``: how to read them, or "".
+    ``setting``: fields of the cell that single it out, as in a row. ``count``: of how many samples. ``note``: how to read
+    them, or "".
     """
 
     setting: Mapping[str, Any]
@@ -88,9 +89,6 @@ def _lines(path: Path, parse: Callable[[dict[str, Any]], T]) -> tuple[list[T], l
 
 def _row(document: dict[str, Any]) -> Row:
     row = Row.from_json(document)
-    hints = get_type_hints(Cell)
-    if not all(_fits(getattr(row.cell, field.name), hints[field.name]) for field in fields(Cell)):
-        raise TypeError("a field of the cell is of another type")
     texts = (row.error, row.command, row.output)
     if row.status not in ("ok", "outage", "infeasible", "error") or not all(isinstance(text, str) for text in texts):
         raise ValueError("status, error, command or output is none")
@@ -102,17 +100,13 @@ def _row(document: dict[str, Any]) -> Row:
 
 
 def _set(document: dict[str, Any]) -> SetMetrics:
-    hints = get_type_hints(Cell)
-    setting = {name: math.inf if value == "inf" else value for name, value in document["setting"].items()}
-    if not all(_fits(value, hints[name]) for name, value in setting.items()):
+    setting = dict(document["setting"])
+    if not all(value is None or type(value) in (str, int, float, bool) for value in setting.values()):
         raise TypeError("a field of the setting is of another type")
+    if "options" in setting:
+        setting["options"] = options_text(options_of_text(setting["options"]))
     metrics = {name: value for name, value in _figures(document["metrics"]).items() if value is not None}
     return SetMetrics(setting, metrics, int(document["count"]), str(document.get("note") or ""))
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    kinds = get_args(hint) or (hint,)
-    return (type(value) in kinds or (type(value) is int and float in kinds)) and value == value and value != -math.inf
 
 
 def _figures(values: Mapping[str, Any]) -> dict[str, float | None]:

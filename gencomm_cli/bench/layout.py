@@ -21,10 +21,11 @@ class Layout:
 
 
 def lay_out(chart: Chart) -> Layout:
-    """CBR and steps are logarithmic where the largest is eight times the smallest or more; CBR, being measured, has round ticks."""
+    """All axes but SNR and clip ratio are logarithmic where the largest x is eight times the smallest or more; CBR, being measured,
+    has round ticks."""
     values = {x for curve in chart.curves for x, _ in curve.points if x is not None}
     finite = sorted(x for x in values if math.isfinite(x)) or [0.0]
-    log = chart.axis in ("cbr", "steps") and finite[0] > 0 and finite[-1] >= 8 * finite[0]
+    log = chart.axis not in ("snr_db", "clip") and finite[0] > 0 and finite[-1] >= 8 * finite[0]
     places = {x: x for x in finite}
     if math.inf in values:
         places[math.inf] = finite[-1] + (finite[-1] - finite[-2] if len(finite) > 1 else 1)

@@ -1,139 +1,165 @@
-"""Options of the receiver beside those that a cell has fields for, as a bench sweeps them: ``guidance-lambda=0,10`` is two
-settings."""
+"""What a bench sweeps: options of the methods that are declared with ``Flag.sweep``, and what a receiver knows of the channel."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, get_args
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated
 
+from gencomm_cli import pipeline
+from gencomm_cli.bench.rows import KEYED, Chosen, canonical
 from gencomm_cli.channels.estimation import Estimator
-from gencomm_cli.errors import InputError
-from gencomm_cli.methods import METHODS, READS, variant_reads
-from gencomm_cli.pipeline import check_snr
+from gencomm_cli.errors import InputError, OptionError
+from gencomm_cli.methods import specs
+from gencomm_cli.methods.options import Flag, Option, ReceiverOptions, TransmitterOptions, build, options_of, ratio
+from gencomm_cli.methods.spec import MethodSpec
+
+Axes = tuple[tuple[str, tuple[str, ...]], ...]
+"""Options by name, each with the values to try."""
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return () if text == "none" else tuple(text.split("+"))
+def _snr(text: str) -> float:
+    return pipeline.check_snr("--option rx-snr", float(text))
 
 
-def _switch(text: str) -> bool:
-    return {"on": True, "off": False}[text]
+@dataclass(frozen=True)
+class ChannelOptions:
+    """What every receiver knows of the channel."""
+
+    estimator: Annotated[Estimator, Flag("What makes gains of pilots.")] = "lmmse"
+    rx_snr: Annotated[float | None, Flag("SNR that the receiver is given.", metavar="DB", parse=_snr)] = None
 
 
-def _samples(text: str) -> int:
-    return {str(count): count for count in range(1, 65)}[text]
+def options_for(spec: MethodSpec, *, coarse: bool = False) -> dict[str, Option]:
+    """Every option of a method by name, less the receiver's own for its image before diffusion (``coarse``)."""
+    ends = (ChannelOptions, spec.transmitter, *(() if coarse else (spec.receiver,)))
+    return {name: option for cls in ends for name, option in options_of(cls).items()}
 
 
-def _estimator(text: str) -> str:
-    return {name: name for name in get_args(Estimator)}[text]
+def swept_of(spec: MethodSpec, *, coarse: bool = False) -> dict[str, Option]:
+    """Those of them that can be swept."""
+    return {name: option for name, option in options_for(spec, coarse=coarse).items() if option.flag.sweep}
 
 
-def _rx_snr(text: str) -> float:
-    return check_snr("--rx-snr", float(text))
+@cache
+def readers() -> Mapping[str, Mapping[str, Option]]:
+    """By the name of each option that can be swept: the methods that read it, and what it is there."""
+    found: dict[str, dict[str, Option]] = {}
+    for spec in specs().values():
+        for name, option in swept_of(spec).items():
+            found.setdefault(name, {})[spec.name] = option
+    return found
 
 
-PARSERS: dict[str, Callable[[str], Any]] = {
-    "start-step": int, "spacing": str, "parameterization": str, "guidance-lambda": float, "guidance-form": str,
-    "colour-fix": _switch, "condition": _words, "captioner": str, "variant": str, "likelihood": str, "zeta": float, "gamma": float,
-    "zeta-h": float, "tau": float, "eta": float, "confirm": str, "blind-h": str, "blind-form": str, "pick": str,
-    "samples": _samples, "estimator": _estimator, "rx-snr": _rx_snr,
-}  # fmt: skip
-"""What turns an option's text into its value."""
-OF_CHANNEL = ("estimator", "rx-snr")
-"""What every receiver reads, with a sampler or without; the others are fields of ``DecodeOptions``."""
+def flag(name: str) -> str:
+    """How an option is swept on the command line: ``--steps``, or ``--option zeta-h``."""
+    own = (f"--{key.replace('_', '-')}" for key, keyed in KEYED.items() if keyed.option == name)
+    return next(own, f"--option {name.replace('_', '-')}")
 
 
-def axes(texts: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """``NAME=VALUE,VALUE`` for each option: its name and the values to try.
+def refusal(error: OptionError) -> InputError:
+    """The error with the option as :func:`flag` has it."""
+    return InputError(f"{flag(error.field)}: {error.problem}")
+
+
+def axes(texts: Iterable[str]) -> Axes:
+    """``NAME=VALUE,VALUE`` for each option; numbers also as :func:`numbers` has them.
 
     Raises:
         InputError: no such option, a value that it cannot have, or the same option twice.
     """
     found: dict[str, tuple[str, ...]] = {}
     for text in texts:
-        name, _, values = text.partition("=")
-        name, tried = name.strip(), tuple(dict.fromkeys(value.strip() for value in values.split(",")))
-        if name not in PARSERS or name in found or any(not value or value.split() != [value] for value in tried):
-            raise InputError(f"--option: {text!r} is not NAME=VALUE,VALUE with a NAME, given once, of {', '.join(PARSERS)}")
+        words, _, values = text.partition("=")
+        name = words.strip().replace("-", "_")
+        option = next(iter(readers().get(name, {}).values()), None)
+        if option is not None and option.kind in (int, float) and values:
+            tried = tuple(map(canonical, numbers(flag(name), values)))
+        else:
+            tried = tuple(dict.fromkeys(value.strip() for value in values.split(",")))
+        if option is None or name in found or any(not value or value.split() != [value] for value in tried):
+            known = ", ".join(sorted(name.replace("_", "-") for name in readers()))
+            raise InputError(f"--option: {text!r} is not NAME=VALUE,VALUE with a NAME, given once, of {known}")
         for value in tried:
-            try:
-                PARSERS[name](value)
-            except (ValueError, KeyError):
-                raise InputError(f"--option {name}: {value!r} is not a value that it can have") from None
+            _check(name, value)
         found[name] = tried
-    if "best" in found.get("pick", ()) and found.get("samples", ("1",)) == ("1",):
-        raise InputError("--option pick: best is one of several; add --option samples=4")
     return tuple(found.items())
 
 
-def settings(method: str, swept: Sequence[tuple[str, tuple[str, ...]]], *, sampled: bool = True) -> list[str]:
-    """All combinations of the options that ``method`` reads, as ``A=1 B=2``; "" alone where it reads none.
+def _check(name: str, value: str) -> None:
+    """Raises InputError where no method could read the value."""
+    for option in readers()[name].values():
+        try:
+            option.parse(value)
+            return
+        except OptionError as error:
+            problem = error
+    raise refusal(problem)
 
-    Of a combination, what its own variant of diffcom does not read is left out, and ``pick`` of a single sample.
 
-    Args:
-        sampled: there is a sampler at work; if not, only what every receiver reads is swept.
+def combinations(spec: MethodSpec, swept: Axes, fixed: Chosen = (), *, coarse: bool = False) -> list[Chosen]:
+    """Every combination of the values of options that a method reads, less what changes nothing given the rest and ``fixed``.
+
+    Raises:
+        InputError: another method could read such a value, this one cannot.
     """
-    of_method = [
-        [f"{name}={value}" for value in values]
-        for name, values in swept
-        if name in OF_CHANNEL or (sampled and _reads(method, name))
-    ]
-    return list(dict.fromkeys(map(_without_idle, itertools.product(*of_method))))
+    return list(dict.fromkeys(_less_idle(spec, chosen, fixed) for chosen in products(spec, swept, coarse=coarse)))
 
 
-def _reads(method: str, name: str) -> bool:
-    """``captioner`` is the receiver's here, so that only a method which captions there reads it."""
-    reads = READS.get(method, frozenset())
-    return name.replace("-", "_") in (reads if "caption_from" in reads else reads - {"captioner"})
+def products(spec: MethodSpec, swept: Axes, *, coarse: bool = False) -> Iterable[Chosen]:
+    """The same with what changes nothing."""
+    read = swept_of(spec, coarse=coarse)
+    return itertools.product(*([(name, value) for value in values] for name, values in swept if name in read))
 
 
-def _without_idle(combination: Sequence[str]) -> str:
-    chosen = dict(_pairs(" ".join(combination)))
-    idle = {"pick"} if chosen.get("samples", "1") == "1" else set()
-    if variant := chosen.get("variant"):
-        likelihood, blind_h = chosen.get("likelihood", ""), chosen.get("blind-h", "")
-        idle |= {name for name in chosen if not variant_reads(name.replace("-", "_"), variant, likelihood, blind_h)}
-    return " ".join(f"{name}={value}" for name, value in chosen.items() if name not in idle)
+def _less_idle(spec: MethodSpec, chosen: Chosen, fixed: Chosen) -> Chosen:
+    known = options_for(spec)
+    try:
+        given = {name: known[name].parse(text) for name, text in (*fixed, *chosen)}
+    except OptionError as error:
+        raise refusal(error) from None
+    idle = spec.transmitter.idle(given) | spec.receiver.idle(given)
+    return tuple(pair for pair in chosen if pair[0] not in idle)
 
 
-def check_used(methods: Iterable[str], swept: Sequence[tuple[str, tuple[str, ...]]]) -> None:
-    """Raises InputError where an option is read by none of the methods."""
-    methods = list(methods)
-    for name, _ in swept:
-        if name not in OF_CHANNEL and not any(_reads(method, name) for method in methods):
-            readers = [method for method in METHODS if _reads(method, name)]
-            raise InputError(f"--option {name}: none of these methods reads it; it is for {' and '.join(readers)}")
+def built(spec: MethodSpec, given: Mapping[str, str]) -> tuple[TransmitterOptions, ReceiverOptions, ChannelOptions]:
+    """The options that the texts stand for.
+
+    Raises:
+        InputError: they contradict each other, or the method does not read one.
+    """
+    of_channel = {name: text for name, text in given.items() if name in options_of(ChannelOptions)}
+    try:
+        of_method = {name: text for name, text in given.items() if name not in of_channel}
+        transmitter, receiver = pipeline.settled(spec, of_method, "transmitter", "receiver")
+        return transmitter, receiver, build(ChannelOptions, of_channel)
+    except OptionError as error:
+        raise refusal(error) from None
 
 
-def of_channel(options: str) -> str:
-    """Those of the options that every receiver reads."""
-    return " ".join(f"{name}={value}" for name, value in _pairs(options) if name in OF_CHANNEL)
+def numbers(flag: str, text: str) -> tuple[float, ...]:
+    """``1,5,10``, ``1/384,1/96``, ``inf``, and ranges ``-5:1:15`` (start:step:stop, both ends in).
 
-
-def channel_arguments(options: str) -> dict[str, Any]:
-    """Their values: ``estimator`` and ``rx_snr``, where they are given."""
-    return {name.replace("-", "_"): PARSERS[name](value) for name, value in _pairs(options) if name in OF_CHANNEL}
-
-
-def decode_arguments(options: str) -> dict[str, Any]:
-    """The others as fields of ``DecodeOptions``."""
-    return {name.replace("-", "_"): PARSERS[name](value) for name, value in _pairs(options) if name not in OF_CHANNEL}
-
-
-def flags(options: str) -> list[str]:
-    """The options as flags of ``roundtrip``."""
-    words: list[str] = []
-    for name, value in _pairs(options):
-        if name == "colour-fix":
-            words.append(f"--{name}" if _switch(value) else f"--no-{name}")
-        else:
-            words += [f"--{name}", value.replace("+", ",") if name == "condition" else value]
-    return words
-
-
-def _pairs(options: str) -> Iterator[tuple[str, str]]:
-    for option in options.split():
-        name, _, value = option.partition("=")
-        yield name, value
+    Raises:
+        InputError: anything else.
+    """
+    found: list[float] = []
+    try:
+        for part in text.split(","):
+            values = [ratio(value) for value in part.split(":")]
+            if any(map(math.isnan, values)):
+                raise ValueError
+            if len(values) == 1:
+                found += values
+                continue
+            start, step, stop = values
+            count = math.floor((stop - start) / step + 1e-9) + 1
+            if not 1 <= count <= 10_000:
+                raise ValueError
+            found += [round(start + index * step, 9) for index in range(count)]
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise InputError(f"{flag}: {text!r} is not a list of numbers; give 1,5,10 or start:step:stop, as in -5:1:15") from None
+    return tuple(dict.fromkeys(found))

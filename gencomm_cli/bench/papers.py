@@ -1,4 +1,4 @@
-"""What the papers print, from ``data/paper_numbers.json``, to stand beside our own figures.
+"""What the methods' papers print, from ``numbers.json`` of each method's package, and how they measure.
 
 Differences and percentages are against another method of the same paper. A paper's data set, crops and LPIPS backbone are its own:
 the numbers stand beside ours for orientation and are named with their data set.
@@ -16,6 +16,9 @@ from typing import Literal
 
 from gencomm_cli.bench.quantities import in_order
 from gencomm_cli.bench.settings import Setting
+from gencomm_cli.errors import InputError
+from gencomm_cli.methods import specs
+from gencomm_cli.methods.spec import Protocol
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class PaperNumber:
     """One printed number.
 
     Attributes:
-        paper: ``000`` to ``004``. where: table or figure, None where only the text gives it. method: as the paper calls it.
+        paper: the method's name. where: table or figure, None where only the text gives it. method: as the paper calls it.
         metric: the row's name for it; ``lpips`` where the paper does not name the backbone.
         kind: ``value``, or ``difference`` or ``percent`` against the method ``against``.
         dataset, channel, snr_db, cbr: its conditions, None where the paper does not state one or averages over it.
@@ -64,20 +67,39 @@ class Comparison:
     theirs: tuple[PaperNumber, ...]
 
 
-@cache
-def _data() -> tuple[dict[str, str], tuple[PaperNumber, ...]]:
-    document = json.loads((files("gencomm_cli.bench") / "data" / "paper_numbers.json").read_text("utf-8"))
-    return document["papers"], tuple(PaperNumber(**number) for number in document["numbers"])
-
-
 def titles() -> dict[str, str]:
     """Authors and title by paper."""
-    return _data()[0]
+    return {spec.name: f"{spec.authors}, {spec.title}, {spec.reference}" for spec in specs().values() if spec.reference}
 
 
+@cache
 def numbers() -> tuple[PaperNumber, ...]:
     """Every number."""
-    return _data()[1]
+    found: list[PaperNumber] = []
+    for spec in specs().values():
+        if spec.reference and (path := files(spec.package) / "numbers.json").is_file():
+            found += (PaperNumber(paper=spec.name, **number) for number in json.loads(path.read_text("utf-8")))
+    return tuple(found)
+
+
+def protocols() -> dict[str, Protocol]:
+    """How papers measure, by method."""
+    return {spec.name: spec.protocol for spec in specs().values() if spec.protocol is not None}
+
+
+def protocol(name: str) -> Protocol:
+    """A method's protocol, by the method's name or by the protocol's alias.
+
+    Raises:
+        InputError: there is none.
+    """
+    known = protocols()
+    for found in known.values():
+        if found.alias == name != "":
+            return found
+    if name not in known:
+        raise InputError(f"--protocol: {name!r} is no method whose paper measures; there is: {', '.join(known)}")
+    return known[name]
 
 
 def beside(found: Sequence[Setting]) -> list[Comparison]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -13,11 +12,14 @@ from typing import Literal
 import gencomm_cli
 from gencomm_cli import presets
 from gencomm_cli.bench import options
+from gencomm_cli.bench.options import Axes
 from gencomm_cli.bench.photographs import Photograph
-from gencomm_cli.bench.rows import Cell
+from gencomm_cli.bench.rows import KEYED, Cell, Chosen
 from gencomm_cli.channels.snr import SnrType
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods import READS
+from gencomm_cli.methods import resolved, spec_of, specs
+from gencomm_cli.methods.options import TextTransmitter, TransmitterOptions, build
+from gencomm_cli.methods.spec import MethodSpec
 from gencomm_cli.pipeline import check_snr
 from gencomm_cli.presets import file_hash
 from gencomm_cli.symbols import Csi
@@ -30,9 +32,9 @@ class Scheme:
     """A method as the sweep names it, taken apart.
 
     Attributes:
-        name: for the cell. method: as METHODS has it; "" for a folder. preset, weights_sha256: for the cell.
-        preset_argument: for --preset. coarse: the image before diffusion. image_codec, capacity: of ``separate``, as the command
-            line has them. finished: pattern of finished images' files.
+        name: for the cell. method: its name alone; "" for a folder. preset, weights_sha256: for the cell.
+        preset_argument: for --preset. coarse: the image before diffusion. options: of the transmitter, as METHOD:WORDS has them.
+        finished: pattern of finished images' files.
     """
 
     name: str
@@ -41,9 +43,39 @@ class Scheme:
     weights_sha256: str = ""
     preset_argument: str = ""
     coarse: bool = False
-    image_codec: str = ""
-    capacity: bool = False
+    options: Chosen = ()
     finished: str = ""
+
+    @property
+    def spec(self) -> MethodSpec:
+        """What the method says of itself; a folder has none."""
+        return spec_of(self.method)
+
+    @property
+    def takes_prompts(self) -> bool:
+        """Whether text can be sent beside the image."""
+        return bool(self.method) and issubclass(self.spec.transmitter, TextTransmitter)
+
+    def prompted(self, prompt: str, text: str = "") -> Mapping[str, str]:
+        """The options with which a prompt is sent: ``text``, or what the captioner that ``prompt`` names writes."""
+        if text or prompt == "none":
+            return {"prompt": text} if text else {}
+        assert issubclass(self.spec.transmitter, TextTransmitter)
+        return self.spec.transmitter.captioned_by(prompt)
+
+    def given(self, cell: Cell, *, coarse: bool) -> dict[str, str]:
+        """All options of a cell by name, as text."""
+        found = {**dict(self.options), **self.prompted(cell.prompt, cell.prompt_text), **dict(cell.options)}
+        return found | ({"coarse": "on"} if coarse else {})
+
+    def combinations(self, swept: Axes) -> list[Chosen]:
+        """The values of swept options that it is tried with; see :func:`gencomm_cli.bench.options.combinations`."""
+        return options.combinations(self.spec, swept, self.options, coarse=self.coarse) if self.method else [()]
+
+    def is_here(self) -> bool:
+        """Whether this machine has the same weights (and image codec)."""
+        found = presets.find(self.method, self.preset_argument)
+        return _weights(self.spec, found, dict(self.options)) == self.weights_sha256
 
 
 @dataclass(frozen=True)
@@ -59,17 +91,12 @@ class Sweep:
     points: tuple[tuple[float, float], ...]
     channels: tuple[str, ...] = ("awgn",)
     prompts: tuple[str, ...] = ("none",)
-    steps: tuple[int | None, ...] = (None,)
-    guidance: tuple[float | None, ...] = (None,)
-    options: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    options: Axes = ()
     tx_snr_db: tuple[float | str, ...] = ("channel",)
     cbr_is_total: bool = False
     csi: Csi = "perfect"
     snr_type: SnrType = "esn0"
     outage: Literal["grey", "sc-sic"] = "grey"
-    modulation: str = "auto"
-    code_rate: str = "auto"
-    fec: str = "ldpc"
     seed: int = 0
     repeats: int = 1
 
@@ -79,17 +106,9 @@ class Sweep:
             check_snr("--snr", snr_db)
             if not 0 < cbr < 1e6:
                 raise InputError(f"--cbr: {cbr:g} is not a ratio above 0; 0.0033 is usual")
-        if self.snr_type == "ebn0" and (
-            any(not text.startswith("separate") or text.endswith(":capacity") for text in self.methods)
-            or ("channel" in self.tx_snr_db and "auto" in (self.modulation, self.code_rate))
-        ):
-            raise InputError("--snr-type ebn0: is for separate alone, with --modulation and --code-rate fixed, or with --tx-snr")
-        for told in self.tx_snr_db:
-            if not isinstance(told, str):
-                check_snr("--tx-snr", told)
-        for steps in self.steps:
-            if steps is not None and not 1 <= steps <= 1000:
-                raise InputError(f"--steps {steps}: out of range; 1 to 1000")
+        for known in self.tx_snr_db:
+            if not isinstance(known, str):
+                check_snr("--tx-snr", known)
         for prompt in self.prompts:
             if prompt not in ("none", "own", "wrong", "builtin") and not prompt.startswith(("hf:", "openai:")):
                 raise InputError(f"--prompts: {prompt!r} is not none, own, wrong, builtin, hf:FOLDER_OR_ID or openai:MODEL")
@@ -98,14 +117,49 @@ class Sweep:
         """The methods, taken apart.
 
         Raises:
-            InputError: one is not there, or two folders have one name.
+            InputError: one is not there, two folders have one name, or a method cannot do what is asked of it.
         """
         found = [scheme(text) for text in dict.fromkeys(self.methods)]
         folders = [each.name for each in found if each.finished]
         if len(folders) > len(set(folders)):
             raise InputError(f"--methods: two folders are called {max(folders, key=folders.count)}; rename one")
-        options.check_used([each.method for each in found if not each.coarse], self.options)
+        methods = [each for each in found if each.method]
+        for each in methods:
+            self._check(each)
+        self._check_used(methods)
         return found
+
+    def _check(self, each: Scheme) -> None:
+        """Raises InputError where a method, or its preset, cannot do what is asked of it."""
+        preset = presets.find(each.method, each.preset_argument)
+        for chosen in each.combinations(self.options):
+            transmitter, _, _ = options.built(each.spec, dict((*each.options, *chosen)))
+            transmitter.check_preset(preset)
+            self._check_snr_type(transmitter)
+        for prompt in self.prompts if each.takes_prompts else ():
+            if prompt not in ("own", "wrong") and (both := each.prompted(prompt).keys() & dict(self.options).keys()):
+                raise InputError(f"{options.flag(min(both))}: --prompts {prompt} says it already; leave out one of them")
+
+    def _check_snr_type(self, transmitter: TransmitterOptions) -> None:
+        if self.snr_type == "ebn0" and not (
+            transmitter.carries_bits and (transmitter.mode_is_fixed or "channel" not in self.tx_snr_db)
+        ):
+            coded = " and ".join(spec.name for spec in specs().values() if spec.transmitter().carries_bits)
+            raise InputError(f"--snr-type ebn0: is for {coded} alone, with --modulation and --code-rate fixed, or with --tx-snr")
+
+    def _check_used(self, methods: Sequence[Scheme]) -> None:
+        """Raises InputError where an option of ``--option`` is read by none of the methods, or cannot be with the others."""
+        own = {keyed.option for keyed in KEYED.values()}  # these have flags of their own, which may be for none
+        tried = {name for each in methods for chosen in each.combinations(self.options) for name, _ in chosen}
+        for name in {name for name, _ in self.options} - tried - own:
+            reading = [each for each in methods if name in options.swept_of(each.spec, coarse=each.coarse)]
+            if not reading:
+                raise InputError(
+                    f"{options.flag(name)}: none of these methods reads it; it is for {' and '.join(options.readers()[name])}"
+                )
+            for each in reading:  # it changes nothing: why may be worth a line
+                for chosen in options.products(each.spec, self.options, coarse=each.coarse):
+                    options.built(each.spec, dict((*each.options, *chosen)))
 
 
 @dataclass(frozen=True)
@@ -122,60 +176,39 @@ class Job:
         return self.cells[0]
 
 
-def numbers(flag: str, text: str) -> tuple[float, ...]:
-    """``1,5,10``, ``1/384,1/96``, ``inf``, and ranges ``-5:1:15`` (start:step:stop, both ends in).
-
-    Raises:
-        InputError: anything else.
-    """
-    found: list[float] = []
-    try:
-        for part in text.split(","):
-            values = [_number(value) for value in part.split(":")]
-            if len(values) == 1:
-                found += values
-                continue
-            start, step, stop = values
-            count = math.floor((stop - start) / step + 1e-9) + 1
-            if not 1 <= count <= 10_000:
-                raise ValueError
-            found += [round(start + index * step, 9) for index in range(count)]
-    except (ValueError, ZeroDivisionError, OverflowError):
-        raise InputError(f"{flag}: {text!r} is not a list of numbers; give 1,5,10 or start:step:stop, as in -5:1:15") from None
-    return tuple(dict.fromkeys(found))
-
-
-def _number(text: str) -> float:
-    above, _, below = text.partition("/")
-    value = float(above) / float(below or 1)
-    if math.isnan(value):
-        raise ValueError
-    return value
-
-
 def scheme(text: str) -> Scheme:
-    """A method of the sweep: METHOD[@PRESET][:coarse], separate[:CODEC][:capacity] or folder:DIR.
+    """A method of the sweep: METHOD[@PRESET][:coarse], METHOD[@PRESET]:WORDS where it has variants, or folder:DIR.
 
     Raises:
-        InputError: no such method, codec or preset.
+        InputError: no such method, variant or preset.
     """
-    from gencomm_cli.methods import METHODS, default_preset
-
     if text.startswith("folder:"):
         return _folder(text)
-    base, *variants = text.split(":")
-    method, _, preset = base.partition("@")
-    if method not in METHODS:
-        raise InputError(f"--methods: {text!r} is not a method of this version; there is: {', '.join(METHODS)}, folder:DIR")
-    found = presets.find(method, preset or default_preset(method))
+    base, *words = text.split(":")
+    method, _, named = base.partition("@")
+    if method not in specs():
+        raise InputError(f"--methods: {text!r} is not a method of this version; there is: {', '.join(specs())}, folder:DIR")
+    spec, coarse, chosen = spec_of(method), False, {}
+    if spec.variants is not None:
+        chosen = dict(spec.variants(words))
+    elif words:
+        coarse = True
+        if words != ["coarse"]:
+            raise InputError(f"--methods: {text!r} is not METHOD, METHOD:coarse, METHOD@PRESET or METHOD@PRESET:coarse")
+    found = presets.find(method, spec.preset(named or None, build(spec.transmitter, chosen)))
     shipped = found.folder.resolve().is_relative_to(presets.models_root().resolve())
     argument = found.folder.name if shipped else str(found.folder.resolve())
-    if method == "separate":
-        return _separate(text, found, argument, variants)
-    if variants not in ([], ["coarse"]):
-        raise InputError(f"--methods: {text!r} is not METHOD, METHOD:coarse, METHOD@PRESET or METHOD@PRESET:coarse")
-    name = method + (COARSE if variants else "")
-    return Scheme(name, method, found.name, found.weights_sha256, argument, coarse=bool(variants))
+    variant = (name if value == "on" else value for name, value in chosen.items())
+    name = ":".join((method, *variant)) + (COARSE if coarse else "")
+    return Scheme(name, method, found.name, _weights(spec, found, chosen), argument, coarse, tuple(chosen.items()))
+
+
+def _weights(spec: MethodSpec, preset: presets.Preset, chosen: Mapping[str, str]) -> str:
+    """What a cell has as ``weights_sha256``."""
+    if not spec.weights:
+        return preset.weights_sha256
+    digest: str = resolved(spec.weights)(preset.weights_sha256, chosen)
+    return digest
 
 
 def _folder(text: str) -> Scheme:
@@ -186,27 +219,6 @@ def _folder(text: str) -> Scheme:
             f"--methods: {text!r} is not folder:DIR, where DIR may hold {{snr}}, {{cbr}}, {{channel}}, {{repeat}} and {{name}}"
         )
     return Scheme(f"folder:{label}", "", finished=pattern if "{name}" in pattern else f"{pattern}/{{name}}")
-
-
-def _separate(text: str, preset: presets.Preset, argument: str, variants: list[str]) -> Scheme:
-    """``separate[:CODEC][:capacity]``."""
-    from gencomm_cli.methods.separate import codecs
-
-    capacity = variants[-1:] == ["capacity"]
-    codec = variants[: len(variants) - capacity] or ["avif"]
-    if len(codec) > 1:
-        raise InputError(f"--methods: {text!r} is not separate, separate:CODEC or separate:CODEC:capacity")
-    codecs.find(codec[0])
-    weights = weights_hash(preset, codec[0])
-    name = f"separate:{codec[0]}{':capacity' if capacity else ''}"
-    return Scheme(name, "separate", preset.name, weights, argument, image_codec=codec[0], capacity=capacity)
-
-
-def weights_hash(preset: presets.Preset, image_codec: str = "") -> str:
-    """What a cell has as ``weights_sha256``; the version of ``separate``'s image codec counts as weights do."""
-    from gencomm_cli.methods.separate import codecs
-
-    return presets.combined_hash([preset.weights_sha256, codecs.version_tag(image_codec)]) if image_codec else preset.weights_sha256
 
 
 def _finished(scheme: Scheme, cell: Cell) -> Path:
@@ -233,25 +245,19 @@ def _finished(scheme: Scheme, cell: Cell) -> Path:
 
 def _wanted(sweep: Sweep, method: Scheme, photographs: Sequence[Photograph]) -> Iterable[Cell]:
     """The cells of one method, image by image. What a method does not read is not swept."""
-    coded = method.method == "separate"
-    sampled = bool(method.method) and not coded and not method.coarse
-    guided = sampled and "guidance_scale" in READS[method.method]
-    varied = options.settings(method.method, sweep.options, sampled=sampled) if method.method else [""]
-    prompts = sweep.prompts if "prompt" in READS.get(method.method, ()) else ("none",)
-    moded = coded and not method.capacity
+    varied = method.combinations(sweep.options)
+    prompts = sweep.prompts if method.takes_prompts else ("none",)
     for index, photograph in enumerate(photographs):
         captions = {"own": photograph.caption, "wrong": photographs[(index + 1) % len(photographs)].caption}
-        for channel, (snr_db, cbr), told, prompt, steps, guidance, chosen, repeat in itertools.product(
-            sweep.channels, sweep.points, sweep.tx_snr_db if method.method else ("channel",), prompts,
-            sweep.steps if sampled else (None,), sweep.guidance if guided else (None,), varied, range(sweep.repeats),
-        ):  # fmt: skip
+        for channel, (snr_db, cbr), known, prompt, chosen, repeat in itertools.product(
+            sweep.channels, sweep.points, sweep.tx_snr_db if method.method else ("channel",), prompts, varied, range(sweep.repeats)
+        ):
             if prompt in captions and not captions[prompt]:
                 raise InputError(f"--prompts {prompt}: {photograph.name} or the next image has no caption; captions.tsv gives them")
             yield Cell(
                 photograph.name, photograph.sha256, method.name, method.preset, method.weights_sha256, channel, snr_db, cbr,
-                sweep.snr_type, sweep.csi, told, sweep.cbr_is_total, prompt, captions.get(prompt, ""), steps, guidance,
-                sweep.modulation if moded else "auto", sweep.code_rate if moded else "auto", sweep.fec if moded else "ldpc",
-                sweep.outage, sweep.seed, repeat, gencomm_cli.__version__, chosen,
+                sweep.snr_type, sweep.csi, known, sweep.cbr_is_total, prompt, captions.get(prompt, ""), sweep.outage, sweep.seed,
+                repeat, gencomm_cli.__version__, chosen,
             )  # fmt: skip
 
 
@@ -271,9 +277,9 @@ def jobs(sweep: Sweep, photographs: Sequence[Photograph]) -> list[Job]:
                 cell = replace(cell, prompt_text=file_hash(path))
                 made[cell] = Job(each, (cell,), path)
                 continue
-            read_off = each.coarse or each.method != "separate"
-            of_channel = options.of_channel(cell.options)
-            sent = replace(cell, method=each.method, steps=None, guidance=None, options=of_channel) if read_off else cell
+            sends = options.swept_of(each.spec, coarse=True)
+            of_symbols = tuple((name, value) for name, value in cell.options if name in sends)
+            sent = replace(cell, method=each.name.removesuffix(COARSE), options=of_symbols)
             if each.coarse and sent in carriers:
                 carrier = made[carriers[sent]]
                 made[carriers[sent]] = replace(carrier, cells=(*carrier.cells, cell))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gencomm_cli.bench.layout import lay_out
 from gencomm_cli.bench.quantities import CHANNELS, NOT_QUALITY, compact, in_order, quantity
-from gencomm_cli.bench.settings import AXES, SHORT, Chart, Setting, held_text, styles
+from gencomm_cli.bench.settings import Chart, Setting, held_text, short, styles, title
 from gencomm_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def names(found: Sequence[Setting], chart: Chart) -> list[str]:
 
 def stem(name: str, chart: Chart) -> str:
     """File name without suffix: quantity, axis, channel and what is held, of harmless characters only."""
-    held = (f"{SHORT[axis]}{compact(value)}" for axis, value in chart.held.items())
-    words = (name, "vs", SHORT[chart.axis], chart.channel, *held)
+    held = (f"{short(axis)}{compact(value)}" for axis, value in chart.held.items())
+    words = (name, "vs", short(chart.axis), chart.channel, *held)
     return re.sub(r"[^A-Za-z0-9.\-]+", "_", "-".join(words).replace("∞", "inf"))[:120].lower().lstrip(".")
 
 
@@ -120,7 +120,7 @@ def _curves(axes: Axes, found: Sequence[Setting], chart: Chart, name: str, looks
     axes.minorticks_off()
     axes.set_xlim(layout.low, layout.high)
     what = quantity(name)
-    axes.set_xlabel(AXES[chart.axis])
+    axes.set_xlabel(title(chart.axis))
     axes.set_ylabel(_plain(f"{what.label} ({what.unit})" if what.unit else what.label))
     held = held_text(chart.held)
     axes.set_title(_plain(CHANNELS.get(chart.channel, chart.channel) + (f", {held}" if held else "")), fontsize=9)

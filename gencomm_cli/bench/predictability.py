@@ -1,4 +1,4 @@
-"""How much the receiver makes up: LPIPS between several sends of one image (paper 004, table 2).
+"""How much the receiver makes up: LPIPS between several sends of one image (SC-SIC, arXiv:2507.17416, table 2).
 
 Each send has its own seed, hence its own channel and sampler noise. μ and σ are the mean and the standard deviation of LPIPS over
 all pairs of received images: 300 pairs of 25 sends.
@@ -32,7 +32,7 @@ NAME = "predictability"
 class Predictability:
     """One setting: ``mean`` and ``deviation`` of pairwise LPIPS over ``sends``, ``lost`` of which were outages (grey images).
 
-    ``options`` are those of ``--option``, as ``A=1 B=2``. Mean and deviation are None where the rate cannot be met.
+    ``options`` are as in a row, ``A=1 B=2``. Mean and deviation are None where the rate cannot be met.
     """
 
     method: str
@@ -94,7 +94,7 @@ def predictability(
             size or do not differ by ``{repeat}``, no coarse image where one is asked for, or LPIPS has no weights.
     """
     if sweep.repeats < 3:
-        raise InputError(f"--sends {sweep.repeats}: too few for a deviation over pairs; 3 or more, 25 in paper 004")
+        raise InputError(f"--sends {sweep.repeats}: too few for a deviation over pairs; 3 or more, 25 are usual")
     if min(pixels.shape[:2]) < MIN_SIDE:
         raise InputError(f"{name}: {pixels.shape[1]}x{pixels.shape[0]} is too small for LPIPS; {MIN_SIDE} pixels a side at least")
     model, worker = load_model(backbone, place.weights), Worker(place)
@@ -124,8 +124,8 @@ def predictability(
             say(f"predictability: {index + 1} of {len(planned)} sends")
     return tuple(
         Predictability(
-            cell.method, cell.preset, cell.options, cell.channel, cell.snr_db, cell.cbr, len(images), lost.get(cell, 0),
-            *(pairwise(images, model) if images else (None, None)),
+            cell.method, cell.preset, cell.to_json().get("options", ""), cell.channel, cell.snr_db, cell.cbr, len(images),
+            lost.get(cell, 0), *(pairwise(images, model) if images else (None, None)),
         )
         for cell, images in received.items()
     )  # fmt: skip

@@ -18,7 +18,18 @@ from gencomm_cli.bench.folder import Results
 from gencomm_cli.bench.gallery import Gallery, gallery
 from gencomm_cli.bench.layout import lay_out
 from gencomm_cli.bench.quantities import CHANNELS, compact, in_order, quantity
-from gencomm_cli.bench.settings import AXES, SHORT, Chart, Setting, charts, condition_text, held_text, settings, styles
+from gencomm_cli.bench.settings import (
+    Chart,
+    Setting,
+    charts,
+    condition_text,
+    held_text,
+    option_axes,
+    settings,
+    short,
+    styles,
+    title,
+)
 from gencomm_cli.errors import InputError
 from gencomm_cli.outputs import check_writable, write_files
 
@@ -73,6 +84,7 @@ def _html(
 ) -> str:
     """The template with the data in it as JSON that no HTML parser can be led out of."""
     names = in_order({name for s in found for name in s.values})
+    axes = option_axes(s.cell for s in found)
     data: dict[str, Any] = {
         "name": folder.resolve().name,
         "versions": sorted({row.cell.version for row in results.rows}),
@@ -80,12 +92,13 @@ def _html(
         "counts": {"sends": len(results.rows), **Counter(row.status for row in results.rows)},
         "images": len({(row.cell.image, row.cell.image_sha256) for row in results.rows}),
         "quantities": [{**asdict(quantity(name)), "title": quantity(name).title} for name in names],
-        "axes": AXES,
-        "short": SHORT,
+        "axes": {chart.axis: title(chart.axis) for chart in drawn},
+        "short": {chart.axis: short(chart.axis) for chart in drawn},
+        "options": {axis: short(axis) for axis in axes},
         "channels": CHANNELS,
         "colours": plots.COLOURS,
         "styles": styles(found),
-        "settings": [_setting(s) for s in found],
+        "settings": [_setting(s, axes) for s in found],
         "charts": [_chart(chart) for chart in drawn],
         "papers": _papers(found),
         "titles": papers.titles(),
@@ -101,11 +114,10 @@ def _html(
     return template.replace("REPORT_DATA", text, 1)
 
 
-def _setting(s: Setting) -> dict[str, Any]:
+def _setting(s: Setting, axes: Sequence[str]) -> dict[str, Any]:
     return {
         "label": s.label, "condition": condition_text(s.condition), "channel": s.cell.channel, "snr_db": s.cell.snr_db,
-        "cbr": s.cell.cbr, "steps": s.cell.steps, "guidance": s.cell.guidance, "lambda": s.cell.guidance_lambda,
-        "total": s.cbr.get("total"), "counts": s.counts,
+        "cbr": s.cell.cbr, "options": {axis: s.cell.number(axis) for axis in axes}, "total": s.cbr.get("total"), "counts": s.counts,
         "images": s.images, "complete": s.complete, "bound": s.is_bound, "notes": s.notes,
         "values": {name: (value.mean, value.half, value.count) for name, value in s.values.items()},
     }  # fmt: skip

@@ -6,10 +6,30 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
 Status = Literal["ok", "outage", "infeasible", "error"]
+Chosen = tuple[tuple[str, str], ...]
+"""Options of a method with the values that were chosen for them, as text: pairs of name and value."""
+
+
+class Keyed(NamedTuple):
+    """An option that has a key of its own in a row: its name, its type there, and what stands there where it is not given."""
+
+    option: str
+    kind: type
+    absent: str | None = None
+
+
+KEYED = {
+    "steps": Keyed("steps", int),
+    "guidance": Keyed("guidance_scale", float),
+    "modulation": Keyed("modulation", str, "auto"),
+    "code_rate": Keyed("code_rate", str, "auto"),
+    "fec": Keyed("fec", str, "ldpc"),
+}
+"""By key; `bench` has a flag for each. All other options of a row are one text, ``NAME=VALUE NAME=VALUE``."""
 
 
 @dataclass(frozen=True)
@@ -18,19 +38,19 @@ class Cell:
 
     Attributes:
         image: file name. image_sha256: of its decoded pixels (uint8 RGB, as ``read_image`` gives them) with their shape.
-        method: as on the command line, less ``@PRESET``: ``textguided``, ``textguided:coarse``, ``separate:avif``,
-            ``separate:avif:capacity``, ``folder:NAME`` (finished images).
-        preset, weights_sha256: name and hash of its weights ("" for a folder); of ``separate`` with the image codec's version.
+        method: as on the command line, less ``@PRESET``: ``METHOD``, ``METHOD:coarse``, ``METHOD:WORDS`` for methods with variants,
+            ``folder:NAME`` (finished images).
+        preset, weights_sha256: name and hash of its weights ("" for a folder), of an image codec with its version.
         channel: ``awgn``, ``rayleigh``, ``block``, ``multipath``, ``multipath:clip=0.8`` …
         snr_db: in dB, may be infinite. csi, snr_type: as on the command line.
-        tx_snr_db: what the transmitter is told: a number of dB, ``channel`` (the channel's) or ``unknown``.
+        tx_snr_db: what the transmitter knows: a number of dB, ``channel`` (the channel's) or ``unknown``.
         cbr: as asked for; ``cbr_is_total``: prompt and pilots count too.
         prompt: ``none``, ``own`` (captions.tsv), ``wrong`` (the next image's), ``builtin``, ``hf:…``, ``openai:…``.
         prompt_text: the text itself for own and wrong, else ""; for a folder, what stands in for it: SHA-256 of the finished file.
-        steps, guidance: of the sampler; None takes the preset's. outage: how a lost image is scored: ``grey`` or ``sc-sic``.
-        modulation, code_rate, fec: of ``separate``; "auto", "auto", "ldpc" for the rest.
+        outage: how a lost image is scored: ``grey`` or ``sc-sic``.
         seed, repeat: repeat r is sent with seed + r. version: of gencomm.
-        options: of the receiver beside these, as ``guidance-lambda=10 condition=spatial+csi``.
+        options: of the method that were given, in the order of their names, numbers in their shortest form; any order and form may
+            be passed in.
     """
 
     image: str
@@ -47,27 +67,50 @@ class Cell:
     cbr_is_total: bool = False
     prompt: str = "none"
     prompt_text: str = ""
-    steps: int | None = None
-    guidance: float | None = None
-    modulation: str = "auto"
-    code_rate: str = "auto"
-    fec: str = "ldpc"
     outage: str = "grey"
     seed: int = 0
     repeat: int = 0
     version: str = ""
-    options: str = ""
+    options: Chosen = ()
+
+    def __post_init__(self) -> None:
+        """One form for equal options, so that equal cells have one id."""
+        absent = {keyed.option: keyed.absent for keyed in KEYED.values()}
+        chosen = ((name, canonical(value)) for name, value in dict(self.options).items() if value != absent.get(name))
+        object.__setattr__(self, "options", tuple(sorted(chosen)))
+
+    def option(self, name: str) -> str | None:
+        """The value of an option, None where it is not given."""
+        return dict(self.options).get(name)
+
+    def number(self, name: str) -> float | None:
+        """The value of an option that is a number, None where it is not given or none."""
+        return _number(self.option(name) or "")
 
     def to_json(self) -> dict[str, Any]:
-        """As in a row; an infinite SNR is the string "inf", and options are left out where there are none."""
-        fields = {name: "inf" if value == float("inf") else value for name, value in asdict(self).items()}
-        return {name: value for name, value in fields.items() if name != "options" or value}
+        """As in a row; an infinite number is the string "inf"."""
+        document = {field.name: getattr(self, field.name) for field in fields(self)}
+        chosen = dict(document.pop("options"))
+        for key, (name, kind, absent) in KEYED.items():
+            document[key] = kind(chosen.pop(name)) if name in chosen else absent
+        if chosen:
+            document["options"] = options_text(tuple(chosen.items()))
+        return {name: "inf" if value == math.inf else value for name, value in document.items()}
 
-    @property
-    def guidance_lambda(self) -> float | None:
-        """λ of diffjscc where it is set; None takes the preset's."""
-        found = re.search(r"(?:^| )guidance-lambda=(\S+)", self.options)
-        return float(found[1]) if found else None
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Cell:
+        """The cell in a row. Raises ValueError, TypeError or AttributeError where it is none."""
+        values = _infinite(document)
+        chosen = dict(options_of_text(values.pop("options", "")))
+        for key, (name, kind, absent) in KEYED.items():
+            if (value := values.pop(key, absent)) != absent:
+                if not _fits(value, kind):
+                    raise TypeError(f"{key} is of another type")
+                chosen[name] = str(value)
+        cell, hints = cls(**values, options=tuple(chosen.items())), get_type_hints(cls)
+        if not all(_fits(getattr(cell, name), hints[name]) for name in values):
+            raise TypeError("a field of the cell is of another type")
+        return cell
 
     @property
     def clip(self) -> float | None:
@@ -83,7 +126,44 @@ class Cell:
     @property
     def id(self) -> str:
         """SHA-256 of the canonical JSON, the first 16 hex digits."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+        return _id(self.to_json())
+
+
+def _id(document: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    kinds = get_args(hint) or (hint,)
+    return (type(value) in kinds or (type(value) is int and float in kinds)) and value == value and value != -math.inf
+
+
+def canonical(value: object) -> str:
+    """A value as text; a number in the shortest form that is read back as it was: ``10`` for 10.0 and for "1e1"."""
+    number = _number(text := str(value))
+    if number is None:
+        return text
+    return str(int(number)) if math.isfinite(number) and number == int(number) else repr(number)
+
+
+def _number(text: str) -> float | None:
+    """The number, less those that nothing can be drawn over (NaN, −∞); None where it is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if value > -math.inf else None
+
+
+def options_text(chosen: Chosen) -> str:
+    """``eta=0.3 zeta-h=1``, in the order of the names."""
+    return " ".join(f"{name.replace('_', '-')}={value}" for name, value in sorted(chosen))
+
+
+def options_of_text(text: str) -> Chosen:
+    """What :func:`options_text` wrote, in whatever order and form."""
+    pairs = (option.partition("=") for option in text.split())
+    return tuple((name.replace("-", "_"), canonical(value)) for name, _, value in pairs)
 
 
 @dataclass(frozen=True)
@@ -96,7 +176,7 @@ class Row:
         size: [height, width]. cbr: {requested, image, prompt, side, pilots, cp, total}, measured. symbols: {image, prompt, side}.
         bits: {image, prompt}: bits that were carried, null where symbols are analog. prompt_ok: null where none was sent.
         side_ok: whether side information arrived; null where none was sent.
-        classical: the header's ``classical`` for ``separate``, with ``container_bytes`` (what of the file was
+        classical: the header's ``classical`` where bits of an image codec were sent, with ``container_bytes`` (what of the file was
             not sent), ``tool`` (the codec's version) and ``budget_met``; else null.
         metrics: {psnr, ssim, ms_ssim, gmsd, lpips_alex, …}; null where undefined or without weights.
         signal: {received_snr_db, evm_percent}.
@@ -129,15 +209,17 @@ class Row:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Row:
-        """The row in a parsed line. Raises ValueError or TypeError where it is none."""
+        """The row in a parsed line. Its cell may be written otherwise than today, so that its id today is another.
+
+        Raises:
+            ValueError, TypeError, KeyError, AttributeError: it is none, or its id is not that of its cell.
+        """
         values = {name: value for name, value in document.items() if name != "id"}
-        cell = _infinite(values.pop("cell"))
-        values |= {name: _infinite(values[name]) for name in ("metrics", "signal")}
-        size = values.pop("size")
-        row = cls(Cell(**cell), size=None if size is None else (size[0], size[1]), **values)
-        if row.cell.id != document.get("id"):
+        stored, size = values.pop("cell"), values.pop("size")
+        if document.get("id") != _id(stored):
             raise ValueError("the id is not the hash of the cell")
-        return row
+        values |= {name: _infinite(values[name]) for name in ("metrics", "signal")}
+        return cls(Cell.from_json(stored), size=None if size is None else (size[0], size[1]), **values)
 
 
 def _infinite(values: dict[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from gencomm_cli.outputs import write_files
 
 NAME = "sets.jsonl"
 LOST_FID = 500.0
-"""What SC-SIC (paper 004) gives an image that was lost; a set takes the mean, weighted by the share of lost images."""
+"""What SC-SIC (arXiv:2507.17416) gives an image that was lost; a set takes the mean, weighted by the share of lost images."""
 OF_ONE_IMAGE = ("image", "image_sha256", "prompt_text", "seed", "repeat")
 
 Array = NDArray[np.float64]

@@ -13,21 +13,16 @@ from gencomm_cli.bench.quantities import CHANNELS, RATES, compact
 from gencomm_cli.bench.rows import Cell, Row
 from gencomm_cli.bench.statistics import Estimate, estimate
 
-AXES = {
+_AXES = {
     "snr_db": "SNR (dB)",
     "cbr": "CBR, total (channel uses / 3HW)",
-    "steps": "Sampling steps",
-    "guidance": "Guidance scale",
-    "guidance_lambda": "Guidance weight λ",
     "clip": "Clip ratio (∞: none)",
 }
-SAMPLING = {"steps": "steps", "guidance": "guidance", "guidance_lambda": "lambda"}
-"""The axes that are the sampler's, and how they are named."""
-SHORT = {"snr_db": "SNR", "cbr": "CBR", "clip": "clip", **SAMPLING}
+"""Of every method, with their titles; options that are numbers are axes too."""
+_SHORT = {"snr_db": "SNR", "cbr": "CBR"}
 _VARIANTS = {
     "preset": "", "prompt": "prompt ", "tx_snr_db": "tx SNR ", "csi": "csi ", "snr_type": "", "cbr_is_total": "",
-    "modulation": "", "code_rate": "rate ", "fec": "", "outage": "outage ", "version": "v", "weights_sha256": "weights ",
-    "options": "",
+    "outage": "outage ", "version": "v", "weights_sha256": "weights ",
 }  # fmt: skip
 _BOUNDS = (":coarse", ":capacity")
 
@@ -89,11 +84,12 @@ def settings(results: Results) -> tuple[list[Setting], list[str]]:
     for row in results.rows:
         groups[common(row.cell)].append(row)
     everything = {_image(row) for row in results.rows}
-    labels = _labels(groups)
+    axes = option_axes(groups)
+    labels = _labels(groups, axes)
     order = {label: index for index, label in enumerate(dict.fromkeys(labels.values()))}
     sets, strays = _matched(results.sets, groups)
     found = [_setting(cell, labels[cell], rows, len(everything), sets.get(cell)) for cell, rows in groups.items()]
-    found.sort(key=lambda s: (*s.condition, order[s.label], s.cell.steps or 0, s.cell.guidance or 0, s.cell.guidance_lambda or 0))
+    found.sort(key=lambda s: (*s.condition, order[s.label], *(s.cell.number(axis) or 0 for axis in axes)))
     return found, strays
 
 
@@ -102,20 +98,46 @@ def common(cell: Cell) -> Cell:
     return replace(cell, image="", image_sha256="", prompt_text="", seed=0, repeat=0)
 
 
+def option_axes(cells: Iterable[Cell]) -> list[str]:
+    """The options that are numbers and take several values."""
+    taken: dict[str, set[float | None]] = defaultdict(set)
+    for cell in cells:
+        for name, _ in cell.options:
+            taken[name].add(cell.number(name))
+    return [name for name, values in sorted(taken.items()) if len(values) > 1 and None not in values]
+
+
+def title(axis: str) -> str:
+    """What is written along an axis: an option by its name."""
+    return _AXES.get(axis) or short(axis).capitalize()
+
+
+def short(axis: str) -> str:
+    """The axis within a line."""
+    return _SHORT.get(axis) or axis.replace("_", " ")
+
+
+def value_at(cell: Cell, axis: str) -> float | None:
+    """Where on the axis a cell is; None where it does not depend on it."""
+    return getattr(cell, axis) if axis in _AXES else cell.number(axis)  # type: ignore[no-any-return]
+
+
 def charts(found: Sequence[Setting]) -> list[Chart]:
     """Every chart on which at least one curve has two points; CBR is the measured total.
 
     Where the clip ratio varies it is an axis, and channels that differ in nothing else are one.
     """
-    axes = [axis for axis in AXES if len({value for s in found if (value := getattr(s.cell, axis)) is not None}) > 1]
-    sampling: dict[tuple[str, str], set[float | None]] = defaultdict(set)
-    for s, axis in itertools.product(found, SAMPLING):
-        sampling[s.label, axis].add(getattr(s.cell, axis))
-    free = {key for key, taken in sampling.items() if len(taken) == 1}  # such a curve is drawn whatever the others are held at
+    options = option_axes(s.cell for s in found)
+    every = ("snr_db", "cbr", *options, "clip")
+    axes = [axis for axis in every if len({value for s in found if (value := value_at(s.cell, axis)) is not None}) > 1]
+    chosen: dict[tuple[str, str], set[float | None]] = defaultdict(set)
+    for s, axis in itertools.product(found, options):
+        chosen[s.label, axis].add(value_at(s.cell, axis))
+    free = {key for key, taken in chosen.items() if len(taken) == 1}  # such a curve is drawn whatever the others are held at
     places: dict[str, list[int]] = defaultdict(list)
     for index, s in enumerate(found):
         places[s.cell.unclipped if "clip" in axes else s.cell.channel].append(index)
-    values = {axis: _distinct(getattr(s.cell, axis) for s in found if (s.label, axis) not in free) for axis in axes}
+    values = {axis: _distinct(value_at(s.cell, axis) for s in found if (s.label, axis) not in free) for axis in axes}
     result = []
     for axis, channel in itertools.product(axes, places):
         clipped = any(found[index].cell.clip is not None for index in places[channel])
@@ -124,8 +146,8 @@ def charts(found: Sequence[Setting]) -> list[Chart]:
             points: dict[str, list[tuple[float | None, int]]] = defaultdict(list)
             for index in places[channel]:
                 s = found[index]
-                if all((s.label, a) in free or getattr(s.cell, a) == v for a, v in held.items()):
-                    x = s.cbr.get("total", s.cell.cbr) if axis == "cbr" else getattr(s.cell, axis)
+                if all((s.label, a) in free or value_at(s.cell, a) == v for a, v in held.items()):
+                    x = s.cbr.get("total", s.cell.cbr) if axis == "cbr" else value_at(s.cell, axis)
                     if s.values and (x is not None or (s.label, axis) in free):
                         points[s.label].append((x, index))
             if any(len({x for x, _ in curve}) > 1 for curve in points.values()):
@@ -154,7 +176,7 @@ def condition_text(condition: tuple[str, float, float]) -> str:
 
 def held_text(held: Mapping[str, float | None]) -> str:
     """``SNR 10, steps 5``."""
-    return ", ".join(f"{SHORT[axis]} {compact(value)}{' dB' * (axis == 'snr_db')}" for axis, value in held.items())
+    return ", ".join(f"{short(axis)} {compact(value)}{' dB' * (axis == 'snr_db')}" for axis, value in held.items())
 
 
 def _setting(cell: Cell, label: str, rows: list[Row], images: int, given: SetMetrics | None) -> Setting:
@@ -192,23 +214,20 @@ def _image(row: Row) -> tuple[str, str]:
     return row.cell.image, row.cell.image_sha256
 
 
-def _labels(cells: Iterable[Cell]) -> dict[Cell, str]:
+def _labels(cells: Iterable[Cell], axes: Sequence[str]) -> dict[Cell, str]:
+    """The method, and what sets a cell apart from others of it, less what is an axis."""
     cells = list(cells)
     labels = {}
     for cell in cells:
         alike = [other for other in cells if other.method == cell.method]
-        varied = [name for name in _VARIANTS if len({_variant(other, name) for other in alike}) > 1]
-        words = (f"{_VARIANTS[name]}{_word(_variant(cell, name), name)}" for name in varied)
+        varied = [name for name in _VARIANTS if len({getattr(other, name) for other in alike}) > 1]
+        words = [f"{_VARIANTS[name]}{_word(getattr(cell, name), name)}" for name in varied]
+        for name, value in cell.options:
+            if name not in axes and len({other.option(name) for other in alike}) > 1:
+                words.append(f"{name.replace('_', '-')} {value}")
         label = ", ".join((cell.method, *filter(None, words)))
         labels[cell] = label if len(label) <= 80 else label[:79] + "…"
     return labels
-
-
-def _variant(cell: Cell, name: str) -> object:
-    """What sets a curve apart; options that are axes of their own do not."""
-    if name == "options":
-        return ", ".join(option.replace("=", " ") for option in cell.options.split() if not option.startswith("guidance-lambda="))
-    return getattr(cell, name)
 
 
 def _word(value: object, name: str) -> str:
@@ -222,11 +241,11 @@ def _distinct(values: Iterable[float | None]) -> list[float | None]:
 
 
 def _matched(sets: Iterable[SetMetrics], cells: Iterable[Cell]) -> tuple[dict[Cell, SetMetrics], list[str]]:
-    cells = list(cells)
+    documents = {cell: cell.to_json() for cell in cells}
     matched: dict[Cell, SetMetrics] = {}
     strays = []
     for given in sets:
-        fitting = [cell for cell in cells if all(getattr(cell, name) == value for name, value in given.setting.items())]
+        fitting = [cell for cell in documents if given.setting.items() <= documents[cell].items()]
         if len(fitting) == 1:
             matched[fitting[0]] = given
         else:

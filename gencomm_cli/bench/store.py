@@ -6,12 +6,13 @@ A row is in the file whole or not at all, and only after its image: whatever kil
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from gencomm_cli.bench.rows import Row
 from gencomm_cli.errors import InputError
@@ -79,19 +80,20 @@ def opened(folder: Path) -> Iterator[Store]:
     try:
         for name in (ORIGINALS, IMAGES):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
+        lock = FileLock(folder / ".lock")
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise InputError(
+            f"{folder}: another bench is writing there; wait for it, or give another --out and `gencomm bench merge` them"
+        ) from None
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); name another folder with --out") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{folder}: another bench is writing there; wait for it, or give another --out and `gencomm bench merge` them"
-            ) from None
+    try:
         for left_by_a_kill in folder.glob("**/.*.tmp"):
             left_by_a_kill.unlink(missing_ok=True)
         yield Store(folder)
+    finally:
+        lock.release()
 
 
 def merge(folders: Sequence[Path], output: Path) -> int:

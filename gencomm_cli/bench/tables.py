@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from gencomm_cli.bench.quantities import CHANNELS, NOT_QUALITY, compact, in_order, number, quantity
 from gencomm_cli.bench.rows import Cell, Row
-from gencomm_cli.bench.settings import SAMPLING, Setting, condition_text
+from gencomm_cli.bench.settings import Setting, condition_text, option_axes, title
 from gencomm_cli.bench.statistics import Estimate
 
 INCOMPLETE = "not over all images of the bench: the means are of those that were sent and scored"
@@ -125,8 +125,8 @@ def compressai(found: Sequence[Setting]) -> str:
         points = sorted(curve, key=lambda s: s.cbr["total"])
         names = in_order({name for s in curve for name in s.values})
         results = {name: [_finite(s.values.get(name)) for s in points] for name in names}
-        sampling = "".join(f", {title} {value}" for name, title in SAMPLING.items() if (value := getattr(cell, name)) is not None)
-        where = f"{CHANNELS.get(cell.channel, cell.channel)}, {compact(cell.snr_db)} dB{sampling}"
+        chosen = "".join(f", {name.replace('_', ' ')} {value}" for name, value in cell.options)
+        where = f"{CHANNELS.get(cell.channel, cell.channel)}, {compact(cell.snr_db)} dB{chosen}"
         description = f"{where}; cbr is channel uses / 3HW, in place of bpp"
         renamed = {{"psnr": "psnr-rgb", "ms_ssim": "ms-ssim-rgb"}.get(name, name): values for name, values in results.items()}
         documents.append(
@@ -138,11 +138,11 @@ def compressai(found: Sequence[Setting]) -> str:
 def _table(found: Sequence[Setting], markup: _Markup) -> tuple[list[str], list[tuple[str, list[list[str]]]], list[str]]:
     """Head, the lines under each condition, and notes."""
     metrics = in_order({name for s in found for name in s.values} - set(NOT_QUALITY))
-    extras = {name: title.capitalize() for name, title in SAMPLING.items() if len({getattr(s.cell, name) for s in found}) > 1}
+    axes = option_axes(s.cell for s in found)
     lost = [status for status in ("outage", "infeasible", "error") if any(s.counts.get(status) for s in found)]
     remarks = list(dict.fromkeys(note for s in found for note in s.notes.values()))
     titles = [quantity(name).title for name in metrics]
-    head = [markup.escape(t) for t in ("Method", *extras.values(), "CBR total", "Images", *map(str.capitalize, lost), *titles)]
+    head = [markup.escape(t) for t in ("Method", *map(title, axes), "CBR total", "Images", *map(str.capitalize, lost), *titles)]
     groups = []
     for condition, group in itertools.groupby(found, key=lambda s: s.condition):
         members = list(group)
@@ -153,7 +153,7 @@ def _table(found: Sequence[Setting], markup: _Markup) -> tuple[list[str], list[t
             total = f"{s.cbr['total']:.5f}" if "total" in s.cbr else "–"
             cells = [
                 markup.escape(s.label) + mark,
-                *("–" if (value := getattr(s.cell, name)) is None else compact(value) for name in extras),
+                *("–" if (value := s.cell.number(axis)) is None else compact(value) for axis in axes),
             ]
             cells += [total, str(s.images), *(str(s.counts.get(status, 0)) for status in lost)]
             for name in metrics:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -17,12 +16,12 @@ from gencomm_cli.bench.plan import COARSE, Job, Scheme
 from gencomm_cli.bench.rows import Cell, Row
 from gencomm_cli.bench.store import IMAGES, original
 from gencomm_cli.bench.transmission import figures, transmit
-from gencomm_cli.errors import GencommError, InputError, RateError
+from gencomm_cli.errors import GencommError, InputError, OptionError, RateError
 from gencomm_cli.images import Pixels, encoded, read_image
 from gencomm_cli.outputs import write_files
 
 LOST = {"psnr": 0.0, "ssim": 0.0, "lpips_alex": 1.0, "lpips_vgg": 1.0, "lpips_squeeze": 1.0}
-"""What SC-SIC (paper 004) gives an image that was lost; metrics that it does not use have no value."""
+"""What SC-SIC (arXiv:2507.17416) gives an image that was lost; metrics that it does not use have no value."""
 
 Save = Literal["none", "first", "all"]
 
@@ -34,7 +33,7 @@ class Workplace:
     Attributes:
         folder: of the bench. device: as torch names it. metrics: their names. weights: folder of metric weights, if there is one.
         save: which received images to keep: none, those of the first repeat, or all.
-        precision, compile: as on the command line.
+        precision, compile, clip_model: as on the command line.
     """
 
     folder: Path
@@ -44,6 +43,7 @@ class Workplace:
     save: Save = "all"
     precision: str = "auto"
     compile: bool = False
+    clip_model: str | None = None
 
 
 class Worker:
@@ -62,7 +62,8 @@ class Worker:
                 self._codec = None
                 free_memory()
             place = self.place
-            self._codec = key, pipeline.load_codec(*key, place.device, precision=place.precision, compile=place.compile)
+            codec = pipeline.load(*key, device=place.device, precision=place.precision, compile=place.compile)
+            self._codec = key, codec
         return self._codec[1]
 
     def photograph(self, name: str) -> Pixels:
@@ -79,7 +80,8 @@ class Worker:
         except RateError as error:
             return [self._without_result(cell, job, "infeasible", str(error)) for cell in job.cells]
         except GencommError as error:
-            return [self._without_result(cell, job, "error", str(error)) for cell in job.cells]
+            line = error.flagged if isinstance(error, OptionError) else str(error)
+            return [self._without_result(cell, job, "error", line) for cell in job.cells]
         except Exception as error:
             return [self._without_result(cell, job, "error", f"{type(error).__name__}: {error}") for cell in job.cells]
 
@@ -112,7 +114,7 @@ class Worker:
         if outage and cell.outage == "sc-sic":
             metrics: dict[str, float | None] = {name: LOST.get(name) for name in self.place.metrics}
         else:
-            metrics = measure(pixels, image, self.place.weights, self.place.metrics)
+            metrics = measure(pixels, image, self.place.weights, self.place.metrics, self.place.clip_model)
         seconds = seconds | {"metrics": time.perf_counter() - started}
         output = ""
         if self.place.save == "all" or (self.place.save == "first" and cell.repeat == 0):
@@ -166,12 +168,17 @@ def reset_peak(device: str) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def peak_mib(device: str) -> float:
-    """Peak memory in MiB: allocated on a CUDA device since :func:`reset_peak`, else resident in this process since it began."""
+def peak_mib(device: str) -> float | None:
+    """Peak memory in MiB: allocated on a CUDA device since :func:`reset_peak`, else resident in this process since it began; None
+    where that is not known."""
     if device.startswith("cuda"):
         import torch
 
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return None
     unit = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
 

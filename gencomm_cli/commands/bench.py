@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
 from gencomm_cli.commands import flags
+from gencomm_cli.methods import specs
+from gencomm_cli.methods.options import options_of
 
 if TYPE_CHECKING:
+    from gencomm_cli.bench.options import Axes
     from gencomm_cli.bench.worker import Workplace
 
 
@@ -30,14 +33,36 @@ bench = typer.Typer(
     cls=RunUnlessNamed, rich_markup_mode=None, help="Sweeps over methods, channels, SNR and CBR. `bench IMAGES…` means `bench run`."
 )
 
+
+def _swept(name: str) -> Any:
+    """The flag of an option that has one of its own here: the same as ``--option NAME=LIST``."""
+    ends = ((spec.name, options_of(end)) for spec in specs().values() for end in (spec.transmitter, spec.receiver))
+    readers = {method: options[name].flag.help for method, options in ends if name in options}
+    return typer.Option(metavar="LIST", help=f"{', '.join(readers)}: {next(iter(readers.values()), '')}")
+
+
+def _option_names() -> list[str]:
+    from gencomm_cli.bench.options import readers
+
+    return [f"{name.replace('_', '-')}=" for name in sorted(readers())]
+
+
+def _protocol_names() -> list[str]:
+    return [spec.name for spec in specs().values() if spec.protocol]
+
+
+FORMS = ", ".join(
+    ["METHOD, METHOD@PRESET, METHOD:coarse (before diffusion)", *filter(None, (s.variant_help for s in specs().values()))]
+)
+DEFAULT_METHODS = f"{flags.DEFAULT_METHOD},{flags.DEFAULT_METHOD}:coarse"
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Images, or folders of them with captions.tsv.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for rows.jsonl, originals/ and images/.")]
 Methods = Annotated[
     str,
     typer.Option(
         metavar="LIST",
-        help="METHOD, METHOD@PRESET, METHOD:coarse (before diffusion), separate:CODEC[:capacity], folder:DIR (finished images "
-        "of the same names; DIR may hold {snr}, {cbr}, {channel}, {repeat}, {name}).",
+        help=f"{FORMS}, folder:DIR (finished images of the same names; DIR may hold {{snr}}, {{cbr}}, {{channel}}, {{repeat}}, "
+        "{name}).",
     ),
 ]
 Snr = Annotated[str | None, typer.Option(metavar="LIST", help="In dB: 1,5,10 or -5:1:15 (both ends in). Default 1,5,10.")]
@@ -49,7 +74,6 @@ Compile = Annotated[bool, typer.Option("--compile", help="Compile the denoisers 
 Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="Text to send beside the image, at most 4 KiB of UTF-8.")]
 Steps = Annotated[int | None, typer.Option(metavar="N", min=1, max=1000, help="Steps of the sampler; the preset's if not given.")]
 GuidanceScale = Annotated[float | None, typer.Option(metavar="W", help="Classifier-free guidance; the preset's if not given.")]
-CodeRate = Literal["auto", "1/16", "1/8", "1/4", "1/2", "2/3", "3/4", "5/6"]
 Prepare = Annotated[
     str | None, typer.Option(metavar="none|crop:N|fit:N|stretch:N", help="What is done to each image first. Default none.")
 ]
@@ -57,7 +81,9 @@ Option = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME=LIST",
-        help="Values of another flag of decode, as guidance-lambda=0,10,50 or condition=spatial+csi,spatial; may be repeated.",
+        autocompletion=_option_names,
+        help="Values of another option of the methods, as guidance-lambda=0,10,50 or condition=spatial+csi,spatial, or of "
+        "estimator and rx-snr; may be repeated.",
     ),
 ]
 Fid = Annotated[bool, typer.Option("--fid", help="Also FID and KID of each setting's images, in DIR/sets.jsonl.")]
@@ -72,7 +98,7 @@ def listed(text: str) -> tuple[str, ...]:
 def run(
     images: Images,
     out: Out,
-    methods: Methods = "textguided,textguided:coarse",
+    methods: Methods = DEFAULT_METHODS,
     channels: Annotated[
         str | None, typer.Option(metavar="LIST", help="Of awgn, rayleigh, block, multipath, multipath:clip=0.8:cp=0. Default awgn.")
     ] = None,
@@ -81,10 +107,8 @@ def run(
     ] = None,
     cbr: Annotated[str | None, typer.Option(metavar="LIST", help="As --cbr of encode; 1/384 is one too. Default 0.0033.")] = None,
     total: Annotated[bool, typer.Option("--total", help="--cbr bounds the prompt too.")] = False,
-    steps: Annotated[str | None, typer.Option(metavar="LIST", help="Of the sampler; the preset's if not given.")] = None,
-    guidance: Annotated[
-        str | None, typer.Option(metavar="LIST", help="textguided: guidance scales; the preset's if not given.")
-    ] = None,
+    steps: Annotated[str | None, _swept("steps")] = None,
+    guidance: Annotated[str | None, _swept("guidance_scale")] = None,
     option: Option = None,
     prompts: Annotated[
         str,
@@ -95,26 +119,31 @@ def run(
     ] = None,
     seed: flags.Seed = 0,
     tx_snr: Annotated[
-        str, typer.Option(metavar="LIST", help="What the transmitter is told: numbers, channel (the channel's SNR), unknown.")
+        str, typer.Option(metavar="LIST", help="What the transmitter knows: numbers, channel (the channel's SNR), unknown.")
     ] = "channel",
     csi: flags.CsiFlag = "perfect",
     snr_type: Annotated[flags.SnrType | None, typer.Option(help="As for channel; default esn0.")] = None,
-    modulation: Annotated[
-        Literal["auto", "bpsk", "qpsk", "16qam", "64qam"], typer.Option(help="separate: as for encode.")
-    ] = "auto",
-    code_rate: Annotated[CodeRate, typer.Option(help="separate: as for encode.")] = "auto",
-    fec: Annotated[Literal["ldpc", "5g"], typer.Option(help="separate: channel code.")] = "ldpc",
+    modulation: Annotated[str | None, _swept("modulation")] = None,
+    code_rate: Annotated[str | None, _swept("code_rate")] = None,
+    fec: Annotated[str | None, _swept("fec")] = None,
     outage: Annotated[
         Literal["grey", "sc-sic"] | None,
         typer.Option(help="A lost image counts as grey (default), or as PSNR 0, SSIM 0, LPIPS 1, FID 500."),
     ] = None,
     protocol: Annotated[
-        Literal["000", "001", "002", "003", "004"] | None,
-        typer.Option(help="A paper's images, sends, points and scores; flags that are given go before it."),
+        str | None,
+        typer.Option(
+            metavar="METHOD",
+            autocompletion=_protocol_names,
+            help="The images, sends, points and scores of a method's paper; flags that are given go before it.",
+        ),
     ] = None,
     prepare: Prepare = None,
     metrics: Annotated[
-        str | None, typer.Option(metavar="LIST", help="Names as in the JSON of roundtrip; all if not given.")
+        str | None, typer.Option(metavar="LIST", help="Names as in the JSON of roundtrip, and clip_score; all if not given.")
+    ] = None,
+    clip_model: Annotated[
+        str | None, typer.Option(metavar="FOLDER|ID", help="The CLIP of clip_score: a folder, or an id of the Hugging Face hub.")
     ] = None,
     metric_weights: flags.MetricWeights = None,
     save_images: Annotated[
@@ -143,40 +172,36 @@ def run(
     """Send images by every method over every channel, one row a transmission.
 
     \b
-    gencomm bench photos --out results --methods textguided,textguided:coarse --snr 1,5,10
-    gencomm bench kodak --out paper --protocol 001 --methods textguided --shard 1/4
-    gencomm bench kodak --out paper --protocol 001 --methods textguided --dask tcp://head:8786
+    gencomm bench photos --out results --methods METHOD,METHOD:coarse --snr 1,5,10
+    gencomm bench kodak --out paper --protocol METHOD --methods METHOD --shard 1/4
+    gencomm bench kodak --out paper --protocol METHOD --methods METHOD --dask tcp://head:8786
 
     Running the same command again goes on where it stopped, however it stopped: a row is in DIR/rows.jsonl whole or not at all, and
     its results do not depend on interruptions. A failed cell is a row with its error, the run goes on and ends with status 1; the
     next run tries it again. A rate that cannot be met is a row too, `infeasible`, and no failure.
     """
     from gencomm_cli import console
-    from gencomm_cli.bench.options import axes
-    from gencomm_cli.bench.plan import Sweep, numbers, parts
-    from gencomm_cli.bench.protocols import PROTOCOLS, Protocol
+    from gencomm_cli.bench.options import numbers
+    from gencomm_cli.bench.papers import protocol as protocol_of
+    from gencomm_cli.bench.plan import Sweep, parts
     from gencomm_cli.errors import GencommError, InputError
+    from gencomm_cli.methods.spec import Protocol
 
     part = parts(shard)
     if dask and jobs > 1:
         raise InputError("--jobs: is for processes of this command; leave it out with --dask (local:N has N of them)")
-    paper = PROTOCOLS[protocol] if protocol else Protocol("", "none", (1, 5, 10), (0.0033,), (0.0033,))
+    paper = protocol_of(protocol) if protocol else Protocol("", "none", (1, 5, 10), (0.0033,), (0.0033,))
     sweep = Sweep(
         methods=listed(methods),
         points=paper.points(numbers("--snr", snr) if snr else None, numbers("--cbr", cbr) if cbr else None),
         channels=_channels(channels) if channels else paper.channels,
         prompts=listed(prompts),
-        steps=tuple(map(int, numbers("--steps", steps))) if steps else (None,),
-        guidance=numbers("--guidance", guidance) if guidance else (None,),
-        options=axes(option or ()),
-        tx_snr_db=tuple(_told(part) for part in listed(tx_snr)),
+        options=_axes(option, steps=steps, guidance_scale=guidance, modulation=modulation, code_rate=code_rate, fec=fec),
+        tx_snr_db=tuple(_known(part) for part in listed(tx_snr)),
         cbr_is_total=total,
         csi=csi,
         snr_type=snr_type or paper.snr_type,
         outage=outage or paper.outage,
-        modulation=modulation,
-        code_rate=code_rate,
-        fec=fec,
         seed=seed,
         repeats=repeats or paper.repeats,
     )
@@ -185,7 +210,8 @@ def run(
 
     # A cluster's workers each see for themselves what devices they have.
     where = device if dask else _device(device)
-    place = Workplace(out, where, _metrics(metrics), _weights(metric_weights), save_images, precision, compile)
+    measured = _metrics(metrics, clip_model)
+    place = Workplace(out, where, measured, _weights(metric_weights), save_images, precision, compile, clip_model)
     if fid and (save_images != "all" or part != (1, 1)):
         raise InputError("--fid: needs all received images; leave out --save-images, and give --fid to `bench merge` after --shard")
     measure_sets = None
@@ -234,7 +260,7 @@ def merge(
 def predictability(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Image to send again and again.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for predictability.json and predictability.md.")],
-    methods: Methods = "textguided,textguided:coarse",
+    methods: Methods = DEFAULT_METHODS,
     channels: Channels = None,
     snr: Annotated[str, typer.Option(metavar="LIST", help="In dB: 1,5,10 or -5:1:15 (both ends in).")] = "1,5,10,15,20",
     cbr: Annotated[str, typer.Option(metavar="LIST", help="As --cbr of encode; 1/384 is one too.")] = "0.0033",
@@ -256,12 +282,12 @@ def predictability(
     """Mean and deviation of LPIPS between several sends of one image: how much is made up anew each time.
 
     \b
-    gencomm bench predictability photo.png --out often --methods textguided,diffjscc --snr 1,10
-    gencomm bench predictability photo.png --out often --methods 'scsic,folder:theirs/{snr}dB/{repeat}'   (0, 1, ...: one a send)
+    gencomm bench predictability photo.png --out often --methods METHOD,METHOD:coarse --snr 1,10
+    gencomm bench predictability photo.png --out often --methods 'METHOD,folder:theirs/{snr}dB/{repeat}'   (0, 1, ...: one a send)
     """
     from gencomm_cli import console
-    from gencomm_cli.bench.options import axes
-    from gencomm_cli.bench.plan import Sweep, numbers
+    from gencomm_cli.bench.options import numbers
+    from gencomm_cli.bench.plan import Sweep
 
     points = tuple((x, y) for y in numbers("--cbr", cbr) for x in numbers("--snr", snr))
     sweep = Sweep(
@@ -269,9 +295,7 @@ def predictability(
         points,
         _channels(channels or "awgn"),
         prompts=("none",) if prompt is None else ("own",),
-        steps=(steps,),
-        guidance=(guidance,),
-        options=axes(option or ()),
+        options=_axes(option, steps=steps, guidance_scale=guidance),
         csi=csi,
         seed=seed,
         repeats=sends,
@@ -311,8 +335,15 @@ def _channels(text: str):  # type: ignore[no-untyped-def]
     return tuple(dict.fromkeys(map(name, listed(text)))) or (name(text),)
 
 
-def _told(text: str) -> float | str:
-    from gencomm_cli.bench.plan import numbers
+def _axes(given: list[str] | None, **own: object) -> Axes:
+    """What ``--option`` sweeps, after the options that have flags of their own."""
+    from gencomm_cli.bench.options import axes
+
+    return axes([*(f"{name}={value}" for name, value in own.items() if value is not None), *(given or ())])
+
+
+def _known(text: str) -> float | str:
+    from gencomm_cli.bench.options import numbers
 
     return text if text in ("channel", "unknown") else numbers("--tx-snr", text)[0]
 
@@ -323,14 +354,16 @@ def _device(name: str) -> str:
     return str(pick_device(name))
 
 
-def _metrics(text: str | None) -> tuple[str, ...]:
+def _metrics(text: str | None, clip_model: str | None) -> tuple[str, ...]:
     from gencomm_cli.errors import InputError
-    from gencomm_cli.metrics.report import NAMES
+    from gencomm_cli.metrics.report import CLIP_SCORE, NAMES
 
-    found = NAMES if text is None else listed(text)
-    unknown = [name for name in found if name not in NAMES]
-    if unknown:
-        raise InputError(f"--metrics: {unknown[0]!r} is no metric; choose from {', '.join(NAMES)}")
+    known = NAMES if clip_model is None else (*NAMES, CLIP_SCORE)
+    found = known if text is None else listed(text)
+    if CLIP_SCORE in set(found) - set(known):
+        raise InputError(f"--metrics: {CLIP_SCORE} needs a model; give --clip-model FOLDER, or an id of the Hugging Face hub")
+    if unknown := [name for name in found if name not in known]:
+        raise InputError(f"--metrics: {unknown[0]!r} is no metric; choose from {', '.join((*NAMES, CLIP_SCORE))}")
     return tuple(found)
 
 

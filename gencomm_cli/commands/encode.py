@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -26,12 +26,16 @@ def encode(
     cbr_strict: flags.CbrStrict = False,
     snr: Annotated[
         float | None,
-        typer.Option(
-            metavar="DB", help="SNR that the transmitter is told; not given: it knows nothing.", rich_help_panel=flags.CHANNEL
-        ),
+        typer.Option(metavar="DB", help="SNR that the transmitter knows; not given: none.", rich_help_panel=flags.CHANNEL),
     ] = None,
     fading: Annotated[
-        flags.Fading, typer.Option(help="Fading that the transmitter is told.", rich_help_panel=flags.CHANNEL)
+        flags.Fading,
+        typer.Option(
+            metavar="|".join(get_args(flags.Fading)),
+            help="Fading that the transmitter knows; unknown by default.",
+            show_default=False,
+            rich_help_panel=flags.CHANNEL,
+        ),
     ] = "unknown",
     cp: flags.Cp = None,
     carriers: flags.Carriers = None,
@@ -81,12 +85,12 @@ def counted(fading: str, cbr_total: float | None, **given: int | None) -> Channe
     """The channel whose pilots, prefixes and empty carriers a total counts; None where it has none.
 
     Raises:
-        InputError: the OFDM is described where it does not count.
+        OptionError: the OFDM is described where it does not count.
     """
-    from gencomm_cli.errors import InputError
+    from gencomm_cli.errors import OptionError
     from gencomm_cli.pipeline import channel_record
 
     if (described := [name for name, value in given.items() if value is not None]) and (fading != "multipath" or cbr_total is None):
-        raise InputError(f"--{described[0]}: counts in --cbr-total with --fading multipath alone; leave it out")
+        raise OptionError(described[0], "counts in --cbr-total with --fading multipath alone; leave it out")
     ofdm = flags.ofdm_config(fading, given)
     return None if ofdm is None else channel_record("multipath", 0.0, "esn0", "perfect", ofdm)

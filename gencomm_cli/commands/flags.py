@@ -11,13 +11,13 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand
 
-from gencomm_cli import DEFAULT_METHOD
-from gencomm_cli.errors import InputError
+from gencomm_cli import DEFAULT_METHOD as DEFAULT_METHOD
+from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.methods import spec_of as spec_of
 from gencomm_cli.methods import specs
 from gencomm_cli.methods.options import Option, options_of, ratio
@@ -33,16 +33,10 @@ CHANNEL, MULTIPATH, RATE = "Channel", "Multipath", "Rate"
 Csi = Literal["perfect", "estimated", "none"]
 SnrType = Literal["esn0", "ebn0", "received"]
 Fading = Literal["awgn", "rayleigh", "block", "multipath", "unknown"]
+Estimator = Literal["lmmse", "ls", "authors"]
+PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
 Given = dict[str, Any]
 """Options of the methods that were given on a command line, by name."""
-
-
-def _methods() -> str:
-    return "; ".join(f"{spec.name}: {spec.summary}" for spec in specs().values())
-
-
-def _rates() -> str:
-    return "; ".join(f"{spec.name}: {spec.rates}" for spec in specs().values() if spec.rates)
 
 
 def read_ratio(text: str | float) -> float:
@@ -55,26 +49,39 @@ def read_ratio(text: str | float) -> float:
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Seed of everything random here.")]
-Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Where the networks run.")]
+Device = Annotated[
+    str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Where the networks run; auto by default.", show_default=False)
+]
 Preset = Annotated[
     str | None, typer.Option(metavar="NAME|FOLDER", help="Weights: a shipped preset or a folder (`gencomm models list`).")
 ]
 Method = Annotated[
-    str, typer.Option(metavar="METHOD", help=_methods(), autocompletion=lambda: list(specs()), show_default=DEFAULT_METHOD)
+    str,
+    typer.Option(
+        metavar="METHOD",
+        help=f"{', '.join(specs())} (`gencomm models list`); default: {DEFAULT_METHOD}.",
+        autocompletion=lambda: list(specs()),
+        show_default=False,
+    ),
 ]
 Cbr = Annotated[
     float | None,
     typer.Option(
-        parser=read_ratio, metavar="RATIO", help=f"Channel uses for the image over 3*H*W. {_rates()}.", rich_help_panel=RATE
+        parser=read_ratio,
+        metavar="RATIO",
+        help="Channel uses for the image over 3*H*W; not given: the method's own.",
+        rich_help_panel=RATE,
     ),
 ]
 CbrTotal = Annotated[
     float | None,
     typer.Option(
-        parser=read_ratio, metavar="RATIO", help="Like --cbr, but prompt, pilots, prefixes and empty carriers count too.",
+        parser=read_ratio,
+        metavar="RATIO",
+        help="Like --cbr, but prompt, pilots, prefixes and empty carriers count too.",
         rich_help_panel=RATE,
     ),
-]  # fmt: skip
+]
 CbrStrict = Annotated[
     bool, typer.Option("--cbr-strict", help="Fail (status 5) instead of taking the nearest rate.", rich_help_panel=RATE)
 ]
@@ -92,19 +99,33 @@ Multipath = Annotated[
 SnrTypeFlag = Annotated[
     SnrType,
     typer.Option(
-        help="Energy sent a symbol (Es/N0), a bit (Eb/N0; separate only), or what arrives after fading.", rich_help_panel=CHANNEL
+        metavar="|".join(get_args(SnrType)),
+        help="Es/N0 (default), Eb/N0 (separate alone), or that of what arrives.",
+        show_default=False,
+        rich_help_panel=CHANNEL,
     ),
 ]
 CsiFlag = Annotated[
-    Csi, typer.Option(help="Does the receiver know the fading? estimated: from pilots (counted).", rich_help_panel=CHANNEL)
+    Csi,
+    typer.Option(
+        metavar="|".join(get_args(Csi)),
+        help="Fading known to the receiver (default: perfect); pilots of estimated count.",
+        show_default=False,
+        rich_help_panel=CHANNEL,
+    ),
 ]
 RxSnr = Annotated[
     float | None,
-    typer.Option(metavar="DB", help="SNR that the receiver is told; not given: the channel's.", rich_help_panel=CHANNEL),
+    typer.Option(metavar="DB", help="SNR given to the receiver in the place of the channel's.", rich_help_panel=CHANNEL),
 ]
 EstimatorFlag = Annotated[
-    Literal["lmmse", "ls", "authors"],
-    typer.Option(help="From pilots; authors: DiffCom's program, LMMSE carrier by carrier.", rich_help_panel=CHANNEL),
+    Estimator,
+    typer.Option(
+        metavar="|".join(get_args(Estimator)),
+        help="Gains from pilots; authors: LMMSE by carrier, as DiffCom's. Default: lmmse.",
+        show_default=False,
+        rich_help_panel=CHANNEL,
+    ),
 ]
 Clip = Annotated[
     float | None,
@@ -128,13 +149,17 @@ NoInterleaver = Annotated[
     bool, typer.Option("--no-interleaver", help="Do not shuffle symbols over the carriers.", rich_help_panel=MULTIPATH)
 ]
 Precision = Annotated[
-    Literal["auto", "fp32", "bf16", "fp16"],
-    typer.Option(help="Of the large networks; auto: half on CUDA, fp32 on a CPU. All signals are fp32."),
+    PrecisionName,
+    typer.Option(
+        metavar="|".join(get_args(PrecisionName)),
+        help="Of large networks; auto (default): half on CUDA, fp32 on a CPU.",
+        show_default=False,
+    ),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail (status 3) if the prompt, or the image of separate, is lost.")]
 MetricWeights = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Folder with LPIPS weights (`gencomm models get lpips-alex`); also $GENCOMM_METRIC_WEIGHTS."),
+    typer.Option(metavar="DIR", help="LPIPS weights (`gencomm models get`); default: $GENCOMM_METRIC_WEIGHTS."),
 ]
 
 
@@ -142,7 +167,7 @@ class Grouped(TyperCommand):
     """A command whose help lists its options by group: its own first, then each ``rich_help_panel``."""
 
     def format_options(self, ctx, formatter):  # type: ignore[no-untyped-def]
-        """Writes each group under its heading."""
+        """Writes each group under its heading; a flag that takes more than a third of the width has a line of its own."""
         groups: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
         for parameter in self.get_params(ctx):
             if (record := parameter.get_help_record(ctx)) is not None:
@@ -150,8 +175,9 @@ class Grouped(TyperCommand):
                 groups.setdefault(getattr(parameter, "rich_help_panel", None) or own, []).append(record)
         for heading, records in groups.items():
             if records:
+                short = [len(flag) for flag, _ in records if len(flag) <= formatter.width // 3]
                 with formatter.section(heading):
-                    formatter.write_dl(records)
+                    formatter.write_dl(records, col_max=max(short, default=formatter.width // 4))
 
 
 def with_options(*ends: End) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -177,7 +203,7 @@ def with_options(*ends: End) -> Callable[[Callable[..., None]], Callable[..., No
 
 
 def _union(ends: tuple[End, ...]) -> dict[str, Any]:
-    """A flag's type, as Typer takes it, by name: of every option that some method has, those of several methods first."""
+    """A flag's type, as Typer takes it, by name: of every option that some method has, those of the most methods first."""
     readers: dict[str, dict[str, Option]] = {}
     having = [spec for spec in specs().values() if all(getattr(spec, end) for end in ends)]
     for spec in having:
@@ -185,35 +211,41 @@ def _union(ends: tuple[End, ...]) -> dict[str, Any]:
             for name, option in options_of(getattr(spec, end)).items():
                 readers.setdefault(name, {})[spec.name] = option
     return {
-        name: _flag(found, len(found) == len(having))
-        for name, found in sorted(readers.items(), key=lambda item: (len(item[1]) == 1, 0))
-    }  # fmt: skip
+        name: _flag(found, [spec.name for spec in having if spec.name not in found])
+        for name, found in sorted(readers.items(), key=lambda item: -len(item[1]))
+    }
 
 
-def _flag(readers: Mapping[str, Option], everywhere: bool) -> Any:
-    """Of one option, by the methods that have it. One that means the same everywhere has one help, else each method's own."""
+def _flag(readers: Mapping[str, Option], others: list[str]) -> Any:
+    """Of one option, by the methods that have it; ``others`` have not. One that means the same everywhere has one help, else each
+    method's own."""
     first = next(iter(readers.values()))
     helps = {name: option.flag.help for name, option in readers.items()}
-    if len(set(helps.values())) == 1:
-        text = first.flag.help if everywhere or len(readers) == 1 else f"{first.flag.help} [{', '.join(readers)}]"
-    else:
-        text = " ".join(f"{name}: {words}" for name, words in helps.items())
-    alike = len({(option.kind, option.choices, option.flag.parse) for option in readers.values()}) == 1
-    panel = None if everywhere else "Several methods" if len(readers) > 1 else next(iter(readers))
-    shown: dict[str, Any] = {"help": text, "rich_help_panel": panel, "metavar": first.flag.metavar}
+    same = len(set(helps.values())) == 1
+    metavar = first.flag.metavar or "|".join(first.choices) or None
+    shown: dict[str, Any] = {
+        "help": first.flag.help if same else " ".join(f"{name}: {words}" for name, words in helps.items()),
+        "rich_help_panel": _heading(list(readers), others),
+        "metavar": metavar,
+    }
     names = [f"--{first.switch}", *(f"--{old}" for old in first.flag.also)]
+    kind: Any = str  # of what the option itself parses or checks
     if first.kind is bool:
-        tristate = first.default is None
-        names[0] += f"/--no-{first.switch}" if tristate else ""
-        return Annotated[bool | None, typer.Option(*names, **shown)]
-    if not alike or first.flag.parse is not None or first.kind not in (int, float, str):
-        return Annotated[str | None, typer.Option(*names, **shown)]
-    if first.choices:
-        return Annotated[Literal[first.choices] | None, typer.Option(*names, **shown)]  # type: ignore[valid-type]
-    if first.kind in (int, float):
-        low, high = first.flag.low, first.flag.high
-        return Annotated[first.kind | None, typer.Option(*names, min=low, max=high, **shown)]
-    return Annotated[str | None, typer.Option(*names, **shown)]
+        kind, shown["metavar"] = bool, None
+        names[0] += f"/--no-{first.switch}" if first.default is None else ""
+    elif len({(option.kind, option.choices, option.flag.parse) for option in readers.values()}) == 1 and first.flag.parse is None:
+        if first.choices and first.flag.metavar is None:
+            kind = Literal[first.choices]
+        elif first.kind in (int, float):
+            kind = first.kind
+    return Annotated[kind | None, typer.Option(*names, **shown)]
+
+
+def _heading(readers: list[str], others: list[str]) -> str | None:
+    """Of the flags that these methods read and the others do not; None for those that every method reads."""
+    if not others:
+        return None
+    return f"All but {' and '.join(others)}" if len(others) < len(readers) - 1 else ", ".join(readers)
 
 
 def method_with(field: str) -> Any:
@@ -284,16 +316,20 @@ def channel_record(
     if len(asked) > 1:
         raise InputError("channel: --awgn, --rayleigh, --block-rayleigh and --multipath exclude each other; give one")
     kind: Kind = asked[0] if asked else "awgn"
-    told = None if rx_snr is None else pipeline.check_snr("--rx-snr", rx_snr)
-    return pipeline.channel_record(kind, pipeline.check_snr("--snr", snr), snr_type, csi, ofdm_config(kind, ofdm), told)
+    known = None if rx_snr is None else pipeline.check_snr("--rx-snr", rx_snr)
+    return pipeline.channel_record(kind, pipeline.check_snr("--snr", snr), snr_type, csi, ofdm_config(kind, ofdm), known)
 
 
 def ofdm_config(kind: str, given: Mapping[str, float | bool | None]) -> OfdmConfig | None:
-    """The OFDM that was asked for, DiffCom's where nothing was; None where the channel is not multipath."""
+    """The OFDM that was asked for, DiffCom's where nothing was; None where the channel is not multipath.
+
+    Raises:
+        OptionError: OFDM is described for another channel.
+    """
     values: dict[str, Any] = {name: value for name, value in given.items() if value is not None and value is not False}
     if kind != "multipath":
         if values:
-            raise InputError(f"--{next(iter(values)).replace('_', '-')}: is of OFDM over several paths; give --multipath too")
+            raise OptionError(next(iter(values)), "is of OFDM over several paths; give --multipath too")
         return None
     from gencomm_cli.channels.ofdm import OfdmConfig
 

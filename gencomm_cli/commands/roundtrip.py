@@ -44,7 +44,7 @@ def roundtrip(
     tx_snr: Annotated[
         str | None,
         typer.Option(
-            metavar="DB|unknown", help="What the transmitter is told; not given: the channel's SNR and fading.",
+            metavar="DB|unknown", help="What the transmitter knows; not given: the channel's SNR and fading.",
             rich_help_panel=flags.CHANNEL,
         ),
     ] = None,
@@ -78,7 +78,7 @@ def roundtrip(
             "no_interleaver": no_interleaver,
         },
     )  # fmt: skip
-    known = told(tx_snr)
+    known = at_transmitter(tx_snr)
     pipeline.known_snr(known, channel, transmitter)
     target = flags.output(output, image, flags.beside(image, ".rx.png"))
     paths = results.targets(target, receiver.pictures)
@@ -114,7 +114,7 @@ def roundtrip(
     results.report(target, paths, reception, extra, json)
 
 
-def told(tx_snr: str | None) -> TxSnr:
+def at_transmitter(tx_snr: str | None) -> TxSnr:
     """What the transmitter knows: a number of dB, ``channel`` or ``unknown``.
 
     Raises:
@@ -123,9 +123,11 @@ def told(tx_snr: str | None) -> TxSnr:
     from gencomm_cli.errors import InputError
     from gencomm_cli.pipeline import check_snr
 
-    if tx_snr in (None, "unknown"):
-        return tx_snr or "channel"
+    if tx_snr is None:
+        return "channel"
+    if tx_snr == "unknown":
+        return "unknown"
     try:
-        return check_snr("--tx-snr", float(str(tx_snr)))
+        return check_snr("--tx-snr", float(tx_snr))
     except ValueError:
         raise InputError(f"--tx-snr: {tx_snr!r} is not an SNR in dB; use a number, inf or unknown") from None

@@ -1,6 +1,8 @@
-"""The cosine noise schedule (Nichol & Dhariwal, arXiv:2102.09672), as CDC's program has it, and its continuous form.
+"""The cosine noise schedule (Nichol & Dhariwal, arXiv:2102.09672): in T steps, as CDC's program has it, and in continuous time.
 
-Training has T steps n = 0 … T − 1; a network is given the time n/T, which is nearly continuous.
+In steps n = 0 … T − 1 a network is given the time n/T, which is nearly continuous. In continuous time, within the limits that
+Stable Cascade gives it, a state is x_t = √ᾱ x_0 + √(1 − ᾱ) ε, and its level is log ᾱ/(1 − ᾱ); a network takes the time that the
+level has without shift, so that a shifted schedule needs no other network.
 """
 
 from __future__ import annotations
@@ -11,6 +13,9 @@ import torch
 from torch import Tensor
 
 OFFSET = 0.008
+"""s of the schedule."""
+LEAST, MOST = 1e-4, 0.9999
+"""ᾱ at the ends of the schedule."""
 MOST_BETA = 0.999
 STEPS = 8193
 """T of the published program."""
@@ -36,3 +41,31 @@ def cosine_time(a: float) -> float:
     """The time in 0 … 1 at which ᾱ of the schedule, cos²((time + s)/(1 + s) · π/2) over its value at 0, is ``a``."""
     least = math.cos(OFFSET / (1 + OFFSET) * math.pi / 2) ** 2
     return max(0.0, math.acos(math.sqrt(a * least)) * 2 / math.pi * (1 + OFFSET) - OFFSET)
+
+
+def log_snr(t: Tensor, shift: float = 1.0) -> Tensor:
+    """Level log ᾱ/(1 − ᾱ) at times ``t`` in 0 … 1: ᾱ = cos²(π/2 · (t + s)/(1 + s)), scaled to 1 at t = 0, in ``LEAST`` … ``MOST``.
+
+    Args:
+        shift: divides the amplitude's SNR √ᾱ/√(1 − ᾱ): above 1 for images with more pixels than a network was trained on.
+    """
+    alpha_bar = (torch.cos((t + OFFSET) / (1 + OFFSET) * math.pi / 2).clamp(0, 1) / _first()).square().clamp(LEAST, MOST)
+    return (torch.logit(alpha_bar) - 2 * math.log(shift)).clamp(_logit(LEAST), _logit(MOST))
+
+
+def time_of(level: Tensor) -> Tensor:
+    """The time t in 0 … 1 of a level under the schedule without shift."""
+    return ((level.sigmoid().sqrt() * _first()).acos() / (math.pi / 2)) * (1 + OFFSET) - OFFSET
+
+
+def amplitudes(level: Tensor) -> tuple[Tensor, Tensor]:
+    """√ᾱ and √(1 − ᾱ) at a level."""
+    return level.sigmoid().sqrt(), (-level).sigmoid().sqrt()
+
+
+def _first() -> float:
+    return math.cos(OFFSET / (1 + OFFSET) * math.pi / 2)
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))

@@ -1,37 +1,17 @@
 """Noise schedules and time steps: arrays, nothing more.
 
-Steps are counted as the papers do: t = 1 … T, with ᾱ_0 = 1 (no noise). A network is told t − 1.
+Steps are counted as the papers do: t = 1 … T, with ᾱ_0 = 1 (no noise). A network gets t − 1.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 Spacing = Literal["uniform", "quadratic"]
-
-
-@dataclass(frozen=True)
-class StartTable:
-    """Warm-start step N_s over CBR and SNR; by default the paper's, by CBR alone (paper 000, section IV-A).
-
-    Attributes:
-        cbr, snr_db: increasing. steps: one row a CBR, one column an SNR (or a single column).
-    """
-
-    cbr: tuple[float, ...] = (0.0020, 0.0033, 0.0059, 0.011)
-    snr_db: tuple[float, ...] = (0.0,)
-    steps: tuple[tuple[int, ...], ...] = ((600,), (500,), (400,), (300,))
-
-    def __call__(self, cbr: float, snr_db: float = 0.0) -> int:
-        """N_s, interpolated in log CBR and in dB, clamped at the table's ends."""
-        rows = [float(np.interp(snr_db, self.snr_db, row)) for row in self.steps]
-        return round(float(np.interp(math.log(cbr), np.log(self.cbr), rows)))
 
 
 def scaled_linear(steps: int = 1000, first: float = 0.00085, last: float = 0.012) -> Tensor:
@@ -49,8 +29,14 @@ def linear(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Tensor
 def sampling_steps(start: int, count: int, spacing: Spacing = "uniform") -> list[int]:
     """t_0 = N_s > t_1 > … > t_N = 0: the steps a sampler visits, ``count`` intervals (fewer where ``start`` < ``count``).
 
-    ``uniform``: t_i = N_s (1 − i/N), Algorithm 1. ``quadratic``: t_i = N_s (1 − i/N)², which spends more steps near the image.
+    ``uniform``: t_i = N_s (1 − i/N). ``quadratic``: t_i = N_s (1 − i/N)², which spends more steps near the image.
     """
     power = 1 if spacing == "uniform" else 2
     steps = [round(start * (1 - index / count) ** power) for index in range(count + 1)]
     return sorted(set(steps), reverse=True)
+
+
+def spaced_steps(count: int, total: int = 1000) -> list[int]:
+    """t_1 = T > … > t_N = 1, evenly spaced, then 0: N + 1 numbers of T = ``total`` (a single step goes from T)."""
+    steps = torch.linspace(total, 1, count, dtype=torch.float64).round().int().tolist()
+    return [*dict.fromkeys(steps), 0]

@@ -9,10 +9,10 @@ from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gencomm_cli.console import say
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import OptionError
 from gencomm_cli.methods.spec import MethodSpec
 
 if TYPE_CHECKING:
@@ -63,11 +63,17 @@ def spec_of(method: str) -> MethodSpec:
     """The method of that name.
 
     Raises:
-        InputError: there is none.
+        OptionError: there is none.
     """
     if method not in specs():
-        raise InputError(f"--method: {method!r} is not a method of this version; there is: {', '.join(specs())}")
+        raise OptionError("method", f"{method!r} is not a method of this version; there is: {', '.join(specs())}")
     return specs()[method]
+
+
+def resolved(place: str) -> Any:
+    """What a spec names as ``module:name``."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
 
 
 def load_method(preset: Preset, device: torch.device | None, dtype: torch.dtype | None = None) -> Method:
@@ -79,10 +85,9 @@ def load_method(preset: Preset, device: torch.device | None, dtype: torch.dtype 
     Raises:
         InputError: unknown method or unusable preset. ModelMismatch: damaged weights.
     """
-    module, _, name = spec_of(preset.method).implementation.partition(":")
     gc.disable()  # diffusers makes objects by the million while it is imported: the collector would take a fifth of the time
     try:
-        method_class = getattr(import_module(module), name)
+        method_class = resolved(spec_of(preset.method).implementation)
     finally:
         gc.enable()
     method: Method = method_class.load(preset, device, *(() if dtype is None else (dtype,)))

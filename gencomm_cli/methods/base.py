@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gencomm_cli.channels.ofdm import OfdmConfig
-from gencomm_cli.methods.options import ReceiverOptions, TransmitterOptions
+from gencomm_cli.methods.options import TransmitterOptions
 from gencomm_cli.rates import ImageSize
 from gencomm_cli.symbols import ClassicalFormat, Symbols
 
@@ -131,6 +131,11 @@ class Method(Protocol):
         """Image uint8 [H, W, 3] to symbols. Raises RateError where ``request.symbols`` cannot be met."""
         ...
 
-    def decode(self, received: Received, options: ReceiverOptions, *, seed: int, progress: Progress | None = None) -> Decoded:
-        """Received symbols to images; ``progress`` is called with (steps done, steps in all), and may be told a note."""
+    def decode(self, received: Received, options: Any, *, seed: int, progress: Progress | None = None) -> Decoded:
+        """Received symbols to images.
+
+        Args:
+            options: of the receiver's class that the method's spec names, which no other method takes.
+            progress: called with (steps done, steps in all), and a note where there is one.
+        """
         ...

@@ -97,7 +97,7 @@ class Option:
     def words(self, text: str) -> list[str]:
         """The command line's words for a value's text, as ``bench`` has it."""
         if self.kind is bool:
-            return [f"--{self.switch}" if self.parse(text) else f"--no-{self.switch}"]
+            return [f"--{self.switch}"] if self.parse(text) else [f"--no-{self.switch}"] * (self.default is None)
         return [f"--{self.switch}", text]
 
     def _right(self) -> str:
@@ -200,9 +200,19 @@ class TransmitterOptions:
         return None
 
     @property
+    def carries_bits(self) -> bool:
+        """Whether its symbols carry bits of a real code, so that there is an energy a bit (Eb/N0)."""
+        return False
+
+    @property
     def mode_is_fixed(self) -> bool:
         """Whether how it sends does not depend on the SNR that it knows."""
         return False
+
+    @classmethod
+    def idle(cls, given: Mapping[str, Any]) -> frozenset[str]:
+        """Fields that change nothing, given these values of both ends' options."""
+        return frozenset()
 
     def check_alone(self) -> None:
         """Raises OptionError for what makes sense only where the receiver's options are given too (`roundtrip`)."""
@@ -226,9 +236,9 @@ class ReceiverOptions:
         """How many images come out."""
         return 1
 
-    @property
-    def idle(self) -> frozenset[str]:
-        """Fields that change nothing, given the others."""
+    @classmethod
+    def idle(cls, given: Mapping[str, Any]) -> frozenset[str]:
+        """Fields that change nothing, given these values of both ends' options."""
         return frozenset()
 
 
@@ -282,6 +292,11 @@ class TextTransmitter(TransmitterOptions):
         """The captioner that writes the prompt where none is given."""
         return self.captioner
 
+    @classmethod
+    def captioned_by(cls, captioner: str) -> Mapping[str, str]:
+        """The options with which this captioner writes the prompt from the original, as text."""
+        return {"captioner": captioner}
+
 
 @dataclass(frozen=True)
 class TextReceiver(ReceiverOptions):
@@ -297,7 +312,7 @@ class GainTransmitter(TransmitterOptions):
     gain: Annotated[
         complex | None,
         Flag(
-            "Gain of the --block-rayleigh channel that comes, known to the transmitter.",
+            "Block-fading gain of the channel to come, if the transmitter knows it.",
             metavar="RE,IM",
             parse=complex_number,
             sweep=False,
@@ -313,9 +328,7 @@ Domain = Literal["latent", "pixel"]
 class DomainTransmitter(TransmitterOptions):
     """Of a method whose presets send latents or pixels."""
 
-    domain: Annotated[
-        Domain | None, Flag("Insist on a preset that sends latents or pixels; not given: either. nano: latent.", sweep=False)
-    ] = None
+    domain: Annotated[Domain | None, Flag("Insist on a preset that sends latents (as nano does) or pixels.", sweep=False)] = None
 
     def check_preset(self, preset: Preset) -> None:
         """Raises OptionError where the preset was trained for the other domain."""
@@ -333,7 +346,7 @@ class AllocationTransmitter(TransmitterOptions):
 
     allocation: Annotated[
         Literal["adaptive", "uniform"] | None,
-        Flag("More symbols where there is more information (default), or the same everywhere, without side symbols."),
+        Flag("More symbols where there is more information (default), or equally many."),
     ] = None
 
 

@@ -26,6 +26,7 @@ class Protocol:
         data: its images, in words. prepare: as ``--prepare``. repeats: sends of each image. channels: of its figures.
         snr_db, cbr: its points: the SNR points are taken at each of ``cbr_at``, the CBR points at each of ``snr_at``.
         fid_patches: FID over half-overlapping 256² patches instead of whole images. outage: how a lost image is scored.
+        alias: what ``bench --protocol`` calls it beside the method's name.
     """
 
     data: str
@@ -39,6 +40,7 @@ class Protocol:
     fid_patches: bool = False
     outage: Literal["grey", "sc-sic"] = "grey"
     snr_type: SnrType = "esn0"
+    alias: str = ""
 
     def points(self, snr_db: tuple[float, ...] | None, cbr: tuple[float, ...] | None) -> Points:
         """(SNR, CBR) of the paper's figures; SNRs that are given are taken at every CBR (given, or the paper's), and so on."""
@@ -78,8 +80,10 @@ class MethodSpec:
         needs_torch: false for a method without networks.
         default_preset: where none is named.
         preset_name: the preset that is meant by a name and the transmitter's options.
-        variants: what the words behind METHOD in `bench` (METHOD:A:B) are as options of the transmitter; None where there are none.
-        weights: of a preset and such options, the SHA-256 that a bench cell has, where more than the preset decides.
+        variants: what the words behind METHOD in `bench` (METHOD:A:B) are as options of the transmitter, as text; None where there
+            are none. variant_help: these words, for the help.
+        weights: ``module:function`` that makes a bench cell's hash of a preset's and of such options, where more than the preset
+            decides.
         training: module with ``STAGES`` and ``train``; "" where nothing is trained. stages: in words, for the help.
         start: what training starts from where no preset is named, in words, for the help.
         importers: module (a :class:`gencomm_cli.released.conversion.Converter`) of each kind of released checkpoint that it
@@ -108,7 +112,8 @@ class MethodSpec:
     default_preset: str = "nano"
     preset_name: Callable[[str, TransmitterOptions], str] | None = None
     variants: Callable[[Sequence[str]], Mapping[str, str]] | None = None
-    weights: Callable[[str, Mapping[str, str]], str] | None = None
+    variant_help: str = ""
+    weights: str = ""
     training: str = ""
     stages: str = ""
     start: str = ""
@@ -121,6 +126,11 @@ class MethodSpec:
     protocol: Protocol | None = None
     rate_map: bool = False
     distribution: str = ""
+
+    @property
+    def package(self) -> str:
+        """Where its files lie: ``numbers.json``, what its paper printed, among them."""
+        return self.implementation.partition(":")[0].rpartition(".")[0]
 
     def preset(self, named: str | None, options: TransmitterOptions) -> str:
         """The preset that is asked for, or meant where none is named."""

@@ -14,9 +14,13 @@ from gencomm_cli.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from gencomm_cli.metrics.clip_score import ClipScore
+
 WITHOUT_WEIGHTS = ("psnr", "ssim", "ms_ssim", "gmsd", "haarpsi")
 WITH_WEIGHTS = ("lpips_alex", "lpips_squeeze", "lpips_vgg", "dists", "niqe")
 NAMES = WITHOUT_WEIGHTS + WITH_WEIGHTS
+CLIP_SCORE = "clip_score"
+"""Of a model that the user names, hence none of :data:`NAMES`."""
 
 
 @cache
@@ -27,6 +31,13 @@ def _loaded(name: str, where: Path) -> Any:
     if name == "niqe":
         return weights.load_niqe(where)
     return weights.load_dists(where) if name == "dists" else weights.load_lpips(name.removeprefix("lpips_"), where)
+
+
+@cache
+def _clip(model: str) -> ClipScore:
+    from gencomm_cli.metrics.clip_score import ClipScore
+
+    return ClipScore(model)
 
 
 def _by_network(name: str, where: Path | None, first: Tensor, second: Tensor) -> Tensor | None:
@@ -43,7 +54,11 @@ def _by_network(name: str, where: Path | None, first: Tensor, second: Tensor) ->
 
 
 def measure(
-    reference: np.ndarray, image: np.ndarray, weights: Path | None = None, names: Sequence[str] | None = None
+    reference: np.ndarray,
+    image: np.ndarray,
+    weights: Path | None = None,
+    names: Sequence[str] | None = None,
+    clip_model: str | None = None,
 ) -> dict[str, float | None]:
     """The metrics of ``image`` against ``reference``, by name.
 
@@ -51,6 +66,7 @@ def measure(
         reference, image: uint8 [H, W, 3], of one size. ``niqe`` looks at ``image`` alone.
         weights: folder of metric weights; without it, the one that :func:`gencomm_cli.metrics.weights.folder` finds.
         names: which of :data:`NAMES`, and in which order; None for all.
+        clip_model: folder or hub id of a CLIP, with which ``clip_score`` is a name too: the cosine between both images' embeddings.
 
     Returns:
         ``psnr`` in dB (``inf`` for equal images); ``ssim``, ``ms_ssim``, ``haarpsi`` (1 is best); ``gmsd``, ``lpips_…``, ``dists``
@@ -75,6 +91,9 @@ def measure(
     with torch.inference_mode():
         a, b = (torch.tensor(x).permute(2, 0, 1)[None].float() / 255 for x in (reference, image))
         for name in NAMES if names is None else names:
+            if name == CLIP_SCORE and clip_model is not None:
+                values[name] = _clip(clip_model).image_image(a, b)
+                continue
             if name not in NAMES:
                 raise InputError(f"metric {name}: there is none of that name; choose from {', '.join(NAMES)}")
             values[name] = pixelwise[name](a, b) if name in pixelwise else _by_network(name, where, a, b)

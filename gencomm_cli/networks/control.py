@@ -102,17 +102,17 @@ def controlled(
     Networks have number formats of their own; what goes in as z_t's comes out in it.
     """
     dtype, kind = unet.dtype, z_t.dtype
-    z, told, words = z_t.to(dtype), t - 1, text.to(dtype)
+    z, step, words = z_t.to(dtype), t - 1, text.to(dtype)
     down, mid = control(
-        z.to(control.dtype), told, encoder_hidden_states=text.to(control.dtype), controlnet_cond=z_c.to(control.dtype),
+        z.to(control.dtype), step, encoder_hidden_states=text.to(control.dtype), controlnet_cond=z_c.to(control.dtype),
         class_labels=csi.to(control.dtype), return_dict=False,
     )  # fmt: skip
     features = down[1]
     if free is not None:
-        z, told, words = torch.cat([z, z]), torch.cat([told, told]), torch.cat([words, free.to(dtype)])
+        z, step, words = torch.cat([z, z]), torch.cat([step, step]), torch.cat([words, free.to(dtype)])
         down, mid = [torch.cat([each, torch.zeros_like(each)]) for each in down], torch.cat([mid, torch.zeros_like(mid)])
     out: Tensor = unet(
-        z, told, encoder_hidden_states=words, down_block_additional_residuals=[each.to(dtype) for each in down],
+        z, step, encoder_hidden_states=words, down_block_additional_residuals=[each.to(dtype) for each in down],
         mid_block_additional_residual=mid.to(dtype),
     ).sample.to(kind)  # fmt: skip
     out, unguided = (out, None) if free is None else out.chunk(2)

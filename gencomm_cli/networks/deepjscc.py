@@ -1,4 +1,4 @@
-"""The SNR-adaptive convolutional JSCC of DiffJSCC (paper 001, section II-A; Yang & Kim, 2022), layer for layer as published.
+"""The SNR-adaptive convolutional JSCC of DiffJSCC (arXiv:2404.17736, section II-A; Yang & Kim, 2022), layer for layer as published.
 
     x ─► E: convolutions, each halving the picture, then residual blocks under CSI ─► C reals a position ─► unit power ─► y
     x̂ ◄─ G: residual blocks under CSI, then transposed convolutions, sigmoid ◄─ equalised reals
@@ -27,7 +27,7 @@ class DeepJSCCConfig:
         code_channels: C, reals for each 2^D × 2^D pixels; even. downsamplings: D.
         width: channels after the first convolution; they double with each halving up to ``encoder_width``, ``decoder_width``.
         encoder_blocks, decoder_blocks: residual blocks on either side.
-        fading: whether the networks are told h beside the SNR (the Rayleigh models are, the AWGN models are not).
+        fading: whether the networks get h beside the SNR (the Rayleigh models do, the AWGN models do not).
         unknown_snr_db: what the encoder assumes where the transmitter does not know the SNR: the middle of the trained range.
     """
 
@@ -97,8 +97,8 @@ class Modulation(nn.Module):
         self.model_add = nn.Sequential(nn.Linear(channels + csi, channels), nn.ReLU(), nn.Linear(channels, channels))
 
     def forward(self, z: Tensor, csi: Tensor) -> Tensor:
-        told = torch.cat([z.mean((2, 3)), csi], 1)
-        return z * self.model_multi(told)[:, :, None, None] + self.model_add(told)[:, :, None, None]
+        given = torch.cat([z.mean((2, 3)), csi], 1)
+        return z * self.model_multi(given)[:, :, None, None] + self.model_add(given)[:, :, None, None]
 
 
 def _adaptive_blocks(count: int, channels: int, csi: int, mirror: bool) -> nn.ModuleList:

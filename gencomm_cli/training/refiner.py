@@ -13,9 +13,10 @@ from diffusers.models import UNet2DConditionModel
 from torch import Tensor, nn
 
 from gencomm_cli.channels.equalisers import effective_snr_db
-from gencomm_cli.diffusion.schedule import StartTable, sampling_steps, scaled_linear
+from gencomm_cli.diffusion.schedule import sampling_steps, scaled_linear
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.textguided.warm_start import Parameterization, diffuse, sample
+from gencomm_cli.methods.textguided.method import StartTable, diffuse, sample
+from gencomm_cli.methods.textguided.options import Parameterization
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.control import LatentControlNet, controlled, csi_features
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC

@@ -107,17 +107,17 @@ def test_a_job_that_ends_its_workers_is_a_row_and_is_tried_again(
 def count_loads() -> None:
     """From here on this process counts the models that it loads."""
 
-    @functools.wraps(pipeline.load_codec)
+    @functools.wraps(pipeline.load)
     def counted(*arguments: Any, **named: Any) -> pipeline.Codec:
         LOADED.append(arguments)
         return counted.__wrapped__(*arguments, **named)
 
-    pipeline.load_codec = counted
+    pipeline.load = counted
 
 
 def loads() -> int:
     """How many that were; it counts no more."""
-    pipeline.load_codec = pipeline.load_codec.__wrapped__  # type: ignore[attr-defined]
+    pipeline.load = pipeline.load.__wrapped__  # type: ignore[attr-defined]
     return len(LOADED)
 
 

@@ -29,6 +29,8 @@ from gencomm_cli.errors import InputError
 
 
 def row(image: str = "a.png", method: str = "textguided", snr: float = 1.0, status: Any = "ok", **change: Any) -> Row:
+    options = {name: str(change.pop(name)) for name in ("steps", "guidance_scale", "zeta", "variant") if name in change}
+    change["options"] = tuple(options.items())
     names = Cell.__dataclass_fields__.keys()
     fields = {name: value for name, value in change.items() if name in names}
     values = {name: value for name, value in change.items() if name not in names}
@@ -138,7 +140,19 @@ def test_charts_hold_the_other_axes_and_stepless_methods_are_level_lines() -> No
     ]  # fmt: skip
     assert [[x for x, _ in curve.points] for curve in drawn[0].curves] == [[1.0, 10.0], [1.0, 10.0]]
     assert [[x for x, _ in curve.points] for curve in drawn[2].curves] == [[1, 5], [None]]
-    assert all(every[i].cell.steps in (1, None) for curve in drawn[0].curves for _, i in curve.points)
+    assert all(every[i].cell.number("steps") in (1, None) for curve in drawn[0].curves for _, i in curve.points)
+
+
+def test_any_option_that_is_a_number_is_an_axis_and_others_are_labels() -> None:
+    rows = [row(zeta=zeta, variant=variant, snr=5.0) for zeta in (0.5, 8) for variant in ("hifi", "blind")] + [row("a.png", "jscc")]
+    every = found(*rows)
+    assert {s.label for s in every} == {"textguided, variant hifi", "textguided, variant blind", "jscc"}
+    (chart,) = (each for each in charts(every) if each.axis == "zeta")
+    assert [[x for x, _ in curve.points] for curve in chart.curves] == [[0.5, 8.0], [0.5, 8.0]]
+    assert lay_out(chart).log
+    head = tables.markdown(every).splitlines()[2]
+    assert head.startswith("| Method | Zeta | CBR total |")
+    assert "8" in next(line for line in tables.markdown(every).splitlines() if line.startswith("| textguided, variant hifi | 8"))
 
 
 def test_layout_places_infinite_snr_after_the_last_and_cbr_on_round_ticks() -> None:
@@ -166,7 +180,7 @@ def test_set_metrics_go_to_the_one_setting_they_fit() -> None:
 def test_paper_numbers_stand_beside_matching_conditions_only() -> None:
     fid = SetMetrics({"method": "diffjscc"}, {"fid": 130.0}, 60, "")
     (match,) = papers.beside(found(row(method="diffjscc", cbr=1 / 384), sets=(fid,)))
-    assert [(n.paper, n.method, n.value, n.dataset) for n in match.theirs] == [("001", "DiffJSCC", 117.9, "Kodak")]
+    assert [(n.paper, n.method, n.value, n.dataset) for n in match.theirs] == [("diffjscc", "DiffJSCC", 117.9, "Kodak")]
     assert papers.beside(found(row(method="diffjscc", cbr=1.03 / 384), sets=(fid,))) == []
     assert papers.beside(found(row(method="diffjscc", cbr=1 / 384, channel="rayleigh"), sets=(fid,))) == []
     imagenet = papers.beside(found(row(method="diffcom", cbr=1 / 48, snr=0.0, metrics={"lpips_vgg": 0.3})))

@@ -185,15 +185,15 @@ def test_shards_join_to_the_whole(here: Gencomm, photos: Path, tiny: str) -> Non
 
 def test_a_failed_cell_is_a_row_and_is_tried_again(here: Gencomm, photos: Path, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = ["bench", photos, "--out", "out", "--methods", tiny, "--snr", "1,5,10", "--cbr", 0.02, *METRICS]
-    decode = pipeline.decode
+    decode = pipeline.Codec.decode
 
-    def fails_at_5_db(file: Any, *arguments: Any, **options: Any) -> pipeline.Reception:
+    def fails_at_5_db(codec: pipeline.Codec, file: Any, **options: Any) -> pipeline.Reception:
         if file.header.channel.snr_db == 5:
             raise RuntimeError("something\nbroke")
-        return decode(file, *arguments, **options)
+        return decode(codec, file, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "decode", fails_at_5_db)
+        patch.setattr(pipeline.Codec, "decode", fails_at_5_db)
         broken = here(*sweep)
     assert broken.returncode == 1
     assert b"2 of 6 rows failed" in broken.stderr
@@ -207,8 +207,8 @@ def test_a_failed_cell_is_a_row_and_is_tried_again(here: Gencomm, photos: Path, 
 
 
 def test_a_lost_image_is_scored_as_asked(here: Gencomm, photos: Path, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    decode = pipeline.decode
-    monkeypatch.setattr(pipeline, "decode", lambda *a, **k: replace(decode(*a, **k), outage=True))
+    decode = pipeline.Codec.decode
+    monkeypatch.setattr(pipeline.Codec, "decode", lambda *a, **k: replace(decode(*a, **k), outage=True))
     sweep = ["bench", photos / "a.png", "--methods", tiny, "--snr", 1, "--metrics", "psnr,ssim,gmsd,lpips_alex"]
     assert here(*sweep, "--out", "grey").stdout == b"grey/rows.jsonl: 1 outage\n"
     assert here(*sweep, "--out", "paper", "--outage", "sc-sic").returncode == 0
@@ -265,6 +265,9 @@ def test_save_images_and_protocol(here: Gencomm, photos: Path, tiny: str) -> Non
         (["photos", "--out", "out", "--snr", "x"], ["--snr"]),
         (["photos", "--out", "out", "--methods", "magic"], ["--methods", "magic"]),
         (["photos", "--out", "out", "--metrics", "beauty"], ["--metrics", "beauty"]),
+        (["photos", "--out", "out", "--metrics", "clip_score"], ["clip_score", "--clip-model"]),
+        (["photos", "--out", "out", "--protocol", "005"], ["--protocol", "005"]),
+        (["photos", "--out", "out", "--steps", "1", "--option", "steps=2"], ["steps=2", "once"]),
         (["photos", "--out", "out", "--channels", "wire"], ["--channels", "wire"]),
         (["photos", "--out", "out", "--shard", "3/2"], ["--shard"]),
         (["photos", "--out", "photos/a.png"], ["photos/a.png", "--out"]),
@@ -341,7 +344,7 @@ def test_diffjscc_over_block_fading_with_its_options(here: Gencomm, photos: Path
                 "--option", "colour-fix=on", *METRICS)  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = read_rows(Path("out"))
-    assert [row.cell.guidance_lambda for row in rows] == [0, 0, 50, 50]
+    assert [row.cell.number("guidance_lambda") for row in rows] == [0, 0, 50, 50]
     assert len({images(Path("out"))[f"{row.cell.id}.png"] for row in rows}) == 4
     os.chdir("out")
     for row in rows[1::2]:

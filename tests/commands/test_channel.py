@@ -88,8 +88,8 @@ def test_multipath_and_its_flags(here: Gencomm, tx: Path) -> None:
     assert "multipath" in text
     assert "pilot_symbols     256 values" in text
     assert "csi_cir" not in text
-    told = json.loads(here("channel", "tx.npz", "--snr", 10, "--rx-snr", 0, "--json").stdout)["meta"]
-    assert (told["n0"], told["channel"]["snr_db"], told["channel"]["rx_snr_db"]) == (1, 10, 0)
+    given = json.loads(here("channel", "tx.npz", "--snr", 10, "--rx-snr", 0, "--json").stdout)["meta"]
+    assert (given["n0"], given["channel"]["snr_db"], given["channel"]["rx_snr_db"]) == (1, 10, 0)
 
 
 def test_seeds_give_other_noise(here: Gencomm, tx: Path) -> None:
@@ -224,7 +224,7 @@ def test_completion_installs(gencomm: Gencomm, tmp_path: Path) -> None:
     assert completed.stdout.split() == [b"inspect"]
 
 
-def test_help_names_every_command_and_version_is_told(here: Gencomm) -> None:
+def test_help_names_every_command_and_version_is_printed(here: Gencomm) -> None:
     text = here("--help").stdout.decode()
     for command in ("encode", "channel", "decode", "roundtrip", "inspect", "train", "doctor", "models"):
         assert command in text

@@ -33,8 +33,8 @@ def parsed(result: Result) -> dict[str, Any]:
 
 
 def test_three_commands_one_pipe_and_roundtrip_agree(here: Gencomm, gencomm: Gencomm, photo: Path) -> None:
-    told = ["--snr", 5, "--fading", "rayleigh", "--prompt", PROMPT]
-    sending = here("encode", "photo.png", "--cbr", 0.01, *told)
+    known = ["--snr", 5, "--fading", "rayleigh", "--prompt", PROMPT]
+    sending = here("encode", "photo.png", "--cbr", 0.01, *known)
     assert sending.stdout == b"photo.tx.npz\n", sending.stderr
     assert here("channel", "photo.tx.npz", "--snr", 5, "--rayleigh").stdout == b"photo.rx.npz\n"
     printed = parsed(here("decode", "photo.rx.npz", "--json"))
@@ -44,7 +44,7 @@ def test_three_commands_one_pipe_and_roundtrip_agree(here: Gencomm, gencomm: Gen
     once = photo.with_name("photo.rx.png").read_bytes()
     assert read_image(photo.with_name("photo.rx.png")).shape == (64, 96, 3)
 
-    first = gencomm("encode", "-", "--cbr", 0.01, *told, stdin=photo.read_bytes())
+    first = gencomm("encode", "-", "--cbr", 0.01, *known, stdin=photo.read_bytes())
     assert first.stdout == photo.with_name("photo.tx.npz").read_bytes()
     assert first.stderr.count(b"\n") == 1, first.stderr
     second = gencomm("channel", "-", "--snr", 5, "--rayleigh", stdin=first.stdout)
@@ -88,11 +88,11 @@ def test_every_estimator_decodes_a_total_within_its_budget(here: Gencomm, photo:
     assert block["cbr"]["pilots"] == pytest.approx(16 / photo_samples())
 
 
-def test_a_total_counts_the_pilots_that_encode_is_told_of(here: Gencomm, photo: Path) -> None:
+def test_a_total_counts_the_pilots_that_encode_knows_of(here: Gencomm, photo: Path) -> None:
     ofdm = ("--carriers", 64, "--pilots", 3, "--cp", 2)
     assert here("encode", "photo.png", "--cbr-total", 0.03, "--fading", "multipath", *ofdm, "-o", "tx.npz").returncode == 0
-    air = ("--multipath", "--csi", "estimated", "--snr", 10, *ofdm)
-    assert here("channel", "tx.npz", *air, "-o", "rx.npz").returncode == 0
+    channel = ("--multipath", "--csi", "estimated", "--snr", 10, *ofdm)
+    assert here("channel", "tx.npz", *channel, "-o", "rx.npz").returncode == 0
     cbr = symbols.read(Path("rx.npz")).header.cbr
     assert cbr.pilots * photo_samples() == pytest.approx(3 * 64)
     assert 0.03 - (64 + 2) / photo_samples() < cbr.total <= 0.03
@@ -263,9 +263,9 @@ def test_models_and_doctor(here: Gencomm, photo: Path) -> None:
     assert b"textguided/nano" in here("models", "list").stdout
     assert here("models", "show", "textguided/nano").returncode == 0
     assert parsed(here("models", "verify", "--json"))["intact"] == listed
-    told = parsed(here("doctor", "--json"))
-    assert "textguided/nano" in told["presets"]
-    assert told["packages"]["torch"]
+    found = parsed(here("doctor", "--json"))
+    assert "textguided/nano" in found["presets"]
+    assert found["packages"]["torch"]
     assert b"lpips-alex" in here("doctor").stdout
 
 

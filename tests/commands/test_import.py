@@ -45,8 +45,8 @@ def test_an_imported_codec_is_used_like_any_other(here: Here, photo: Path, relea
     assert here("encode", photo, "--method", "jscc", "--preset", "cifar", "-o", "tx.npz").returncode == 0
     assert here("channel", "tx.npz", "--snr", 10, "--block-rayleigh", "-o", "rx.npz").returncode == 0
     assert here("decode", "rx.npz", "--preset", "cifar", "-o", "three.png").returncode == 0
-    air = ("--snr", 10, "--block-rayleigh", "--tx-snr", "unknown")
-    whole = here("roundtrip", photo, "--method", "jscc", "--preset", "cifar", *air, "-o", "one.png", "--json")
+    channel = ("--snr", 10, "--block-rayleigh", "--tx-snr", "unknown")
+    whole = here("roundtrip", photo, "--method", "jscc", "--preset", "cifar", *channel, "-o", "one.png", "--json")
     assert whole.returncode == 0, whole.stderr
     assert Path("three.png").read_bytes() == Path("one.png").read_bytes()
     assert json.loads(whole.stdout)["cbr"]["image"] == pytest.approx(8 / 96)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.commands.conftest import here
+from tests.support.commands import here
 
 __all__ = ["here"]

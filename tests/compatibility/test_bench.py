@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import gencomm_cli
-from tests.commands.conftest import Result
 from tests.compatibility.record import BENCH, ROWS, SWEEP, words
+from tests.support.commands import Result
 
 Here = Callable[..., Result]
 RECORDED: list[dict[str, Any]] = [json.loads(line) for line in lzma.decompress(ROWS.read_bytes()).splitlines()]
@@ -42,7 +42,7 @@ def of(method: str) -> list[dict[str, Any]]:
 
 def needs_same_codec() -> None:
     """Skips where images are coded by another version than the rows': those are other cells."""
-    from gencomm_cli.classical.codecs import CODECS
+    from gencomm_cli.methods.separate.codecs import CODECS
 
     before, today = of("separate")[-1]["classical"]["tool"], CODECS["avif"].version()
     if before != today:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.commands.conftest import Result
 from tests.compatibility.record import FLAGS, choices, commands
+from tests.support.commands import Result
 
 RECORDED: dict[str, Any] = json.loads(FLAGS.read_text())
 TODAY = dict(commands())

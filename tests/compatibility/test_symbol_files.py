@@ -14,8 +14,8 @@ import pytest
 
 from gencomm_cli import symbols
 from gencomm_cli.symbols import Header
-from tests.commands.conftest import Result
 from tests.compatibility.record import EXPECTED, PHOTO, means, outputs, pixel_hash, said, unpack, unpacked, words
+from tests.support.commands import Result
 
 Here = Callable[..., Result]
 RECORDED: dict[str, Any] = json.loads(EXPECTED.read_text())

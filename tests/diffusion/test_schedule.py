@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from diffusers.schedulers import DDIMScheduler
 
-from gencomm_cli.diffusion.schedule import StartTable, sampling_steps, scaled_linear
+from gencomm_cli.diffusion.schedule import sampling_steps, scaled_linear
 
 
 def test_stable_diffusions_schedule() -> None:
@@ -17,21 +17,6 @@ def test_stable_diffusions_schedule() -> None:
     assert ours[0] == 1
     assert ours.size == 1001
     np.testing.assert_allclose(ours[1:], scheduler.alphas_cumprod.numpy(), rtol=2e-5)
-
-
-def test_the_papers_starts_and_their_clamps() -> None:
-    table = StartTable()
-    assert [table(cbr) for cbr in (0.0020, 0.0033, 0.0059, 0.011)] == [600, 500, 400, 300]
-    assert table(0.0001) == 600
-    assert table(0.5) == 300
-    assert 500 < table((0.0020 * 0.0033) ** 0.5) < 600
-
-
-def test_a_start_table_over_snr_interpolates_both_ways() -> None:
-    table = StartTable(cbr=(0.001, 0.01), snr_db=(0.0, 10.0), steps=((600, 400), (300, 100)))
-    assert table(0.001, 5) == 500
-    assert table(0.01, 20) == 100
-    assert table(10**-2.5, 5) == 350
 
 
 @pytest.mark.parametrize(("start", "count"), [(500, 5), (600, 1), (3, 5), (1000, 50)])

@@ -12,6 +12,7 @@ import transformers
 
 from gencomm_cli.errors import InputError
 from gencomm_cli.metrics.clip_score import ClipScore
+from gencomm_cli.metrics.report import measure
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +96,13 @@ def test_what_is_no_clip_is_refused_in_one_line(folder: Path, tmp_path: Path) ->
     with pytest.raises(InputError, match="has no weights for") as caught:
         ClipScore(str(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+def test_it_is_a_metric_where_a_model_is_given(folder: Path) -> None:
+    first, second = (np.asarray((255 * image).permute(1, 2, 0).byte()) for image in _images(2))
+    found = measure(first, second, names=("psnr", "clip_score"), clip_model=str(folder))
+    expected = ClipScore(str(folder)).image_image(*(torch.tensor(each).permute(2, 0, 1)[None] / 255 for each in (first, second)))
+    assert found["clip_score"] == pytest.approx(float(expected), abs=1e-6)
+    assert measure(first, first, names=("clip_score",), clip_model=str(folder))["clip_score"] == pytest.approx(1, abs=1e-5)
+    with pytest.raises(InputError, match="clip_score"):
+        measure(first, second, names=("clip_score",))

@@ -44,9 +44,8 @@ def folder(
 
 
 def received(method: Method) -> Received:
-    sent = method.encode(
-        IMAGE, Request(method.symbol_budget(method.default_cbr, (40, 48)), 10.0, options=spec_of(method.method).transmitter())
-    )
+    count, options = method.symbol_budget(method.default_cbr, (40, 48)), spec_of(method.method).transmitter()
+    sent = method.encode(IMAGE, Request(count, 10.0, options=options))
     return Received(sent.symbols, None, 0.1, (40, 48), side_symbols=sent.side_symbols, side=sent.side)
 
 

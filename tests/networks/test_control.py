@@ -12,7 +12,7 @@ import torch
 from diffusers.models import UNet2DConditionModel
 from diffusers.models.embeddings import TimestepEmbedding
 
-from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
+from gencomm_cli.methods.diffjscc.method import CsiEmbedding
 from gencomm_cli.methods.diffjscc.released import control_weights
 from gencomm_cli.networks.control import LatentControlNet, controlled
 

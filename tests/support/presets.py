@@ -19,10 +19,10 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
+from gencomm_cli.methods.diffjscc.method import CsiEmbedding
 from gencomm_cli.methods.scsic.cascade import PaellaVQModel
 from gencomm_cli.methods.scsic.efficientnet import EfficientNetEncoder
-from gencomm_cli.methods.scsic.embedding import Previewer
+from gencomm_cli.methods.scsic.previewer import Previewer
 from gencomm_cli.methods.textguided.prior import SPECIAL_TOKENS, train_tokenizer
 from gencomm_cli.networks.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.networks.control import LatentControlNet, control_arguments

@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
+from gencomm_cli.methods.diffjscc.method import CsiEmbedding
 from gencomm_cli.methods.scsic.cascade import PaellaVQModel
 from gencomm_cli.methods.scsic.efficientnet import EfficientNetEncoder
-from gencomm_cli.methods.scsic.embedding import Previewer
+from gencomm_cli.methods.scsic.previewer import Previewer
 from gencomm_cli.networks.control import LatentControlNet, control_arguments
 from gencomm_cli.networks.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.presets import FORMAT, VERSION, file_hash

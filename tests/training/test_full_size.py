@@ -25,7 +25,7 @@ from gencomm_cli.methods.diffjscc import train as diffjscc
 from gencomm_cli.methods.options import build
 from gencomm_cli.methods.scsic import train as scsic
 from gencomm_cli.methods.scsic.cascade import StageB
-from gencomm_cli.methods.scsic.embedding import with_reliability
+from gencomm_cli.methods.scsic.method import with_reliability
 from gencomm_cli.methods.scsic.networks import Cascade
 from gencomm_cli.methods.textguided import train as textguided
 from gencomm_cli.metrics.lpips import LPIPS

@@ -22,6 +22,7 @@ SPEC = MethodSpec(
         "guided-diffusion": "gencomm_cli.methods.diffcom.released_guided_diffusion",
     },
     protocol=Protocol(
+        alias="003",
         data="100 images of FFHQ, 100 of ImageNet",
         prepare="fit:256",
         snr_db=(0, 10),

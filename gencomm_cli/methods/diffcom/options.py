@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from gencomm_cli.errors import OptionError
 from gencomm_cli.methods.options import AllocationTransmitter, Flag, SamplerOptions, TransmitterOptions
@@ -79,17 +80,17 @@ class Receiver(SamplerOptions):
     """How to sample; None takes the preset's setting, or the paper's."""
 
     start_step: Annotated[
-        int | None, Flag("Noise level of the start; what eq. 21 says of SNR and CBR if not given.", metavar="N", low=1, high=1000)
+        int | None, Flag("Noise level to start at; by SNR and CBR if not given.", metavar="N", low=1, high=1000)
     ] = None
     variant: Annotated[
         Variant | None,
-        Flag("Plain posterior sampling from noise, with the coarse image's help (default), or without knowing the channel."),
+        Flag("Plain, helped by the coarse image (default), or with the channel unknown."),
     ] = None
     likelihood: Annotated[
         Likelihood | None,
         Flag(
-            "The term that guides the samples: the squared norm as printed, the norm, Bayes' rule at the mean, the same with the "
-            "prior's covariance (slow), or all as the authors' program has it."
+            "The term that guides: the squared norm as printed, the norm, Bayes' rule at the mean, that with the prior's "
+            "covariance (slow), or all as the authors' program has it."
         ),
     ] = None
     zeta: Annotated[float | None, Flag("Weight of the received signal.", metavar="Z", low=0.0, high=1e6)] = None
@@ -103,11 +104,11 @@ class Receiver(SamplerOptions):
     ] = None
     confirm: Annotated[
         Confirm | None,
-        Flag("The coarse image is compared with the sample as a receiver would decode it (default), or as it is (hifi)."),
+        Flag("Compare the coarse image with the decoded sample (default) or the sample."),
     ] = None
-    blind_h: Annotated[BlindH | None, Flag("Taps of blind by diffusion, as published, or by LMMSE from the image so far.")] = None
+    blind_h: Annotated[BlindH | None, Flag("Taps of blind by diffusion, as published, or by LMMSE from the image.")] = None
     blind_form: Annotated[BlindForm | None, Flag("The taps' mean as derived, or as the authors' program has it.")] = None
-    pick: Annotated[Pick | None, Flag("Keep all --samples, or the one whose signal is nearest to what was received.")] = None
+    pick: Annotated[Pick | None, Flag("Keep all --samples, or the one whose signal is nearest to the received.")] = None
 
     def __post_init__(self) -> None:
         """Raises OptionError where options contradict each other."""
@@ -120,11 +121,11 @@ class Receiver(SamplerOptions):
         """How many images come out."""
         return 1 if self.coarse or self.pick == "best" else self.samples
 
-    @property
-    def idle(self) -> frozenset[str]:
+    @classmethod
+    def idle(cls, given: Mapping[str, Any]) -> frozenset[str]:
         """What the variant that is asked for does not read; ``pick`` of a single sample."""
-        given = {name for name, value in vars(self).items() if value is not None}
-        found = {"pick"} if self.samples == 1 else set()
-        if self.variant is not None:
-            found |= {name for name in given if not is_read(name, self.variant, self.likelihood or "", self.blind_h or "")}
+        found = {"pick"} if given.get("samples", 1) == 1 else set()
+        if variant := given.get("variant"):
+            likelihood, blind_h = given.get("likelihood", ""), given.get("blind_h", "")
+            found |= {name for name in given if not is_read(name, variant, likelihood, blind_h)}
         return frozenset(found)

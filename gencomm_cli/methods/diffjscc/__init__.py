@@ -20,6 +20,7 @@ SPEC = MethodSpec(
     pretrained="gencomm_cli.methods.diffjscc.pretrained",
     sources=Sources,
     protocol=Protocol(
+        alias="001",
         data="Kodak, whole",
         prepare="none",
         snr_db=(1, 4, 7, 10, 13),

@@ -1,6 +1,6 @@
-"""DiffJSCC: diffusion-aided joint source-channel coding (Yang et al., paper 001).
+"""DiffJSCC: diffusion-aided joint source-channel coding (Yang et al., arXiv:2404.17736).
 
-    transmitter              air                               receiver
+    transmitter            channel                              receiver
   x ─► E_c(x, h, γ) ─► y ─► h·y + n ─► zero-forcing ─► D_c(ỹ, h, γ) ─► x̂ ─┬─► VAE ───────────────► f_v ─┐
                                                         coarse image      └─► captioner ─► text ─► f_t ─┤
                                                                                                 γ, h ─┤
@@ -8,31 +8,52 @@
 
 Nothing beyond the image's symbols is sent: every condition is made of what the receiver has. (A prompt that was sent all the same
 takes the caption's place: the paper's ablation with captions of the original.)
+
+  equation                                             function
+  1            ρ = K/(C·H·W)                           DiffJSCC.symbol_budget
+  2            y of power 1                            DiffJSCC.encode, through networks.rate_adaptive.unit_power
+  3            ŷ = h y + n                             gencomm_cli.channels.fading.transmit
+  4            ỹ = h*/|h|² ŷ                           equalise
+  5            y = E_c(x, h, γ), x̂ = D_c(ỹ, h, γ)      DiffJSCC.encode, DiffJSCC.decode
+  6            L_JSCC                                  jscc_loss
+  7            f_v = E_ldm(x̂)                          DiffJSCC.decode
+  8            f_t = E_clip(E_blip(x̂))                 DiffJSCC.decode
+  9            c̄ = {f_v, f_t, h, γ}; h and γ (II-C2)   DiffJSCC.decode; CsiEmbedding
+  10, 11       z_t of the forward process              ᾱ_t: gencomm_cli.diffusion.schedule.scaled_linear
+  12, 13       μ_t(z_t, z_0)                           posterior_mean
+  14, 15       L_ldm, L_diff                           diffusion_loss
+  16           z̃_0 from ε_θ                            clean
+  17           ẑ_0, guided                             Guidance
+  Algorithm 1                                          sample
+
+Algorithm 1 prints √(1 − ᾱ_t) before z_t where eq. 12 has √(1 − β_t); eq. 12 is right. Last, and not in the paper: the authors'
+colour fix.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from gencomm_cli.diffusion.schedule import scaled_linear
-from gencomm_cli.errors import InputError, RateError
+from gencomm_cli.channels.equalisers import zero_forcing
+from gencomm_cli.diffusion.schedule import scaled_linear, spaced_steps
+from gencomm_cli.errors import OptionError, RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
-from gencomm_cli.methods.diffjscc.colour import colour_fix
-from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
+from gencomm_cli.methods.diffjscc.image_code import image_code
 from gencomm_cli.methods.diffjscc.options import CONDITIONS, GuidanceForm, Receiver, Transmitter
-from gencomm_cli.methods.diffjscc.spaced import Guidance, sample, spaced_steps
 from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.backbone import Networks
 from gencomm_cli.networks.control import controlled
 from gencomm_cli.networks.deepjscc import DeepJSCC
-from gencomm_cli.networks.image_code import equalise, image_code
+from gencomm_cli.networks.rate_adaptive import sinusoid
 from gencomm_cli.networks.tensors import Heard, padded_size, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset
 from gencomm_cli.seeds import torch_normal
@@ -62,24 +83,18 @@ class Refinement:
         """What the options say, else the preset's settings, else the paper's.
 
         Raises:
-            InputError: a value that cannot be.
+            OptionError: a setting that cannot be.
         """
         names = [field.name for field in fields(cls)]
-        given = {name: value for name in names if (value := getattr(options, name)) is not None}
-        settled = cls(**{name: settings[name] for name in names if name in settings} | given)
-        if not 1 <= settled.steps <= 1000:
-            raise InputError(f"--steps {settled.steps}: out of range; 1 to 1000")
-        if settled.guidance_form not in ("paper", "authors"):
-            raise InputError(f"--guidance-form {settled.guidance_form}: unknown; paper or authors")
-        if unknown := set(settled.condition) - set(CONDITIONS):
-            raise InputError(f"--condition: there is no {', '.join(sorted(unknown))}; there is: {', '.join(CONDITIONS)}")
-        return settled
+        preset = Receiver(**{name: settings[name] for name in names if name in settings})
+        chosen = ((name, getattr(source, name)) for source in (preset, options) for name in names)
+        return cls(**{name: value for name, value in chosen if value is not None})
 
 
 class DiffJSCC:
     """One preset's networks, ready to encode and decode.
 
-    Settings: ``domain`` (of a rate-adaptive JSCC), ``cbr_range``, ``csi`` (see :class:`CsiEmbedding`), ``steps``, and those of
+    Settings: ``domain`` (of a rate-adaptive JSCC), ``cbr_range``, ``csi`` (see :class:`CsiEmbedding`), and those of
     :class:`Refinement`.
     """
 
@@ -148,7 +163,7 @@ class DiffJSCC:
             progress: called with (steps done, steps in all).
 
         Raises:
-            InputError: options out of range.
+            OptionError: λ is out of this image's range.
         """
         refinement = Refinement.settle(options, self.preset.settings)
         heard = Heard.of(received, self.device)
@@ -160,12 +175,12 @@ class DiffJSCC:
         if options.coarse:
             return Decoded(coarse)
         f_v = self.codec.encode(x_hat)  # eq. 7
-        if not 0 <= refinement.guidance_lambda <= f_v[0].numel():
-            raise InputError(
-                f"--guidance-lambda {refinement.guidance_lambda:g}: out of range; 0 to {f_v[0].numel()} for an image of this size"
-            )
-        words = self._words(coarse, received.prompt, refinement)
-        predict = self._denoiser(f_v, words, self.csi(gamma, gain), refinement.condition)
+        if refinement.guidance_lambda > f_v[0].numel():
+            problem = f"{refinement.guidance_lambda:g} is out of range; 0 to {f_v[0].numel()} for an image of this size"
+            raise OptionError("guidance_lambda", problem)
+        words = self._words(coarse, received.prompt, refinement)  # eq. 8
+        predict = self._denoiser(f_v, words, self.csi(gamma, gain), refinement.condition)  # eq. 9
+        guidance = Guidance(f_v, refinement.guidance_lambda, refinement.guidance_form)
         steps = spaced_steps(refinement.steps)
 
         def refine(index: int) -> Image:
@@ -176,7 +191,6 @@ class DiffJSCC:
                 if progress is not None:
                     progress(index * total + done, options.samples * total)
 
-            guidance = Guidance(f_v, refinement.guidance_lambda, refinement.guidance_form)
             z_0 = sample(draw(-1), steps, self.alpha_bar, predict, draw, guidance=guidance, progress=report)
             refined = self.codec.decode(z_0)
             return to_image(colour_fix(refined, x_hat) if refinement.colour_fix else refined, received.image_size)
@@ -202,9 +216,164 @@ class DiffJSCC:
     def _denoiser(self, f_v: Tensor, words: str, csi: Tensor, given: tuple[str, ...]) -> Callable[[Tensor, int], Tensor]:
         """ε_θ(z_t, c̄, t) under c̄ = {f_v, f_t, h, γ} (eq. 9); a condition that is switched off is zero, or the empty caption."""
         unet, control, f_t = self.networks.unet, self.networks.control, self.networks.text([words])
-        hint, told = f_v if "spatial" in given else torch.zeros_like(f_v), csi if "csi" in given else torch.zeros_like(csi)
+        hint, channel = f_v if "spatial" in given else torch.zeros_like(f_v), csi if "csi" in given else torch.zeros_like(csi)
 
         def predict(z: Tensor, t: int) -> Tensor:
-            return self.controlled(unet, control, z, torch.full((1,), t, device=self.device), f_t, hint, told)
+            return self.controlled(unet, control, z, torch.full((1,), t, device=self.device), f_t, hint, channel)
 
         return predict
+
+
+LOUDEST = 1e3
+"""Zero-forced symbols are limited to it: in a deep fade the amplified noise carries nothing, and must not overflow."""
+
+
+def equalise(received: Tensor, gain: Tensor | None) -> Tensor:
+    """ỹ = h*/|h|² · ŷ (eq. 4): complex [B, k], for h of a shape that broadcasts, or None for h = 1."""
+    forced = torch.view_as_real(zero_forcing(received, gain))  # type: ignore[type-var]
+    return torch.view_as_complex(forced.clamp(-LOUDEST, LOUDEST))
+
+
+def jscc_loss(x: Tensor, x_hat: Tensor) -> Tensor:
+    """L_JSCC = E‖x − x̂‖² (eq. 6), of images [B, 3, H, W]: the mean over all of their numbers."""
+    return (x - x_hat).square().mean()
+
+
+@dataclass(frozen=True)
+class CsiEmbedding:
+    """γ and h as a vector (section II-C2): a sinusoid of ``scale`` · γ − ``minimum`` (γ in dB), then Re h and Im h.
+
+    The MLP behind it is the control module's own.
+
+    Attributes:
+        width: of the sinusoid. gain: whether h follows it.
+
+    The authors' program: width 320, scale 100, the least SNR of training as minimum (which it does not scale), no gain.
+    """
+
+    width: int = 320
+    scale: float = 100.0
+    minimum: float = 0.0
+    gain: bool = True
+
+    @property
+    def size(self) -> int:
+        """Numbers in the vector: ``csi_width`` of the control module."""
+        return self.width + 2 * self.gain
+
+    def __call__(self, snr_db: Tensor, gain: Tensor) -> Tensor:
+        """[B, size] of γ in dB [B] and h complex [B]."""
+        snr = sinusoid(self.scale * snr_db - self.minimum, self.width)
+        return torch.cat([snr, torch.view_as_real(gain)], 1) if self.gain else snr
+
+
+def posterior_mean(z_t: Tensor, z_0: Tensor, a: float, a_next: float) -> Tensor:
+    """μ_t(z_t, z_0) (eq. 12; eq. 13 is the same of ε_θ).
+
+    Between two visited steps t > s the forward process is one step with α = ᾱ_t/ᾱ_s and β = 1 − α; eq. 12 holds for it as it
+    stands.
+
+    Args:
+        a, a_next: ᾱ_t, ᾱ_s.
+    """
+    alpha = a / a_next
+    beta = 1 - alpha
+    return a_next**0.5 * beta / (1 - a) * z_0 + alpha**0.5 * (1 - a_next) / (1 - a) * z_t
+
+
+def diffusion_loss(noise: Tensor, predicted: Tensor) -> Tensor:
+    """E‖ε − ε_θ(z_t, c̄, t)‖² (eqs. 14, 15) of each latent [B, C, H, W]: the mean over its numbers, [B]."""
+    return (noise - predicted).square().mean((1, 2, 3))
+
+
+def clean(z_t: Tensor, noise: Tensor, a: float) -> Tensor:
+    """z̃_0 = (z_t − √(1 − ᾱ_t) ε_θ) / √ᾱ_t (eq. 16)."""
+    return (z_t - (1 - a) ** 0.5 * noise) / a**0.5
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Intermediate guidance of z̃_0 towards a latent f_v (section II-C3).
+
+    Attributes:
+        target: f_v [B, C, H, W]. weight: λ, 0 … C·H·W; 0 is no guidance, C·H·W puts ẑ_0 on f_v.
+        form: ``paper`` takes the posterior of the guided ẑ_0 (eq. 17). ``authors``, as their program does, adds half of the
+            correction to the mean of the unguided posterior, ``repeats`` times.
+        above, below: steps t with above < t < below are guided.
+    """
+
+    target: Tensor
+    weight: float
+    form: GuidanceForm = "paper"
+    repeats: int = 1
+    above: int = 0
+    below: int = 1001
+
+    def apply(self, z_0: Tensor) -> tuple[Tensor, Tensor | float]:
+        """The ẑ_0 to take the posterior's mean of, and what is added to that mean."""
+        strength, shift = self.weight / z_0[0].numel(), torch.zeros_like(z_0)
+        if self.form == "paper":
+            return z_0 - strength * (z_0 - self.target), 0.0  # eq. 17
+        guided = z_0
+        for _ in range(self.repeats):
+            step = -strength * (guided - self.target)
+            guided, shift = guided + step, shift + 0.5 * step
+        return z_0, shift
+
+
+def sample(
+    z: Tensor,
+    steps: Sequence[int],
+    alpha_bar: Tensor,
+    predict: Callable[[Tensor, int], Tensor],
+    draw: Callable[[int], Tensor] | None = None,
+    *,
+    guidance: Guidance | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Algorithm 1: from z_T ~ N(0, I) to z_0, over spaced steps.
+
+    Args:
+        z: z_T [B, C, H, W].
+        steps: t_1 > … > t_N > 0, as :func:`gencomm_cli.diffusion.schedule.spaced_steps` gives them.
+        alpha_bar: ᾱ_0 … ᾱ_T.
+        predict: ε_θ(z_t, t).
+        draw: standard normal noise of z's shape for the i-th transition, 0 … N − 2; None samples without noise.
+        progress: called with (steps done, steps in all).
+    """
+    alpha_bar = alpha_bar.double()
+    for index, (t, s) in enumerate(itertools.pairwise(steps)):
+        a, a_next = float(alpha_bar[t]), float(alpha_bar[s])
+        z_0 = clean(z, predict(z, t), a)
+        shift: Tensor | float = 0.0
+        if guidance is not None and guidance.above < t < guidance.below:
+            z_0, shift = guidance.apply(z_0)
+        z = posterior_mean(z, z_0, a, a_next) + shift
+        if draw is not None and s > 0:
+            z = z + ((1 - a / a_next) * (1 - a_next) / (1 - a)) ** 0.5 * draw(index).to(z)  # σ_t² = β (1 − ᾱ_s)/(1 − ᾱ_t)
+        if progress is not None:
+            progress(index + 1, len(steps) - 1)
+    return z
+
+
+LEVELS = 5
+"""Of the à-trous transform that separates colours from detail."""
+
+
+def blur(image: Tensor, radius: int) -> Tensor:
+    """One level of it: the binomial kernel [1 2 1]ᵀ[1 2 1]/16 with its taps ``radius`` apart, edges repeated."""
+    row = torch.tensor([0.25, 0.5, 0.25], dtype=image.dtype, device=image.device)
+    kernel = torch.outer(row, row).expand(image.shape[1], 1, 3, 3)
+    return F.conv2d(F.pad(image, (radius,) * 4, mode="replicate"), kernel, dilation=radius, groups=image.shape[1])
+
+
+def low_frequencies(image: Tensor) -> Tensor:
+    """What is left of an image [B, C, H, W] after five blurs with radii 1 … 16; the rest of it is detail."""
+    for level in range(LEVELS):
+        image = blur(image, 2**level)
+    return image
+
+
+def colour_fix(refined: Tensor, coarse: Tensor) -> Tensor:
+    """The authors' last step: detail of ``refined``, colours of ``coarse`` [B, C, H, W]; not clamped."""
+    return refined - low_frequencies(refined) + low_frequencies(coarse)

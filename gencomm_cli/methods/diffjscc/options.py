@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -24,21 +25,13 @@ CONDITIONS = ("spatial", "csi", "text")
 GuidanceForm = Literal["paper", "authors"]
 
 
-def conditions(text: str) -> tuple[str, ...]:
-    """``spatial,csi,text`` as words, ``none`` as no word. Raises ValueError for any other."""
-    found = words(text)
-    if set(found) - set(CONDITIONS):
-        raise ValueError(text)
-    return found
-
-
 @dataclass(frozen=True)
 class Transmitter(TextTransmitter, GainTransmitter, DomainTransmitter):
     """What the transmitter reads. Captions are made at the receiver unless ``caption_from`` is ``original``."""
 
     caption_from: Annotated[
         Literal["coarse", "original"] | None,
-        Flag("The receiver captions what it gets (default), or the original's caption is sent and counted."),
+        Flag("Caption at the receiver (default), or send the original's caption, counted."),
     ] = None
 
     def __post_init__(self) -> None:
@@ -54,6 +47,11 @@ class Transmitter(TextTransmitter, GainTransmitter, DomainTransmitter):
             return "none"
         return "builtin" if self.captioner == "none" else self.captioner
 
+    @classmethod
+    def captioned_by(cls, captioner: str) -> Mapping[str, str]:
+        """With the caption of the original, which is not what is sent by default."""
+        return {**super().captioned_by(captioner), "caption_from": "original"}
+
     def check_alone(self) -> None:
         """Raises OptionError where the captioner is the receiver's."""
         if self.captioner not in ("none", self.prompt_writer):
@@ -66,17 +64,23 @@ class Receiver(SamplerOptions, TextReceiver):
 
     guidance_lambda: Annotated[
         float | None,
-        Flag("Weight of the coarse image in each step, 0 (realism) to C*H*W of the latent (fidelity).", metavar="L", low=0.0),
+        Flag("Weight of the coarse image, 0 (realism) to C*H*W of the latent (fidelity).", metavar="L", low=0.0),
     ] = None
     guidance_form: Annotated[GuidanceForm | None, Flag("How --guidance-lambda weighs, as printed or as programmed.")] = None
     colour_fix: Annotated[bool | None, Flag("The coarse image's colours under the refined detail.")] = None
     condition: Annotated[
         tuple[str, ...] | None,
-        Flag("What guides the networks, of spatial,csi,text (default: all); or none.", metavar="LIST", parse=conditions),
+        Flag("What guides the networks; default: all three.", metavar="spatial,csi,text|none", parse=words),
     ] = None
     captioner: Annotated[
         str | None, Flag("Who captions the coarse image; builtin with nano.", metavar=CAPTIONERS, parse=captioner)
     ] = None  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Raises OptionError where a value cannot be."""
+        super().__post_init__()
+        if unknown := set(self.condition or ()) - set(CONDITIONS):
+            raise OptionError("condition", f"there is no {', '.join(sorted(unknown))}; there is: {', '.join(CONDITIONS)}")
 
 
 @dataclass(frozen=True)

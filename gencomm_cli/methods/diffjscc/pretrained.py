@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
+from gencomm_cli.methods.diffjscc.method import CsiEmbedding
 from gencomm_cli.methods.diffjscc.options import Sources
 from gencomm_cli.networks import stable_diffusion
 from gencomm_cli.presets.pretrained import Composition, Source

@@ -17,14 +17,13 @@ from torch import Tensor, nn
 
 from gencomm_cli import presets
 from gencomm_cli.channels.equalisers import effective_snr_db, reliability
-from gencomm_cli.diffusion.schedule import scaled_linear
+from gencomm_cli.diffusion.schedule import scaled_linear, spaced_steps
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
-from gencomm_cli.methods.diffjscc.spaced import sample, spaced_steps
+from gencomm_cli.methods.diffjscc.image_code import ImageCode, image_code
+from gencomm_cli.methods.diffjscc.method import CsiEmbedding, equalise, sample
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.backbone import Backbone
 from gencomm_cli.networks.control import CSI_WIDTH, FEATURES, LatentControlNet, control_arguments, controlled
-from gencomm_cli.networks.image_code import ImageCode, equalise, image_code
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC, sinusoid
 from gencomm_cli.networks.vae import Domain
 from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, entry_of, file_hash, find, is_pretrained, models_root

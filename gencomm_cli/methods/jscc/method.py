@@ -51,7 +51,7 @@ class JSCC:
     def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
         """Symbols, those of the gain included, that are nearest to ``cbr`` · 3HW among what the codec can send.
 
-        Where the codec chooses channels, ``cbr`` counts those alone, as its authors do; at most so many symbols more tell which.
+        Where the codec chooses channels, ``cbr`` counts those alone, as its authors do; at most so many symbols more say which.
         """
         wanted, beside = round(min(cbr, 1.0) * 3 * image_size[0] * image_size[1]), codec_side.most_symbols(self.codec)
         image = wanted if self.codec.choices else max(1, wanted - beside)
@@ -67,10 +67,10 @@ class JSCC:
         Raises:
             RateError: another number of symbols than the code of this image can have.
         """
-        told = within_range(request.snr_db)
+        snr_db = torch.tensor([within_range(request.snr_db)], device=self.device)
         x = to_tensor(image, self.codec.multiple, self.device)
         try:
-            return codec_side.send(self.codec, x, request, torch.tensor([told], device=self.device))
+            return codec_side.send(self.codec, x, request, snr_db)
         except ValueError as error:
             raise RateError(f"--cbr: {error}; leave it out for the preset's own rate") from None
 
@@ -85,10 +85,10 @@ class JSCC:
         count = received.symbols.size
         if count != self.codec.symbols(count, size):
             raise InputError(f"symbols: {count} are not what {self.preset.name} sends for an image of this size")
-        told, side_ok = codec_side.receive(self.codec, received, self.device)
-        if told is None:
+        codec, side_ok = codec_side.receive(self.codec, received, self.device)
+        if codec is None:
             return Decoded(codec_side.grey(received.image_size), outage=True, side_ok=False)
         heard = Heard.of(received, self.device)
         z = self.codec.conventions.equalise(heard.y, heard.gain, heard.n0)
-        x = told.decode(z, size, heard.snr_db)
+        x = codec.decode(z, size, heard.snr_db)
         return Decoded(to_image(x, received.image_size), side_ok=side_ok)

@@ -18,6 +18,6 @@ SPEC = MethodSpec(
     start="the linear optimum",
     importers={"cdc": "gencomm_cli.methods.lrisc.released"},
     # The paper's figure has no legible CBRs: these are this project's.
-    protocol=Protocol(data="Kodak, whole", prepare="none", snr_db=(0, 5, 10), cbr=(1 / 96,), cbr_at=(1 / 96,)),
+    protocol=Protocol(alias="002", data="Kodak, whole", prepare="none", snr_db=(0, 5, 10), cbr=(1 / 96,), cbr_at=(1 / 96,)),
     rate_map=True,
 )

@@ -14,7 +14,8 @@ class Transmitter(AllocationTransmitter):
     """How symbols are shared out."""
 
     beta: Annotated[
-        float | None, Flag("Symbols for each bit of information, in place of --cbr; 0.2 in the paper.", metavar="B", low=0.0)
+        float | None,
+        Flag("Symbols for each bit of information, in place of --cbr; 0.2 in the paper.", metavar="B", low=0.0, sweep=False),
     ] = None
 
     def __post_init__(self) -> None:

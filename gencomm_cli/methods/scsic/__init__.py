@@ -16,7 +16,7 @@ SPEC = MethodSpec(
     networks={
         "PaellaVQModel": "gencomm_cli.methods.scsic.cascade:PaellaVQModel",
         "EfficientNetEncoder": "gencomm_cli.methods.scsic.efficientnet:EfficientNetEncoder",
-        "Previewer": "gencomm_cli.methods.scsic.embedding:Previewer",
+        "Previewer": "gencomm_cli.methods.scsic.previewer:Previewer",
     },
     training="gencomm_cli.methods.scsic.train",
     stages="vqgan, encoder, diffusion, finetune, rollout (default: all; finetune alone over Stable Cascade)",
@@ -25,6 +25,7 @@ SPEC = MethodSpec(
     pretrained="gencomm_cli.methods.scsic.pretrained",
     sources=Sources,
     protocol=Protocol(
+        alias="004",
         data="100 images of Cityscapes",
         prepare="stretch:512",
         snr_db=(1, 5, 10, 15, 20),

@@ -1,4 +1,4 @@
-"""Stable Cascade's stages A and B as SC-SIC uses them (paper 004, section 2): diffusers' networks behind small interfaces."""
+"""Stable Cascade's stages A and B as SC-SIC uses them (its section 2): diffusers' networks behind small interfaces."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class StageA(nn.Module):
 
 
 class StageB(nn.Module):
-    """The latent diffusion model, told Ẑ and nothing else: the pooled text, a required input, is zero.
+    """The latent diffusion model, conditioned on Ẑ alone: the pooled text, a required input, is zero.
 
     Args:
         unet: diffusers' StableCascadeUNet. Where it takes one channel more than Ẑ has, that is the reliability of Ẑ
@@ -96,7 +96,7 @@ def _in_format_of_x(_: nn.Module, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor
 
 
 def take_reliability(unet: StableCascadeUNet) -> None:
-    """Gives a stage B that is told Ẑ alone, in place, one more channel for its reliability. The new weights are zero, so that it
+    """Gives a stage B that takes Ẑ alone, in place, one more channel for its reliability. The new weights are zero, so that it
     computes what it did."""
     first = cast(nn.Conv2d, unet.effnet_mapper[0])
     first.weight = nn.Parameter(F.pad(first.weight.detach(), (0, 0, 0, 0, 0, 1)), first.weight.requires_grad)

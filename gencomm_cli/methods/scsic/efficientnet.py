@@ -27,7 +27,7 @@ Kind = Literal["fused", "mb"]
 
 @dataclass(frozen=True)
 class Stage:
-    """A row of the paper's table 4: ``layers`` blocks with 3 × 3 convolutions, of which the first one has the stride.
+    """A row of that paper's table 4: ``layers`` blocks with 3 × 3 convolutions, of which the first one has the stride.
 
     Attributes:
         kind: ``fused`` (Fused-MBConv), or ``mb`` (MBConv with squeeze-and-excitation).
@@ -112,7 +112,7 @@ def features(stages: Sequence[Stage] = V2_S, stem: int = 24, width: int = 1280) 
 
 
 class EfficientNetEncoder(nn.Module):
-    """Z = E(X) (paper 004, section 3.1): features, then a 1 × 1 mapper whose channels are normalised to mean 0, variance 1.
+    """Z = E(X) (SC-SIC's section 3.1): features, then a 1 × 1 mapper whose channels are normalised to mean 0, variance 1.
 
     Args:
         channels: of Z. stages, stem, width: of :func:`features`; a stage may be given as a list of its fields.

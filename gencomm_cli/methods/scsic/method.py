@@ -1,31 +1,48 @@
-"""SC-SIC: semantic image communication via Stable Cascade (Khalid et al., paper 004).
+"""SC-SIC: semantic image communication via Stable Cascade (Khalid et al., arXiv:2507.17416).
 
-    transmitter                              air                         receiver
+    transmitter                             channel                       receiver
   X ─► scaled by s ─► EfficientNet-V2 ─► Z ─► pairs ─► h ⊙ z + n ─► y/h ─► Ẑ ─┬─► previewer ─► coarse image
                                          gain ─► short code ─────────► gain ─┘└──────┐
                                                   x_T ~ N(0, I) ─► 10 steps of stage B ─► X̂_VG ─► stage A ─► refined image
 
 Z is 16 reals for every 32 × 32 pixels of the scaled image, sent as they are. Neither text nor stage C takes part, and the decoder
 never sees the previewer's picture.
+
+  equation                                        function
+  1            X_VG = f_Θ(X)                      cascade.StageA.encode
+  2            f_Θ⁻¹(X_VG) ≈ X                    cascade.StageA.decode
+  3            X_VG,t of the forward process      noised; ᾱ_t: gencomm_cli.diffusion.cosine.log_snr
+  4            L, the error of the noise          denoising_error
+  section 3.1  Z = E(X)                           resize, then efficientnet.EfficientNetEncoder
+  5            SNR = 10 log P/σ²                  to_symbols: P = 1 a symbol, and σ² is gencomm_cli.channels.snr.n0_from_db
+  6            Ẑ = Z + ε                          gencomm_cli.channels.fading.transmit, then to_embedding
+  section 3.3  X̂ = f_Θ⁻¹(X̂_VG)                    sample, then eq. 2
+
+Eq. 3 prints X_VG,t for X_VG on its right. The paper says nothing of its schedule, sampler and guidance, nor how many steps it
+takes: they are Stable Cascade's, with the 10 steps of the authors' next system (D-SIC). Nor does it say how Z becomes symbols, at
+which power, or how the receiver knows that power.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from gencomm_cli.errors import InputError, RateError
+from gencomm_cli.channels.equalisers import zero_forcing
+from gencomm_cli.diffusion.cosine import amplitudes, log_snr, time_of
+from gencomm_cli.errors import InputError, OptionError, RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
-from gencomm_cli.methods.scsic import analog
-from gencomm_cli.methods.scsic.cosine import Target, guide, sample, times
 from gencomm_cli.methods.scsic.efficientnet import FACTOR
-from gencomm_cli.methods.scsic.embedding import preview, resize, with_reliability
 from gencomm_cli.methods.scsic.networks import Cascade
 from gencomm_cli.methods.scsic.options import Receiver
+from gencomm_cli.methods.scsic.previewer import Previewer
 from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.tensors import Heard, to_image, to_tensor
 from gencomm_cli.presets import Preset
@@ -33,8 +50,37 @@ from gencomm_cli.rates import ImageSize, samples
 from gencomm_cli.seeds import torch_normal
 from gencomm_cli.text import short_code
 
+if TYPE_CHECKING:
+    from gencomm_cli.console import Progress
+
+Target = Literal["epsilon", "v"]
+"""What stage B predicts: the noise ε (eq. 4), or v = √ᾱ ε − √(1 − ᾱ) x_0, which says x_0 itself where there is noise alone."""
+
 SCALE = 0.75
 """s of the paper: Z is [16, 12, 12] for 512² and [16, 24, 24] for 1024², one real for 341 samples. s = 1: one for 192."""
+GAIN_STEP_DB = 0.4
+GAIN_LEVELS = 2**short_code.BITS
+LIMIT = 10.0
+"""Of an equalised real under fading, in units of the gain: beyond it there is noise alone, from a fade to nearly nothing."""
+
+
+# Section 2: the latent diffusion model
+
+
+def noised(x_0: Tensor, epsilon: Tensor, level: Tensor) -> Tensor:
+    """X_VG,t = √ᾱ_t X_VG + √(1 − ᾱ_t) ε (eq. 3), of x_0 and ε [B, C, H, W] at levels log ᾱ_t/(1 − ᾱ_t) [B]."""
+    a, b = amplitudes(level.view(-1, 1, 1, 1))
+    return a * x_0 + b * epsilon
+
+
+def denoising_error(predicted: Tensor, x_0: Tensor, epsilon: Tensor, level: Tensor, target: Target) -> Tensor:
+    """‖ε − ε̄(X_VG,t, t, Ẑ)‖² of each sample [B], over its number of reals; L is its mean (eq. 4). Of v, where that is predicted."""
+    a, b = amplitudes(level.view(-1, 1, 1, 1))
+    wanted = epsilon if target == "epsilon" else a * epsilon - b * x_0
+    return (predicted - wanted).square().mean((1, 2, 3))
+
+
+# Section 3.1: the embedding and its size
 
 
 def cbr_of(scale: float) -> float:
@@ -59,12 +105,142 @@ def nearest_grid(positions: float, size: ImageSize) -> tuple[int, int]:
     return min(grid_at(low, size), grid_at(high, size), key=lambda grid: abs(math.prod(grid) - positions))
 
 
+def resize(image: Tensor, grid: tuple[int, int], antialias: bool) -> Tensor:
+    """The image [B, 3, H, W] as the encoder sees it: 32 pixels a position of the embedding's ``grid``.
+
+    Args:
+        antialias: a proper low-pass (bilinear) filter. Without it the nearest pixel is taken, as in Stable Cascade.
+    """
+    size = (FACTOR * grid[0], FACTOR * grid[1])
+    if antialias:
+        return F.interpolate(image, size, mode="bilinear", antialias=True).clamp(0, 1)
+    return F.interpolate(image, size, mode="nearest")
+
+
+# Section 3.2: the channel. Z's reals, two by two, are the complex symbols. The noise of a symbol is shared out between its reals,
+# and the signal too: the SNR of every real is Es/N0.
+
+
+def pairs(z: Tensor) -> Tensor:
+    """Embedding [B, C, h, w], C even → complex [B, C·h·w / 2]: the first half of the channels is real, the second imaginary."""
+    real, imaginary = z.float().chunk(2, 1)
+    return torch.complex(real, imaginary).flatten(1)
+
+
+def unpairs(symbols: Tensor, channels: int, grid: tuple[int, int]) -> Tensor:
+    """Undoes :func:`pairs`: complex [B, C·h·w / 2] → [B, C, h, w]."""
+    shaped = symbols.reshape(len(symbols), channels // 2, *grid)
+    return torch.cat([shaped.real, shaped.imag], 1)
+
+
+def to_symbols(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Symbols [B, k] of unit mean power (eq. 5: P = 1), and the gain [B] they were divided by: the root mean square of Z's reals.
+
+    ``unpairs(√2 · symbols) · gain`` is Z.
+    """
+    gain = z.float().square().mean((1, 2, 3)).sqrt().clamp_min(1e-6)
+    return pairs(z) / (math.sqrt(2) * gain[:, None]), gain
+
+
+def to_embedding(received: Tensor, fading: Tensor | None, gain: Tensor | float, channels: int, grid: tuple[int, int]) -> Tensor:
+    """Ẑ [B, C, h, w] of received symbols [B, k] (eq. 6): Z + ε as it arrived on AWGN, y/h where there is fading.
+
+    Args:
+        fading: h [B, k], or None where there is none, or the receiver does not know it. gain: Z's, [B] or a number.
+    """
+    z = math.sqrt(2) * unpairs(zero_forcing(received, fading), channels, grid)
+    if fading is not None:
+        z = z.clamp(-LIMIT, LIMIT)
+    return z * (gain.view(-1, 1, 1, 1) if isinstance(gain, Tensor) else gain)
+
+
+def gain_index(gain: float) -> int:
+    """The gain as a number 0 … 31: steps of ``GAIN_STEP_DB`` about 0 dB, so that it is met within 0.2 dB from −6.4 to 6 dB."""
+    return min(max(round(20 * math.log10(gain) / GAIN_STEP_DB) + GAIN_LEVELS // 2, 0), GAIN_LEVELS - 1)
+
+
+def gain_of(index: int | None) -> float:
+    """The gain of an index; 1 where it was lost, as the mapper normalises every channel."""
+    return 1.0 if index is None else float(10 ** ((index - GAIN_LEVELS // 2) * GAIN_STEP_DB / 20))
+
+
+def with_reliability(z: Tensor, reliability: Tensor) -> Tensor:
+    """Ẑ [B, C, h, w] and, as one more channel, the mean of each position's reals of the symbols' ``reliability`` [B, C·h·w / 2]."""
+    plane = reliability.float().reshape(len(z), z.shape[1] // 2, *z.shape[2:]).mean(1, keepdim=True)
+    return torch.cat([z, plane], 1)
+
+
+# Section 3.3: reconstruction, by few ancestral steps in continuous time
+
+
+def times(steps: int) -> list[float]:
+    """t_0 = 1 > … > t_N = 0, evenly spaced."""
+    return [1 - index / steps for index in range(steps + 1)]
+
+
+def clean_and_noise(x: Tensor, predicted: Tensor, level: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+    """x̂_0 and ε̂ of x_t (eq. 3), by what was predicted of ``target``; ``level`` broadcasts against x."""
+    a, b = amplitudes(level)
+    if target == "v":
+        return a * x - b * predicted, b * x + a * predicted
+    return (x - b * predicted) / a, predicted
+
+
+def guide(conditional: Tensor, unconditional: Tensor, weight: float, rescale: float = 0.7) -> Tensor:
+    """Classifier-free guidance: ``unconditional`` + weight · difference; the share ``rescale`` of it with ``conditional``'s
+    standard deviation, which guidance would raise [Lin et al., "Common diffusion noise schedules…", 2024, section 3.4]."""
+    guided = torch.lerp(unconditional, conditional, weight)
+    return guided * (rescale * conditional.std() / (guided.std() + 1e-9) + 1 - rescale)
+
+
+def sample(
+    x: Tensor,
+    times: Sequence[float],
+    predict: Callable[[Tensor, Tensor], Tensor],
+    draw: Callable[[int], Tensor] | None = None,
+    *,
+    target: Target = "epsilon",
+    shift: float = 1.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """From noise to x̂_0: ancestral sampling, or (without ``draw``) DDIM.
+
+    Args:
+        x: standard normal [B, C, H, W].
+        times: t_0 > … > t_N; the prediction at t_{N−1} is the result.
+        predict: (x_t, time [B]) → prediction of ``target``.
+        draw: standard normal noise of x's shape for the i-th transition, 0 … N − 2.
+        shift: of the schedule. progress: called with (steps done, steps in all).
+    """
+    levels = log_snr(torch.tensor(times, dtype=torch.float32), shift)  # stay on the CPU: numbers that never wait for a device
+    unshifted = torch.stack([time_of(level) for level in levels]).to(x.device)
+    for index, (here, there) in enumerate(itertools.pairwise(levels)):
+        x_0, epsilon = clean_and_noise(x, predict(x, unshifted[index].expand(len(x))), here, target)
+        if progress is not None:
+            progress(index + 1, len(times) - 1)
+        if index == len(times) - 2:
+            break
+        (a, b), (a_next, b_next) = amplitudes(here), amplitudes(there)
+        fresh = 0.0  # deviation of the posterior q(x_s | x_t, x_0)
+        if draw is not None:
+            fresh = float(b_next / b * (1 - (a / a_next).square()).clamp_min(0).sqrt())
+        x = a_next * x_0 + (b_next.square() - fresh**2).sqrt() * epsilon
+        if draw is not None:
+            x = x + fresh * draw(index).to(x)
+    return x_0
+
+
+def preview(previewer: Previewer, z: Tensor, size: tuple[int, int]) -> Tensor:
+    """The previewer's picture of Z, stretched to [B, 3, H, W]: the coarse image."""
+    return F.interpolate(previewer(z), size, mode="bicubic", antialias=True)
+
+
 class ScSic:
     """One preset's networks, ready to encode and decode.
 
     Settings: ``scales`` (least and largest s), ``antialias`` (see :func:`resize`), ``steps``, ``guidance_scale``, ``rescale`` (see
-    :func:`guide`), ``target`` (what stage B predicts), ``shift`` (of the schedule), ``snr_aware`` (stage B is told how reliable Ẑ
-    is: not in the paper).
+    :func:`guide`), ``target`` (what stage B predicts), ``shift`` (of the schedule), ``snr_aware`` (stage B is also given how
+    reliable Ẑ is: not in the paper).
     """
 
     method = "scsic"
@@ -126,24 +302,22 @@ class ScSic:
                 f"--cbr: there is no embedding of {request.symbols} symbols with its gain; leave it out for s = {SCALE}"
             )
         x = to_tensor(image, self.multiple, self.device)
-        z, gain = analog.normalise(self.networks.encoder(resize(x, grid, self.antialias)))
-        side = short_code.transmit(analog.gain_index(float(gain)))
+        z, gain = to_symbols(self.networks.encoder(resize(x, grid, self.antialias)))
+        side = short_code.transmit(gain_index(float(gain)))
         return Transmission(z[0].cpu().numpy().astype(np.complex64), side)
 
     @torch.no_grad()
-    def decode(
-        self, received: Received, options: Receiver, *, seed: int, progress: Callable[[int, int], None] | None = None
-    ) -> Decoded:
+    def decode(self, received: Received, options: Receiver, *, seed: int, progress: Progress | None = None) -> Decoded:
         """The previewer's picture of Ẑ, and images that stage B draws under Ẑ. Without a previewer the first of these is both.
 
         Args:
             received: all that is known. seed: of the sampler's noise. progress: called with (steps done, steps in all).
 
         Raises:
-            InputError: options out of range; a number of symbols that this image cannot have; ``coarse`` without a previewer.
+            OptionError: ``coarse`` without a previewer. InputError: a number of symbols that this image cannot have.
         """
         if options.coarse and self.networks.previewer is None:
-            raise InputError(f"--coarse: preset {self.preset.name} has no previewer; leave it out for the refined image")
+            raise OptionError("coarse", f"preset {self.preset.name} has no previewer; leave it out for the refined image")
         steps = options.steps or int(self.preset.settings.get("steps", 10))
         z_hat, condition = self._receive(received)
         height, width = (-(-side // self.multiple) * self.multiple for side in received.image_size)
@@ -179,12 +353,10 @@ class ScSic:
                 f"symbols: {received.symbols.size} and {received.side_symbols.size} for the gain are no embedding of "
                 f"{received.image_size[1]}x{received.image_size[0]} pixels; send the image again"
             )
-        gain = analog.gain_of(short_code.receive(received.side_symbols, received.side_gain, received.n0))
+        gain = gain_of(short_code.receive(received.side_symbols, received.side_gain, received.n0))
         heard = Heard.of(received, self.device)
-        z_hat = analog.denormalise(heard.y, heard.gain, gain, self.channels, grid)
-        if not self.snr_aware:
-            return z_hat, z_hat
-        return z_hat, with_reliability(z_hat, heard.reliability)
+        z_hat = to_embedding(heard.y, heard.gain, gain, self.channels, grid)
+        return z_hat, with_reliability(z_hat, heard.reliability) if self.snr_aware else z_hat
 
     def _denoiser(self, condition: Tensor, guidance: float) -> Callable[[Tensor, Tensor], Tensor]:
         """ε̄(X_VG,t, t, Ẑ) with classifier-free guidance; without a condition Ẑ is zero."""
@@ -194,7 +366,7 @@ class ScSic:
         both = torch.cat([condition, torch.zeros_like(condition)])
 
         def predict(x: Tensor, time: Tensor) -> Tensor:
-            told, untold = stage_b(torch.cat([x, x]), torch.cat([time, time]), both).chunk(2)
-            return guide(told, untold, guidance, self.rescale)
+            conditional, unconditional = stage_b(torch.cat([x, x]), torch.cat([time, time]), both).chunk(2)
+            return guide(conditional, unconditional, guidance, self.rescale)
 
         return predict

@@ -13,7 +13,7 @@ from gencomm_cli.presets.build import build, steady
 if TYPE_CHECKING:
     from gencomm_cli.methods.scsic.cascade import StageA, StageB
     from gencomm_cli.methods.scsic.efficientnet import EfficientNetEncoder
-    from gencomm_cli.methods.scsic.embedding import Previewer
+    from gencomm_cli.methods.scsic.previewer import Previewer
 
 
 class Cascade:

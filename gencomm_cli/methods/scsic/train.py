@@ -28,13 +28,23 @@ from diffusers.models import StableCascadeUNet
 from torch import Tensor, nn
 
 from gencomm_cli.channels.equalisers import reliability
+from gencomm_cli.diffusion.cosine import amplitudes, log_snr, time_of
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.scsic.cascade import PaellaVQModel, StageA, StageB, take_reliability
-from gencomm_cli.methods.scsic.cosine import Target, amplitudes, log_snr, sample, time_of, times
 from gencomm_cli.methods.scsic.efficientnet import EfficientNetEncoder
-from gencomm_cli.methods.scsic.embedding import Previewer, resize, with_reliability
-from gencomm_cli.methods.scsic.method import SCALE, analog, grid_at
+from gencomm_cli.methods.scsic.method import (
+    SCALE,
+    Target,
+    grid_at,
+    resize,
+    sample,
+    times,
+    to_embedding,
+    to_symbols,
+    with_reliability,
+)
 from gencomm_cli.methods.scsic.networks import Cascade
+from gencomm_cli.methods.scsic.previewer import Previewer
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.presets import FORMAT, VERSION, Preset, entry_of, file_hash, find, is_pretrained, verify
 from gencomm_cli.presets.build import build
@@ -148,12 +158,12 @@ class RolloutRecipe(DiffusionRecipe):
 
 def over_the_air(z: Tensor, snr_db: Range | None, shares: Sequence[float], generator: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Ẑ of embeddings [B, C, h, w] (eqs. 5, 6), and how reliable each of its symbols [B, C·h·w / 2] is."""
-    symbols, power = analog.normalise(z)
+    symbols, power = to_symbols(z)
     if snr_db is None:
         return z, torch.ones_like(symbols.real)
     air = draw(len(z), generator, z.device, snr_db, shares)
     received, gain, n0 = through(symbols, air, block_gains(air))
-    z_hat = analog.denormalise(received, gain, power, z.shape[1], (z.shape[2], z.shape[3]))
+    z_hat = to_embedding(received, gain, power, z.shape[1], (z.shape[2], z.shape[3]))
     return z_hat, reliability(gain, n0)  # type: ignore[type-var]
 
 

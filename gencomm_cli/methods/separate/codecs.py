@@ -13,11 +13,12 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import features
 
-from gencomm_cli.errors import InputError, RateError
+from gencomm_cli.errors import OptionError, RateError
 from gencomm_cli.images import Pixels
 from gencomm_cli.methods.separate import programs
 from gencomm_cli.methods.separate.containers import Avif, Bpg, Container, Hevc, Jpeg2000, WebP, Whole
 from gencomm_cli.methods.spec import Tool
+from gencomm_cli.presets import combined_hash
 
 SCALES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
@@ -149,13 +150,13 @@ def find(name: str) -> ImageCodec:
     """The codec of that name.
 
     Raises:
-        InputError: there is none, or it is not installed.
+        OptionError: there is none, or it is not installed.
     """
     if name not in CODECS:
-        raise InputError(f"--codec: {name!r} is not a codec of this version; use {', '.join(CODECS)}")
+        raise OptionError("codec", f"{name!r} is not a codec of this version; use {', '.join(CODECS)}")
     if CODECS[name].version() is None:
-        raise InputError(
-            f"--codec {name}: is not installed; {_HOW.get(name, 'this Pillow was built without it: install its wheel')}"
+        raise OptionError(
+            "codec", f"{name} is not installed; {_HOW.get(name, 'this Pillow was built without it: install its wheel')}"
         )
     return CODECS[name]
 
@@ -247,3 +248,13 @@ def _best_quality(codec: ImageCodec, picture: Pillow.Image, budget: int) -> tupl
         else:
             high = middle - 1
     return best, kind
+
+
+def weights(preset_hash: str, options: Mapping[str, str]) -> str:
+    """What a bench cell has as its weights' hash: the version of the image codec counts as weights do.
+
+    Raises:
+        InputError: the codec is not installed.
+    """
+    find(options["codec"])
+    return combined_hash([preset_hash, version_tag(options["codec"])])

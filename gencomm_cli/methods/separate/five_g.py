@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import OptionError
 from gencomm_cli.text.ldpc import Bits
 
 LENGTH = 2304
@@ -39,6 +39,7 @@ class FiveG:
 
     @property
     def k(self) -> int:
+        """Message bits at most."""
         return int(LENGTH * Fraction(self.rate))
 
     def coded_bits(self, message_bits: int) -> int:
@@ -61,9 +62,10 @@ class FiveG:
         return np.asarray(encoder(torch.from_numpy(filled)).numpy(), np.uint8)
 
     def decode(self, llr: NDArray[np.float64], message_bits: int) -> Bits:
-        """``ITERATIONS`` of sum-product decoding; the decoder does not know whether it failed.
+        """``ITERATIONS`` of sum-product decoding: uint8 [words, message_bits]; the decoder does not know whether it failed.
 
-        :param llr: log p(bit = 0) / p(bit = 1), float64 [words, coded bits].
+        Args:
+            llr: log p(bit = 0) / p(bit = 1), float64 [words, coded bits].
         """
         import torch
 
@@ -79,6 +81,6 @@ def _coders(k: int, n: int) -> tuple[Any, Any]:
     try:
         from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
-        raise InputError("--fec 5g: needs Sionna; pip install 'gencomm[sionna]', or use --fec ldpc") from None
+        raise OptionError("fec", "5g needs Sionna; pip install 'gencomm[sionna]', or use ldpc") from None
     encoder = LDPC5GEncoder(k, n, device="cpu")
     return encoder, LDPC5GDecoder(encoder, hard_out=True, return_infobits=True, num_iter=ITERATIONS)

@@ -71,13 +71,13 @@ class Separate:
             image: uint8 [H, W, 3].
 
         Raises:
-            InputError: an option is not one, or its codec is not installed.
+            OptionError: the codec, or what the code needs, is not installed.
             RateError: not even the smallest picture fits.
         """
         options = cast(Transmitter, request.options)
         codec = codecs.find(options.codec)
         if options.capacity:
-            return self._encode_ideal(image, request, codec)
+            return self._encode_ideal(image, request, options.codec)
         mode = self.modes.choose(request.symbols, request.snr_db, request.fading, options)
         coded = codecs.fit(codec, image, mode.payload_bytes(request.symbols))
         form = ClassicalFormat(
@@ -88,7 +88,7 @@ class Separate:
         symbols = mode.link.transmit(crc.protect(payload, _known(form)))
         return Transmission(symbols, classical=form, container_bytes=coded.container_bytes, versions=_versions(form))
 
-    def _encode_ideal(self, image: Image, request: Request, codec: codecs.ImageCodec) -> Transmission:
+    def _encode_ideal(self, image: Image, request: Request, codec: str) -> Transmission:
         """The rate is the capacity at the SNR that the transmitter knows; on block fading (over multipath) that of AWGN (Rayleigh
         fading) ``FADE_MARGIN_DB`` below it."""
         snr_db, fading = (0.0, "unknown") if request.snr_db is None else (min(request.snr_db, MAX_SNR_DB), request.fading)
@@ -98,17 +98,9 @@ class Separate:
         budget = math.floor(request.symbols * rate / 8)
         if budget < 1:
             raise RateError(f"--cbr: {request.symbols} symbols carry less than a byte at capacity; ask for more")
-        coded = codecs.fit(codec, image, budget)
+        coded = codecs.fit(codecs.find(codec), image, budget)
         form = ClassicalFormat(
-            cast(Transmitter, request.options).codec,
-            len(coded.payload),
-            coded.container,
-            coded.scale,
-            "ideal",
-            "ideal",
-            "capacity",
-            "",
-            0,
+            codec, len(coded.payload), coded.container, coded.scale, "ideal", "ideal", "capacity", code="", crc_bits=0
         )
         count = min(request.symbols, math.ceil(8 * len(coded.payload) / rate))
         return Transmission(
@@ -122,7 +114,7 @@ class Separate:
         """The codec's picture as ``coarse``, or an outage: what was lost is lost whole.
 
         Raises:
-            InputError: the header does not go with the symbols, or the codec is not installed.
+            InputError: the header does not go with the symbols. OptionError: the codec is not installed.
         """
         form = received.classical
         if form is None:

@@ -95,15 +95,9 @@ class Modes:
         return Mode(code_rate, CodedModulation(found, modulation, repetition))
 
     def candidates(self, options: Transmitter) -> list[Mode]:
-        """All modes that the options allow; longer codes before shorter ones.
-
-        Raises:
-            InputError: an option is not one.
-        """
-        rates = _pick("--code-rate", options.code_rate, tuple(RATES))
-        modulations = _pick("--modulation", options.modulation, tuple(modem.BITS_PER_SYMBOL))
-        if options.fec not in ("ldpc", "5g"):
-            raise InputError(f"--fec: {options.fec!r} is not a code; use ldpc or 5g")
+        """All modes that the options allow; longer codes before shorter ones."""
+        rates = tuple(RATES) if options.code_rate == "auto" else (options.code_rate,)
+        modulations = tuple(modem.BITS_PER_SYMBOL) if options.modulation == "auto" else (options.modulation,)
         names = {
             rate: [FiveG(mother).name] if options.fec == "5g" else [f"{MOTHERS[mother]}n{length}" for length in self.lengths]
             for rate, (mother, _) in RATES.items()
@@ -133,19 +127,19 @@ class Modes:
         return median - spread * NormalDist().inv_cdf(IMAGE_LOSS / words) + margin
 
     def choose(self, symbols: int, snr_db: float | None, fading: Fading, options: Transmitter) -> Mode:
-        """The mode that carries most in so many symbols among those that hold at the SNR that the transmitter is told.
+        """The mode that carries most in so many symbols among those that hold at the SNR that the transmitter knows.
 
         An unknown SNR is taken as 0 dB with Rayleigh fading, unknown fading as Rayleigh. What the user fixes stays fixed; with
         both code rate and modulation fixed, no threshold is asked for.
 
         Raises:
-            InputError: an option is not one. RateError: nothing fits, or nothing holds.
+            RateError: nothing fits, or nothing holds.
         """
         modes = [(mode.payload_bytes(symbols), mode) for mode in self.candidates(options)]
         fits = [(size, mode) for size, mode in modes if size > 0]
         if not fits:
             raise RateError(f"--cbr: {symbols} symbols do not carry a codeword of any mode that was allowed; ask for more")
-        if "auto" not in (options.code_rate, options.modulation):
+        if options.mode_is_fixed:
             most = max(size for size, _ in fits)
             return next(mode for size, mode in fits if size >= NEARLY * most)
         snr, kind = (0.0, "rayleigh") if snr_db is None else (snr_db, fading)
@@ -160,9 +154,3 @@ class Modes:
                 "fix --modulation and --code-rate to send all the same"
             )
         return max(held, key=lambda entry: entry[:2])[2]
-
-
-def _pick(flag: str, name: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    if name != "auto" and name not in known:
-        raise InputError(f"{flag}: {name!r} is not one; use auto, {', '.join(known)}")
-    return known if name == "auto" else (name,)

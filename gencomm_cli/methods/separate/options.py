@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.methods.options import Flag, TransmitterOptions
+
+Codec = Literal["avif", "jpeg2000", "webp", "hevc", "bpg", "vtm"]
+Modulation = Literal["auto", "bpsk", "qpsk", "16qam", "64qam"]
+CodeRate = Literal["auto", "1/16", "1/8", "1/4", "1/2", "2/3", "3/4", "5/6"]
+Fec = Literal["ldpc", "5g"]
 
 
 @dataclass(frozen=True)
@@ -15,15 +20,15 @@ class Transmitter(TransmitterOptions):
     """How to send. ``auto`` takes the fastest mode that is measured to hold at the SNR that the transmitter knows."""
 
     codec: Annotated[
-        str, Flag("avif (default), jpeg2000, webp, hevc, bpg or vtm (`gencomm doctor`).", metavar="NAME", sweep=False)
+        Codec, Flag("avif (default), jpeg2000, webp, hevc, bpg or vtm (`gencomm doctor`).", metavar="NAME", sweep=False)
     ] = "avif"  # fmt: skip
     modulation: Annotated[
-        str, Flag("auto (default: the fastest that holds at --snr), bpsk, qpsk, 16qam, 64qam.", metavar="NAME")
+        Modulation, Flag("auto (default: the fastest that holds at --snr), bpsk, qpsk, 16qam, 64qam.", metavar="NAME")
     ] = "auto"  # fmt: skip
     code_rate: Annotated[
-        str, Flag("auto (default), 1/16, 1/8, 1/4, 1/2, 2/3, 3/4 or 5/6 message bits a coded bit.", metavar="R")
+        CodeRate, Flag("auto (default), 1/16, 1/8, 1/4, 1/2, 2/3, 3/4 or 5/6 message bits a coded bit.", metavar="R")
     ] = "auto"  # fmt: skip
-    fec: Annotated[str, Flag("Channel code, pyldpc's (default) or 5G NR's (Sionna).", metavar="ldpc|5g")] = "ldpc"
+    fec: Annotated[Fec, Flag("Channel code, pyldpc's (default) or 5G NR's (Sionna).", metavar="ldpc|5g")] = "ldpc"
     capacity: Annotated[
         bool, Flag("An ideal code at channel capacity. A bound to compare with, not a scheme.", sweep=False)
     ] = False  # fmt: skip
@@ -33,6 +38,16 @@ class Transmitter(TransmitterOptions):
         super().__post_init__()
         if self.capacity and (self.modulation, self.code_rate, self.fec) != ("auto", "auto", "ldpc"):
             raise OptionError("capacity", "excludes --modulation, --code-rate and --fec, as an ideal code has none; drop them")
+
+    @classmethod
+    def idle(cls, given: Mapping[str, Any]) -> frozenset[str]:
+        """An ideal code has no mode."""
+        return frozenset({"modulation", "code_rate", "fec"} if given.get("capacity") else ())
+
+    @property
+    def carries_bits(self) -> bool:
+        """An ideal code carries none that could be counted: its symbols are a codeword of nothing."""
+        return not self.capacity
 
     @property
     def mode_is_fixed(self) -> bool:
@@ -51,16 +66,3 @@ def variants(words: Sequence[str]) -> Mapping[str, str]:
     if len(codec) > 1:
         raise InputError(f"--methods: separate:{':'.join(words)} is not separate, separate:CODEC or separate:CODEC:capacity")
     return {"codec": codec[0], **({"capacity": "on"} if capacity else {})}
-
-
-def weights(preset_hash: str, options: Mapping[str, str]) -> str:
-    """What a bench cell has as its weights' hash: the version of the image codec counts as weights do.
-
-    Raises:
-        InputError: the codec is not installed.
-    """
-    from gencomm_cli.methods.separate import codecs
-    from gencomm_cli.presets import combined_hash
-
-    codecs.find(options["codec"])
-    return combined_hash([preset_hash, codecs.version_tag(options["codec"])])

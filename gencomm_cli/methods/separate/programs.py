@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.methods.separate.containers import Container
 
 VTM_CONFIG = "GENCOMM_VTM_CONFIG"
@@ -90,7 +90,7 @@ class Vtm:
         named = os.environ.get(VTM_CONFIG)
         path = Path(named) if named else Path(encoder).resolve().parent.parent / "cfg" / "encoder_intra_vtm.cfg"
         if not path.is_file():
-            raise InputError(f"--codec vtm: there is no {path}; set {VTM_CONFIG} to VTM's encoder_intra_vtm.cfg")
+            raise OptionError("codec", f"vtm needs {path}, which is not there; set {VTM_CONFIG} to VTM's encoder_intra_vtm.cfg")
         return path
 
     def encode(self, picture: Pillow.Image, step: int) -> bytes:

@@ -20,6 +20,7 @@ SPEC = MethodSpec(
     pretrained="gencomm_cli.methods.textguided.pretrained",
     sources=StableDiffusionSources,
     protocol=Protocol(
+        alias="000",
         data="DIV2K test split, Kodak",
         prepare="crop:256",
         snr_db=(1, 5, 10),  # those that the text names

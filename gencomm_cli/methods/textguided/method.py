@@ -1,29 +1,51 @@
-"""Text-Guided Diffusion Model-based Generative Communication (Chen et al., paper 000).
+"""Text-Guided Diffusion Model-based Generative Communication (Chen et al., arXiv:2510.21299).
 
-            transmitter                          air                             receiver
+            transmitter                        channel                           receiver
   s ─► VAE ─► z ─► MambaJSCC encoder ─► x_c ─► h ⊙ x_c + n ─► MMSE ─► MambaJSCC decoder ─► z_c ─┬─────► VAE ─► coarse image
   o ─► text link ─────────────────────────────────────────────────────────────────► prompt ─┐   │
                                          z_c + noise (N_s) ─► UNet under ControlNet(z_c) ◄──┴───┘
                                                                   N steps ─► z̃_0 ─► VAE ─► refined image
 
 In the pixel domain the JSCC works on the image itself and z_c = VAE(ŝ); the rest is the same.
+
+  equation                                             function
+  1            y_c = h ⊙ x_c + n                       gencomm_cli.channels.fading.transmit; then equalisers.mmse
+  2            x = f_θ(z)                              TextGuided.encode; the prompt o: gencomm_cli.text.link
+  3            z_c = g_φ(y)                            TextGuided.decode
+  4            z_t of the plain forward process        ᾱ_t: gencomm_cli.diffusion.schedule.scaled_linear
+  5            z_Ns; N_s by the CBR (section IV-A)     warm_start; StartTable
+  6, 7, 8      z_t with the residual z_c − z_0         diffuse
+  9            z_0 of such a z_t                       clean_from_u; clean_from_noise
+  10, 12–14    z_t' = a_t z_t + b_t ẑ_0                ddim_step
+  11           σ_t = 0, as η = 0                       no step adds noise
+  15           γ                                       residual_weight
+  Algorithm 1                                          sample
+  16, 17       L_d without its coefficient             diffusion_loss
+  18, 19       L_1, L_2                                RefinerRecipe, which has the λs
+
+Where the paper is mended. With κ_t = √ᾱ_t − √(1 − ᾱ_t) γ, eq. 7 reads z_t = √ᾱ_t z_c + κ_t (z_0 − z_c) + √(1 − ᾱ_t) ε. κ is
+exactly zero at t = N_s: the state there holds no z_0, so eq. 9 divides by zero on the sampler's first step. Predicting
+u = ε + γ (z_c − z_0) instead, ẑ_0 = (z_t − √(1 − ᾱ_t) û) / √ᾱ_t is finite everywhere and equals eq. 9 elsewhere; u is also what a
+plain ε-network predicts at z_t, so that guidance mixes like with like. Eq. 9 as printed lacks √(1 − ᾱ_t) before ε, and eq. 14 a
+square root; both are corrected here.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gencomm_cli.diffusion.schedule import StartTable, sampling_steps, scaled_linear
+from gencomm_cli.diffusion.schedule import sampling_steps, scaled_linear
 from gencomm_cli.errors import RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
-from gencomm_cli.methods.textguided.options import Receiver
-from gencomm_cli.methods.textguided.warm_start import sample
+from gencomm_cli.methods.textguided.options import Parameterization, Receiver
 from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.backbone import Networks
 from gencomm_cli.networks.control import controlled, csi_features
@@ -32,6 +54,9 @@ from gencomm_cli.networks.tensors import Heard, to_image, to_tensor, within_rang
 from gencomm_cli.networks.vae import Domain
 from gencomm_cli.presets import Preset
 from gencomm_cli.seeds import torch_normal
+
+Predict = Callable[[Tensor, int], Tensor]
+"""(z_t, t) → the network's output, of z_t's shape."""
 
 
 class TextGuided:
@@ -97,9 +122,9 @@ class TextGuided:
         """
         x = to_tensor(image, self.multiple, self.device)
         field = self.codec.encode(x) if self.domain == "latent" else x
-        told = within_range(request.snr_db)
+        snr_db = torch.tensor([within_range(request.snr_db)], device=self.device)
         try:
-            symbols = self.jscc.encode(field, request.symbols, torch.tensor([told], device=self.device))
+            symbols = self.jscc.encode(field, request.symbols, snr_db)
         except ValueError as error:
             raise RateError(f"--cbr: {error}; ask for less") from None
         return Transmission(symbols[0].cpu().numpy().astype(np.complex64))
@@ -108,60 +133,174 @@ class TextGuided:
     def decode(
         self, received: Received, options: Receiver, *, seed: int, progress: Callable[[int, int], None] | None = None
     ) -> Decoded:
-        """Coarse image D(z_c) and refined images by Algorithm 1.
+        """Coarse image D(z_c) with z_c = g_φ(y) (eq. 3), and refined images by Algorithm 1.
 
         Args:
             received: all that is known. seed: of the sampler's starting noise. progress: called with (steps done, steps in all).
-
-        Raises:
-            InputError: options out of range.
         """
-        steps = options.steps or int(self.preset.settings.get("steps", 5))
         heard = Heard.of(received, self.device)
         size = self._field_size(received.image_size)
         field = self.jscc.decode(heard.mmse(), heard.reliability, size, heard.snr_db)
         z_c = field if self.domain == "latent" else self.codec.encode(field.clamp(0, 1))
         coarse = to_image(self.codec.decode(z_c), received.image_size)
         if options.coarse:
-            return Decoded(coarse, ())
-        return Decoded(coarse, self._refine(z_c, heard.effective_snr_db, received, options, steps, seed, progress))
+            return Decoded(coarse)
+        return Decoded(coarse, self._refine(z_c, heard.effective_snr_db, received, options, seed, progress))
 
     def _refine(
-        self, z_c: Tensor, effective: Tensor, received: Received, options: Receiver, steps: int, seed: int,
+        self, z_c: Tensor, effective_snr_db: Tensor, received: Received, options: Receiver, seed: int,
         progress: Callable[[int, int], None] | None,
     ) -> tuple[Image, ...]:  # fmt: skip
+        """Images s̃ = D(z̃_0) by Algorithm 1, one a sample."""
         settings = self.preset.settings
         cbr = received.symbols.size / (3 * received.image_size[0] * received.image_size[1])
-        start = options.start_step or self.starts(cbr, float(effective))
+        start = options.start_step or self.starts(cbr, float(effective_snr_db))
+        steps = options.steps or int(settings.get("steps", 5))
         grid = sampling_steps(start, steps, options.spacing or settings.get("spacing", "uniform"))
+        guidance = settings.get("guidance_scale", 1.0) if options.guidance_scale is None else options.guidance_scale
+        parameterization = options.parameterization or settings.get("parameterization", "u")
         block = complex(received.gain[0]) if received.gain is not None and received.gain.size == 1 else 1.0
         csi = csi_features(
-            effective, torch.tensor([start], device=self.device), torch.tensor([block], dtype=torch.complex64, device=self.device)
-        )
-        guidance = settings.get("guidance_scale", 1.0) if options.guidance_scale is None else options.guidance_scale
+            effective_snr_db, torch.tensor([start], device=self.device),
+            torch.tensor([block], dtype=torch.complex64, device=self.device),
+        )  # fmt: skip
         unet, control, text = self.networks.unet, self.networks.control, self.networks.text
-        parameterization = options.parameterization or settings.get("parameterization", "u")
         prompt, nothing = text([received.prompt or ""]), text([""]) if guidance != 1.0 else None
         apart = parameterization == "paper"  # its branches mix in ẑ_0; those of u may as well before, in one pass of the UNet
 
-        def told(z: Tensor, t: int) -> Tensor:
+        def conditional(z: Tensor, t: int) -> Tensor:
             now = torch.full((1,), t, device=self.device)
             return self.controlled(unet, control, z, now, prompt, z_c, csi, None if apart else nothing, guidance)
 
-        def untold(z: Tensor, t: int) -> Tensor:
+        def unconditional(z: Tensor, t: int) -> Tensor:
             now = torch.full((1,), t - 1, device=self.device)
             out: Tensor = unet(z.to(unet.dtype), now, encoder_hidden_states=cast(Tensor, nothing)).sample
             return out.to(z.dtype)
 
-        images = []
-        for index in range(options.samples):
+        def refine(index: int) -> Image:
+            def report(done: int, total: int) -> None:
+                if progress is not None:
+                    progress(index * total + done, options.samples * total)
+
             noise = torch_normal(tuple(z_c.shape), seed, f"sampler {index}", self.device).to(z_c)
-            z = sample(
-                z_c, noise, grid, self.alpha_bar, told, untold if apart else None, guidance=guidance,
-                parameterization=parameterization,
-                progress=None if progress is None else lambda done, total, first=index: progress(  # type: ignore[misc]
-                    first * total + done, options.samples * total
-                ),
+            z_0 = sample(
+                z_c, noise, grid, self.alpha_bar, conditional, unconditional if apart else None, guidance=guidance,
+                parameterization=parameterization, progress=report,
             )  # fmt: skip
-            images.append(to_image(self.codec.decode(z), received.image_size))
-        return tuple(images)
+            return to_image(self.codec.decode(z_0), received.image_size)
+
+        return tuple(refine(index) for index in range(options.samples))
+
+
+def warm_start(z_c: Tensor, noise: Tensor, a: Tensor) -> Tensor:
+    """z_Ns = √ᾱ_Ns z_c + √(1 − ᾱ_Ns) ε (eq. 5), where the sampler starts."""
+    return a.sqrt() * z_c + (1 - a).sqrt() * noise
+
+
+@dataclass(frozen=True)
+class StartTable:
+    """Warm-start step N_s over CBR and SNR; by default the paper's, by CBR alone (section IV-A).
+
+    Attributes:
+        cbr, snr_db: increasing. steps: one row a CBR, one column an SNR (or a single column).
+    """
+
+    cbr: tuple[float, ...] = (0.0020, 0.0033, 0.0059, 0.011)
+    snr_db: tuple[float, ...] = (0.0,)
+    steps: tuple[tuple[int, ...], ...] = ((600,), (500,), (400,), (300,))
+
+    def __call__(self, cbr: float, snr_db: float = 0.0) -> int:
+        """N_s, interpolated in log CBR and in dB, clamped at the table's ends."""
+        rows = [float(np.interp(snr_db, self.snr_db, row)) for row in self.steps]
+        return round(float(np.interp(math.log(cbr), np.log(self.cbr), rows)))
+
+
+def diffuse(z_0: Tensor, z_c: Tensor, noise: Tensor, t: Tensor, start: Tensor, alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
+    """z_t by eqs. 6–8, and the target u = ε + γ (z_c − z_0).
+
+    Args:
+        z_0, z_c, noise: [B, C, H, W].
+        t, start: int64 [B]; 1 ≤ t ≤ N_s = ``start``.
+        alpha_bar: ᾱ_0 … ᾱ_T.
+    """
+    shape = (-1, 1, 1, 1)
+    a, gamma = alpha_bar[t].view(shape), residual_weight(alpha_bar, start).view(shape)
+    u = noise + gamma * (z_c - z_0)
+    return (a.sqrt() * z_0 + (1 - a).sqrt() * u).to(z_0.dtype), u.to(z_0.dtype)
+
+
+def clean_from_u(z_t: Tensor, u: Tensor, a: Tensor) -> Tensor:
+    """ẑ_0 = (z_t − √(1 − ᾱ_t) û) / √ᾱ_t: eq. 9 from u, finite at t = N_s too."""
+    return (z_t - (1 - a).sqrt() * u) / a.sqrt()
+
+
+def clean_from_noise(z_t: Tensor, z_c: Tensor, noise: Tensor, a: Tensor, gamma: Tensor) -> Tensor:
+    """ẑ_0 by Algorithm 1, line 8 (eq. 9 corrected); infinite at t = N_s."""
+    sigma = (1 - a).sqrt()
+    return (z_t - sigma * (gamma * z_c + noise)) / (a.sqrt() - sigma * gamma)
+
+
+def ddim_step(z_t: Tensor, z_0: Tensor, a: Tensor, a_next: Tensor) -> Tensor:
+    """z_t' = a_t z_t + b_t ẑ_0, with a_t, b_t of eqs. 13 and 14 (corrected), which solve eqs. 10 and 12 for σ = 0: plain DDIM.
+
+    Args:
+        a, a_next: ᾱ_t, ᾱ_t'.
+    """
+    keep = (1 - a_next).sqrt() / (1 - a).sqrt()
+    return keep * z_t + (a_next.sqrt() - a.sqrt() * keep) * z_0
+
+
+def residual_weight(alpha_bar: Tensor, start: Tensor | int) -> Tensor:
+    """γ = √ᾱ_Ns / √(1 − ᾱ_Ns) (eq. 15)."""
+    return (alpha_bar[start] / (1 - alpha_bar[start])).sqrt()
+
+
+def sample(
+    z_c: Tensor,
+    noise: Tensor,
+    steps: list[int],
+    alpha_bar: Tensor,
+    conditional: Predict,
+    unconditional: Predict | None = None,
+    *,
+    guidance: float = 1.0,
+    parameterization: Parameterization = "u",
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Algorithm 1: from the coarse latent to z̃_0, deterministic but for the starting ``noise``; differentiable (stage 2 is).
+
+    Args:
+        z_c, noise: [B, C, H, W].
+        steps: N_s = t_0 > … > t_N = 0.
+        conditional: predicts u (or ε, with ``paper``) from z_t, given z_c and the prompt.
+        unconditional: the frozen network's prediction of u; called only where ``guidance`` ≠ 1.
+        guidance: ω; 1 is the conditional prediction alone.
+        parameterization: ``paper`` predicts ε, takes ẑ_0 = z_c at t = N_s, and mixes the branches in ẑ_0.
+        progress: called with (steps done, steps in all).
+    """
+    alpha_bar = alpha_bar.to(z_c.dtype)  # stays on the CPU: numbers that never wait for a device
+    start = steps[0]
+    gamma = residual_weight(alpha_bar, start)
+    z = warm_start(z_c, noise, alpha_bar[start])  # line 1
+    for index, (t, following) in enumerate(itertools.pairwise(steps)):
+        a = alpha_bar[t]
+        if parameterization == "paper":
+            z_0 = z_c if t == start else clean_from_noise(z, z_c, conditional(z, t), a, gamma)  # lines 5, 8
+        else:
+            z_0 = clean_from_u(z, conditional(z, t), a)
+        if guidance != 1.0 and unconditional is not None:
+            free = clean_from_u(z, unconditional(z, t), a)  # line 6
+            z_0 = free + guidance * (z_0 - free)  # line 7; ẑ_0 is affine in û, so mixing either is the same
+        z = ddim_step(z, z_0, a, alpha_bar[following])  # line 9
+        if progress is not None:
+            progress(index + 1, len(steps) - 1)
+    return z
+
+
+def diffusion_loss(target: Tensor, predicted: Tensor) -> Tensor:
+    """E‖ε − ε_θ(z_t, z_c, o, t)‖²: eqs. 16 and 17 without their coefficient, the first term of L_1 and L_2 (eqs. 18, 19).
+
+    Args:
+        target: u of :func:`diffuse`, or with ``paper`` the noise itself. predicted: û or ε_θ, of its shape.
+    """
+    return (target - predicted).square().mean()

@@ -24,7 +24,7 @@ class Receiver(SamplerOptions, TextReceiver):
         float | None, Flag("Classifier-free guidance ω; 1 is the conditional prediction alone.", metavar="W")
     ] = None  # fmt: skip
     start_step: Annotated[
-        int | None, Flag("Noise level of the warm start; by a table over SNR and CBR if not given.", metavar="N", low=1, high=1000)
+        int | None, Flag("Noise level to start at; by SNR and CBR if not given.", metavar="N", low=1, high=1000)
     ] = None
     spacing: Annotated[Spacing | None, Flag("Spacing of the sampler's steps.")] = None
     parameterization: Annotated[Parameterization | None, Flag("What the sampler has predicted; the preset's if not given.")] = None

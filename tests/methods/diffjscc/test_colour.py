@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gencomm_cli.methods.diffjscc.colour import blur, colour_fix, low_frequencies
+from gencomm_cli.methods.diffjscc.method import blur, colour_fix, low_frequencies
 
 
 def test_published_pictures() -> None:

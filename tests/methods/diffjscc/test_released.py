@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
+from gencomm_cli.methods.diffjscc.method import CsiEmbedding
 from gencomm_cli.methods.diffjscc.released import recognises
 from gencomm_cli.networks.control import LatentControlNet, controlled
 from gencomm_cli.networks.deepjscc import DeepJSCC

@@ -16,9 +16,9 @@ from torch import nn
 
 from gencomm_cli import presets
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.base import DecodeOptions, Received, Request
-from gencomm_cli.methods.diffjscc.csi import CsiEmbedding
-from gencomm_cli.methods.diffjscc.method import DiffJSCC
+from gencomm_cli.methods.base import Received, Request
+from gencomm_cli.methods.diffjscc.method import CsiEmbedding, DiffJSCC
+from gencomm_cli.methods.diffjscc.options import Receiver
 from gencomm_cli.methods.diffjscc.train import (
     NETWORKS,
     CoarseCaptioner,
@@ -108,7 +108,7 @@ def test_from_a_backbone_to_a_preset_and_its_adversarial_twin(
     for name in ("tiny", "tiny-adv"):
         method = DiffJSCC.load(find_base(str(tmp_path / "models" / "diffjscc" / name)), CPU)
         sent = method.encode(np.zeros((40, 30, 3), np.uint8), Request(method.symbol_budget(0.01, (40, 30))))
-        decoded = method.decode(Received(sent.symbols, None, 0.1, (40, 30)), DecodeOptions(steps=2), seed=0)
+        decoded = method.decode(Received(sent.symbols, None, 0.1, (40, 30)), Receiver(steps=2), seed=0)
         assert decoded.refined[0].shape == (40, 30, 3)
     again = Workshop(recipe(jscc), base, load(data, out / "cache", validation=False), out, CPU)
     assert all(again.restore(stage) for stage in NETWORKS)

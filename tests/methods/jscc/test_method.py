@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 from gencomm_cli import presets
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.methods import load_method
-from gencomm_cli.methods.base import DecodeOptions, Received, Request
+from gencomm_cli.methods.base import Received, Request
 from gencomm_cli.methods.jscc.method import JSCC
+from gencomm_cli.methods.options import ReceiverOptions
 from gencomm_cli.networks.adjscc import ADJSCC, ADJSCCConfig
 from gencomm_cli.networks.codec_side import receive_gain, send_gain
 from gencomm_cli.networks.conventions import Conventions
@@ -52,14 +53,14 @@ def test_the_picture_is_the_codec_s(tmp_path: Path, conventions: Conventions) ->
     assert np.mean(np.abs(sent.symbols) ** 2) == pytest.approx(1, abs=1e-5)
     assert sent.side_symbols.size == (24 if conventions.restored else 0)
     received = Received(sent.symbols, None, 0.1, (30, 42), side_symbols=sent.side_symbols)
-    found = jscc.decode(received, DecodeOptions(), seed=0)
+    found = jscc.decode(received, ReceiverOptions(), seed=0)
     padded = np.pad(image, ((0, 2), (0, 2), (0, 0)), "edge")
-    codec, told = jscc.codec, torch.tensor([10.0])
+    codec, snr_db = jscc.codec, torch.tensor([10.0])
     with torch.no_grad():
         x = torch.tensor(padded).permute(2, 0, 1)[None] / 255
-        code = codec.jscc_encoder(x, told)  # type: ignore[attr-defined]
+        code = codec.jscc_encoder(x, snr_db)  # type: ignore[attr-defined]
         scale = 1.0 if conventions.restored else float((2 * code.square().mean()).sqrt())
-        wanted = codec.jscc_decoder(code / scale, told)[0, :, :30, :42].permute(1, 2, 0) * 255  # type: ignore[attr-defined]
+        wanted = codec.jscc_decoder(code / scale, snr_db)[0, :, :30, :42].permute(1, 2, 0) * 255  # type: ignore[attr-defined]
     assert np.abs(found.coarse - wanted.numpy()).max() < 0.6  # rounded
     assert found.refined == ()
     assert found.side_ok is (True if conventions.restored else None)
@@ -70,8 +71,8 @@ def test_gains_of_fading(tmp_path: Path) -> None:
     jscc = method(tmp_path, PLAIN)
     sent = jscc.encode(scene(), Request(jscc.symbol_budget(0.0, (30, 42)))).symbols
     h, n0 = np.complex64(0.3 - 0.4j), 0.05
-    faded = jscc.decode(Received(h * sent, np.array([h]), n0, (30, 42)), DecodeOptions(), seed=0).coarse
-    by_hand = jscc.decode(Received(sent * np.float32(0.25 / 0.3), None, n0, (30, 42)), DecodeOptions(), seed=0).coarse
+    faded = jscc.decode(Received(h * sent, np.array([h]), n0, (30, 42)), ReceiverOptions(), seed=0).coarse
+    by_hand = jscc.decode(Received(sent * np.float32(0.25 / 0.3), None, n0, (30, 42)), ReceiverOptions(), seed=0).coarse
     assert np.abs(faded.astype(int) - by_hand).max() <= 1
 
 
@@ -88,7 +89,7 @@ def test_rates(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"send the image again|are not what"):
             jscc.decode(
                 Received(np.ones(count, np.complex64), None, 0.1, image_size, side_symbols=np.ones(side, np.complex64)),
-                DecodeOptions(), seed=0,
+                ReceiverOptions(), seed=0,
             )  # fmt: skip
 
 

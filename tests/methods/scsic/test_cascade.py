@@ -14,7 +14,8 @@ from diffusers.models import StableCascadeUNet
 
 from gencomm_cli.methods.scsic import cascade
 from gencomm_cli.methods.scsic.cascade import PaellaVQModel, StageA, StageB
-from gencomm_cli.methods.scsic.embedding import Previewer, preview, resize, with_reliability
+from gencomm_cli.methods.scsic.method import preview, resize, with_reliability
+from gencomm_cli.methods.scsic.previewer import Previewer
 from tests.support.presets import STAGE_A
 
 VECTORS = Path(__file__).parents[2] / "vectors"
@@ -103,8 +104,8 @@ def test_stage_b_gives_the_published_numbers() -> None:
     unet.load_state_dict(convert_stable_cascade_unet_single_file_to_diffusers(state))
     x, time, condition, text = (torch.from_numpy(arrays[name]) for name in ("x", "r", "effnet", "clip"))
     np.testing.assert_allclose(unet.get_timestep_ratio_embedding(time).numpy(), arrays["r_embed"], atol=3e-4)
-    told = unet(x, time, text[:, None], effnet=condition).sample
-    np.testing.assert_allclose(told.numpy(), arrays["out"], atol=3e-4)
+    conditional = unet(x, time, text[:, None], effnet=condition).sample
+    np.testing.assert_allclose(conditional.numpy(), arrays["out"], atol=3e-4)
     stage = StageB(unet)
     np.testing.assert_allclose(stage(x, time, torch.zeros_like(condition)).numpy(), arrays["out_uncond"], atol=3e-4)
     assert float((stage(x, time, condition) - torch.from_numpy(arrays["out_uncond"])).abs().max()) > 0.01
@@ -146,10 +147,10 @@ def test_what_the_encoder_sees() -> None:
 
 
 def test_reliability_is_a_plane_beside_the_embedding() -> None:
-    trust = torch.rand(2, 8 * 3 * 4)
+    reliability = torch.rand(2, 8 * 3 * 4)
     z = torch.randn(2, 16, 3, 4)
-    told = with_reliability(z, trust)
-    torch.testing.assert_close(told[:, :16], z)
-    torch.testing.assert_close(told[:, 16], trust.view(2, 8, 3, 4).mean(1))
+    condition = with_reliability(z, reliability)
+    torch.testing.assert_close(condition[:, :16], z)
+    torch.testing.assert_close(condition[:, 16], reliability.view(2, 8, 3, 4).mean(1))
     with pytest.raises(RuntimeError):
-        with_reliability(z, trust[:, 1:])
+        with_reliability(z, reliability[:, 1:])

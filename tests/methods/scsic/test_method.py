@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from gencomm_cli import presets
-from gencomm_cli.errors import InputError, RateError
-from gencomm_cli.methods.base import DecodeOptions, Received, Request
-from gencomm_cli.methods.scsic.cosine import amplitudes, log_snr, time_of
+from gencomm_cli.diffusion.cosine import amplitudes, log_snr, time_of
+from gencomm_cli.errors import InputError, OptionError, RateError
+from gencomm_cli.methods.base import Received, Request
 from gencomm_cli.methods.scsic.method import ScSic, cbr_of, grid_at, nearest_grid
+from gencomm_cli.methods.scsic.options import Receiver
 from gencomm_cli.rates import samples
 from gencomm_cli.seeds import torch_normal
 from gencomm_cli.text import short_code
@@ -47,11 +48,11 @@ def received(method: ScSic, image: np.ndarray, **changes: Any) -> Received:
 
 @pytest.mark.parametrize("size", [(53, 37), (1, 1), (64, 96), (200, 130)])
 def test_any_size_comes_back_at_its_size(method: ScSic, size: tuple[int, int]) -> None:
-    decoded = method.decode(received(method, photograph(*size)), DecodeOptions(steps=2, samples=2), seed=0)
+    decoded = method.decode(received(method, photograph(*size)), Receiver(steps=2, samples=2), seed=0)
     assert decoded.coarse.shape == (*size, 3)
     assert [image.shape for image in decoded.refined] == [(*size, 3)] * 2
     assert not np.array_equal(decoded.refined[0], decoded.refined[1])
-    assert method.decode(received(method, photograph(*size)), DecodeOptions(coarse=True), seed=0).refined == ()
+    assert method.decode(received(method, photograph(*size)), Receiver(coarse=True), seed=0).refined == ()
 
 
 def test_without_a_previewer_only_coarse_is_refused(make_scsic: Callable[..., Path]) -> None:
@@ -59,12 +60,12 @@ def test_without_a_previewer_only_coarse_is_refused(make_scsic: Callable[..., Pa
     parts = {name: component for name, component in preset.components.items() if name != "previewer"}
     whole, bare = (ScSic.load(dataclasses.replace(preset, components=found), CPU) for found in (preset.components, parts))
     message = received(whole, photograph(32, 48))
-    options = DecodeOptions(steps=2)
+    options = Receiver(steps=2)
     decoded, expected = (method.decode(message, options, seed=0) for method in (bare, whole))
     assert np.array_equal(decoded.refined[0], expected.refined[0])
     assert np.array_equal(decoded.coarse, expected.refined[0])
-    with pytest.raises(InputError, match=r"--coarse: preset .* has no previewer; leave it out"):
-        bare.decode(message, DecodeOptions(coarse=True), seed=0)
+    with pytest.raises(OptionError, match=r"coarse: preset .* has no previewer; leave it out"):
+        bare.decode(message, Receiver(coarse=True), seed=0)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_the_rate_is_the_nearest_of_all_scales(method: ScSic) -> None:
 def test_same_inputs_same_bytes_and_every_input_matters(method: ScSic, make: Callable[..., ScSic]) -> None:
     base = received(method, photograph(64, 96))
 
-    def refined(given: Received = base, options: DecodeOptions = DecodeOptions(), seed: int = 0, by: ScSic = method) -> bytes:  # noqa: B008
+    def refined(given: Received = base, options: Receiver = Receiver(), seed: int = 0, by: ScSic = method) -> bytes:  # noqa: B008
         return by.decode(given, options, seed=seed).refined[0].tobytes()
 
     first = refined()
@@ -122,9 +123,9 @@ def test_same_inputs_same_bytes_and_every_input_matters(method: ScSic, make: Cal
         "fading": refined(dataclasses.replace(base, gain=np.array([0.5 - 0.5j], np.complex64))),
         "fading of the gain's symbols": refined(dataclasses.replace(base, side_gain=np.array([-1.0], np.complex64))),
         "seed": refined(seed=1),
-        "steps": refined(options=DecodeOptions(steps=2)),
-        "guidance": refined(options=DecodeOptions(guidance_scale=3.0)),
-        "no guidance": refined(options=DecodeOptions(guidance_scale=1.0)),
+        "steps": refined(options=Receiver(steps=2)),
+        "guidance": refined(options=Receiver(guidance_scale=3.0)),
+        "no guidance": refined(options=Receiver(guidance_scale=1.0)),
     } | {
         f"{name} of the preset": refined(by=make(**{name: value}))
         for name, value in {"rescale": 0.0, "target": "v", "shift": 2.0, "guidance_scale": 4.0, "steps": 2}.items()
@@ -134,13 +135,13 @@ def test_same_inputs_same_bytes_and_every_input_matters(method: ScSic, make: Cal
     assert not np.array_equal(received(make(antialias=True), photograph(64, 96)).symbols, base.symbols)
 
 
-def test_the_noise_power_matters_to_stage_b_only_where_it_is_told(method: ScSic, make: Callable[..., ScSic]) -> None:
+def test_the_noise_power_matters_to_stage_b_only_where_it_is_given(method: ScSic, make: Callable[..., ScSic]) -> None:
     base = received(method, photograph(64, 64))
     noisier = dataclasses.replace(base, n0=0.3)
     aware = make(snr_aware=True)
 
     def refined(by: ScSic, given: Received) -> np.ndarray:
-        return by.decode(given, DecodeOptions(), seed=0).refined[0]
+        return by.decode(given, Receiver(), seed=0).refined[0]
 
     assert np.array_equal(refined(method, base), refined(method, noisier))
     assert not np.array_equal(refined(aware, base), refined(aware, noisier))
@@ -155,17 +156,17 @@ def test_a_single_step_is_the_denoisers_own_estimate(make: Callable[..., ScSic],
     """x̂_0 of pure noise at t = 1, by hand: eqs. 2, 3 and 6, and guidance towards Ẑ from zeros."""
     method = make(target=target, rescale=0.0)
     base = received(method, photograph(64, 96))
-    decoded = method.decode(base, DecodeOptions(steps=1, guidance_scale=guidance), seed=5).refined[0]
+    decoded = method.decode(base, Receiver(steps=1, guidance_scale=guidance), seed=5).refined[0]
     grid = grid_at(0.75, (64, 96))
     gain = 10 ** ((short_code.receive(base.side_symbols, None, 0.1) - 16) * 0.4 / 20)  # type: ignore[operator]
     y = math.sqrt(2) * gain * torch.from_numpy(base.symbols).view(8, *grid)
     z_hat = torch.cat([y.real, y.imag])[None]
     x = torch_normal((1, 4, 16, 24), 5, "sampler 0 step -1")
     level = log_snr(torch.tensor(1.0))
-    (a, b), time = amplitudes(level), time_of(level).view(1)  # t to the last bit: the network is told sinusoids of 10⁴ t
+    (a, b), time = amplitudes(level), time_of(level).view(1)  # t to the last bit: the network takes sinusoids of 10⁴ t
     unet, text = method.networks.stage_b.unet, torch.zeros(1, 1, 4)
-    told, untold = (unet(x, time, text, effnet=condition).sample for condition in (z_hat, 0 * z_hat))
-    predicted = untold + guidance * (told - untold)
+    conditional, unconditional = (unet(x, time, text, effnet=condition).sample for condition in (z_hat, 0 * z_hat))
+    predicted = unconditional + guidance * (conditional - unconditional)
     x_0 = (x - b * predicted) / a if target == "epsilon" else a * x - b * predicted
     vqgan = method.networks.stage_a.vqgan
     expected = vqgan.decode(x_0 * 0.5).sample[0].permute(1, 2, 0).clamp(0, 1).numpy() * 255
@@ -175,18 +176,18 @@ def test_a_single_step_is_the_denoisers_own_estimate(make: Callable[..., ScSic],
 def test_the_previewer_never_reaches_the_decoder(make: Callable[..., ScSic]) -> None:
     method = make()
     base = received(method, photograph(64, 64))
-    before = method.decode(base, DecodeOptions(), seed=0)
+    before = method.decode(base, Receiver(), seed=0)
     assert method.networks.previewer is not None
     randomise(method.networks.previewer, 9)
-    after = method.decode(base, DecodeOptions(), seed=0)
+    after = method.decode(base, Receiver(), seed=0)
     assert not np.array_equal(before.coarse, after.coarse)
     assert np.array_equal(before.refined[0], after.refined[0])
 
 
 def test_a_lost_gain_is_one(method: ScSic) -> None:
     base = received(method, photograph(64, 64), n0=1.0)
-    lost = method.decode(dataclasses.replace(base, side_symbols=np.zeros(8, np.complex64)), DecodeOptions(), seed=0)
-    one = method.decode(dataclasses.replace(base, side_symbols=3 * short_code.transmit(16)), DecodeOptions(), seed=0)
+    lost = method.decode(dataclasses.replace(base, side_symbols=np.zeros(8, np.complex64)), Receiver(), seed=0)
+    one = method.decode(dataclasses.replace(base, side_symbols=3 * short_code.transmit(16)), Receiver(), seed=0)
     assert np.array_equal(lost.refined[0], one.refined[0])
 
 
@@ -200,14 +201,14 @@ def test_a_deep_fade_gives_an_image_and_no_error(method: ScSic, gain: complex, n
     faded = dataclasses.replace(
         base, symbols=(gain * base.symbols + noise).astype(np.complex64), n0=n0, gain=fading, side_gain=fading
     )
-    assert method.decode(faded, DecodeOptions(steps=2), seed=0).refined[0].shape == (32, 32, 3)
+    assert method.decode(faded, Receiver(steps=2), seed=0).refined[0].shape == (32, 32, 3)
 
 
 def test_the_equaliser_undoes_a_known_gain(method: ScSic) -> None:
     base = received(method, photograph(64, 64), n0=0.0)
     gain = np.array([0.3 - 1.1j], np.complex64)
     faded = dataclasses.replace(base, symbols=base.symbols * gain, gain=gain)
-    plain, equalised = (method.decode(given, DecodeOptions(), seed=0).refined[0].astype(int) for given in (base, faded))
+    plain, equalised = (method.decode(given, Receiver(), seed=0).refined[0].astype(int) for given in (base, faded))
     assert np.abs(plain - equalised).max() <= 1
 
 
@@ -215,9 +216,9 @@ def test_what_cannot_be_is_refused(method: ScSic) -> None:
     base = received(method, photograph(64, 64))
     for symbols, side in ((base.symbols[:-1], base.side_symbols), (base.symbols, base.side_symbols[:-1])):
         with pytest.raises(InputError, match="no embedding of 64x64 pixels"):
-            method.decode(dataclasses.replace(base, symbols=symbols, side_symbols=side), DecodeOptions(), seed=0)
-    with pytest.raises(InputError, match="1 to 1000"):
-        method.decode(base, DecodeOptions(steps=1001), seed=0)
+            method.decode(dataclasses.replace(base, symbols=symbols, side_symbols=side), Receiver(), seed=0)
+    with pytest.raises(OptionError, match=r"steps: .* 1 to 1000"):
+        Receiver(steps=1001)
 
 
 def test_a_transmitter_needs_neither_diffusers_nor_transformers() -> None:

@@ -17,14 +17,15 @@ from safetensors.torch import load_file
 from torch import nn
 
 from gencomm_cli import presets
+from gencomm_cli.diffusion.cosine import log_snr, time_of
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.base import DecodeOptions, Received, Request
+from gencomm_cli.methods.base import Received, Request
 from gencomm_cli.methods.scsic import train as scsic
 from gencomm_cli.methods.scsic.cascade import PaellaVQModel, StageA, StageB
-from gencomm_cli.methods.scsic.cosine import log_snr, time_of, times
 from gencomm_cli.methods.scsic.efficientnet import EfficientNetEncoder
-from gencomm_cli.methods.scsic.embedding import Previewer
-from gencomm_cli.methods.scsic.method import ScSic
+from gencomm_cli.methods.scsic.method import ScSic, times
+from gencomm_cli.methods.scsic.options import Receiver
+from gencomm_cli.methods.scsic.previewer import Previewer
 from gencomm_cli.methods.scsic.train import NETWORKS, STAGES, DiffusionRecipe, RolloutRecipe, Workshop, over_the_air, settle, train
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.training.data import to_tensor
@@ -103,7 +104,7 @@ def test_from_nothing_to_a_preset_and_the_one_that_was_not_fine_tuned(
         method = ScSic.load(presets.find("scsic", str(tmp_path / "models" / "scsic" / name)), CPU)
         sent = method.encode(image, Request(method.symbol_budget(0.00146, (100, 90))))
         received = Received(sent.symbols, None, 0.1, (100, 90), side_symbols=sent.side_symbols)
-        refined.append(method.decode(received, DecodeOptions(), seed=0).refined[0])
+        refined.append(method.decode(received, Receiver(), seed=0).refined[0])
         assert method.networks.stage_a.scale == pytest.approx(shop.vqgan.config.scale_factor)
     assert not np.array_equal(refined[0], refined[1])
     again = Workshop(config, data, out, judges, CPU)

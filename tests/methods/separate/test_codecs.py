@@ -82,7 +82,7 @@ def test_unknown_and_missing_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def script(folder: Path, name: str, body: str) -> None:
-    """A program in Python; what it is told is what the real one understands."""
+    """A program in Python; its arguments are those that the real one understands."""
     path = folder / name
     path.write_text(f"#!{sys.executable}\nimport sys\nfrom pathlib import Path\na = sys.argv[1:]\n{body}")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)

@@ -25,8 +25,8 @@ def parsed(result: Result) -> dict[str, Any]:
 
 
 def test_three_commands_one_pipe_and_roundtrip_agree(here: Gencomm, gencomm: Gencomm, photo: Path) -> None:
-    told = ["--snr", 10, "--fading", "awgn"]
-    assert here("encode", "photo.png", *SENT, *told).stdout == b"photo.tx.npz\n"
+    known = ["--snr", 10, "--fading", "awgn"]
+    assert here("encode", "photo.png", *SENT, *known).stdout == b"photo.tx.npz\n"
     assert here("channel", "photo.tx.npz", "--snr", 10).stdout == b"photo.rx.npz\n"
     printed = parsed(here("decode", "photo.rx.npz", "--reference", "photo.png", "--json"))
     assert printed["outage"] is False
@@ -34,7 +34,7 @@ def test_three_commands_one_pipe_and_roundtrip_agree(here: Gencomm, gencomm: Gen
     assert printed["metrics"] == printed["coarse_metrics"]
     once = photo.with_name("photo.rx.png").read_bytes()
 
-    first = gencomm("encode", "-", *SENT, *told, stdin=photo.read_bytes())
+    first = gencomm("encode", "-", *SENT, *known, stdin=photo.read_bytes())
     assert first.stdout == photo.with_name("photo.tx.npz").read_bytes()
     second = gencomm("channel", "-", "--snr", 10, stdin=first.stdout)
     assert gencomm("decode", "-", stdin=second.stdout).stdout == once
@@ -97,7 +97,7 @@ def test_rates_that_cannot_be_are_status_5(here: Gencomm, photo: Path) -> None:
         ("roundtrip photo.png --snr 1 --method separate --samples 3", ["--samples"]),
         ("encode photo.png --method separate --capacity --fec 5g", ["--capacity", "--fec"]),
         ("encode photo.png --method separate --codec gif", ["--codec", "avif"]),
-        ("encode photo.png --method separate --fec turbo", ["--fec", "ldpc or 5g"]),
+        ("encode photo.png --method separate --fec turbo", ["--fec", "ldpc, 5g"]),
         ("encode photo.png --method separate --code-rate 7/8", ["--code-rate", "5/6"]),
         ("encode photo.png --method separate --modulation 8psk", ["--modulation", "64qam"]),
         ("encode photo.png --method separate --preset nano", ["--preset nano", "classical"]),

@@ -13,7 +13,7 @@ from gencomm_cli import pipeline, symbols
 from gencomm_cli.channels.fading import Kind
 from gencomm_cli.channels.ofdm import OfdmConfig, places
 from gencomm_cli.errors import ImageLost, InputError, RateError
-from gencomm_cli.methods.base import ClassicalOptions, DecodeOptions, Fading
+from gencomm_cli.methods.base import Fading
 from gencomm_cli.methods.separate import codecs
 from gencomm_cli.symbols import SymbolFile
 from tests.support.classical import scene
@@ -24,15 +24,13 @@ IMAGE = scene()
 
 @pytest.fixture(scope="module")
 def codec() -> pipeline.Codec:
-    return pipeline.load_codec("separate", "classical", "auto")
+    return pipeline.load("separate", "classical")
 
 
 def encode(
     loaded: pipeline.Codec, *, snr: float | None = 10.0, fading: Fading = "awgn", cbr: float = 1 / 24, **how: Any
 ) -> SymbolFile:
-    options = pipeline.EncodeOptions(cbr=cbr, snr_db=snr, fading=fading, classical=ClassicalOptions(**how))
-    file, _ = pipeline.encode(IMAGE, loaded, options, pytest.fail)
-    return file
+    return loaded.encode(IMAGE, cbr=cbr, snr=snr, fading=fading, say=pytest.fail, **how)
 
 
 def receive(
@@ -44,13 +42,12 @@ def receive(
     csi: symbols.Csi = "perfect",
     **how: Any,
 ) -> pipeline.Reception:
-    received = pipeline.pass_channel(sent, kind=kind, snr_db=snr, snr_type="esn0", csi=csi, seed=seed)
-    return decode(codec, received, **how)
+    return decode(codec, pipeline.transmit(sent, snr=snr, fading=kind, csi=csi, seed=seed), **how)
 
 
 def decode(codec: pipeline.Codec, received: SymbolFile, strict: bool = False) -> pipeline.Reception:
     through_a_file = symbols.from_bytes(symbols.to_bytes(received))
-    return pipeline.decode(through_a_file, codec, DecodeOptions(), seed=0, use_prompt=True, strict=strict, say=lambda line: None)
+    return codec.decode(through_a_file, strict=strict)
 
 
 @pytest.mark.parametrize("name", ["avif", "jpeg2000", "webp", "hevc"])
@@ -88,7 +85,7 @@ def test_the_budget_is_met_and_never_exceeded(codec: pipeline.Codec, cbr: float,
 
 
 @pytest.mark.parametrize(("kind", "snr"), [("awgn", 5.0), ("rayleigh", 12.0), ("awgn", math.inf)])
-def test_chosen_modes_hold_at_the_snr_that_was_told(codec: pipeline.Codec, kind: Kind, snr: float) -> None:
+def test_chosen_modes_hold_at_the_snr_that_was_known(codec: pipeline.Codec, kind: Kind, snr: float) -> None:
     sent = encode(codec, snr=snr, fading=kind)
     assert sum(receive(codec, sent, snr, kind, seed).outage for seed in range(8)) == 0
     assert receive(codec, sent, min(snr, 20) - 6, kind).outage
@@ -138,7 +135,7 @@ def test_capacity_on_fading_channels(codec: pipeline.Codec) -> None:
     assert form is not None
     rate = 8 * form.payload_bytes / block.symbols.size
     for seed in range(20):
-        received = pipeline.pass_channel(block, kind="block", snr_db=15.0, snr_type="esn0", csi="perfect", seed=seed)
+        received = pipeline.transmit(block, snr=15.0, fading="block", seed=seed)
         assert received.csi_gain is not None
         assert decode(codec, received).outage == (rate > math.log2(1 + abs(received.csi_gain[0]) ** 2 * 10**1.5))
 
@@ -150,7 +147,7 @@ def test_capacity_over_multipath_is_that_of_the_carriers_as_they_were(codec: pip
     rate = 8 * form.payload_bytes / sent.symbols.size
     lost = []
     for seed in range(60):
-        received = pipeline.pass_channel(sent, kind="multipath", snr_db=10.0, snr_type="esn0", csi="perfect", seed=seed)
+        received = pipeline.transmit(sent, snr=10.0, fading="multipath", seed=seed)
         assert received.csi_cir is not None
         carriers = np.fft.fft(received.csi_cir, 256)[places(sent.symbols.size, OfdmConfig()) % 256]
         lost.append(decode(codec, received).outage)
@@ -177,8 +174,7 @@ def test_ideal_symbols_carry_nothing(codec: pipeline.Codec) -> None:
     sent = encode(codec, capacity=True).symbols
     assert np.mean(np.abs(sent.astype(complex)) ** 2) == pytest.approx(1, abs=1e-6)
     assert np.mean(np.abs(sent.astype(complex)) ** 4) == pytest.approx(2, abs=0.2)
-    options = pipeline.EncodeOptions(cbr=1 / 24, snr_db=10, fading="awgn", classical=ClassicalOptions(capacity=True))
-    other, _ = pipeline.encode(IMAGE[::-1].copy(), codec, options, pytest.fail)
+    other = codec.encode(IMAGE[::-1].copy(), cbr=1 / 24, snr=10, fading="awgn", capacity=True, say=pytest.fail)
     shared = min(sent.size, other.symbols.size)
     np.testing.assert_allclose(sent[:shared] / other.symbols[:shared], sent[0] / other.symbols[0], rtol=1e-5)
 
@@ -189,7 +185,7 @@ def test_the_file_holds_no_payload_in_clear(codec: pipeline.Codec) -> None:
     assert form is not None
     mode = codec.method.modes.mode(form.fec, form.code, form.code_rate, form.modulation)  # type: ignore[attr-defined]
     payload = codecs.fit(codecs.find("avif"), IMAGE, mode.payload_bytes(math.floor(IMAGE.size / 24))).payload
-    received = pipeline.pass_channel(sent, kind="awgn", snr_db=10, snr_type="esn0", csi="perfect", seed=0)
+    received = pipeline.transmit(sent, snr=10)
     for data in (symbols.to_bytes(sent), symbols.to_bytes(received)):
         assert not any(payload[i : i + 8] in data for i in range(0, len(payload) - 8, 8))
     assert receive(codec, sent, -20.0).outage  # noise alone decides: nothing else tells the picture
@@ -199,7 +195,7 @@ def test_energy_per_bit(codec: pipeline.Codec) -> None:
     sent = encode(codec, snr=None, modulation="qpsk", code_rate="1/2")
     form = sent.header.classical
     assert form is not None
-    received = pipeline.pass_channel(sent, kind="awgn", snr_db=3.0, snr_type="ebn0", csi="perfect", seed=0)
+    received = pipeline.transmit(sent, snr=3.0, snr_type="ebn0")
     assert received.header.n0 == pytest.approx(10**-0.3 * sent.symbols.size / (8 * form.payload_bytes))
     assert not decode(codec, received).outage
     with pytest.raises(InputError, match="noise power"):

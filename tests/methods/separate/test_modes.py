@@ -9,14 +9,19 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from gencomm_cli.errors import InputError, RateError
-from gencomm_cli.methods.base import ClassicalOptions, Fading
+from gencomm_cli.errors import InputError, OptionError, RateError
+from gencomm_cli.methods.base import Fading
+from gencomm_cli.methods.options import build as build_options
+from gencomm_cli.methods.options import options_of
 from gencomm_cli.methods.separate import build
 from gencomm_cli.methods.separate.capacity import shannon_db
+from gencomm_cli.methods.separate.codecs import CODECS
 from gencomm_cli.methods.separate.five_g import FiveG
-from gencomm_cli.methods.separate.modes import CHANNELS, IMAGE_LOSS, MOTHERS, TAIL, Modes
+from gencomm_cli.methods.separate.modes import CHANNELS, IMAGE_LOSS, MOTHERS, RATES, TAIL, Modes
+from gencomm_cli.methods.separate.options import Transmitter
+from gencomm_cli.text import modem
 
-AUTO = ClassicalOptions()
+AUTO = Transmitter()
 
 
 def test_codes_are_regular_systematic_and_of_their_rates(modes: Modes) -> None:
@@ -73,17 +78,17 @@ def test_image_loss_counts_every_codeword(modes: Modes) -> None:
         assert 1 - NormalDist(median, spread).cdf(threshold - TAIL * spread) == pytest.approx(IMAGE_LOSS / words)
 
 
-def test_told_nothing_is_rayleigh_at_0_db(modes: Modes) -> None:
+def test_nothing_known_is_rayleigh_at_0_db(modes: Modes) -> None:
     assert modes.choose(5000, None, "awgn", AUTO) == modes.choose(5000, 0.0, "rayleigh", AUTO)
     assert modes.choose(5000, 9.0, "unknown", AUTO) == modes.choose(5000, 9.0, "rayleigh", AUTO)
 
 
 def test_papers_modes_stay_as_they_were_fixed(modes: Modes) -> None:
     for modulation, rate in (("bpsk", "2/3"), ("16qam", "1/2")):
-        mode = modes.choose(3893, -20.0, "awgn", ClassicalOptions(modulation=modulation, code_rate=rate))
+        mode = modes.choose(3893, -20.0, "awgn", build_options(Transmitter, {"modulation": modulation, "code_rate": rate}))
         assert mode.name == f"{modulation} {rate}"
         assert mode.link.code.name.endswith("n2304")
-    assert modes.choose(3893, 20.0, "awgn", ClassicalOptions(modulation="qpsk")).name == "qpsk 5/6"
+    assert modes.choose(3893, 20.0, "awgn", Transmitter(modulation="qpsk")).name == "qpsk 5/6"
 
 
 @pytest.mark.parametrize("symbols", [250, 3893, 12288, 100_000])
@@ -99,9 +104,15 @@ def test_nothing_that_holds_is_infeasible(modes: Modes) -> None:
         modes.choose(5000, -20.0, "awgn", AUTO)
     with pytest.raises(RateError, match="10 symbols"):
         modes.choose(10, 20.0, "awgn", AUTO)
-    for options in (ClassicalOptions(code_rate="7/8"), ClassicalOptions(modulation="8psk"), ClassicalOptions(fec="polar")):
-        with pytest.raises(InputError, match="use"):
-            modes.choose(5000, 5.0, "awgn", options)
+
+
+def test_options_are_those_of_the_tables() -> None:
+    known = {"code_rate": ("auto", *RATES), "modulation": ("auto", *modem.BITS_PER_SYMBOL)}
+    known |= {"fec": ("ldpc", "5g"), "codec": tuple(CODECS)}
+    for field, value in {"code_rate": "7/8", "modulation": "8psk", "fec": "polar", "codec": "gif"}.items():
+        assert options_of(Transmitter)[field].choices == known[field]
+        with pytest.raises(OptionError, match=f"{field}: '{value}' is not one of its values; there is: {', '.join(known[field])}"):
+            Transmitter(**{field: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -155,6 +166,6 @@ def test_5g_codes_are_nearer_to_capacity_than_regular_ones(modes: Modes) -> None
             assert (0.4 if rate in ("1/4", "1/2") else 0.0) < gain < 3
     short, long = (modes.threshold_db(modes.mode("5g", "5g-r12", "1/2", "qpsk"), bits, "awgn") for bits in (200, 1152))
     assert long < short
-    assert modes.choose(6000, 10.0, "awgn", ClassicalOptions(fec="5g")).payload_bytes(6000) > modes.choose(
+    assert modes.choose(6000, 10.0, "awgn", Transmitter(fec="5g")).payload_bytes(6000) > modes.choose(
         6000, 10.0, "awgn", AUTO
     ).payload_bytes(6000)

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from gencomm_cli import presets
-from gencomm_cli.errors import InputError, ModelMismatch, RateError
+from gencomm_cli.errors import ModelMismatch, OptionError, RateError
 from gencomm_cli.methods import load_method
-from gencomm_cli.methods.base import DecodeOptions, Method, Received, Request
+from gencomm_cli.methods.base import Method, Received, Request
 from gencomm_cli.methods.textguided.method import TextGuided
+from gencomm_cli.methods.textguided.options import Receiver
 from gencomm_cli.networks.control import CSI_WIDTH, LatentControlNet, controlled
 
 CPU = torch.device("cpu")
@@ -39,7 +40,7 @@ def received(method: Method, image: np.ndarray, **changes: object) -> Received:
 @pytest.mark.parametrize("size", [(53, 37), (1, 1), (64, 96), (17, 200)])
 def test_any_size_comes_back_at_its_size(method: TextGuided, size: tuple[int, int]) -> None:
     image = photograph(*size)
-    decoded = method.decode(received(method, image), DecodeOptions(steps=2), seed=0)
+    decoded = method.decode(received(method, image), Receiver(steps=2), seed=0)
     assert decoded.coarse.shape == decoded.refined[0].shape == (*size, 3)
     assert decoded.coarse.dtype == np.uint8
 
@@ -50,7 +51,7 @@ def test_both_domains_and_full_size_loading(make_preset: Callable[..., Path], do
     whole = load_method(presets.load_config(make_preset(domain)), CPU)
     through_hub_layout = load_method(presets.load_config(make_preset(domain, pretrained=True)), CPU)
     for method in (whole, through_hub_layout):
-        decoded = method.decode(received(method, image), DecodeOptions(steps=3), seed=0)
+        decoded = method.decode(received(method, image), Receiver(steps=3), seed=0)
         assert decoded.refined[0].shape == image.shape
         assert np.any(decoded.refined[0] != decoded.coarse)
 
@@ -76,9 +77,9 @@ def test_budget_stays_in_range_and_too_many_symbols_are_refused(method: TextGuid
 def test_same_inputs_same_bytes_and_every_input_matters(method: TextGuided) -> None:
     image = photograph(64, 64)
     base = received(method, image)
-    options = DecodeOptions(steps=3)
+    options = Receiver(steps=3)
 
-    def refined(given: Received, options: DecodeOptions = options, seed: int = 0) -> bytes:
+    def refined(given: Received, options: Receiver = options, seed: int = 0) -> bytes:
         return method.decode(given, options, seed=seed).refined[0].tobytes()
 
     first = refined(base)
@@ -90,11 +91,11 @@ def test_same_inputs_same_bytes_and_every_input_matters(method: TextGuided) -> N
         "noise power": refined(dataclasses.replace(base, n0=1.0)),
         "gain": refined(dataclasses.replace(base, gain=gain)),
         "seed": refined(base, seed=1),
-        "steps": refined(base, DecodeOptions(steps=2)),
-        "start": refined(base, DecodeOptions(steps=3, start_step=100)),
-        "spacing": refined(base, DecodeOptions(steps=3, spacing="quadratic")),
-        "guidance": refined(base, DecodeOptions(steps=3, guidance_scale=4.0)),
-        "parameterization": refined(base, DecodeOptions(steps=3, parameterization="paper")),
+        "steps": refined(base, Receiver(steps=2)),
+        "start": refined(base, Receiver(steps=3, start_step=100)),
+        "spacing": refined(base, Receiver(steps=3, spacing="quadratic")),
+        "guidance": refined(base, Receiver(steps=3, guidance_scale=4.0)),
+        "parameterization": refined(base, Receiver(steps=3, parameterization="paper")),
     }
     assert [name for name, value in others.items() if value == first] == []
     assert refined(dataclasses.replace(base, prompt=None)) == refined(dataclasses.replace(base, prompt=""))
@@ -104,33 +105,33 @@ def test_a_known_rotation_by_the_channel_changes_nothing(method: TextGuided) -> 
     base = received(method, photograph(64, 64))
     rotation = np.exp(2j * np.pi * np.random.default_rng(1).random(base.symbols.size)).astype(np.complex64)
     turned = dataclasses.replace(base, symbols=base.symbols * rotation, gain=rotation)
-    options = DecodeOptions(steps=2)
+    options = Receiver(steps=2)
     plain, equalised = (method.decode(given, options, seed=0).refined[0].astype(int) for given in (base, turned))
     assert np.abs(plain - equalised).max() <= 1
 
 
 def test_coarse_and_samples(method: TextGuided) -> None:
     base = received(method, photograph(32, 32))
-    coarse = method.decode(base, DecodeOptions(coarse=True), seed=0)
+    coarse = method.decode(base, Receiver(coarse=True), seed=0)
     assert coarse.refined == ()
     calls: list[tuple[int, int]] = []
-    several = method.decode(base, DecodeOptions(steps=2, samples=3), seed=0, progress=lambda *at: calls.append(at))
+    several = method.decode(base, Receiver(steps=2, samples=3), seed=0, progress=lambda *at: calls.append(at))
     assert np.array_equal(several.coarse, coarse.coarse)
     assert len({image.tobytes() for image in several.refined}) == 3
     assert calls == [(done, 6) for done in range(1, 7)]
 
 
-@pytest.mark.parametrize("options", [DecodeOptions(steps=-1), DecodeOptions(steps=1001), DecodeOptions(start_step=1001)])
-def test_options_out_of_range(method: TextGuided, options: DecodeOptions) -> None:
-    with pytest.raises(InputError, match="1 to 1000"):
-        method.decode(received(method, photograph(16, 16)), options, seed=0)
+@pytest.mark.parametrize(("field", "value"), [("steps", -1), ("steps", 1001), ("start_step", 1001)])
+def test_options_out_of_range(field: str, value: int) -> None:
+    with pytest.raises(OptionError, match=f"^{field}: {value} is out of range; 1 to 1000"):
+        Receiver(**{field: value})  # type: ignore[arg-type]
 
 
 def test_clean_and_dead_channels_give_an_image(method: TextGuided) -> None:
     base = received(method, photograph(32, 32))
     nothing = np.zeros(1, np.complex64)
     for n0, gain in ((0.0, None), (1e9, None), (0.1, nothing), (0.0, nothing)):
-        decoded = method.decode(dataclasses.replace(base, n0=n0, gain=gain), DecodeOptions(steps=2), seed=0)
+        decoded = method.decode(dataclasses.replace(base, n0=n0, gain=gain), Receiver(steps=2), seed=0)
         assert decoded.refined[0].shape == (32, 32, 3)
 
 
@@ -145,16 +146,16 @@ def test_flipped_byte_and_wrong_config_are_refused(make_preset: Callable[..., Pa
 
 
 def test_both_branches_in_one_batch_are_guidance_of_two_passes(method: TextGuided) -> None:
-    """ε̂ = free + ω (told − free); the frozen UNet's branch knows neither control nor prompt."""
+    """ε̂ = free + ω (guided − free); the frozen UNet's branch knows neither control nor prompt."""
     networks = method.networks
     z, z_c, csi, t = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8), torch.randn(2, CSI_WIDTH), torch.tensor([10, 700])
     with torch.no_grad():
         prompt, nothing = networks.text(["a", "b"]), networks.text(["", ""])
-        told = controlled(networks.unet, networks.control, z, t, prompt, z_c, csi)
+        guided = controlled(networks.unet, networks.control, z, t, prompt, z_c, csi)
         free = networks.unet(z, t - 1, encoder_hidden_states=nothing).sample
         both = controlled(networks.unet, networks.control, z, t, prompt, z_c, csi, nothing, 2.5)
-    assert not torch.allclose(told, free, atol=1e-3)
-    assert torch.allclose(both, free + 2.5 * (told - free), atol=1e-5)
+    assert not torch.allclose(guided, free, atol=1e-3)
+    assert torch.allclose(both, free + 2.5 * (guided - free), atol=1e-5)
 
 
 def test_a_fresh_control_module_leaves_the_unet_alone(method: TextGuided) -> None:

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gencomm_cli.diffusion.schedule import scaled_linear
-from gencomm_cli.methods.diffjscc.spaced import Guidance, sample, spaced_steps
+from gencomm_cli.diffusion.schedule import scaled_linear, spaced_steps
+from gencomm_cli.methods.diffjscc.method import Guidance, clean, diffusion_loss, jscc_loss, posterior_mean, sample
 
 ALPHA_BAR = scaled_linear()
 
@@ -125,3 +125,22 @@ def test_one_guided_step_by_hand() -> None:
     assert float(sample(latent, [t, s], ALPHA_BAR, lambda z, _: torch.full_like(z, eps), guidance=idle)) == pytest.approx(
         c_0 * z_0 + c_t * z, rel=1e-10
     )
+
+
+def test_eqs_12_and_13_are_the_same_mean() -> None:
+    """Of z̃_0 (eq. 16) and of ε_θ itself: μ = (z_t − ε (1 − α_t)/√(1 − ᾱ_t)) / √α_t."""
+    torch.manual_seed(0)
+    z_t, eps = torch.randn(2, 1, 4, 8, 6, dtype=torch.float64)
+    a, a_next = float(ALPHA_BAR[600]), float(ALPHA_BAR[599])
+    alpha = a / a_next
+    expected = (z_t - eps * (1 - alpha) / (1 - a) ** 0.5) / alpha**0.5
+    torch.testing.assert_close(posterior_mean(z_t, clean(z_t, eps, a), a, a_next), expected)
+
+
+def test_losses_are_means_of_squares() -> None:
+    torch.manual_seed(0)
+    x, x_hat = torch.randn(2, 3, 4, 8, 6)
+    assert float(jscc_loss(x, x_hat)) == pytest.approx(np.mean((x - x_hat).numpy() ** 2))
+    each = diffusion_loss(x, x_hat)
+    assert each.shape == (3,)
+    assert float(each.mean()) == pytest.approx(float(jscc_loss(x, x_hat)))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 
-from gencomm_cli.channels.equalisers import zero_forcing
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC
 from gencomm_cli.networks.vae import Domain, LatentCodec
 
@@ -15,18 +13,8 @@ EFFECTIVE_SNR = (-15.0, 30.0)
 """γ|h|² in dB as the encoder gets it: beyond, nothing would change."""
 
 
-LOUDEST = 1e3
-"""Zero-forced symbols are limited to it: in a deep fade the amplified noise carries nothing, and must not overflow."""
-
-
-def equalise(received: Tensor, gain: Tensor | None) -> Tensor:
-    """ỹ = h*/|h|² · ŷ (eq. 4): complex [B, k], for h of a shape that broadcasts, or None for h = 1."""
-    forced = torch.view_as_real(zero_forcing(received, gain))  # type: ignore[type-var]
-    return torch.view_as_complex(forced.clamp(-LOUDEST, LOUDEST))
-
-
 class ImageCode(Protocol):
-    """``encode`` and ``decode`` as in :class:`.deepjscc.DeepJSCC`; images have sides that ``multiple`` divides."""
+    """A :class:`~gencomm_cli.networks.deepjscc.DeepJSCC`, or what acts as one; images have sides that ``multiple`` divides."""
 
     multiple: int
 

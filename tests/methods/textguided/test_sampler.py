@@ -10,7 +10,17 @@ import torch
 from torch import Tensor
 
 from gencomm_cli.diffusion.schedule import sampling_steps, scaled_linear
-from gencomm_cli.methods.textguided.warm_start import clean_from_noise, clean_from_u, ddim_step, diffuse, residual_weight, sample
+from gencomm_cli.methods.textguided.method import (
+    StartTable,
+    clean_from_noise,
+    clean_from_u,
+    ddim_step,
+    diffuse,
+    diffusion_loss,
+    residual_weight,
+    sample,
+    warm_start,
+)
 
 ALPHA_BAR = scaled_linear()
 START = 500
@@ -19,6 +29,21 @@ START = 500
 def fields(count: int = 3) -> tuple[Tensor, ...]:
     torch.manual_seed(0)
     return tuple(torch.randn(2, 4, 6, 6, dtype=torch.float64) for _ in range(count))
+
+
+def test_the_papers_starts_and_their_clamps() -> None:
+    table = StartTable()
+    assert [table(cbr) for cbr in (0.0020, 0.0033, 0.0059, 0.011)] == [600, 500, 400, 300]
+    assert table(0.0001) == 600
+    assert table(0.5) == 300
+    assert 500 < table((0.0020 * 0.0033) ** 0.5) < 600
+
+
+def test_a_start_table_over_snr_interpolates_both_ways() -> None:
+    table = StartTable(cbr=(0.001, 0.01), snr_db=(0.0, 10.0), steps=((600, 400), (300, 100)))
+    assert table(0.001, 5) == 500
+    assert table(0.01, 20) == 100
+    assert table(10**-2.5, 5) == 350
 
 
 @pytest.mark.parametrize("t", [1, 100, 400, 500])
@@ -33,6 +58,8 @@ def test_both_forms_of_eq_7(t: int) -> None:
         assert torch.allclose(clean_from_noise(z_t, z_c, noise, a, gamma), z_0)
     else:
         assert float(kappa) == pytest.approx(0, abs=1e-12)  # the state at N_s holds no z_0: it is eq. 5
+        assert torch.allclose(z_t, warm_start(z_c, noise, a))
+    assert float(diffusion_loss(u, noise)) == pytest.approx(float(gamma**2 * (z_c - z_0).square().mean()))
 
 
 def test_a_step_keeps_the_marginal_of_eq_7() -> None:
