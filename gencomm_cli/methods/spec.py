@@ -84,7 +84,8 @@ class MethodSpec:
             are none. variant_help: these words, for the help.
         weights: ``module:function`` that makes a bench cell's hash of a preset's and of such options, where more than the preset
             decides.
-        training: module with ``STAGES`` and ``train``; "" where nothing is trained. stages: in words, for the help.
+        training: module with ``open_trainer(options, report)``, which gives a
+            :class:`gencomm_cli.training.trainer.Trainer`; "" where nothing is trained. stages: in words, for the help.
         start: what training starts from where no preset is named, in words, for the help.
         importers: module (a :class:`gencomm_cli.released.conversion.Converter`) of each kind of released checkpoint that it
             converts, by the kind's name.
