@@ -22,7 +22,7 @@ takes the caption's place: the paper's ablation with captions of the original.)
   10, 11       z_t of the forward process              gencomm_cli.diffusion.steps.noised
   12, 13       μ_t(z_t, z_0)                           posterior_mean
   14, 15       L_ldm, L_diff                           diffusion_loss
-  16           z̃_0 from ε_θ                            clean
+  16           z̃_0 from ε_θ                            clean_estimate
   17           ẑ_0, guided                             Guidance
   Algorithm 1                                          sample
 
@@ -282,7 +282,7 @@ def diffusion_loss(noise: Tensor, predicted: Tensor) -> Tensor:
     return (noise - predicted).square().mean((1, 2, 3))
 
 
-def clean(z_t: Tensor, noise: Tensor, a: float) -> Tensor:
+def clean_estimate(z_t: Tensor, noise: Tensor, a: float) -> Tensor:
     """z̃_0 = (z_t − √(1 − ᾱ_t) ε_θ) / √ᾱ_t (eq. 16)."""
     return (z_t - (1 - a) ** 0.5 * noise) / a**0.5
 
@@ -340,7 +340,7 @@ def sample(
     alpha_bar = alpha_bar.double()
     for index, (t, s) in enumerate(itertools.pairwise(steps)):
         step = AncestralStep(float(alpha_bar[t]), float(alpha_bar[s]))
-        z_0 = clean(z, predict(z, t), step.a)  # eq. 16
+        z_0 = clean_estimate(z, predict(z, t), step.a)  # eq. 16
         shift: Tensor | float = 0.0
         if guidance is not None and guidance.above < t < guidance.below:
             z_0, shift = guidance.apply(z_0)  # eq. 17

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from gencomm_cli import presets
 from gencomm_cli.channels.equalisers import effective_snr_db, reliability
 from gencomm_cli.diffusion.schedule import scaled_linear, spaced_steps
+from gencomm_cli.diffusion.steps import noised
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.diffjscc.image_code import ImageCode, image_code
-from gencomm_cli.methods.diffjscc.method import CsiEmbedding, equalise, sample
+from gencomm_cli.methods.diffjscc.method import CsiEmbedding, clean_estimate, diffusion_loss, equalise, jscc_loss, sample
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.backbone import BACKBONE, Backbone
 from gencomm_cli.networks.control import CSI_WIDTH, FEATURES, LatentControlNet, control_arguments, controlled
@@ -142,7 +143,7 @@ def codec_stage(
         channel, cbr = draw(recipe.batch, generator, device, recipe.snr_db, recipe.shares), draw_cbr(generator)
         with autocast(device, recipe.schedule.precision):
             x_hat = coarse_images(code, image, channel, cbr)[0]
-            mse = (x_hat - image).square().mean()
+            mse = jscc_loss(image, x_hat)
             total, figures = mse, {"psnr": psnr(mse)}
             if critic is not None:
                 fooling, telling = adversarial_losses(critic, image, x_hat)
@@ -246,9 +247,9 @@ def control_stage(control: LatentControlNet, receiver: Receiver) -> Stage:
             batch = receiver.draw()
             t = torch.from_numpy(rows(lambda n: receiver.generator.integers(1, len(alpha_bar), n), recipe.batch)).to(device)
             a, noise = alpha_bar[t].view(-1, 1, 1, 1), torch.randn_like(batch.z_0)
-            z_t = a.sqrt() * batch.z_0 + (1 - a).sqrt() * noise
+            z_t = noised(batch.z_0, a, noise)
             predicted = controlled(backbone.unet, control, z_t, t, batch.f_t, batch.f_v, batch.csi)
-        error = (predicted.float() - noise).square().mean((1, 2, 3))
+        error = diffusion_loss(noise, predicted.float())
         weight = 1 + ((1 - alpha_bar[t]) / alpha_bar[t]).clamp_max(recipe.emphasis)
         return (weight * error).mean(), {"unweighted": float(error.mean().detach())}
 
@@ -278,7 +279,7 @@ def rollout_stage(control: LatentControlNet, receiver: Receiver, backbones: Sequ
                 with torch.no_grad():
                     z = sample(z, steps[reached : index + 1], alpha_bar, predict, lambda _: torch.randn_like(batch.z_0))
                 reached, a = index, float(alpha_bar[steps[index]])
-                z_0 = (z - (1 - a) ** 0.5 * predict(z, steps[index])) / a**0.5
+                z_0 = clean_estimate(z, predict(z, steps[index]), a)
                 terms.append((z_0 - batch.z_0).square().mean())
                 figures["latent"] = float(terms[-1].detach())
                 if steps[index] <= recipe.painted:

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, PreTrainedTokenizerFast
 
 from gencomm_cli.diffusion.schedule import scaled_linear
+from gencomm_cli.diffusion.steps import noised
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.loop import Schedule, autocast
@@ -75,7 +76,7 @@ def prior_stage(
         noise = torch.randn_like(clean)
         a = alpha_bar[t].view(-1, 1, 1, 1)
         with autocast(device, recipe.schedule.precision):
-            predicted = unet(a.sqrt() * clean + (1 - a).sqrt() * noise, t - 1, encoder_hidden_states=text(captions)).sample
+            predicted = unet(noised(clean, a, noise), t - 1, encoder_hidden_states=text(captions)).sample
         error = (predicted.float() - noise).square().mean((1, 2, 3))
         early = t < 300
         return error.mean(), {"early": float(error[early].mean().detach()) if early.any() else 0.0}

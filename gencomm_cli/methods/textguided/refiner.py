@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gencomm_cli.channels.equalisers import effective_snr_db
 from gencomm_cli.diffusion.schedule import sampling_steps, scaled_linear
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.textguided.method import StartTable, diffuse, sample
+from gencomm_cli.methods.textguided.method import StartTable, diffuse, diffusion_loss, sample
 from gencomm_cli.methods.textguided.options import Parameterization
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.control import LatentControlNet, controlled, csi_features
@@ -190,7 +190,7 @@ def refiner_stage(
                 z, target = diffuse(clean, coarse, noise, t, starts, alpha_bar)
                 if recipe.parameterization == "paper":
                     target = noise
-                diffusion = (predict(z, t) - target).square().mean()
+                diffusion = diffusion_loss(target, predict(z, t))
             latent = (coarse - clean).square().mean()
             total = recipe.diffusion * diffusion + recipe.latent * latent
             figures = {"diffusion": float(diffusion.detach()), "latent": float(latent.detach())}
