@@ -31,6 +31,12 @@ def photographs(folder: Path, limit: int | None = None) -> list[Photograph]:
     return [Photograph(name, read_image(folder / name), captions.get(name, "")) for name in names]
 
 
+def central(image: Pixels, side: int = 256) -> Pixels:
+    """The central ``side``² pixels of an image [H, W, 3]."""
+    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    return image[top : top + side, left : left + side]
+
+
 def numbers(text: str) -> list[float]:
     """``1,5,10`` as numbers."""
     return [float(part) for part in text.split(",")]

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from _common import central
 
 from gencomm_cli import pipeline
 from gencomm_cli.methods.textguided.method import StartTable, TextGuided
 from gencomm_cli.networks.tensors import to_tensor
 from gencomm_cli.training.data import load
-from gencomm_cli.training.latents import window
-from gencomm_cli.training.workshop import load_judges
+from gencomm_cli.training.losses import load_perceptual
 
 CBRS, SNRS, STARTS = (0.002, 0.0033, 0.0059, 0.011), (0.0, 6.0, 12.0), (150, 300, 450, 600)
 
@@ -41,7 +41,7 @@ def main() -> None:
     codec = pipeline.load("textguided", given.preset, device=given.device)
     assert isinstance(codec.method, TextGuided)
     device = torch.device(codec.device)
-    lpips = load_judges(given.metric_weights, device)
+    lpips = load_perceptual(given.metric_weights, device)
     with tempfile.TemporaryDirectory() as cache:
         photographs = load(given.data, Path(cache), validation=True)
 
@@ -49,7 +49,7 @@ def main() -> None:
             """Mean LPIPS over both backbones and the photographs."""
             channel, total = pipeline.channel_record("awgn", snr_db, "esn0", "perfect"), 0.0
             for index in range(given.images):
-                image = window(photographs.image(index))
+                image = central(photographs.image(index))
                 trip = codec.roundtrip(image, channel, cbr=cbr, seed=index, prompt=photographs.captions[index], **options)
                 pair = [to_tensor(picture, 1, device) for picture in (image, trip.reception.image)]
                 total += float(np.mean([float(each(*pair)) for each in lpips]))

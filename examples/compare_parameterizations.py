@@ -13,49 +13,51 @@ import argparse
 import dataclasses
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from _common import central
 
 from gencomm_cli.diffusion.schedule import sampling_steps, scaled_linear
 from gencomm_cli.methods.textguided.method import StartTable, sample
-from gencomm_cli.methods.textguided.train import Workshop
+from gencomm_cli.methods.textguided.refiner import RefinerRecipe, refiner_stage
+from gencomm_cli.methods.textguided.train import TextGuidedTrainer
 from gencomm_cli.networks.control import LatentControlNet, controlled, csi_features
 from gencomm_cli.networks.text import TextEncoder
-from gencomm_cli.training.air import Air, send
+from gencomm_cli.training.channel import ChannelDraw, send
 from gencomm_cli.training.data import load, to_tensor
-from gencomm_cli.training.latent_space import frozen
-from gencomm_cli.training.latents import window
 from gencomm_cli.training.loop import Schedule
-from gencomm_cli.training.refiner import RefinerRecipe, train_refiner
-from gencomm_cli.training.workshop import load_config, load_judges
+from gencomm_cli.training.stage import Stage, frozen, run_stage
+from gencomm_cli.training.trainer import TrainOptions
 
 CPU = torch.device("cpu")
 
 
-def score(shop: Workshop, control: LatentControlNet, kind: str, spacing: str, data: Path, images: int) -> list[float]:
+def score(trainer: TextGuidedTrainer, control: LatentControlNet, kind: str, spacing: str, data: Path, images: int) -> list[float]:
     """Mean latent error and LPIPS (AlexNet, SqueezeNet) of refined validation windows at 1 and 10 dB."""
-    photographs = load(data, shop.out / "cache", validation=True)
-    codec, text, alpha_bar = shop.codec(), TextEncoder(shop.tokenizer, shop.text_model), scaled_linear()
+    photographs = load(data, trainer.out / "cache", validation=True)
+    parts: dict[str, Any] = trainer.parts
+    codec, text, alpha_bar = trainer.codec(), TextEncoder(trainer.tokenizer, parts["text_encoder"]), scaled_linear()
     start = StartTable()(0.0033)
     rows = []
     torch.manual_seed(0)
     for index in range(images):
-        image = to_tensor(window(photographs.image(index))[None].copy(), CPU)
+        image = to_tensor(central(photographs.image(index))[None].copy(), CPU)
         with torch.no_grad():
             z_0 = codec.encode(image)
             snr = torch.tensor([1.0 if index % 2 else 10.0])
-            symbols = shop.jscc.encode(z_0, round(0.0033 * image.numel()), snr)
-            equalised, reliability, gain = send(symbols, Air(snr, snr, torch.tensor([0])))
-            z_c = shop.jscc.decode(equalised, reliability, (z_0.shape[2], z_0.shape[3]), snr)
+            symbols = parts["jscc"].encode(z_0, round(0.0033 * image.numel()), snr)
+            equalised, reliability, gain = send(symbols, ChannelDraw(snr, snr, torch.tensor([0])))
+            z_c = parts["jscc"].decode(equalised, reliability, (z_0.shape[2], z_0.shape[3]), snr)
             prompt, csi = text([photographs.captions[index]]), csi_features(snr, torch.tensor([start]), gain)
             z = sample(
                 z_c, torch.randn_like(z_c), sampling_steps(start, 5, spacing), alpha_bar,  # type: ignore[arg-type]
-                lambda z, t: controlled(shop.unet, control, z, torch.tensor([t]), prompt, z_c, csi),  # noqa: B023
+                lambda z, t: controlled(parts["unet"], control, z, torch.tensor([t]), prompt, z_c, csi),  # noqa: B023
                 parameterization=kind,  # type: ignore[arg-type]
             )  # fmt: skip
             refined = codec.decode(z).clamp(0, 1)
-            rows.append([float((z - z_0).square().mean()), *(float(judge(refined, image)) for judge in shop.judges)])
+            rows.append([float((z - z_0).square().mean()), *(float(lpips(refined, image)) for lpips in trainer.perceptual)])
     return [float(value) for value in np.mean(rows, 0)]
 
 
@@ -68,24 +70,28 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--images", type=int, default=16)
     given = parser.parse_args()
-    config, judges = load_config(None, "textguided/nano.json", ()), load_judges(given.metric_weights, CPU)
-    shop = Workshop(config, load(given.data, given.run / "cache", validation=False), given.run, judges, CPU)
+    options = TrainOptions(given.data, given.run, metric_weights=given.metric_weights, resume=True)
+    trainer = TextGuidedTrainer(options, lambda _: None)
     for stage in ("vae", "prior", "jscc", "decoder"):
-        if not shop.restore(stage) and stage != "decoder":
+        if not trainer.restore(stage) and stage != "decoder":
             raise SystemExit(f"error: {given.run}: stage {stage} is not finished there; run `gencomm train textguided` first")
-    frozen(shop.unet)
-    frozen(shop.text_model)
-    text, latents = TextEncoder(shop.tokenizer, shop.text_model), shop.latents(lambda _: None)
-    shop.jscc.requires_grad_(False)
+    parts: dict[str, Any] = trainer.parts
+    text, latents = TextEncoder(trainer.tokenizer, frozen(parts["text_encoder"])), trainer.latents()
     recipe = RefinerRecipe(Schedule(given.steps, 5e-4, warmup=20, ema=0.98), latent=0.0)
     print("| predicts | spacing | latent MSE | LPIPS AlexNet | LPIPS SqueezeNet |\n|---|---|---|---|---|")
     for kind in ("u", "paper"):
-        control = LatentControlNet.over(shop.unet)
+        control, numbers = LatentControlNet.over(parts["unet"]), dataclasses.replace(recipe, parameterization=kind)
+
+        def stage(generator: np.random.Generator) -> Stage:
+            networks = (control, parts["jscc"], parts["unet"], trainer.codec(), text, latents)  # noqa: B023
+            made = refiner_stage(*networks, numbers, (), generator, CPU)  # noqa: B023
+            frozen(parts["jscc"])
+            return Stage({"control": control}, made.loss)  # noqa: B023
+
         with tempfile.TemporaryDirectory() as out:
-            run = dataclasses.replace(recipe, parameterization=kind)
-            train_refiner(kind, control, shop.jscc, shop.unet, shop.codec(), text, latents, run, [], Path(out), CPU, lambda _: None)
+            run_stage(kind, numbers, stage, Path(out), lambda _: None)
         for spacing in ("uniform", "quadratic"):
-            figures = score(shop, control, kind, spacing, given.data, given.images)
+            figures = score(trainer, control, kind, spacing, given.data, given.images)
             print(f"| {kind} | {spacing} | " + " | ".join(f"{value:.3f}" for value in figures) + " |", flush=True)
 
 

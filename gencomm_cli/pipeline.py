@@ -241,9 +241,8 @@ class Codec:
         target, count = budget()
         built_in = isinstance(options, TextTransmitter) and options.prompt is None and options.prompt_writer == "builtin"
         if built_in and prompt_symbols.size > count:
-            say(
-                f"prompt: left out, as its {prompt_symbols.size} symbols cost more than the image's {count}; --prompt sends one anyway"
-            )
+            cost = f"its {prompt_symbols.size} symbols cost more than the image's {count}"
+            say(f"prompt: left out, as {cost}; --prompt sends one anyway")
             prompt, prompt_symbols, prompt_format = "", np.empty(0, np.complex64), None
             target, count = budget()
         sent = self.method.encode(pixels, Request(count, snr, fading, options))

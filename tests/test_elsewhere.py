@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from gencomm_cli import presets
 from gencomm_cli.methods import load_method
-from gencomm_cli.methods.diffcom import train as diffcom
 from gencomm_cli.methods.diffcom.method import DiffCom
 from gencomm_cli.methods.diffcom.options import Receiver
-from gencomm_cli.methods.diffjscc import train as diffjscc
-from gencomm_cli.methods.lrisc import train as lrisc
-from gencomm_cli.methods.scsic import train as scsic
-from gencomm_cli.methods.textguided import train as textguided
-from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.training import loop
-from gencomm_cli.training.data import load
+from gencomm_cli.methods.lrisc.train import LRISCTrainer
+from gencomm_cli.training import losses, stage
 from tests.methods.diffcom import test_train as test_diffcom
 from tests.methods.diffcom.test_method import KINDS, multipath, photograph, write_preset
 from tests.methods.diffjscc import test_train as test_diffjscc
 from tests.methods.lrisc import test_train as test_lrisc
 from tests.methods.scsic import test_train as test_scsic
+from tests.methods.textguided.test_train import tiny_recipe
 from tests.support.elsewhere import ELSEWHERE, Far, elsewhere, whole
 from tests.support.presets import make_diffjscc, make_lrisc, make_preset, make_scsic
+from tests.support.training import asked, backbones, write_photographs
 from tests.test_cuda import preset, received, refined
-from tests.training.test_training import tiny_recipe
 
 __all__ = ["make_diffjscc", "make_lrisc", "make_preset", "make_scsic", "preset", "tiny_recipe"]
 CPU = torch.device("cpu")
@@ -98,12 +92,9 @@ def test_diffcom_over_multipath(kind: str, tmp_path: Path) -> None:
 def test_every_stage_of_training(
     method: str, make_preset: Callable[..., Path], tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, out, rng = tmp_path / "data", tmp_path / "out", np.random.default_rng(0)
+    data, out = tmp_path / "data", tmp_path / "out"
     data.mkdir()
-    out.mkdir()
-    for name in (f"{index}.png" for index in range(6)):
-        coarse = rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)
-        Image.fromarray(coarse).resize((288, 256), Image.Resampling.BICUBIC).save(data / name)
+    write_photographs(data, 6)
     done: list[str] = []
 
     def once(
@@ -118,25 +109,21 @@ def test_every_stage_of_training(
             assert any(parameter.grad is not None for parameter in module.parameters())
         done.append(given[3])
 
-    fit, fields = loop.fit, lrisc.Workshop.fields
-    for module in list(sys.modules.values()):
-        if getattr(module, "fit", None) is fit:
-            monkeypatch.setattr(module, "fit", once)
-    monkeypatch.setattr(lrisc.Workshop, "fields", lambda self, count: fields(self, count // 40))
+    monkeypatch.setattr(stage, "fit", once)
+    fields = LRISCTrainer.fields
+    monkeypatch.setattr(LRISCTrainer, "fields", lambda self, count: fields(self, count // 40))
+    recipe = {
+        "textguided": tiny_recipe, "diffjscc": test_diffjscc.recipe(test_diffjscc.ADAPTIVE), "lrisc": test_lrisc.recipe(),
+        "diffcom": test_diffcom.recipe(), "scsic": test_scsic.recipe(snr_aware=True),
+    }[method]  # fmt: skip
+    if method == "diffjscc":
+        recipe["start"] = str(make_preset())
     with elsewhere() as device:
-        judges = [LPIPS("alex").eval().requires_grad_(False).to(device)]
-        shop: Any
-        if method == "textguided":
-            shop = textguided.Workshop(tiny_recipe, load(data, out / "cache", validation=False), out, judges, device)
-        elif method == "diffjscc":
-            config, base = test_diffjscc.recipe(test_diffjscc.ADAPTIVE), presets.load_config(make_preset())
-            shop = diffjscc.Workshop(config, base, load(data, out / "cache", validation=False), out, device, judges)
-        elif method == "lrisc":
-            shop = lrisc.Workshop(test_lrisc.recipe(), data, out, judges, device)
-        elif method == "diffcom":
-            shop = diffcom.Workshop(test_diffcom.recipe(), data, out, device)
-        else:
-            shop = scsic.Workshop(test_scsic.recipe(snr_aware=True), data, out, judges, device)
-        for stage in shop.networks:
-            shop.run(stage, None, lambda _: None)
-    assert done == list(shop.networks)
+        perceptual = [lpips.to(device) for lpips in backbones("alex")]
+        monkeypatch.setattr(losses, "load_perceptual", lambda *_: perceptual)
+        trainer = import_module(f"gencomm_cli.methods.{method}.train").open_trainer(
+            asked(recipe, data, out, device=str(device)), lambda _: None
+        )
+        for name in trainer.plans:
+            trainer.run(name)
+    assert done == list(trainer.plans)

@@ -17,7 +17,7 @@ from gencomm_cli.bench.photographs import Photograph
 from gencomm_cli.bench.rows import KEYED, Cell, Chosen
 from gencomm_cli.channels.snr import SnrType
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods import spec_of, specs
+from gencomm_cli.methods import resolved, spec_of, specs
 from gencomm_cli.methods.options import TextTransmitter, TransmitterOptions, build
 from gencomm_cli.methods.spec import MethodSpec
 from gencomm_cli.pipeline import check_snr
@@ -205,7 +205,10 @@ def scheme(text: str) -> Scheme:
 
 def _weights(spec: MethodSpec, preset: presets.Preset, chosen: Mapping[str, str]) -> str:
     """What a cell has as ``weights_sha256``."""
-    return preset.weights_sha256 if spec.weights is None else spec.weights(preset.weights_sha256, chosen)
+    if not spec.weights:
+        return preset.weights_sha256
+    digest: str = resolved(spec.weights)(preset.weights_sha256, chosen)
+    return digest
 
 
 def _folder(text: str) -> Scheme:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 from gencomm_cli.commands import flags
-from gencomm_cli.methods.spec import Tool
 
 REQUIRED = ("torch", "diffusers", "transformers", "safetensors", "numpy", "pillow", "pyldpc", "constriction", "typer", "rich")
 EXTRAS: dict[str, tuple[str, ...]] = {
@@ -26,7 +24,7 @@ def doctor(json: flags.Json = False) -> None:
     import gencomm_cli
     from gencomm_cli import console, presets
     from gencomm_cli.errors import InputError
-    from gencomm_cli.methods import specs
+    from gencomm_cli.methods import resolved, specs
     from gencomm_cli.metrics import weights
     from gencomm_cli.metrics.fetch import SOURCES
 
@@ -43,7 +41,7 @@ def doctor(json: flags.Json = False) -> None:
         folder = None
     complete = {name: folder is not None and all((folder / file).is_file() for file in files) for name, files in SOURCES.items()}
     extras = {name: names for spec in specs().values() for name, names in spec.extras.items()} | EXTRAS
-    tools = [tool for spec in specs().values() if spec.doctor for tool in _tools(spec.doctor)]
+    tools = [tool for spec in specs().values() if spec.doctor for tool in resolved(spec.doctor)()]
     kinds = {f"{tool.kind}s": {each.name: each.version for each in tools if each.kind == tool.kind} for tool in tools}
     found: dict[str, Any] = kinds | {
         "gencomm": gencomm_cli.__version__,
@@ -70,12 +68,6 @@ def doctor(json: flags.Json = False) -> None:
     for name in SOURCES:
         state = f"in {folder}" if found["metric_weights"][name] else f"not here: `gencomm models get {name}` fetches it"
         console.out(f"{name:16}{state}")
-
-
-def _tools(place: str) -> list[Tool]:
-    """What ``module:function`` of a method's spec gives."""
-    module, _, function = place.partition(":")
-    return getattr(import_module(module), function)()
 
 
 def _devices() -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -70,6 +69,9 @@ def train(
         typer.Option(help="Of the networks while they train; auto (default): bf16 where the device is fast at it."),
     ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log to DIR/tensorboard (extra: train).")] = False,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Threads on a CPU; default: one a core. Two trainings want a core each.")
+    ] = None,
     metric_weights: flags.MetricWeights = None,
     device: flags.Device = "auto",
 ) -> None:
@@ -101,16 +103,15 @@ def train(
     if out.exists() and not out.is_dir():
         raise InputError(f"--out: {out} is not a folder")
     from gencomm_cli.pipeline import pick_device
-    from gencomm_cli.training import parallel
-    from gencomm_cli.training.workshop import TrainOptions
+    from gencomm_cli.training import parallel, trainer
 
     place, chosen = parallel.join(str(pick_device(device))), tuple(stages.split(",")) if stages else None
-    options = TrainOptions(
+    options = trainer.TrainOptions(
         data, out, config, metric_weights, max_minutes, resume, place, chosen, start, accumulate, precision, tensorboard or None,
-        captioner,
+        captioner, threads,
     )  # fmt: skip
-    recipe, speaks = import_module(flags.spec_of(method).training), parallel.rank() == 0
-    recipe.train(options, console.say if speaks else lambda line: None)
+    speaks = parallel.rank() == 0
+    trainer.train(method, options, console.say if speaks else lambda line: None)
     if speaks:
         console.out(str(out))
     parallel.leave()

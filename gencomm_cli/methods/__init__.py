@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gencomm_cli.console import say
 from gencomm_cli.errors import OptionError
@@ -70,6 +70,12 @@ def spec_of(method: str) -> MethodSpec:
     return specs()[method]
 
 
+def resolved(place: str) -> Any:
+    """What a spec names as ``module:name``."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
 def load_method(preset: Preset, device: torch.device | None, dtype: torch.dtype | None = None) -> Method:
     """The preset's method with its weights verified and loaded; ``device`` is None for a method without networks.
 
@@ -79,10 +85,9 @@ def load_method(preset: Preset, device: torch.device | None, dtype: torch.dtype 
     Raises:
         InputError: unknown method or unusable preset. ModelMismatch: damaged weights.
     """
-    module, _, name = spec_of(preset.method).implementation.partition(":")
     gc.disable()  # diffusers makes objects by the million while it is imported: the collector would take a fifth of the time
     try:
-        method_class = getattr(import_module(module), name)
+        method_class = resolved(spec_of(preset.method).implementation)
     finally:
         gc.enable()
     method: Method = method_class.load(preset, device, *(() if dtype is None else (dtype,)))

@@ -82,8 +82,10 @@ class MethodSpec:
         preset_name: the preset that is meant by a name and the transmitter's options.
         variants: what the words behind METHOD in `bench` (METHOD:A:B) are as options of the transmitter, as text; None where there
             are none. variant_help: these words, for the help.
-        weights: of a preset and such options, the SHA-256 that a bench cell has, where more than the preset decides.
-        training: module with ``STAGES`` and ``train``; "" where nothing is trained. stages: in words, for the help.
+        weights: ``module:function`` that makes a bench cell's hash of a preset's and of such options, where more than the preset
+            decides.
+        training: module with ``open_trainer(options, report)``, which gives a
+            :class:`gencomm_cli.training.trainer.Trainer`; "" where nothing is trained. stages: in words, for the help.
         start: what training starts from where no preset is named, in words, for the help.
         importers: module (a :class:`gencomm_cli.released.conversion.Converter`) of each kind of released checkpoint that it
             converts, by the kind's name.
@@ -112,7 +114,7 @@ class MethodSpec:
     preset_name: Callable[[str, TransmitterOptions], str] | None = None
     variants: Callable[[Sequence[str]], Mapping[str, str]] | None = None
     variant_help: str = ""
-    weights: Callable[[str, Mapping[str, str]], str] | None = None
+    weights: str = ""
     training: str = ""
     stages: str = ""
     start: str = ""

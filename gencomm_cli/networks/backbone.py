@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from gencomm_cli.networks.vae import LatentCodec
 
 
+BACKBONE = ("vae", "unet", "text_encoder", "tokenizer")
+"""The pretrained half of a latent diffusion method."""
+
+
 class Backbone:
     """The pretrained half of a latent diffusion method, in evaluation mode; each network is loaded when it is first asked for.
 
@@ -29,7 +33,7 @@ class Backbone:
         InputError: a component is missing. ModelMismatch: weights are damaged or do not fit (a pretrained one: once it is loaded).
     """
 
-    needs: tuple[str, ...] = ("vae", "unet", "text_encoder", "tokenizer")
+    needs: tuple[str, ...] = BACKBONE
 
     def __init__(self, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         require(preset, *self.needs)
@@ -46,9 +50,9 @@ class Backbone:
     @cached_property
     def codec(self) -> LatentCodec:
         """The VAE."""
-        from gencomm_cli.networks.vae import LatentCodec
+        from gencomm_cli.networks.vae import latent_codec
 
-        return LatentCodec(self._build("vae", steady(self.dtype))).eval()
+        return latent_codec(self._build("vae", steady(self.dtype))).eval()
 
     @cached_property
     def unet(self) -> UNet2DConditionModel:

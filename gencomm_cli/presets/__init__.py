@@ -115,20 +115,6 @@ def _component(folder: Path, name: str, entry: Any) -> Component:
     raise InputError(f"{folder}/config.json: component {name} ({file}) is neither in the preset's folder nor in its models/ folder")
 
 
-def entry_of(component: Component) -> dict[str, Any]:
-    """A component as ``config.json`` of a preset has it; one with a file of its own by that file's name alone."""
-    if component.path is not None:
-        return {
-            "class": component.class_name, "file": component.path.name, "sha256": component.sha256,
-            "config": dict(component.config),
-        }  # fmt: skip
-    words = {name: getattr(component, name) for name in ("pretrained", "subfolder", "revision", "variant")}
-    return {
-        "class": component.class_name, **{name: word for name, word in words.items() if word is not None},
-        "sha256": component.sha256, "files": dict(component.files), "config": dict(component.config),
-    }  # fmt: skip
-
-
 def load_config(folder: Path) -> Preset:
     """Parses a preset folder; nothing is hashed yet.
 

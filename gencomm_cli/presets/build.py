@@ -76,6 +76,9 @@ _SHARED = {
     "MambaJSCC": "gencomm_cli.networks.mambajscc:MambaJSCC:MambaJSCCConfig",
     "ConditionalUNet": "gencomm_cli.networks.conditional_unet:ConditionalUNet:UNetConfig",
     "NonlinearTransform": "gencomm_cli.networks.transform:NonlinearTransform:TransformConfig",
+    "LatentJSCC": "gencomm_cli.networks.ntscc:LatentJSCC:NTSCCConfig",
+    "RateTables": "gencomm_cli.networks.rate_indices:RateTables",
+    "Autoencoder": "gencomm_cli.networks.autoencoder:Autoencoder",
 }
 """Classes that several methods have, and the JSCC codecs."""
 

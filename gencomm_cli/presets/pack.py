@@ -13,11 +13,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from gencomm_cli.errors import InputError
 from gencomm_cli.presets import file_hash
+from gencomm_cli.presets.write import store, write_config
 
 SCALE = ".8bit_scale"
 """Suffix of the float32 [out] tensor beside each int8 one."""
@@ -81,14 +82,13 @@ def pack_folder(source: Path, target: Path) -> list[Path]:
             shutil.copyfile(path, copy)
             continue
         try:
-            save_file(packed(load_file(path)), copy)
+            store(packed(load_file(path)), copy)
         except SafetensorError as error:
             raise InputError(f"{path}: not safetensors ({str(error).splitlines()[0]})") from None
-        copy.chmod(0o644)
         hashes[digest] = file_hash(copy)
         written.append(copy)
     for one in components:
         one["sha256"] = hashes.get(one.get("sha256"), one.get("sha256"))
     for relative, document in configs.items():
-        (target / relative).write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+        write_config((target / relative).parent, document)
     return written

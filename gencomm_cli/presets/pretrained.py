@@ -8,9 +8,7 @@ Which models a method wants, and what must fit, its own module says (:class:`Com
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -28,9 +26,10 @@ from gencomm_cli import presets
 from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.methods import spec_of, specs
 from gencomm_cli.methods.options import SourceOptions
-from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, entry_of
+from gencomm_cli.presets import Component, Preset
 from gencomm_cli.presets.build import builders, pretrained_class
 from gencomm_cli.presets.files import digest, one_line
+from gencomm_cli.presets.write import taken, write_preset
 
 Say = Callable[[str], None]
 LAYOUT = "diffusers' layout, as a pipeline's save_pretrained writes it"
@@ -314,25 +313,10 @@ def _card(folder: Path, source: Source) -> str:
 
 
 def _write(folder: Path, method: str, made: Composition, card: str) -> None:
-    """The whole folder or nothing; files of other presets are linked where the file system can, else copied."""
+    """The whole folder or nothing."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    entries = {name: entry_of(part) for name, part in made.components.items()}
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as name:
         temporary = Path(name) / folder.name
-        temporary.mkdir()
-        for part, each in made.components.items():
-            if each.path is None:
-                continue
-            file = f"{part}.safetensors"
-            entries[part]["file"] = file
-            try:
-                os.link(each.path, temporary / file)
-            except OSError:
-                shutil.copyfile(each.path, temporary / file)
-        document = {
-            "format": FORMAT, "version": VERSION, "method": method, "name": folder.name, "components": entries,
-            "settings": dict(made.settings),
-        }  # fmt: skip
-        (temporary / "config.json").write_text(json.dumps(document, indent=1) + "\n")
+        write_preset(temporary, method, {part: taken(each) for part, each in made.components.items()}, made.settings)
         (temporary / "README.md").write_text(card)
         temporary.rename(folder)

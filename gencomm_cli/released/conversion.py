@@ -6,7 +6,6 @@ whose spec names it (``importers``).
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -17,12 +16,12 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gencomm_cli import presets
 from gencomm_cli.errors import InputError, ModelMismatch
 from gencomm_cli.methods import importers
+from gencomm_cli.presets import write
 from gencomm_cli.presets.build import build_tokenizer, builders
 from gencomm_cli.released.checkpoint import Checkpoint
 
@@ -242,39 +241,17 @@ def check_folder(folder: Path, force: bool) -> None:
 
 
 def _fill(conversion: Conversion, folder: Path, name: str, sources: Sequence[Path]) -> None:
-    entries: dict[str, dict[str, Any]] = {}
-    for component in conversion.components:
-        if component.pretrained is not None:
-            entries[component.name] = {"class": component.class_name, "pretrained": component.pretrained, "config": {}}
-            continue
-        path = folder / f"{component.name}.safetensors"
-        save_file(_storable(component.tensors), path)
-        path.chmod(0o644)  # safetensors writes 0600
-        entries[component.name] = {
-            "class": component.class_name, "file": path.name, "sha256": presets.file_hash(path), "config": dict(component.config)
-        }  # fmt: skip
-    document = {
-        "format": presets.FORMAT, "version": presets.VERSION, "method": conversion.method, "name": name, "components": entries,
-        "settings": dict(conversion.settings),
-    }  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    parts: dict[str, write.Part | presets.Component] = {}
+    for each in conversion.components:
+        if each.pretrained is not None:
+            parts[each.name] = presets.Component(each.name, each.class_name, None, "", {}, each.pretrained)
+        else:
+            parts[each.name] = write.Part(each.class_name, each.config, each.tensors)
+    write.write_preset(folder, conversion.method, parts, conversion.settings, name)
     (folder / "README.md").write_text(_card(conversion, name, sources), "utf-8")
     rows = [("mapped", *pair) for pair in conversion.mapped] + [("dropped", *pair) for pair in conversion.dropped]
     rows += [("missed", "", ours) for ours in conversion.missed]
     (folder / "tensors.tsv").write_text("".join("\t".join(row) + "\n" for row in rows), "utf-8")
-
-
-def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous tensors that own their memory, as safetensors wants them; the types of numbers stay."""
-    seen: set[int] = set()
-    out = {}
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().contiguous()
-        if tensor.data_ptr() in seen or tensor.untyped_storage().nbytes() != tensor.nbytes:
-            tensor = tensor.clone()
-        seen.add(tensor.data_ptr())
-        out[name] = tensor
-    return out
 
 
 def _card(conversion: Conversion, name: str, sources: Sequence[Path]) -> str:

@@ -6,7 +6,7 @@ import io
 import json
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -56,23 +56,42 @@ class Photographs:
         start = self.offsets[index]
         return self.pixels[start : start + height * width * 3].reshape(height, width, 3)
 
-    def crops(self, batch: int, size: int, generator: np.random.Generator) -> tuple[np.ndarray, list[str]]:
-        """Random crops, mirrored half of the time: uint8 [batch, size, size, 3], and their captions."""
+    def view(self, index: int, size: Sequence[int], place: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+        """A piece of image ``index`` resized to ``size`` (H, W): uint8 of ``shape`` (h, w, 3), from ``place`` (row, column) on."""
+        image, (top, left), (height, width) = self.image(index), place, shape
+        if tuple(size) == image.shape[:2]:
+            return image[top : top + height, left : left + width]
+        down, across = image.shape[0] / size[0], image.shape[1] / size[1]
+        box = (left * across, top * down, (left + width) * across, (top + height) * down)
+        return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC, box))
+
+    def crops(
+        self, batch: int, size: int, generator: np.random.Generator, scales: tuple[float, float] = (1.0, 1.0)
+    ) -> tuple[np.ndarray, list[str]]:
+        """Random crops, mirrored half of the time: uint8 [batch, size, size, 3], and their captions.
+
+        Half of the photographs are scaled first, by a factor drawn log-uniformly from ``scales``; one smaller than a crop is
+        enlarged.
+        """
         out = np.empty((batch, size, size, 3), np.uint8)
         captions = []
-        places = rows(lambda n: [self._place(size, generator) for _ in range(n)], batch)
-        for slot, (index, top, left, mirrored) in enumerate(places):
-            crop = self.image(index)[top : top + size, left : left + size]
+        places = rows(lambda n: [self._place(size, generator, scales) for _ in range(n)], batch)
+        for slot, (index, top, left, side, mirrored) in enumerate(places):
+            crop = self.image(index)[top : top + side, left : left + side]
+            if side != size:
+                crop = np.asarray(Image.fromarray(crop).resize((size, size), Image.Resampling.BICUBIC))
             out[slot] = crop[:, ::-1] if mirrored else crop
             captions.append(self.captions[index])
         return out, captions
 
-    def _place(self, size: int, generator: np.random.Generator) -> tuple[int, int, int, bool]:
-        """A random crop: its image, where it begins, and whether it is mirrored."""
+    def _place(self, size: int, generator: np.random.Generator, scales: tuple[float, float]) -> tuple[int, int, int, int, bool]:
+        """A random crop: its image, where it begins, its side in the photograph's own pixels, and whether it is mirrored."""
         index = int(generator.integers(len(self)))
-        height, width = self.sizes[index]
-        top, left = int(generator.integers(height - size + 1)), int(generator.integers(width - size + 1))
-        return index, top, left, bool(generator.random() < 0.5)
+        height, width = (int(side) for side in self.sizes[index])
+        scale = 1.0 if scales == (1.0, 1.0) or generator.random() < 0.5 else float(np.exp(generator.uniform(*np.log(scales))))
+        side = min(round(size / scale), height, width)
+        top, left = int(generator.integers(height - side + 1)), int(generator.integers(width - side + 1))
+        return index, top, left, side, bool(generator.random() < 0.5)
 
 
 def load(data: Path, cache: Path, *, validation: bool) -> Photographs:

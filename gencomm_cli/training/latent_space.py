@@ -1,24 +1,21 @@
-"""Stage 0: the latent VAE that textguided and DiffJSCC share."""
+"""Stage 0: the latent VAE that latent diffusion methods share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
-from diffusers.models import AutoencoderKL
 from torch import Tensor, nn
 
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.networks.vae import LatentCodec, kl_divergence
+from gencomm_cli.networks.vae import KLCodec, LatentCodec, kl_divergence
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.latents import Latents
-from gencomm_cli.training.loop import Schedule, autocast, fit
-
-Module = TypeVar("Module", bound=nn.Module)
+from gencomm_cli.training.loop import Schedule, autocast
+from gencomm_cli.training.losses import perceptual_loss, psnr
+from gencomm_cli.training.stage import Stage, frozen, trained
 
 
 @dataclass(frozen=True)
@@ -37,19 +34,16 @@ class VAERecipe:
     seed: int = 0
 
 
-def train_vae(
-    autoencoder: AutoencoderKL,
+def vae_stage(
+    codec: KLCodec,
     photographs: Photographs,
     recipe: VAERecipe,
-    judges: list[LPIPS],
-    out: Path,
+    backbones: Sequence[LPIPS],
+    generator: np.random.Generator,
     device: torch.device,
-    report: Callable[[str], None] = print,
-) -> None:
-    """Trains encoder and decoder together, in place; then sets the scaling factor so that latents have unit variance."""
-    codec = LatentCodec(autoencoder).to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    generator = np.random.default_rng(recipe.seed)
-    torch.manual_seed(recipe.seed)
+) -> Stage:
+    """Encoder and decoder together; then the scaling factor is set so that latents have unit variance."""
+    trained(codec, device)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         image = to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device)
@@ -59,16 +53,17 @@ def train_vae(
             latent = mean + (0.5 * logvar).exp() * torch.randn_like(mean)
             decoded = codec.decode(latent * codec.scaling).float()
             mse = (decoded - image).square().mean()
-            perceptual = torch.stack([judge(decoded, image).mean() for judge in judges]).mean()
+            perceptual = perceptual_loss(backbones, decoded, image)
         kl = kl_divergence(mean.float(), logvar.float()).mean() / (3 * recipe.crop**2)
-        figures = {"psnr": float(-10 * mse.detach().log10()), "lpips": float(perceptual.detach()), "kl": float(kl.detach())}
+        figures = {"psnr": psnr(mse), "lpips": float(perceptual.detach()), "kl": float(kl.detach())}
         return mse + recipe.perceptual * perceptual + recipe.kl * kl, figures
 
-    fit({"vae": codec}, loss, generator, recipe.schedule, out, "vae", report=report)
-    with torch.no_grad():
+    @torch.no_grad()
+    def scale() -> None:
         means = [codec.moments(to_tensor(photographs.crops(32, recipe.crop, generator)[0], device))[0] for _ in range(8)]
-        autoencoder.register_to_config(scaling_factor=float(1 / torch.cat(means).std()))
-    codec.eval()
+        codec.autoencoder.register_to_config(scaling_factor=float(1 / torch.cat(means).std()))
+
+    return Stage({"vae": codec}, loss, show=lambda image: codec.decode(codec.encode(image)), finish=scale)
 
 
 @dataclass(frozen=True)
@@ -86,24 +81,19 @@ class DecoderRecipe:
 
 def decoder_of(codec: LatentCodec) -> nn.ModuleDict:
     """The decoder's half of a VAE, ready to train."""
-    half = nn.ModuleDict({"decoder": codec.autoencoder.decoder, "post_quant_conv": codec.autoencoder.post_quant_conv})
-    return half.requires_grad_(True).train()
+    return codec.decoder().requires_grad_(True).train()
 
 
-def train_decoder(
+def decoder_stage(
     codec: LatentCodec,
     latents: Latents,
     recipe: DecoderRecipe,
-    judges: list[LPIPS],
-    out: Path,
+    backbones: Sequence[LPIPS],
+    generator: np.random.Generator,
     device: torch.device,
-    report: Callable[[str], None] = print,
-) -> None:
-    """Trains the decoder in place."""
-    codec.to(device, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
-    decoder = decoder_of(codec)
-    generator = np.random.default_rng(recipe.seed)
-    torch.manual_seed(recipe.seed)
+) -> Stage:
+    """The decoder alone."""
+    frozen(codec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         clean, pixels, _ = latents.crops(recipe.batch, recipe.crop, generator)
@@ -112,16 +102,7 @@ def train_decoder(
         with autocast(device, recipe.schedule.precision):
             decoded = codec.decode((clean + sigma * torch.randn_like(clean)).to(device, memory_format=torch.channels_last)).float()
             mse = (decoded - image).square().mean()
-            perceptual = torch.stack([judge(decoded, image).mean() for judge in judges]).mean()
-        return mse + recipe.perceptual * perceptual, {
-            "psnr": float(-10 * mse.detach().log10()),
-            "lpips": float(perceptual.detach()),
-        }
+            perceptual = perceptual_loss(backbones, decoded, image)
+        return mse + recipe.perceptual * perceptual, {"psnr": psnr(mse), "lpips": float(perceptual.detach())}
 
-    fit({"decoder": decoder}, loss, generator, recipe.schedule, out, "decoder", report=report)
-    codec.eval().requires_grad_(False)
-
-
-def frozen(module: Module) -> Module:
-    """The module in evaluation mode, without gradients for its parameters."""
-    return module.eval().requires_grad_(False)
+    return Stage({"decoder": decoder_of(codec)}, loss, show=lambda image: codec.decode(codec.encode(image)))

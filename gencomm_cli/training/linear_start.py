@@ -12,12 +12,19 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gencomm_cli.networks.swinjscc import Block, PatchMerging, PatchSplitting, Stage, SwinJSCC
 
 CONSTANT, RECEIVED = 10.0, 20.0
 """B beside coefficients of unit energy a token, and beside received ones."""
+
+
+def token_statistics(fields: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of flattened factor×factor tokens of fields [N, C, H, W], in the order of a convolution's kernel."""
+    tokens = F.unfold(fields, factor, stride=factor).transpose(1, 2).flatten(0, 1).double()
+    return tokens.mean(0), tokens.T.cov()
 
 
 @dataclass(frozen=True)

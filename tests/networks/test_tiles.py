@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gencomm_cli.networks import vae
 from gencomm_cli.networks.tiles import starts, tiled, window
-from gencomm_cli.networks.vae import LatentCodec
+from gencomm_cli.networks.vae import KLCodec
 from tests.support.presets import VAE
 
 
@@ -57,7 +57,7 @@ def test_a_convolution_differs_only_where_tiles_end() -> None:
 def test_large_pictures_go_through_the_vae_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """A VAE of convolutions with the mean of a group's norm over the picture: tiles are near to the whole, not equal to it."""
     torch.manual_seed(0)
-    codec = LatentCodec(AutoencoderKL(**VAE)).eval()
+    codec = KLCodec(AutoencoderKL(**VAE)).eval()
     image = torch.rand(1, 3, 96, 160)
     with torch.no_grad():
         whole = codec.encode(image)

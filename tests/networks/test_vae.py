@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers.models import AutoencoderKL
 
-from gencomm_cli.networks.vae import LatentCodec
+from gencomm_cli.networks.vae import KLCodec
 
 
 def autoencoder(fold: int) -> AutoencoderKL:
@@ -19,7 +19,7 @@ def autoencoder(fold: int) -> AutoencoderKL:
 
 @pytest.mark.parametrize(("fold", "factor"), [(1, 2), (2, 4), (4, 8)])
 def test_sizes(fold: int, factor: int) -> None:
-    codec = LatentCodec(autoencoder(fold))
+    codec = KLCodec(autoencoder(fold))
     image = torch.rand(2, 3, 64, 32)
     with torch.no_grad():
         latent = codec.encode(image)
@@ -31,7 +31,7 @@ def test_sizes(fold: int, factor: int) -> None:
 def test_unfolded_is_stable_diffusions_convention() -> None:
     """Images in −1 … 1, the posterior's mode times the scaling factor; decoding divides by it."""
     model = autoencoder(1)
-    codec, image = LatentCodec(model), torch.rand(1, 3, 16, 16)
+    codec, image = KLCodec(model), torch.rand(1, 3, 16, 16)
     with torch.no_grad():
         expected = model.encode(2 * image - 1).latent_dist.mode() * 0.5
         assert torch.allclose(codec.encode(image), expected, atol=1e-6)

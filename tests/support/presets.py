@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import torch
 from diffusers.models import AutoencoderKL, StableCascadeUNet, UNet2DConditionModel
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
@@ -31,8 +29,9 @@ from gencomm_cli.networks.ntscc import LatentJSCC, NTSCCConfig
 from gencomm_cli.networks.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.networks.rate_indices import RateTables
 from gencomm_cli.networks.transform import NonlinearTransform, TransformConfig
-from gencomm_cli.presets import FORMAT, VERSION, file_hash
-from gencomm_cli.training.jscc import token_statistics
+from gencomm_cli.presets import Component, load_config
+from gencomm_cli.presets.write import Part, write_preset
+from gencomm_cli.training.linear_start import token_statistics
 
 VAE = {
     "in_channels": 12, "out_channels": 12, "latent_channels": 4, "block_out_channels": [8, 8], "norm_num_groups": 4,
@@ -92,6 +91,13 @@ def randomise(module: nn.Module, seed: int) -> None:
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
 
 
+def randomised(parts: Mapping[str, tuple[str, nn.Module, dict[str, Any]]], seed: int = 0) -> dict[str, Part]:
+    """Class, network and arguments of each component as parts of a preset, random everywhere, in full precision."""
+    for index, (_, module, _) in enumerate(parts.values()):
+        randomise(module, seed + index)
+    return {name: Part(kind, config, module.state_dict()) for name, (kind, module, config) in parts.items()}
+
+
 def tokenizer() -> PreTrainedTokenizerFast:
     return train_tokenizer(["a red house", "two dogs on grass"] * 4, 300)
 
@@ -116,29 +122,18 @@ def make_preset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
             "control": ("LatentControlNet", LatentControlNet.over(unet), control_arguments(unet)),
             "jscc": ("RateAdaptiveJSCC", RateAdaptiveJSCC(JSCCConfig.from_json(jscc)), jscc),
         }
-        components: dict[str, Any] = {
-            "tokenizer": {
-                "class": "PreTrainedTokenizerFast", "file": "tokenizer.json", "config": SPECIAL_TOKENS,
-                "sha256": file_hash(folder / "tokenizer.json"),
-            }
+        made: dict[str, Part | Component] = {
+            "tokenizer": Part("PreTrainedTokenizerFast", SPECIAL_TOKENS, folder / "tokenizer.json"), **randomised(parts)
         }  # fmt: skip
-        for index, (name, (kind, module, config)) in enumerate(parts.items()):
-            randomise(module, index)
-            if pretrained and name in ("vae", "unet", "text_encoder"):
-                module.save_pretrained(folder / "full" / name)  # type: ignore[operator]
-                components[name] = {"class": kind, "pretrained": str(folder / "full"), "subfolder": name}
-                continue
-            save_file(module.state_dict(), folder / f"{name}.safetensors")
-            digest = file_hash(folder / f"{name}.safetensors")
-            components[name] = {"class": kind, "file": f"{name}.safetensors", "sha256": digest, "config": config}
         if pretrained:
+            full = str(folder / "full")
+            for name in ("vae", "unet", "text_encoder"):
+                kind, module, _ = parts[name]
+                module.save_pretrained(folder / "full" / name)  # type: ignore[operator]
+                made[name] = Component(name, kind, None, "", {}, full, name)
             words.save_pretrained(folder / "full" / "tokenizer")
-            components["tokenizer"] = {"class": "CLIPTokenizer", "pretrained": str(folder / "full"), "subfolder": "tokenizer"}
-        document = {
-            "format": FORMAT, "version": VERSION, "method": "textguided", "name": "tiny", "components": components,
-            "settings": {"domain": domain, "cbr_range": [0.001, 0.1], **settings},
-        }  # fmt: skip
-        (folder / "config.json").write_text(json.dumps(document))
+            made["tokenizer"] = Component("tokenizer", "CLIPTokenizer", None, "", {}, full, "tokenizer")
+        write_preset(folder, "textguided", made, {"domain": domain, "cbr_range": [0.001, 0.1], **settings}, "tiny")
         return folder
 
     return make
@@ -149,25 +144,15 @@ def make_diffjscc(make_preset: Callable[..., Path]) -> Callable[..., Path]:
     """(latent, pixel or published: the kind of JSCC, **settings) → a preset folder of diffjscc."""
 
     def make(kind: str = "latent", **settings: Any) -> Path:
-        folder = make_preset("latent" if kind == "published" else kind)
-        document = json.loads((folder / "config.json").read_text())
+        base = load_config(make_preset("latent" if kind == "published" else kind))
         arguments = control_arguments(UNet2DConditionModel(**UNET)) | {"csi_width": CsiEmbedding(**CSI).size}
         parts: dict[str, tuple[str, nn.Module, dict[str, Any]]] = {
             "control": ("LatentControlNet", LatentControlNet(**arguments), arguments)
         }
         if kind == "published":
             parts["jscc"] = ("DeepJSCC", DeepJSCC(DeepJSCCConfig(**PUBLISHED)), PUBLISHED)
-        for seed, (name, (class_name, module, config)) in enumerate(parts.items()):
-            randomise(module, 10 + seed)
-            save_file(module.state_dict(), folder / f"{name}.safetensors")
-            digest = file_hash(folder / f"{name}.safetensors")
-            document["components"][name] = {
-                "class": class_name, "file": f"{name}.safetensors", "sha256": digest, "config": config
-            }  # fmt: skip
-        document["method"] = "diffjscc"
-        document["settings"] |= {"csi": CSI, "steps": 3, "captioner": "none"} | settings
-        (folder / "config.json").write_text(json.dumps(document))
-        return folder
+        settings = {**base.settings, "csi": CSI, "steps": 3, "captioner": "none", **settings}
+        return write_preset(base.folder, "diffjscc", {**base.components, **randomised(parts, 10)}, settings, "tiny").folder
 
     return make
 
@@ -186,18 +171,7 @@ def make_scsic(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             "stage_b": ("StableCascadeUNet", StableCascadeUNet(**stage_b), stage_b),
             "previewer": ("Previewer", Previewer(**PREVIEWER), PREVIEWER),
         }
-        components: dict[str, Any] = {}
-        for index, (name, (kind, module, config)) in enumerate(parts.items()):
-            randomise(module, index)
-            save_file(module.state_dict(), folder / f"{name}.safetensors")
-            digest = file_hash(folder / f"{name}.safetensors")
-            components[name] = {"class": kind, "file": f"{name}.safetensors", "sha256": digest, "config": config}
-        document = {
-            "format": FORMAT, "version": VERSION, "method": "scsic", "name": "tiny", "components": components,
-            "settings": {"steps": 3, **settings},
-        }  # fmt: skip
-        (folder / "config.json").write_text(json.dumps(document))
-        return folder
+        return write_preset(folder, "scsic", randomised(parts), {"steps": 3, **settings}, "tiny").folder
 
     return make
 
@@ -261,16 +235,7 @@ def make_lrisc(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
     def make(**settings: Any) -> Path:
         folder = tmp_path_factory.mktemp("lrisc")
-        components = {}
-        for name, (kind, config) in LRISC.items():
-            save_file(modules[name].state_dict(), folder / f"{name}.safetensors")
-            digest = file_hash(folder / f"{name}.safetensors")
-            components[name] = {"class": kind, "file": f"{name}.safetensors", "sha256": digest, "config": config}
-        document = {
-            "format": FORMAT, "version": VERSION, "method": "lrisc", "name": "tiny", "components": components,
-            "settings": {"cbr_range": [0.0033, 0.0417], "steps": 3, **settings},
-        }  # fmt: skip
-        (folder / "config.json").write_text(json.dumps(document))
-        return folder
+        parts = {name: Part(kind, config, modules[name].state_dict()) for name, (kind, config) in LRISC.items()}
+        return write_preset(folder, "lrisc", parts, {"cbr_range": [0.0033, 0.0417], "steps": 3, **settings}, "tiny").folder
 
     return make

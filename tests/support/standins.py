@@ -19,7 +19,7 @@ from gencomm_cli.methods.scsic.efficientnet import EfficientNetEncoder
 from gencomm_cli.methods.scsic.previewer import Previewer
 from gencomm_cli.networks.control import LatentControlNet, control_arguments
 from gencomm_cli.networks.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
-from gencomm_cli.presets import FORMAT, VERSION, file_hash
+from gencomm_cli.presets.write import Part, write_preset
 from tests.support.presets import ENCODER, PREVIEWER, STAGE_A, STAGE_B, UNET, randomise
 
 VAE: dict[str, Any] = {
@@ -78,27 +78,14 @@ def trained(folder: Path, method: str) -> Path:
     settings: dict[str, Any] = {"domain": "latent", "cbr_range": [0.0005, 0.02], "steps": 3}
     if method == "diffjscc":
         arguments, settings = arguments | {"csi_width": CsiEmbedding(**csi).size}, settings | {"csi": csi, "captioner": "none"}
-    parts: dict[str, tuple[str, nn.Module, dict[str, Any]]] = {
-        "control": ("LatentControlNet", LatentControlNet(**arguments), arguments),
-        "jscc": ("RateAdaptiveJSCC", RateAdaptiveJSCC(JSCCConfig.from_json(JSCC)), JSCC),
-    }
-    _preset(folder, method, parts, settings)
-    return folder
-
-
-def _preset(folder: Path, method: str, parts: dict[str, tuple[str, nn.Module, dict[str, Any]]], settings: dict[str, Any]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    components = {}
-    for seed, (name, (kind, module, config)) in enumerate(parts.items()):
+    control, jscc = LatentControlNet(**arguments), RateAdaptiveJSCC(JSCCConfig.from_json(JSCC))
+    for seed, module in enumerate((control, jscc)):
         randomise(module, 20 + seed)
-        save_file(module.state_dict(), folder / f"{name}.safetensors")
-        components[name] = {
-            "class": kind, "file": f"{name}.safetensors", "sha256": file_hash(folder / f"{name}.safetensors"), "config": config,
-        }  # fmt: skip
-    document = {
-        "format": FORMAT, "version": VERSION, "method": method, "name": folder.name, "components": components, "settings": settings,
-    }  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(document))
+    parts = {
+        "control": Part("LatentControlNet", arguments, control.state_dict()),
+        "jscc": Part("RateAdaptiveJSCC", JSCC, jscc.state_dict()),
+    }
+    return write_preset(folder, method, parts, settings).folder
 
 
 def stable_cascade(folder: Path) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,24 +13,18 @@ from torch import Tensor
 
 from gencomm_cli import presets
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.diffjscc import train as diffjscc
 from gencomm_cli.methods.diffjscc.options import Sources
 from gencomm_cli.methods.options import StableDiffusionSources
-from gencomm_cli.methods.textguided import train as textguided
-from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.presets.pretrained import add
 from gencomm_cli.text.captioners import caption
-from gencomm_cli.training import captions
+from gencomm_cli.training import captions, losses
 from gencomm_cli.training.captions import captioned
 from gencomm_cli.training.data import Photographs, load
-from gencomm_cli.training.workshop import TrainOptions
+from gencomm_cli.training.trainer import TrainOptions, train
 from tests.support.standins import stable_diffusion
+from tests.support.training import backbones, quiet
 from tests.training.test_full_size import RECIPES
-
-
-def quiet(line: str) -> None:
-    """Swallows progress."""
 
 
 @pytest.fixture
@@ -101,27 +94,27 @@ def test_without_a_captioner_nothing_is_written(folder: Path, tmp_path: Path) ->
     assert not (tmp_path / "cache" / "captions.json").exists()
 
 
-@pytest.mark.parametrize("recipe", [textguided, diffjscc])
-def test_captions_reach_the_text_encoder(recipe: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", ["textguided", "diffjscc"])
+def test_captions_reach_the_text_encoder(method: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The built-in captioner's of the whole photographs; for diffjscc instead of those of the coarse crops."""
     monkeypatch.setenv("GENCOMM_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
-    monkeypatch.setattr(recipe, "load_judges", lambda *_: [LPIPS("squeeze").eval().requires_grad_(False)])
-    method, heard, forward = recipe.__name__.rpartition(".")[2], set[str](), TextEncoder.forward
+    monkeypatch.setattr(losses, "load_perceptual", lambda *_: backbones("squeeze"))
+    heard, forward = set[str](), TextEncoder.forward
 
     def listen(self: TextEncoder, texts: list[str]) -> Tensor:
         heard.update(texts)
         return forward(self, texts)
 
     monkeypatch.setattr(TextEncoder, "forward", listen)
-    named = "openai:gpt" if recipe is diffjscc else None  # what the preset is to decode with
+    named = "openai:gpt" if method == "diffjscc" else None  # what the preset is to decode with
     sd = str(stable_diffusion(tmp_path / "full"))
     add(method, "bare", StableDiffusionSources(sd=sd) if named is None else Sources(sd=sd, captioner=named), None, quiet)
     (tmp_path / "recipe.json").write_text(json.dumps({"name": "mine", **RECIPES[method]}))
     options = TrainOptions(
         folder, tmp_path / "out", tmp_path / "recipe.json", start="bare", stages=("jscc", "control"), captioner="builtin"
     )
-    assert presets.load_config(recipe.train(options, quiet)).settings.get("captioner") == named
+    assert presets.load_config(train(method, options, quiet)).settings.get("captioner") == named
     images = [np.asarray(Image.open(folder / f"{index}.png")) for index in (1, 3)]
     known = {"", "a red house", "two dogs", *(caption(image, "builtin", "cpu") for image in images)}
     assert len(known) > 3

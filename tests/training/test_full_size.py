@@ -20,33 +20,31 @@ from safetensors.torch import save_file
 from gencomm_cli import presets
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods import load_method, specs
-from gencomm_cli.methods.base import DecodeOptions, Received, Request
+from gencomm_cli.methods.base import Received, Request
 from gencomm_cli.methods.diffjscc import train as diffjscc
 from gencomm_cli.methods.options import build
 from gencomm_cli.methods.scsic import train as scsic
 from gencomm_cli.methods.scsic.cascade import StageB
 from gencomm_cli.methods.scsic.method import with_reliability
 from gencomm_cli.methods.scsic.networks import Cascade
-from gencomm_cli.methods.textguided import train as textguided
-from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.methods.textguided.refiner import JSCCRecipe, RefinerRecipe
 from gencomm_cli.networks.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.presets.build import builders
 from gencomm_cli.presets.pretrained import add
 from gencomm_cli.released.checkpoint import read_checkpoint
 from gencomm_cli.released.conversion import convert, write_preset
-from gencomm_cli.training import workshop
-from gencomm_cli.training.jscc import JSCCRecipe
-from gencomm_cli.training.refiner import RefinerRecipe
-from gencomm_cli.training.workshop import TrainOptions, load_config, recipe_from
+from gencomm_cli.training import losses
+from gencomm_cli.training import trainer as trainers
+from gencomm_cli.training.trainer import TrainOptions, load_config, recipe_from, train
 from tests.methods.scsic import test_released as test_stable_cascade
 from tests.methods.scsic import test_train as test_scsic
 from tests.support.presets import PUBLISHED, make_scsic
 from tests.support.released import Weights
 from tests.support.standins import JSCC, stable_cascade, stable_diffusion
+from tests.support.training import CPU, asked, backbones, quiet, write_photographs
 
 __all__ = ["make_scsic"]
 
-CPU = torch.device("cpu")
 FAST: dict[str, Any] = {"schedule": {"steps": 3, "learning_rate": 1e-3, "warmup": 1, "ema": 0.5}, "batch": 2, "crop": 8}
 RECIPES: dict[str, dict[str, Any]] = {
     "textguided": {
@@ -69,23 +67,14 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, rng = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
-    for index in range(6):
-        coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-        Image.fromarray(coarse).resize((256, 256), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
-    return folder
+    return write_photographs(tmp_path_factory.mktemp("photographs"), 6, (4, 4), (256, 256))
 
 
 @pytest.fixture(autouse=True)
 def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENCOMM_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for recipe in (textguided, diffjscc):
-        monkeypatch.setattr(recipe, "load_judges", lambda *_: [LPIPS("squeeze").eval().requires_grad_(False)])
-
-
-def quiet(line: str) -> None:
-    """Swallows progress."""
+    monkeypatch.setattr(losses, "load_perceptual", lambda *_: backbones("squeeze"))
 
 
 def bare(method: str, folder: Path) -> presets.Preset:
@@ -98,9 +87,8 @@ def bare(method: str, folder: Path) -> presets.Preset:
 @pytest.mark.parametrize("method", ["textguided", "diffjscc", "scsic"])
 def test_what_is_trained_over_a_backbone_sends_pictures_with_it(method: str, data: Path, tmp_path: Path) -> None:
     before = bare(method, tmp_path)
-    recipe = {"textguided": textguided, "diffjscc": diffjscc, "scsic": scsic}[method]
     (tmp_path / "recipe.json").write_text(json.dumps({"name": "mine", **RECIPES[method]}))
-    made = recipe.train(TrainOptions(data, tmp_path / "out", tmp_path / "recipe.json", start="bare"), quiet)
+    made = train(method, TrainOptions(data, tmp_path / "out", tmp_path / "recipe.json", start="bare"), quiet)
     after = presets.load_config(made)
     kept = ("encoder", "stage_a", "previewer") if method == "scsic" else ("vae", "unet", "text_encoder", "tokenizer")
     own = ("stage_b",) if method == "scsic" else ("control", "jscc")
@@ -110,7 +98,7 @@ def test_what_is_trained_over_a_backbone_sends_pictures_with_it(method: str, dat
     image = np.asarray(Image.open(data / "0.png").convert("RGB"))[:64, :64]
     sent = ready.encode(image, Request(ready.symbol_budget(ready.default_cbr, (64, 64)), 10.0))
     received = Received(sent.symbols, None, 0.1, (64, 64), side_symbols=sent.side_symbols)
-    assert ready.decode(received, DecodeOptions(), seed=0).refined[0].shape == (64, 64, 3)
+    assert ready.decode(received, specs()[method].receiver(), seed=0).refined[0].shape == (64, 64, 3)
 
 
 def refined(preset: presets.Preset, data: Path) -> NDArray[np.uint8]:
@@ -119,36 +107,39 @@ def refined(preset: presets.Preset, data: Path) -> NDArray[np.uint8]:
     image = np.asarray(Image.open(data / "0.png").convert("RGB"))[:64, :64]
     sent = ready.encode(image, Request(ready.symbol_budget(ready.default_cbr, (64, 64))))
     received = Received(sent.symbols, None, 0.1, (64, 64), side_symbols=sent.side_symbols)
-    return ready.decode(received, DecodeOptions(), seed=0).refined[0]
+    return ready.decode(received, specs()["scsic"].receiver(), seed=0).refined[0]
 
 
 @pytest.mark.parametrize("own", [False, True])
-def test_stage_b_learns_to_heed_the_channel_from_where_it_was(
+def test_stage_b_learns_to_use_the_reliability_from_where_it_was(
     own: bool, data: Path, make_scsic: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """Told the reliability by weights of zero it computes what it did, in a preset over Stable Cascade and in one of its own."""
+    """With weights of zero for the reliability it computes what it did, in a preset over Stable Cascade and in one of its own."""
     base = presets.load_config(make_scsic()) if own else bare("scsic", tmp_path)
     config: dict[str, Any] = {"name": "aware", **RECIPES["scsic"]} | {"settings": {"steps": 2, "snr_aware": True}}
-    (tmp_path / "out").mkdir()
-    shop = scsic.CascadeWorkshop(config, base, data, tmp_path / "out", CPU)
-    x, time, z, trust = torch.randn(2, 4, 16, 16), torch.rand(2), torch.randn(2, 16, 2, 2), torch.rand(2, 32)
-    widened = StageB(cast(StableCascadeUNet, shop.module("stage_b")))
+
+    def open_with(base: presets.Preset, **settings: Any) -> scsic.CascadeTrainer:
+        return scsic.CascadeTrainer(asked({**config, "settings": settings}, data, tmp_path / "out"), quiet, base)
+
+    trainer = open_with(base, **config["settings"])
+    x, time, z, reliability = torch.randn(2, 4, 16, 16), torch.rand(2), torch.randn(2, 16, 2, 2), torch.rand(2, 32)
+    widened = StageB(cast(StableCascadeUNet, trainer.module("stage_b")))
     with torch.no_grad():
-        told = widened(x, time, with_reliability(z, trust))
-        torch.testing.assert_close(told, Cascade(base, CPU).stage_b(x, time, z))
-    before = presets.load_config(shop.export(tmp_path / "before"))
+        out = widened(x, time, with_reliability(z, reliability))
+        torch.testing.assert_close(out, Cascade(base, CPU).stage_b(x, time, z))
+    before = presets.load_config(trainer.export(tmp_path / "before"))
     assert before.components["stage_b"].config["effnet_in_channels"] == 17
     difference = np.abs(refined(before, data).astype(int) - refined(replace(base, settings={**base.settings, "steps": 2}), data))
     assert difference.mean() < 0.2  # stored in half precision
-    shop.run("finetune", None, quiet)
-    weight = cast(torch.Tensor, shop.module("stage_b").get_parameter("effnet_mapper.0.weight"))
+    trainer.run("finetune")
+    weight = cast(torch.Tensor, trainer.module("stage_b").get_parameter("effnet_mapper.0.weight"))
     assert float(weight[:, 16].abs().max()) > 0
-    after = presets.load_config(shop.export(tmp_path / "after"))
+    after = presets.load_config(trainer.export(tmp_path / "after"))
     assert not np.array_equal(refined(after, data), refined(before, data))
-    again = scsic.CascadeWorkshop({**config, "settings": {}}, after, data, tmp_path / "out", CPU)
+    again = open_with(after)
     assert again.module("stage_b").get_parameter("effnet_mapper.0.weight").shape[1] == 17
-    with pytest.raises(InputError, match="preset aware is told of the channel"):
-        scsic.CascadeWorkshop({**config, "settings": {"snr_aware": False}}, after, data, tmp_path / "out", CPU)
+    with pytest.raises(InputError, match="preset aware takes the reliability"):
+        open_with(after, snr_aware=False)
 
 
 def imported(folder: Path) -> presets.Preset:
@@ -164,15 +155,15 @@ def imported(folder: Path) -> presets.Preset:
 
 def test_what_was_imported_is_fine_tuned_and_sends_pictures(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a recipe, that of Stable Cascade is taken, as nano's networks are of another size."""
-    base, small, shipped = imported(tmp_path), {"name": "mine", **RECIPES["scsic"]}, workshop.load_config
+    base, small, shipped = imported(tmp_path), {"name": "mine", **RECIPES["scsic"]}, trainers.load_config
     (tmp_path / "recipe.json").write_text(json.dumps(small))
     assert scsic.tunes_alone(base, tmp_path / "recipe.json")
     monkeypatch.setattr(
-        workshop, "load_config", lambda path, name, needed: small if "cascade" in name else shipped(path, name, needed)
+        trainers, "load_config", lambda path, name, needed: small if "paper" in name else shipped(path, name, needed)
     )
-    asked = TrainOptions(data, tmp_path / "out", stages=("finetune",), start=str(base.folder))
+    options = TrainOptions(data, tmp_path / "out", stages=("finetune",), start=str(base.folder))
     said: list[str] = []
-    made = scsic.train(asked, said.append)
+    made = train("scsic", options, said.append)
     assert sum("released: is of other sizes than nano; its stage B alone" in line for line in said) == 1
     after = presets.load_config(made)
     assert set(after.components) == {"encoder", "stage_a", "stage_b"}
@@ -185,20 +176,19 @@ def test_what_was_imported_is_fine_tuned_and_sends_pictures(data: Path, tmp_path
     assert refined(after, data).shape == (64, 64, 3)
 
 
-def test_a_recipe_of_other_sizes_than_the_preset_is_one_line(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scsic, "load_judges", lambda *_: [])
+def test_a_recipe_of_other_sizes_than_the_preset_is_one_line(data: Path, tmp_path: Path) -> None:
     base, config = imported(tmp_path), test_scsic.recipe()
     (tmp_path / "recipe.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="--start released: has no stage_a, encoder, previewer, stage_b of the recipe's size"):
-        scsic.train(TrainOptions(data, tmp_path / "out", tmp_path / "recipe.json", start=str(base.folder)), quiet)
+        train("scsic", TrainOptions(data, tmp_path / "out", tmp_path / "recipe.json", start=str(base.folder)), quiet)
 
 
 def test_a_stage_that_would_change_the_backbone_is_refused(data: Path, tmp_path: Path) -> None:
     bare("textguided", tmp_path)
     (tmp_path / "recipe.json").write_text(json.dumps({"name": "mine", **RECIPES["textguided"]}))
-    asked = TrainOptions(data, tmp_path / "out", tmp_path / "recipe.json", stages=("prior",), start="bare")
+    options = TrainOptions(data, tmp_path / "out", tmp_path / "recipe.json", stages=("prior",), start="bare")
     with pytest.raises(InputError, match="there is no prior; there is: jscc, control, refine"):
-        textguided.train(asked, quiet)
+        train("textguided", options, quiet)
 
 
 def test_the_shipped_full_size_recipes_fit_stable_diffusion_and_stable_cascade() -> None:

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from gencomm_cli.networks.adjscc import ADJSCC, ADJSCCConfig
-from gencomm_cli.training.jscc import token_statistics
 from gencomm_cli.training.linear_convolutions import SLOPE, start_linear_convolutions
+from gencomm_cli.training.linear_start import token_statistics
 from tests.training.test_linear_start import smooth_images
 
 CHANNELS, SNR_DB = 6, 10.0

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from gencomm_cli.networks.swinjscc import SwinJSCC, SwinJSCCConfig
-from gencomm_cli.training.jscc import token_statistics
-from gencomm_cli.training.linear_start import start_linear
+from gencomm_cli.training.linear_start import start_linear, token_statistics
 
 SIDE, REALS = 16, 32
 

@@ -24,39 +24,33 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from gencomm_cli import presets
 from gencomm_cli.app import run
 from gencomm_cli.methods.diffcom import train as diffcom
-from gencomm_cli.methods.diffjscc import train as diffjscc
-from gencomm_cli.methods.lrisc import train as lrisc
-from gencomm_cli.methods.scsic import train as scsic
-from gencomm_cli.methods.textguided.prior import PriorRecipe, train_prior, train_tokenizer
-from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.methods.diffjscc.train import DiffJSCCTrainer
+from gencomm_cli.methods.lrisc.train import LRISCTrainer
+from gencomm_cli.methods.scsic.train import SCSICTrainer
+from gencomm_cli.methods.textguided.prior import PriorRecipe, prior_stage, train_tokenizer
+from gencomm_cli.methods.textguided.refiner import JSCCRecipe, RefinerRecipe, jscc_stage, refiner_stage
 from gencomm_cli.networks.control import LatentControlNet
 from gencomm_cli.networks.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.networks.text import TextEncoder
-from gencomm_cli.networks.vae import LatentCodec
-from gencomm_cli.training import captions, parallel
+from gencomm_cli.networks.vae import KLCodec
+from gencomm_cli.training import captions, losses, parallel
+from gencomm_cli.training.captions import captioned
 from gencomm_cli.training.data import Photographs, load
-from gencomm_cli.training.jscc import JSCCRecipe, train_jscc
-from gencomm_cli.training.latent_space import VAERecipe, train_vae
+from gencomm_cli.training.latent_space import VAERecipe, vae_stage
 from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.loop import Schedule
-from gencomm_cli.training.refiner import RefinerRecipe, train_refiner
-from gencomm_cli.training.workshop import TrainOptions
+from gencomm_cli.training.trainer import Trainer, TrainOptions, train
 from tests.methods.diffcom import test_train as test_diffcom
 from tests.methods.diffjscc import test_train as test_diffjscc
 from tests.methods.lrisc import test_train as test_lrisc
 from tests.methods.scsic import test_train as test_scsic
 from tests.support.presets import TEXT, UNET, VAE, make_preset
-from tests.training.test_training import latents, photographs
+from tests.support.training import asked, backbones, latents, learn, photographs, quiet
 
 __all__ = ["latents", "make_preset", "photographs"]
 
-CPU = torch.device("cpu")
 data = test_diffcom.data
 Curve = list[tuple[int, float]]
-
-
-def quiet(line: str) -> None:
-    """Swallows progress."""
 
 
 def curve(out: Path, stage: str) -> Curve:
@@ -124,7 +118,7 @@ def caption_as_one_of_two(rank: int, port: int, said: str, data: Path, out: Path
         return f"level {image.mean():.3f}"
 
     captions.caption = answer  # type: ignore[attr-defined]
-    found = TrainOptions(data, out, captioner="openai:a").photographs(quiet)
+    found = captioned(load(data, out / "cache", validation=False), "openai:a", out / "cache", "cpu", quiet)
     print(json.dumps(found.captions), flush=True)
     parallel.leave()
 
@@ -155,11 +149,11 @@ def test_two_processes_learn_what_one_learns_from_the_doubled_batch(data: Path, 
     assert [process.exitcode for process in pair] == [0, 0], (first, second)
     assert first.endswith(f"\n{tmp_path / 'pair'}\n")
     assert (first.count("prior: finished"), "prior" in second, str(tmp_path / "pair") in second) == (1, False, False)
-    folder = diffcom.train(TrainOptions(data, tmp_path / "one", whole, stages=stages, precision="fp32"), quiet)
+    folder = train("diffcom", TrainOptions(data, tmp_path / "one", whole, stages=stages, precision="fp32"), quiet)
     for stage in stages:
         same(curve(tmp_path / "pair", stage), curve(tmp_path / "one", stage))
         assert list((tmp_path / "pair" / "tensorboard" / stage).iterdir())
-    diffcom.train(TrainOptions(data, tmp_path / "twice", half, stages=stages[:1], precision="fp32", accumulate=2), quiet)
+    train("diffcom", TrainOptions(data, tmp_path / "twice", half, stages=stages[:1], precision="fp32", accumulate=2), quiet)
     same(curve(tmp_path / "twice", "adjscc"), curve(tmp_path / "one", "adjscc"))
     for name in ("codec", "prior"):
         ours, theirs = (load_file(place / f"{name}.safetensors") for place in (tmp_path / "pair/models/diffcom/tiny", folder))
@@ -179,7 +173,7 @@ def test_what_two_processes_began_before_a_kill_one_finishes_as_if_it_had_not_be
     assert 10 <= log.read_bytes().count(b"\n") < steps
     said: list[str] = []
     for out, resume in ((tmp_path / "killed", True), (tmp_path / "one", False)):
-        diffcom.train(TrainOptions(data, out, whole, resume=resume, stages=("adjscc",), precision="fp32"), said.append)
+        train("diffcom", TrainOptions(data, out, whole, resume=resume, stages=("adjscc",), precision="fp32"), said.append)
     assert any(line.startswith("adjscc: resumed at step ") for line in said)
     same(curve(tmp_path / "killed", "adjscc"), curve(tmp_path / "one", "adjscc"))
 
@@ -199,23 +193,26 @@ def test_accumulated_batches_are_one_batch_in_textguided(
 
     def run(batch: int, accumulate: int, out: Path) -> None:
         torch.manual_seed(0)
-        plan, rest = schedule(accumulate), (out, CPU, quiet)
+        plan = schedule(accumulate)
+        recipe: Any
         words = train_tokenizer(latents.photographs.captions, 300)
         text_model = CLIPTextModel(CLIPTextConfig(**TEXT, vocab_size=len(words)))
         unet, autoencoder = UNet2DConditionModel(**UNET), AutoencoderKL(**VAE, scaling_factor=3.0)
         jscc = RateAdaptiveJSCC(JSCCConfig(channels=4, code_channels=16, dims=(8,), depths=(1,)))
-        judges = [LPIPS("alex").eval().requires_grad_(False)]
+        alex, codec = backbones("alex"), KLCodec(autoencoder)
         if stage == "vae":
-            train_vae(autoencoder, photographs, VAERecipe(plan, batch=batch, crop=32), judges, *rest)
+            recipe = VAERecipe(plan, batch=batch, crop=32)
+            learn(stage, recipe, out, vae_stage, codec, photographs, recipe, alex)
         elif stage == "prior":
-            train_prior(unet, text_model, words, latents, PriorRecipe(plan, batch=batch, crop=8, drop=0.5), *rest)
+            recipe = PriorRecipe(plan, batch=batch, crop=8, drop=0.5)
+            learn(stage, recipe, out, prior_stage, unet, text_model, words, latents, recipe)
         elif stage == "jscc":
-            train_jscc(jscc, latents, JSCCRecipe(plan, batch=batch, crop=16), *rest)
+            recipe = JSCCRecipe(plan, batch=batch, crop=16)
+            learn(stage, recipe, out, jscc_stage, jscc, codec, latents, recipe)
         else:
-            unet.requires_grad_(False)
-            codec, text = LatentCodec(autoencoder).requires_grad_(False), TextEncoder(words, text_model)
+            text, control = TextEncoder(words, text_model), LatentControlNet.over(unet)
             recipe = RefinerRecipe(plan, batch=batch, crop=8, drop=0.5)
-            train_refiner("control", LatentControlNet.over(unet), jscc, unet, codec, text, latents, recipe, judges, *rest)
+            learn(stage, recipe, out, refiner_stage, control, jscc, unet, codec, text, latents, recipe, alex)
 
     compare(run, stage, tmp_path)
 
@@ -229,31 +226,33 @@ def test_accumulated_batches_are_one_batch_in_other_methods(
     photographs: Photographs,
     make_preset: Callable[..., Path],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
     for index, name in enumerate(photographs.names):
         Image.fromarray(photographs.image(index)).save(folder / name)
-    judges = [LPIPS("alex").eval().requires_grad_(False)] * 2
+    monkeypatch.setattr(losses, "load_perceptual", lambda *_: backbones("alex") * 2)
     base = make_preset()
 
     def run(batch: int, accumulate: int, out: Path) -> None:
         plan = {"steps": 6, "learning_rate": 1e-3, "warmup": 3, "accumulate": accumulate, "precision": "fp32", "log_every": 1}
-        shop: Any
+        kind: type[Trainer]
         if method == "diffjscc":
             config: dict[str, Any] = test_diffjscc.recipe(test_diffjscc.ADAPTIVE)
             config["control"] |= {"schedule": plan, "batch": batch, "drop": 0.5}
-            shop = diffjscc.Workshop(config, presets.load_config(base), load(folder, out / "cache", validation=False), out, CPU)
+            kind = DiffJSCCTrainer
         elif method == "lrisc":
             config = test_lrisc.recipe()
             config[stage] |= {"schedule": plan, "batch": 2 * batch, "pictures": batch, "drop": 0.0, "refined": 0.0}
-            shop = lrisc.Workshop(config, folder, out, judges, CPU)
+            kind = LRISCTrainer
         else:
             config = test_scsic.recipe(6)
             recipe = config[stage] if stage == "finetune" else config[stage]["recipe"]
             recipe |= {"schedule": plan, "batch": batch, "drop": 0.5, "snr_db": [1, 20], "shares": [0.4, 0.3, 0.3]}
-            shop = scsic.Workshop(config, folder, out, judges, CPU)
-        shop.run(stage, None, quiet)
+            kind = SCSICTrainer
+        start = presets.load_config(base) if method == "diffjscc" else None
+        kind(asked(config, folder, out, stages=(stage,)), quiet, start).run(stage)
 
     compare(run, stage, tmp_path)
 

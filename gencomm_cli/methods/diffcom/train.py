@@ -1,4 +1,4 @@
-"""DiffCom's recipes (paper 003, section IV-A2): each codec by its root mean squared error, the unconditional prior alone.
+"""DiffCom's recipes (section IV-A2): each codec by its root mean squared error, the unconditional prior alone.
 
 adjscc, swinjscc   E‖x − D(W⁻¹(W(E(x))))‖ over AWGN and Rayleigh fading, at random rates; never over multipath
 prior              E‖x_0 − x̂_0(x_t, t)‖², weighted by noise level
@@ -8,9 +8,7 @@ NTSCC is LRISC's: its preset is taken as it is.
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -28,23 +26,18 @@ from gencomm_cli.networks.adjscc import ADJSCC
 from gencomm_cli.networks.conditional_unet import ConditionalUNet
 from gencomm_cli.networks.source_codec import SourceCodec
 from gencomm_cli.networks.swinjscc import SwinJSCC
-from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, file_hash, find, verify
-from gencomm_cli.presets.build import build, builders
-from gencomm_cli.training.air import Air, block_gains, draw, through
-from gencomm_cli.training.data import Photographs, load, to_tensor
-from gencomm_cli.training.jscc import token_statistics
+from gencomm_cli.presets import Component, find, verify
+from gencomm_cli.presets.write import Part, taken, write_preset
+from gencomm_cli.training.channel import ChannelDraw, awgn, block_gains, draw, through
+from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.linear_convolutions import start_linear_convolutions
-from gencomm_cli.training.linear_start import start_linear
-from gencomm_cli.training.loop import Schedule, autocast, fit
+from gencomm_cli.training.linear_start import start_linear, token_statistics
+from gencomm_cli.training.loop import Schedule, autocast
 from gencomm_cli.training.parallel import rows
-from gencomm_cli.training.workshop import StagedWorkshop, TrainOptions, recipe_from, store
+from gencomm_cli.training.stage import Plan, Stage, trained
+from gencomm_cli.training.trainer import Report, Trainer, TrainOptions
 
 CODECS = ("adjscc", "swinjscc")
-NETWORKS = {name: (name,) for name in (*CODECS, "prior")}
-"""What each stage trains."""
-STAGES = tuple(NETWORKS)
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -81,48 +74,46 @@ class PriorRecipe:
     seed: int = 3
 
 
-def through_air(code: SourceCodec, image: Tensor, cbr: float, air: Air) -> Tensor:
-    """x_d of images [B, 3, H, W]: fading is equalised (MMSE) and taken as the AWGN channel of its effective SNR."""
+def through_channel(code: SourceCodec, image: Tensor, cbr: float, channel: ChannelDraw) -> Tensor:
+    """x_d of images [B, 3, H, W]: fading is equalised (MMSE), and taken as the AWGN channel of its effective SNR."""
     size = (image.shape[2], image.shape[3])
-    sent = code.encode(image, code.symbols(round(cbr * image[0].numel()), size), air.told)
-    received, gain, n0 = through(sent, air, block_gains(air))
+    sent = code.encode(image, code.symbols(round(cbr * image[0].numel()), size), channel.tx_snr_db)
+    received, gain, n0 = through(sent, channel, block_gains(channel))
     snr_db = effective_snr_db(reliability(gain, n0).mean(1))  # type: ignore[type-var]
-    equalised = torch.where(air.kind[:, None] == 0, received, mmse(received, gain, n0))  # type: ignore[type-var]
+    equalised = torch.where(channel.kind[:, None] == 0, received, mmse(received, gain, n0))  # type: ignore[type-var]
     return code.decode(equalised, size, snr_db).float()
 
 
-def train_codec(
-    stage: str, codec: nn.Module, photographs: Photographs, recipe: CodecRecipe, out: Path, device: torch.device, report: Report
-) -> None:
-    """Trains a codec in place; the SNR is unknown to its encoder 40 % of the time."""
-    generator = np.random.default_rng(recipe.seed)
-    torch.manual_seed(recipe.seed)
-    codec.to(device).requires_grad_(True).train()
+def codec_stage(
+    codec: nn.Module, photographs: Photographs, recipe: CodecRecipe, generator: np.random.Generator, device: torch.device
+) -> Stage:
+    """A codec; the SNR is unknown to its encoder 40 % of the time."""
+    trained(codec, device, channels_last=False)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         image = to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device)
-        air = draw(recipe.batch, generator, device, recipe.snr_db, recipe.shares)
+        channel = draw(recipe.batch, generator, device, recipe.snr_db, recipe.shares)
         usual = generator.random() < 0.4
         cbr = 1 / 48 if usual else float(np.exp(generator.uniform(*np.log(recipe.cbr))))
         with autocast(device, recipe.schedule.precision):
-            error = (through_air(cast(SourceCodec, codec), image, cbr, air) - image).square().mean((1, 2, 3))
-        shown = (air.snr_db.sub(10).abs() < 3) & (air.kind == 0)
+            error = (through_channel(cast(SourceCodec, codec), image, cbr, channel) - image).square().mean((1, 2, 3))
+        shown = (channel.snr_db.sub(10).abs() < 3) & (channel.kind == 0)
         figures = {"at10dB": float(error[shown].mean().detach()) * 2.5 if usual and shown.any() else 0.0}
         return error.sqrt().mean(), figures  # squared, the worst channels would drown the good ones
 
-    fit({"codec": codec}, loss, generator, recipe.schedule, out, stage, report=report)
-    codec.eval().requires_grad_(False)
+    def show(image: Tensor) -> Tensor:
+        return through_channel(cast(SourceCodec, codec), image, 1 / 48, awgn(len(image), 10.0, device))
+
+    return Stage({"codec": codec}, loss, show=show)
 
 
-def train_prior(
-    unet: ConditionalUNet, photographs: Photographs, recipe: PriorRecipe, out: Path, device: torch.device, report: Report
-) -> None:
-    """Trains the prior in place, on the noise levels of the samplers' schedule."""
+def prior_stage(
+    unet: ConditionalUNet, photographs: Photographs, recipe: PriorRecipe, generator: np.random.Generator, device: torch.device
+) -> Stage:
+    """The prior, on the noise levels of the samplers' schedule."""
     alpha_bar = linear_schedule()
     times = torch.tensor([cosine_time(float(a)) for a in alpha_bar])
-    generator = np.random.default_rng(recipe.seed)
-    torch.manual_seed(recipe.seed)
-    unet.to(device, memory_format=torch.channels_last).requires_grad_(True).train()  # type: ignore[call-overload]
+    trained(unet, device)
     contexts = unet.no_contexts(recipe.batch, (recipe.crop, recipe.crop))
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
@@ -139,27 +130,38 @@ def train_prior(
         figures = {"few": float(error[few].mean().detach()) if few.any() else 0.0}
         return (error * (a / (1 - a)).sqrt().clamp(*recipe.weights)).mean(), figures
 
-    fit({"prior": unet}, loss, generator, recipe.schedule, out, "prior", report=report)
-    unet.eval().requires_grad_(False)
+    def show(image: Tensor) -> Tensor:
+        """x̂_0 at t = ``start``."""
+        bar, none = float(alpha_bar[recipe.start]), unet.no_contexts(len(image), (image.shape[2], image.shape[3]))
+        noisy = bar**0.5 * (2 * image - 1) + (1 - bar) ** 0.5 * torch.randn_like(image)
+        made: Tensor = unet(noisy, times[[recipe.start] * len(image)].to(device), none)
+        return (made + 1) / 2
+
+    return Stage({"prior": unet}, loss, show=show)
 
 
-class Workshop(StagedWorkshop):
+STAGES = {
+    "adjscc": Plan(CodecRecipe, ("adjscc",)),
+    "swinjscc": Plan(CodecRecipe, ("swinjscc",)),
+    "prior": Plan(PriorRecipe, ("prior",)),
+}
+
+
+class DiffComTrainer(Trainer):
     """The codecs and the prior of one run; none needs another."""
 
-    networks = NETWORKS
+    method = "diffcom"
+    plans = STAGES
 
-    def __init__(self, config: dict[str, Any], data: Path, out: Path, device: torch.device) -> None:
-        self.config, self.out, self.device = config, out, device
-        torch.manual_seed(0)
-        self.photographs = load(data, out / "cache", validation=False)
+    def build(self) -> None:
         self.taken: set[str] = set()  # from presets
-        self.parts: dict[str, nn.Module] = {
-            name: builders()[config[name]["class"]](**config[name]["model"])
-            for name in STAGES  # type: ignore[operator]
-        }
+        for name in STAGES:
+            self.make(name, self.config[name]["class"], self.config[name]["model"])
         if isinstance(prior := self.parts["prior"], ConditionalUNet):  # the linear estimate at first, and nothing else
             for parameter in prior.final_conv[1].parameters():
                 nn.init.zeros_(parameter)
+        if self.options.start is not None:
+            self.start_from(self.options.start)
 
     def start_from(self, base: str) -> None:
         """Takes the prior's weights, and those of every codec that has a preset, from the presets named after ``base``."""
@@ -169,12 +171,9 @@ class Workshop(StagedWorkshop):
             except InputError:
                 continue
             verify(preset)
-            self._take(name, preset, "codec")
-            self._take("prior", preset, "prior")
-
-    def _take(self, name: str, preset: Preset, component: str) -> None:
-        self.parts[name].load_state_dict(build(preset.components[component], torch.device("cpu")).state_dict())
-        self.taken.add(name)
+            self.take(name, preset.components["codec"])
+            self.take("prior", preset.components["prior"])
+            self.taken |= {name, "prior"}
 
     def start_linear(self, codec: nn.Module) -> None:
         """Sets a codec to the linear code of the training photographs' statistics."""
@@ -191,93 +190,55 @@ class Workshop(StagedWorkshop):
         else:
             raise InputError("--config: linear is for ADJSCC and SwinJSCC; leave it out of other codecs")
 
-    def module(self, name: str) -> nn.Module:
-        """A codec, or ``prior``."""
-        return self.parts[name]
-
-    def run(self, stage: str, max_minutes: float | None, report: Report) -> None:
-        """Trains one stage."""
-        values, module = self.config[stage]["recipe"], self.parts[stage]
+    def stage(self, stage: str, recipe: Any, generator: np.random.Generator) -> Stage:
+        module = self.parts[stage]
         if stage == "prior":
-            recipe = recipe_from(PriorRecipe, values, max_minutes)
-            train_prior(cast(ConditionalUNet, module), self.photographs, recipe, self.out, self.device, report)
-        else:
-            codec_recipe = recipe_from(CodecRecipe, values, max_minutes)
-            if codec_recipe.linear and stage not in self.taken:
-                self.start_linear(module)
-            train_codec(stage, module, self.photographs, codec_recipe, self.out, self.device, report)
+            return prior_stage(cast(ConditionalUNet, module), self.photographs, recipe, generator, self.device)
+        if recipe.linear and stage not in self.taken:
+            self.start_linear(module)
+        return codec_stage(module, self.photographs, recipe, generator, self.device)
 
-    def export(self, models: Path, report: Report = print) -> Path:
+    def export(self, models: Path) -> Path:
         """Writes ``models/diffcom/<name>`` with the first codec, and a preset for each other codec over the same prior.
 
         A codec that is not trained yet is left out, and NTSCC's where there is no LRISC preset to take it from; exporting again
         adds it. Without a prior there is no preset.
         """
-        name = self.config["name"]
+        first = models / self.method / self.config["name"]
         if not self._trained("prior"):
-            report("no preset yet: it needs the prior; train it with --stages prior --resume")
+            self.report("no preset yet: it needs the prior; train it with --stages prior --resume")
             return models
-        prior = self._stored("prior", models / "diffcom" / name / "prior.safetensors", models)
+        prior = self.part("prior", first)
         for codec in CODECS:
-            if not self._trained(codec):
-                report(f"{codec}: left out (not trained)")
-                continue
-            own = models / "diffcom" / preset_of_codec(name, codec)
-            self._write(own, {"codec": self._stored(codec, own / "codec.safetensors", models), "prior": prior})
+            if self._trained(codec):
+                self._write(first, codec, {"codec": self.part(codec), "prior": prior})
+            else:
+                self.report(f"{codec}: left out (not trained)")
         if (lrisc := self.config.get("ntscc")) is not None:
             try:
-                components = find("lrisc", lrisc).components
+                theirs = find("lrisc", lrisc)
             except InputError as error:
-                report(f"ntscc: left out ({error})")
-                return models / "diffcom" / name
-            parts = {part: _copied(components[part], models) for part in ("transform", "jscc", "rates")}
-            self._write(models / "diffcom" / preset_of_codec(name, "ntscc"), parts | {"prior": prior})
-        return models / "diffcom" / name
+                self.report(f"ntscc: left out ({error})")
+                return first
+            folder = models / "lrisc" / theirs.folder.name
+            parts = {name: taken(theirs.components[name], folder) for name in ("transform", "jscc", "rates")}
+            self._write(first, "ntscc", parts | {"prior": prior})
+        return first
 
     def _trained(self, name: str) -> bool:
         """Whether a network is more than the random weights it began with."""
         return name in self.taken or (self.out / f"{name}.{name}.safetensors").exists()
 
-    def _write(self, folder: Path, components: dict[str, Any]) -> None:
-        """A preset's config; what its settings say of one codec holds for that one."""
-        folder.mkdir(parents=True, exist_ok=True)
-        settings = dict(self.config["settings"])
-        own = settings.pop("codecs", {}).get(folder.name.removeprefix(self.config["name"]).lstrip("-"), {})
-        document = {
-            "format": FORMAT, "version": VERSION, "method": "diffcom", "name": folder.name, "components": components,
-            "settings": settings | own,
-        }  # fmt: skip
-        (folder / "config.json").write_text(json.dumps(document, indent=1) + "\n")
-
-    def _stored(self, name: str, path: Path, models: Path) -> dict[str, Any]:
-        """Writes a network in half precision; its entry in a preset's config."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        store(self.parts[name], path)
-        entry = {"class": self.config[name]["class"], "file": str(path.relative_to(models)), "sha256": file_hash(path)}
-        return entry | {"config": self.config[name]["model"]}
+    def _write(self, first: Path, codec: str, parts: Mapping[str, Part | Component]) -> None:
+        """A codec's preset; what the settings say of one codec holds for that one."""
+        settings = dict(self.settings)
+        own = settings.pop("codecs", {}).get(codec, {})
+        write_preset(first.with_name(preset_of_codec(first.name, codec)), self.method, parts, settings | own)
 
 
-def _copied(component: Component, models: Path) -> dict[str, Any]:
-    """A component of another method's preset, copied to the same place inside ``models``, as a config names it."""
-    assert component.path is not None
-    relative = component.path.relative_to(component.path.parent.parent.parent)
-    (models / relative).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(component.path, models / relative)
-    return {
-        "class": component.class_name, "file": str(relative), "sha256": component.sha256, "config": dict(component.config)
-    }  # fmt: skip
-
-
-def train(options: TrainOptions, report: Report = print) -> Path:
-    """Trains every stage that is not finished and writes the presets to ``options.out / "models"``.
-
-    Raises:
-        InputError: unusable recipe, data or folder; ``metric_weights`` is given, which no stage reads.
-    """
+def open_trainer(options: TrainOptions, report: Report) -> Trainer:
+    """The trainer of what is asked for; raises what :func:`gencomm_cli.training.trainer.train` does, and where there are
+    ``metric_weights``, which no stage reads."""
     if options.metric_weights is not None:
         raise InputError("--metric-weights: diffcom trains without perceptual losses and does not read it; drop it")
-    config = options.open("diffcom/nano.json", {"name", *STAGES, "settings"})
-    workshop = Workshop(config, options.data, options.out, torch.device(options.device))
-    if options.start is not None:
-        workshop.start_from(options.start)
-    return workshop.complete(options.stages or STAGES, options, report)
+    return DiffComTrainer(options, report)

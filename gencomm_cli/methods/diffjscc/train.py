@@ -1,14 +1,13 @@
-"""DiffJSCC's recipes (paper 001, section III-A): the JSCC alone, the control module alone, and the baseline DeepJSCC-adv."""
+"""DiffJSCC's recipes (section III-A): the JSCC alone, the control module alone, and the baseline DeepJSCC-adv."""
 
 from __future__ import annotations
 
 import copy
-import json
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -22,31 +21,24 @@ from gencomm_cli.errors import InputError
 from gencomm_cli.methods.diffjscc.image_code import ImageCode, image_code
 from gencomm_cli.methods.diffjscc.method import CsiEmbedding, equalise, sample
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.networks.backbone import Backbone
+from gencomm_cli.networks.backbone import BACKBONE, Backbone
 from gencomm_cli.networks.control import CSI_WIDTH, FEATURES, LatentControlNet, control_arguments, controlled
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC, sinusoid
 from gencomm_cli.networks.vae import Domain
-from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, entry_of, file_hash, find, is_pretrained, models_root
-from gencomm_cli.presets.build import build, builders
+from gencomm_cli.presets import Component, Preset, find, is_pretrained, models_root
+from gencomm_cli.presets.build import build
+from gencomm_cli.presets.write import taken, write_preset
 from gencomm_cli.text import retrieval
-from gencomm_cli.training.air import Air, block_gains, draw, draw_cbr, through
+from gencomm_cli.training.channel import ChannelDraw, awgn, block_gains, draw, draw_cbr, through
 from gencomm_cli.training.data import Photographs, to_tensor
-from gencomm_cli.training.jscc import token_statistics
-from gencomm_cli.training.latent_space import frozen
-from gencomm_cli.training.latents import Latents, compute
-from gencomm_cli.training.loop import Schedule, autocast, fit
+from gencomm_cli.training.latents import Latents
+from gencomm_cli.training.linear_start import token_statistics
+from gencomm_cli.training.loop import Schedule, autocast
+from gencomm_cli.training.losses import fold_pattern, perceptual_loss, psnr
 from gencomm_cli.training.parallel import rows
 from gencomm_cli.training.patchgan import PatchGAN, adversarial_losses
-from gencomm_cli.training.refiner import fold_pattern
-from gencomm_cli.training.workshop import StagedWorkshop, TrainOptions, load_judges, recipe_from, store
-
-NETWORKS = {"jscc": ("jscc",), "control": ("control",), "rollout": ("control",), "adversarial": ("adversary",)}
-"""What each stage trains, in the order of the stages."""
-
-STAGES = ("jscc", "control", "rollout")
-"""Without being asked for more; ``adversarial`` makes a baseline of the trained JSCC."""
-
-Report = Callable[[str], None]
+from gencomm_cli.training.stage import Plan, Stage, frozen, trained
+from gencomm_cli.training.trainer import Report, Trainer, TrainOptions
 
 
 @dataclass(frozen=True)
@@ -119,51 +111,53 @@ class RolloutRecipe:
     seed: int = 4
 
 
-def coarse_images(code: ImageCode, image: Tensor, air: Air, cbr: float) -> tuple[Tensor, Tensor, Tensor]:
-    """x̂ of images [B, 3, H, W] through the air (eqs. 3–5), γ in dB [B] and h [B] as the receiver is told them."""
+def coarse_images(code: ImageCode, image: Tensor, channel: ChannelDraw, cbr: float) -> tuple[Tensor, Tensor, Tensor]:
+    """x̂ of images [B, 3, H, W] through the channel (eqs. 3–5), γ in dB [B] and h [B] as the receiver knows them."""
     size = (image.shape[2], image.shape[3])
-    block = block_gains(air)
-    known = torch.where(air.told.isnan(), torch.ones_like(block), block)
-    symbols = code.encode(image, code.symbols(round(cbr * image[0].numel()), size), air.told, known)
-    received, gain, n0 = through(symbols, air, block)
+    block = block_gains(channel)
+    known = torch.where(channel.tx_snr_db.isnan(), torch.ones_like(block), block)
+    symbols = code.encode(image, code.symbols(round(cbr * image[0].numel()), size), channel.tx_snr_db, known)
+    received, gain, n0 = through(symbols, channel, block)
     weights = reliability(gain, n0)  # type: ignore[type-var]
-    gamma = torch.where(air.kind == 1, effective_snr_db(weights.mean(1)), air.snr_db)
+    gamma = torch.where(channel.kind == 1, effective_snr_db(weights.mean(1)), channel.snr_db)
     return code.decode(equalise(received, gain), weights, size, gamma, block).float(), gamma, block
 
 
-def train_codec(
-    stage: str,
+def codec_stage(
     jscc: nn.Module,
     code: ImageCode,
     photographs: Photographs,
     recipe: CodecRecipe,
-    out: Path,
+    generator: np.random.Generator,
     device: torch.device,
-    report: Report = print,
-) -> None:
-    """Trains ``jscc``, which ``code`` sends images with, in place; its SNR unknown to the encoder 40 % of the time."""
-    generator = np.random.default_rng(recipe.seed)
-    torch.manual_seed(recipe.seed)
-    modules: dict[str, nn.Module] = {"jscc": jscc.to(device).requires_grad_(True).train()}
+) -> Stage:
+    """``jscc``, which ``code`` sends images with; its SNR unknown to the encoder 40 % of the time."""
+    networks = {"jscc": trained(jscc, device, channels_last=False)}
     critic = PatchGAN().to(device) if recipe.adversarial else None
     if critic is not None:
-        modules["critic"] = critic
+        networks["critic"] = critic
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         image = to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device)
-        air, cbr = draw(recipe.batch, generator, device, recipe.snr_db, recipe.shares), draw_cbr(generator)
+        channel, cbr = draw(recipe.batch, generator, device, recipe.snr_db, recipe.shares), draw_cbr(generator)
         with autocast(device, recipe.schedule.precision):
-            x_hat = coarse_images(code, image, air, cbr)[0]
+            x_hat = coarse_images(code, image, channel, cbr)[0]
             mse = (x_hat - image).square().mean()
-            total, figures = mse, {"psnr": float(-10 * mse.detach().log10())}
+            total, figures = mse, {"psnr": psnr(mse)}
             if critic is not None:
                 fooling, telling = adversarial_losses(critic, image, x_hat)
                 total = total + recipe.adversarial * (fooling + telling)
                 figures |= {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
         return total, figures
 
-    fit(modules, loss, generator, recipe.schedule, out, stage, report=report)
-    frozen(jscc)
+    def show(image: Tensor) -> Tensor:
+        return coarse_images(code, image, awgn(len(image), 10.0, device), SHOWN_CBR)[0]
+
+    return Stage(networks, loss, show=show)
+
+
+SHOWN_CBR = 0.0033
+"""How the pictures of the sheets are sent, at 10 dB."""
 
 
 class CoarseCaptioner:
@@ -195,11 +189,11 @@ class Receiver:
     """Batches of :class:`Conditions`, each of which is left out for a share of the samples."""
 
     def __init__(
-        self, backbone: Backbone, code: ImageCode, csi: CsiEmbedding, latents: Latents, recipe: ControlRecipe | RolloutRecipe,
+        self, backbone: Backbone, code: ImageCode, csi: CsiEmbedding, latents: Latents, recipe: Any, generator: np.random.Generator,
         device: torch.device,
     ) -> None:  # fmt: skip
-        self.backbone, self.code, self.csi, self.latents, self.recipe, self.device = backbone, code, csi, latents, recipe, device
-        self.generator = np.random.default_rng(recipe.seed)
+        self.backbone, self.code, self.csi, self.latents, self.recipe = backbone, code, csi, latents, recipe
+        self.generator, self.device = generator, device
         self.captioner = CoarseCaptioner() if recipe.captions == "coarse" else None
 
     @torch.no_grad()
@@ -208,14 +202,32 @@ class Receiver:
         recipe, generator = self.recipe, self.generator
         clean, pixels, given = self.latents.crops(recipe.batch, recipe.crop, generator)
         z_0, image = clean.to(self.device), to_tensor(pixels, self.device)
-        air, cbr = draw(recipe.batch, generator, self.device, recipe.snr_db, recipe.shares), draw_cbr(generator)
-        x_hat, gamma, h = coarse_images(self.code, image, air, cbr)
-        x_hat = x_hat.clamp(0, 1)
-        f_v = self._kept(self.backbone.codec.encode(x_hat).float())
-        captions = given if self.captioner is None else self.captioner(x_hat)
+        channel, cbr = draw(recipe.batch, generator, self.device, recipe.snr_db, recipe.shares), draw_cbr(generator)
+        f_v, captions, csi = self.receive(image, given, channel, cbr)
+        f_v = self._kept(f_v)
         dropped = rows(generator.random, recipe.batch) < recipe.drop
         f_t = self.backbone.text(["" if drop else words for drop, words in zip(dropped, captions, strict=True)])
-        return Conditions(z_0, image, f_v, f_t, self._kept(self.csi(gamma, h)))
+        return Conditions(z_0, image, f_v, f_t, self._kept(csi))
+
+    def receive(self, image: Tensor, given: list[str], channel: ChannelDraw, cbr: float) -> tuple[Tensor, list[str], Tensor]:
+        """f_v, captions and embedded CSI of images that were sent."""
+        x_hat, gamma, h = coarse_images(self.code, image, channel, cbr)
+        x_hat = x_hat.clamp(0, 1)
+        captions = given if self.captioner is None else self.captioner(x_hat)
+        return self.backbone.codec.encode(x_hat).float(), captions, self.csi(gamma, h)
+
+    def show(self, control: LatentControlNet, image: Tensor, steps: int = 10) -> Tensor:
+        """What the receiver makes of images: by a few steps, without captions of their own."""
+        f_v, captions, csi = self.receive(image, [""] * len(image), awgn(len(image), 10.0, self.device), SHOWN_CBR)
+        f_t = self.backbone.text(captions)
+
+        def predict(z: Tensor, t: int) -> Tensor:
+            times = torch.full((len(z),), t, device=self.device)
+            return controlled(self.backbone.unet, control, z, times, f_t, f_v, csi).float()
+
+        noise = torch.randn_like(f_v)
+        z = sample(noise, spaced_steps(steps), scaled_linear(), predict, lambda _: torch.randn_like(noise))
+        return self.backbone.codec.decode(z)
 
     def _kept(self, tensor: Tensor) -> Tensor:
         """The condition [B, …], zero where it is left out."""
@@ -223,22 +235,11 @@ class Receiver:
         return tensor * keep.view(-1, *[1] * (tensor.ndim - 1))
 
 
-def train_control(
-    control: LatentControlNet,
-    backbone: Backbone,
-    code: ImageCode,
-    csi: CsiEmbedding,
-    latents: Latents,
-    recipe: ControlRecipe,
-    out: Path,
-    device: torch.device,
-    report: Report = print,
-) -> None:
-    """Trains the control module in place; every other network is frozen."""
+def control_stage(control: LatentControlNet, receiver: Receiver) -> Stage:
+    """The control module; every other network is frozen."""
+    recipe, device, backbone = receiver.recipe, receiver.device, receiver.backbone
     alpha_bar = scaled_linear().float().to(device)
-    receiver = Receiver(backbone, code, csi, latents, recipe, device)
-    torch.manual_seed(recipe.seed)
-    control.to(device, memory_format=torch.channels_last).requires_grad_(True).train()  # type: ignore[call-overload]
+    trained(control, device)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         with autocast(device, recipe.schedule.precision):
@@ -251,27 +252,14 @@ def train_control(
         weight = 1 + ((1 - alpha_bar[t]) / alpha_bar[t]).clamp_max(recipe.emphasis)
         return (weight * error).mean(), {"unweighted": float(error.mean().detach())}
 
-    fit({"control": control}, loss, receiver.generator, recipe.schedule, out, "control", report=report)
-    frozen(control)
+    return Stage({"control": control}, loss, show=partial(receiver.show, control), through=(backbone.unet,))
 
 
-def train_rollout(
-    control: LatentControlNet,
-    backbone: Backbone,
-    code: ImageCode,
-    csi: CsiEmbedding,
-    latents: Latents,
-    recipe: RolloutRecipe,
-    judges: Sequence[LPIPS],
-    out: Path,
-    device: torch.device,
-    report: Report = print,
-) -> None:
-    """Trains the control module in place at three states of each run of the sampler, two of them late ones."""
+def rollout_stage(control: LatentControlNet, receiver: Receiver, backbones: Sequence[LPIPS]) -> Stage:
+    """The control module at three states of each run of the sampler, two of them late ones."""
+    recipe, device, backbone, codec = receiver.recipe, receiver.device, receiver.backbone, receiver.backbone.codec
     alpha_bar = scaled_linear().to(device)
-    receiver, codec = Receiver(backbone, code, csi, latents, recipe, device), backbone.codec
-    torch.manual_seed(recipe.seed)
-    control.to(device, memory_format=torch.channels_last).requires_grad_(True).train()  # type: ignore[call-overload]
+    trained(control, device)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         steps = spaced_steps(int(receiver.generator.choice(recipe.steps)))
@@ -282,8 +270,8 @@ def train_rollout(
             batch = receiver.draw()
 
             def predict(z: Tensor, t: int) -> Tensor:
-                told = torch.full((recipe.batch,), t, device=device)
-                return controlled(backbone.unet, control, z, told, batch.f_t, batch.f_v, batch.csi).float()
+                times = torch.full((recipe.batch,), t, device=device)
+                return controlled(backbone.unet, control, z, times, batch.f_t, batch.f_v, batch.csi).float()
 
             z, reached = torch.randn_like(batch.z_0), 0
             for index in visited:
@@ -296,15 +284,14 @@ def train_rollout(
                 if steps[index] <= recipe.painted:
                     picture = codec.decode(z_0).float()
                     mse = (picture - batch.image).square().mean()
-                    perceptual = torch.stack([judge(picture, batch.image).mean() for judge in judges]).mean()
+                    perceptual = perceptual_loss(backbones, picture, batch.image)
                     terms.append(recipe.pixel * mse + recipe.perceptual * perceptual)
                     if recipe.grid and codec.fold > 1:
                         terms.append(recipe.grid * fold_pattern(picture - batch.image, codec.fold))
-                    figures |= {"psnr": float(-10 * mse.detach().log10()), "lpips": float(perceptual.detach())}
+                    figures |= {"psnr": psnr(mse), "lpips": float(perceptual.detach())}
         return torch.stack(terms).sum() / len(visited), figures
 
-    fit({"control": control}, loss, receiver.generator, recipe.schedule, out, "rollout", report=report)
-    frozen(control)
+    return Stage({"control": control}, loss, show=partial(receiver.show, control), through=(backbone.unet, codec))
 
 
 def start_control(
@@ -312,10 +299,10 @@ def start_control(
 ) -> LatentControlNet:
     """A control module for ``unet``, started from a trained one, or from the UNet's encoder.
 
-    textguided's is told its starting step, which here is always T: that part of its first CSI layer becomes bias.
+    textguided's also takes its starting step, which here is always T: that part of its first CSI layer becomes bias.
 
     Raises:
-        InputError: the trained one is told the channel in another way.
+        InputError: the trained one takes the channel in another way.
     """
     control = LatentControlNet.over(unet, csi.size, anchored)
     if trained is None:
@@ -331,50 +318,49 @@ def start_control(
     return control
 
 
-class Workshop(StagedWorkshop):
-    """The networks of one run: VAE, UNet and text encoder of the preset ``base``, and what is trained over them.
+STAGES = {
+    "jscc": Plan(CodecRecipe, ("jscc",)),
+    "control": Plan(ControlRecipe, ("control",)),
+    "rollout": Plan(RolloutRecipe, ("control",), pictured=True),
+    "adversarial": Plan(CodecRecipe, ("adversary",), optional=True),  # a baseline of the trained JSCC
+}
+
+
+class DiffJSCCTrainer(Trainer):
+    """Over the VAE, UNet and text encoder of the preset ``base``; without one, of that which the recipe names.
 
     JSCC and control module start from ``base``'s, where it has such of the same sizes.
     """
 
-    networks = NETWORKS
+    method = "diffjscc"
+    needed = frozenset({"start"})
+    plans = STAGES
 
-    def __init__(
-        self,
-        config: dict[str, Any],
-        base: Preset,
-        photographs: Photographs,
-        out: Path,
-        device: torch.device,
-        judges: Sequence[LPIPS] = (),
-    ) -> None:
-        self.config, self.base, self.photographs, self.out, self.device, self.judges = (
-            config,
-            base,
-            photographs,
-            out,
-            device,
-            judges,
-        )
-        torch.manual_seed(0)
-        self.backbone = Backbone(base, device)
+    def build(self) -> None:
+        base = self.base = self.base or find_base(self.config["start"])
+        if is_pretrained(base) and "captioner" in base.settings:  # as `models add --captioner` was told
+            self.settings["captioner"] = base.settings["captioner"]
+        if self.options.captioner != "none":
+            for stage in ("control", "rollout"):
+                self.config[stage]["captions"] = "given"
+        self.backbone = Backbone(base, self.device)
         self.backbone.load()  # now: built within a step, they would draw from its random numbers
-        self.domain: Domain = config["settings"].get("domain", "latent")
-        self.csi = CsiEmbedding(**config["settings"].get("csi", {}))
-        trained = base.components.get("control")
-        self.anchored: bool = config["settings"].get("anchored", False)
-        started = None if trained is None else build(trained, torch.device("cpu"))
-        self.control = start_control(self.backbone.unet, self.csi, started, self.anchored)
-        self.jscc = self._jscc()
-        self._adversary: nn.Module | None = None
+        self.domain: Domain = self.settings.get("domain", "latent")
+        self.csi = CsiEmbedding(**self.settings.get("csi", {}))
+        anchored: bool = self.settings.get("anchored", False)
+        theirs, unet = base.components.get("control"), self.backbone.unet
+        start = None if theirs is None else build(theirs, torch.device("cpu"))
+        self.parts["control"] = start_control(unet, self.csi, start, anchored)
+        arguments = control_arguments(unet) | {"csi_width": self.csi.size, "anchored": anchored}
+        self.blueprints["control"] = "LatentControlNet", arguments
+        self._build_jscc(base.components.get("jscc"))
 
-    def _jscc(self) -> nn.Module:
+    def _build_jscc(self, theirs: Component | None) -> None:
         """The JSCC of the recipe: the base's weights if it is the same, else (rate-adaptive) the linear optimum."""
         class_name, sizes = self.config["jscc"]["class"], self.config["jscc"]["model"]
-        jscc: nn.Module = builders()[class_name](**sizes)
-        found = self.base.components.get("jscc")
-        if found is not None and (found.class_name, dict(found.config)) == (class_name, sizes):
-            jscc.load_state_dict(build(found, torch.device("cpu")).state_dict())
+        jscc = self.make("jscc", class_name, sizes)
+        if theirs is not None and (theirs.class_name, dict(theirs.config)) == (class_name, sizes):
+            self.take("jscc", theirs)
         elif isinstance(jscc, RateAdaptiveJSCC):
             pixels = self.photographs.crops(256, 128, np.random.default_rng(0))[0]
             fields = to_tensor(pixels, self.device)
@@ -382,69 +368,34 @@ class Workshop(StagedWorkshop):
                 with torch.no_grad():
                     fields = torch.cat([self.backbone.codec.encode(part) for part in fields.split(16)])
             jscc.start_linear(*token_statistics(fields.contiguous().cpu(), jscc.config.factor))
-        return jscc
 
-    def module(self, name: str) -> nn.Module:
-        """``jscc``, ``control``, or ``adversary``: the JSCC that is trained against a critic, a copy of the trained one."""
-        if name == "adversary":
-            if self._adversary is None:
-                self._adversary = copy.deepcopy(self.jscc)
-            return self._adversary
-        return self.control if name == "control" else self.jscc
+    def derived(self, name: str) -> nn.Module:
+        """The JSCC that is trained against a critic: a copy of the trained one."""
+        self.blueprints["adversary"] = self.blueprints["jscc"]
+        return copy.deepcopy(self.parts["jscc"])
 
-    def run(self, stage: str, max_minutes: float | None, report: Report) -> None:
-        """Trains one stage, whose predecessors are finished."""
-        codec, run = self.backbone.codec, (self.out, self.device, report)
-        if stage in ("control", "rollout"):
-            code = image_code(frozen(self.jscc.to(self.device)), codec, self.domain)
-            latents = compute(codec, self.photographs, self.out / "latents.npy", self.device, report)
-            networks = (self.control, self.backbone, code, self.csi, latents)
-            if stage == "control":
-                train_control(*networks, recipe_from(ControlRecipe, self.config[stage], max_minutes), *run)
-            else:
-                train_rollout(*networks, recipe_from(RolloutRecipe, self.config[stage], max_minutes), self.judges, *run)
-            return
-        jscc = self.module(NETWORKS[stage][0])
-        values = self.config["jscc"]["recipe"] if stage == "jscc" else self.config[stage]
-        codec_recipe = recipe_from(CodecRecipe, values, max_minutes)
-        train_codec(stage, jscc, image_code(jscc, codec, self.domain), self.photographs, codec_recipe, *run)
+    def stage(self, stage: str, recipe: Any, generator: np.random.Generator) -> Stage:
+        codec = self.backbone.codec
+        if stage in ("jscc", "adversarial"):
+            jscc = self.parts[self.plans[stage].networks[0]]
+            return codec_stage(jscc, image_code(jscc, codec, self.domain), self.photographs, recipe, generator, self.device)
+        code = image_code(frozen(self.parts["jscc"].to(self.device)), codec, self.domain)
+        latents = self.latents(codec, recipe.crop)
+        receiver = Receiver(self.backbone, code, self.csi, latents, recipe, generator, self.device)
+        control = cast(LatentControlNet, self.parts["control"])
+        if stage == "control":
+            return control_stage(control, receiver)
+        return rollout_stage(control, receiver, self.perceptual)
 
-    def export(self, models: Path, report: Report = print) -> Path:
+    def export(self, models: Path) -> Path:
         """Writes ``models/diffjscc/<name>``, ``<name>-adv`` if it was trained, and what they share with the base."""
-        components = {
-            part: self._shared(self.base.components[part], models) for part in ("vae", "unet", "text_encoder", "tokenizer")
-        }
-        control = control_arguments(self.backbone.unet) | {"csi_width": self.csi.size, "anchored": self.anchored}
-        name, code = self.config["name"], self.config["jscc"]
-        codes = {name: self.jscc} if self._adversary is None else {name: self.jscc, f"{name}-adv": self._adversary}
-        for preset, jscc in codes.items():
-            own = models / "diffjscc" / preset
-            own.mkdir(parents=True, exist_ok=True)
-            for part, class_name, module, arguments in (
-                ("control", "LatentControlNet", self.control, control), ("jscc", code["class"], jscc, code["model"])
-            ):  # fmt: skip
-                path = own / f"{part}.safetensors"
-                store(module, path)
-                components[part] = {
-                    "class": class_name, "file": str(path.relative_to(models)), "sha256": file_hash(path), "config": arguments
-                }  # fmt: skip
-            document = {
-                "format": FORMAT, "version": VERSION, "method": "diffjscc", "name": preset,
-                "components": components, "settings": self.config["settings"],
-            }  # fmt: skip
-            (own / "config.json").write_text(json.dumps(document, indent=1) + "\n")
-        return models / "diffjscc" / name
-
-    def _shared(self, component: Component, models: Path) -> dict[str, Any]:
-        """A component of the base as the new preset names it; its file lies at the same place inside ``models``."""
-        if component.path is None:
-            return entry_of(component)
-        relative = Path("shared") / self.base.name / component.path.name
-        (models / relative).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(component.path, models / relative)
-        return {
-            "class": component.class_name, "file": str(relative), "sha256": component.sha256, "config": dict(component.config)
-        }  # fmt: skip
+        assert self.base is not None
+        shared, own = models / "shared" / self.base.name, models / self.method / self.config["name"]
+        parts = {name: taken(self.base.components[name], shared) for name in BACKBONE} | {"control": self.part("control")}
+        codes = {"jscc": own, "adversary": own.with_name(f"{own.name}-adv")}
+        for code in codes.keys() & self.parts.keys():
+            write_preset(codes[code], self.method, parts | {"jscc": self.part(code)}, self.settings)
+        return own
 
 
 def find_base(name: str) -> Preset:
@@ -461,21 +412,13 @@ def find_base(name: str) -> Preset:
         return find("textguided", name)
 
 
-def train(options: TrainOptions, report: Report = print) -> Path:
-    """Trains every stage that is not finished and writes the preset to ``options.out / "models"``.
+class OverBackbone(DiffJSCCTrainer):
+    """The same with the recipe for pretrained backbones."""
 
-    Raises:
-        InputError: unusable recipe, data or folder.
-    """
-    full_size = options.start is not None and is_pretrained(find_base(options.start))
-    shipped = "diffjscc/paper.json" if full_size else "diffjscc/nano.json"
-    config = options.open(shipped, {"name", "start", "jscc", "control", "rollout", "adversarial", "settings"})
-    stages, device = options.stages or STAGES, torch.device(options.device)
-    judges = load_judges(options.metric_weights, device) if "rollout" in stages else []
-    base = find_base(options.start or config["start"])
-    if full_size and "captioner" in base.settings:  # as `models add --captioner` was told
-        config["settings"]["captioner"] = base.settings["captioner"]
-    if options.captioner != "none":
-        for stage in ("control", "rollout"):
-            config[stage]["captions"] = "given"
-    return Workshop(config, base, options.photographs(report), options.out, device, judges).complete(stages, options, report)
+    shipped = "paper"
+
+
+def open_trainer(options: TrainOptions, report: Report) -> Trainer:
+    """The trainer of what is asked for; raises what :func:`gencomm_cli.training.trainer.train` does."""
+    base = None if options.start is None else find_base(options.start)
+    return (OverBackbone if base is not None and is_pretrained(base) else DiffJSCCTrainer)(options, report, base)

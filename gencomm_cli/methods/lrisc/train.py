@@ -1,4 +1,4 @@
-"""LRISC's recipe: Algorithm 1 of paper 002 in four stages, a fifth for a small network; then the tables that code the rate indices,
+"""LRISC's recipe: Algorithm 1 of the paper in four stages, a fifth for a small network; then the tables that code the rate indices,
 and the preset folder.
 
 transform   stage 1: g_e, h_e, h_d, p(y), the ladder of contexts, g_s and the U-Net, no channel
@@ -11,8 +11,6 @@ rollout     the same once more, at the states of the sampler's own path: a small
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -26,37 +24,27 @@ from gencomm_cli.diffusion.cosine import STEPS, cosine_alpha_bar
 from gencomm_cli.diffusion.steps import ddim_step as next_state
 from gencomm_cli.methods.lrisc.method import visited
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.networks.conditional_unet import ConditionalUNet, UNetConfig
+from gencomm_cli.networks.conditional_unet import ConditionalUNet
 from gencomm_cli.networks.entropy import bits, gaussian_likelihood, noisy
-from gencomm_cli.networks.ntscc import LatentJSCC, NTSCCConfig, embedding_snr, unit_power
+from gencomm_cli.networks.ntscc import LatentJSCC, embedding_snr, unit_power
 from gencomm_cli.networks.ntscc_codec import NTSCC
 from gencomm_cli.networks.rate_allocation import GROUPS, Levels, group_means, quantise, solve_beta, spread, uniform
 from gencomm_cli.networks.rate_indices import RateTables, estimate
 from gencomm_cli.networks.tensors import to_tensor as padded
-from gencomm_cli.networks.transform import NonlinearTransform, TransformConfig
-from gencomm_cli.presets import FORMAT, VERSION, Preset, file_hash, find, verify
+from gencomm_cli.networks.transform import NonlinearTransform
+from gencomm_cli.presets import find, verify
 from gencomm_cli.presets.weights import filled
-from gencomm_cli.training.air import Air, draw, send
-from gencomm_cli.training.data import Photographs, load, to_tensor
-from gencomm_cli.training.jscc import token_statistics
-from gencomm_cli.training.loop import Schedule, autocast, fit
+from gencomm_cli.presets.write import Part, write_preset
+from gencomm_cli.training.channel import ChannelDraw, awgn, draw, send
+from gencomm_cli.training.data import Photographs, to_tensor
+from gencomm_cli.training.linear_start import token_statistics
+from gencomm_cli.training.loop import Schedule, autocast
 from gencomm_cli.training.parallel import rows
-from gencomm_cli.training.workshop import StagedWorkshop, TrainOptions, load_judges, recipe_from, store
+from gencomm_cli.training.stage import Plan, Stage
+from gencomm_cli.training.trainer import Report, Trainer, TrainOptions
 
-NETWORKS = {
-    "transform": ("transform", "unet"),
-    "fixed": ("jscc",),
-    "adaptive": ("jscc",),
-    "joint": ("transform", "jscc", "unet"),
-    "rollout": ("transform", "jscc", "unet"),
-}
-"""What each stage trains, in the order of the stages."""
-
-STAGES = tuple(NETWORKS)
 PARTS = {"transform": "NonlinearTransform", "jscc": "LatentJSCC", "unet": "ConditionalUNet"}
 """The networks of a preset and their classes."""
-
-Report = Callable[[str], None]
 
 SYMBOLS = (1.3, 34.0)
 """Range of the mean number of symbols an embedding, uniform in its logarithm: a little more than CBR 0.0033 … 0.0417 takes."""
@@ -99,6 +87,15 @@ class Recipe:
     seed: int = 5
 
 
+STAGES = {
+    "transform": Plan(Recipe, ("transform", "unet"), pictured=True),
+    "fixed": Plan(Recipe, ("jscc",), pictured=True),
+    "adaptive": Plan(Recipe, ("jscc",), pictured=True),
+    "joint": Plan(Recipe, ("transform", "jscc", "unet"), pictured=True),
+    "rollout": Plan(Recipe, ("transform", "jscc", "unet"), pictured=True),
+}
+
+
 @dataclass(frozen=True)
 class Networks:
     """The three networks of a preset."""
@@ -136,27 +133,27 @@ def _draw_rate(generator: np.random.Generator) -> tuple[float, str, int]:
     return mean, str(generator.choice(list(MODES), p=list(MODES.values()))), int(generator.choice([1, 2, 4]))
 
 
-def through_air(jscc: LatentJSCC, z: Tensor, levels: Tensor, believed: Tensor, air: Air) -> Tensor:
-    """ẑ of z [B, C, rows, columns] through the channels ``air`` of as many pictures, whose crops follow one another."""
-    crops = len(z) // len(air.snr_db)
+def through_channel(jscc: LatentJSCC, z: Tensor, levels: Tensor, believed: Tensor, channel: ChannelDraw) -> Tensor:
+    """ẑ of z [B, C, rows, columns] through the channels of as many pictures, whose crops follow one another."""
+    crops = len(z) // len(channel.snr_db)
     mask = jscc.mask(levels)
-    symbols = jscc.encode(z, levels, air.told.repeat_interleave(crops))
-    pictures = (len(air.snr_db), -1, mask.shape[-1])
+    symbols = jscc.encode(z, levels, channel.tx_snr_db.repeat_interleave(crops))
+    pictures = (len(channel.snr_db), -1, mask.shape[-1])
     symbols = unit_power(symbols.reshape(pictures), mask.reshape(pictures))
-    equalised, trust = (part.reshape(mask.shape) for part in send(symbols.flatten(1), air)[:2])
+    equalised, reliability = (part.reshape(mask.shape) for part in send(symbols.flatten(1), channel)[:2])
     known = jscc.mask(believed)
-    return jscc.decode(equalised * known, believed, embedding_snr(trust, known))
+    return jscc.decode(equalised * known, believed, embedding_snr(reliability, known))
 
 
-class Trainer:
-    """One stage's loss."""
+class StageLoss:
+    """The loss of a stage."""
 
     def __init__(
-        self, networks: Networks, stage: str, recipe: Recipe, photographs: Photographs, judges: list[LPIPS], device: torch.device
-    ) -> None:
-        self.networks, self.stage, self.recipe = networks, stage, recipe
-        self.photographs, self.judges, self.device = photographs, judges, device
-        self.generator = np.random.default_rng(recipe.seed)
+        self, networks: Networks, stage: str, recipe: Recipe, photographs: Photographs, backbones: list[LPIPS],
+        generator: np.random.Generator, device: torch.device,
+    ) -> None:  # fmt: skip
+        self.networks, self.stage, self.recipe, self.trained = networks, stage, recipe, STAGES[stage].networks
+        self.photographs, self.backbones, self.generator, self.device = photographs, backbones, generator, device
         self.alpha_bar = cosine_alpha_bar().float().to(device)
 
     def distortion(self, image: Tensor, other: Tensor, weight: Tensor | float, figures: dict[str, float], name: str) -> Tensor:
@@ -167,8 +164,8 @@ class Trainer:
 
     def perception(self, image: Tensor, other: Tensor) -> Tensor:
         """η d_p by one of the two backbones, at random: their mean costs twice the time."""
-        judge = self.judges[int(self.generator.integers(len(self.judges)))]
-        return self.recipe.perceptual * judge((image + 1) / 2, (other.float() + 1) / 2).mean()
+        lpips = self.backbones[int(self.generator.integers(len(self.backbones)))]
+        return self.recipe.perceptual * lpips((image + 1) / 2, (other.float() + 1) / 2).mean()
 
     def on_path(self, contexts: list[Tensor], coarse: Tensor) -> tuple[Tensor, Tensor]:
         """X_θ(x_n, ẑ, n/T) at a random state of the sampler's path, and weights of 1 [B]."""
@@ -213,7 +210,7 @@ class Trainer:
         """Loss and figures of one step."""
         recipe, transform, unet = self.recipe, self.networks.transform, self.networks.unet
         image = 2 * to_tensor(self.photographs.crops(recipe.batch, recipe.crop, self.generator)[0], self.device) - 1
-        dropped = round(recipe.drop * recipe.batch) if "unet" in NETWORKS[self.stage] else 0
+        dropped = round(recipe.drop * recipe.batch) if "unet" in self.trained else 0
         alone, image = image[:dropped], image[dropped:]
         figures: dict[str, float] = {}
         total = torch.zeros((), device=self.device)
@@ -221,12 +218,12 @@ class Trainer:
         with autocast(self.device, recipe.schedule.precision):
             z = transform.encode(image).float()
             z_noisy = received = noisy(z)
-            if "transform" in NETWORKS[self.stage]:
+            if "transform" in self.trained:
                 rate = self.rate(z, z_noisy)
                 figures["rate"] = float(rate.detach())
                 total = total + rate
             if self.stage != "transform":
-                received = self.through_air(z)
+                received = self.received(z)
                 total = total + recipe.latent * (received - z).square().mean()
             contexts = transform.contexts(received)
             coarse = transform.image(received, contexts).float()
@@ -246,45 +243,54 @@ class Trainer:
                 total = total + recipe.drop * self.distortion(alone, x, weight, figures, "alone")
         return total, figures
 
-    def through_air(self, z: Tensor) -> Tensor:
+    def show(self, image: Tensor) -> Tensor:
+        """What one step of the sampler makes of images [B, 3, H, W] in [0, 1], sent at 10 dB and random rates."""
+        transform, unet = self.networks.transform, self.networks.unet
+        z = transform.encode(2 * image - 1).float()
+        if self.stage != "transform":
+            levels, _ = draw_levels(transform.information(z).float(), len(z), np.random.default_rng(0))
+            z = through_channel(self.networks.jscc, z, levels, levels, awgn(len(z), 10.0, self.device)).float()
+        contexts = transform.contexts(z)
+        coarse = transform.image(z, contexts).float()
+        made: Tensor = unet(torch.randn_like(coarse), self.time(STEPS - 1, coarse), contexts, coarse)
+        return (made + 1) / 2
+
+    def received(self, z: Tensor) -> Tensor:
         """ẑ of z through random channels at random rates (``fixed``: AWGN at 10 dB)."""
         with torch.no_grad():
             information = self.networks.transform.information(z.detach()).float()
         levels, believed = draw_levels(information, self.recipe.pictures, self.generator)
-        air = draw(self.recipe.pictures, self.generator, self.device)
+        channel = draw(self.recipe.pictures, self.generator, self.device)
         if self.stage == "fixed":
-            ten = torch.full_like(air.snr_db, 10.0)
-            air = Air(ten, ten, torch.zeros_like(air.kind))
-        return through_air(self.networks.jscc, z, levels, believed, air).float()
+            ten = torch.full_like(channel.snr_db, 10.0)
+            channel = ChannelDraw(ten, ten, torch.zeros_like(channel.kind))
+        return through_channel(self.networks.jscc, z, levels, believed, channel).float()
 
 
-class Workshop(StagedWorkshop):
-    """The networks of one run, built from the recipe and started from the linear optimum."""
+class LRISCTrainer(Trainer):
+    """The networks are built from the recipe and start from the linear optimum; those that the preset ``base`` has, all or an
+    imported one's, are ``base``'s in size and weights."""
 
-    networks = NETWORKS
+    method = "lrisc"
+    needed = frozenset({"networks", "step", "tables"})
+    plans = STAGES
 
-    def __init__(self, config: dict[str, Any], data: Path, out: Path, judges: list[LPIPS], device: torch.device) -> None:
-        self.config, self.out, self.judges, self.device = config, out, judges, device
-        torch.manual_seed(0)
-        self.photographs = load(data, out / "cache", validation=False)
-        self.parts = Networks(
-            NonlinearTransform(TransformConfig.from_json(config["networks"]["transform"])),
-            LatentJSCC(NTSCCConfig.from_json(config["networks"]["jscc"])),
-            ConditionalUNet(UNetConfig.from_json(config["networks"]["unet"])),
-        )
-        self.started: set[str] = set()
+    def build(self) -> None:
+        sizes: dict[str, dict[str, Any]] = self.config["networks"]
+        theirs = {} if self.base is None else {name: self.base.components[name] for name in PARTS & self.base.components.keys()}
+        if self.base is not None:
+            verify(self.base)
+            sizes |= {name: dict(component.config) for name, component in theirs.items()}
+            sizes["jscc"] = sizes["jscc"] | {"channels": sizes["transform"]["widths"][-1]}
+        for name, class_name in PARTS.items():
+            self.make(name, class_name, sizes[name])
+        for name, component in theirs.items():
+            filled(self.parts[name], component, torch.device("cpu"))
+        self.started = set(theirs)
 
-    def start_from(self, preset: Preset) -> None:
-        """Takes the weights of the networks that a preset has: all, or those of an imported one."""
-        verify(preset)
-        self.started = PARTS.keys() & preset.components.keys()
-        for name in self.started:
-            filled(self.module(name), preset.components[name], torch.device("cpu"))
-
-    def module(self, name: str) -> nn.Module:
-        """``transform``, ``jscc`` or ``unet``."""
-        found: nn.Module = getattr(self.parts, name)
-        return found
+    def networks(self) -> Networks:
+        """The three of them."""
+        return Networks(**self.parts)  # type: ignore[arg-type]
 
     def fields(self, count: int) -> Tensor:
         """Crops to take statistics of: [count, 3, 128, 128] in [−1, 1]."""
@@ -292,50 +298,38 @@ class Workshop(StagedWorkshop):
 
     def start(self, stage: str) -> None:
         """Sets what ``stage`` is the first to train to the linear optimum, unless that started from a preset."""
-        transform = self.parts.transform
+        networks = self.networks()
+        transform = networks.transform
         if stage == "transform" and "transform" not in self.started:
             transform.start_linear(*token_statistics(self.fields(800), transform.config.factor), self.config["step"])
-            for parameter in self.parts.unet.final_conv[1].parameters():
+            for parameter in networks.unet.final_conv[1].parameters():
                 nn.init.zeros_(parameter)
         elif stage == "fixed" and "jscc" not in self.started:
             with torch.no_grad():
                 z = torch.cat([transform.encode(part.to(self.device)) for part in self.fields(200).split(20)])
-            self.parts.jscc.start_linear(z.transpose(0, 1).flatten(1).std(1).cpu())
+            networks.jscc.start_linear(z.transpose(0, 1).flatten(1).std(1).cpu())
 
-    def run(self, stage: str, max_minutes: float | None, report: Report) -> None:
-        """Trains one stage, whose predecessors are finished."""
-        recipe = recipe_from(Recipe, self.config[stage], max_minutes)
-        torch.manual_seed(recipe.seed)
+    def stage(self, stage: str, recipe: Recipe, generator: np.random.Generator) -> Stage:
         self.start(stage)
+        networks, names = self.networks(), STAGES[stage].networks
         for name in PARTS:
-            trained = name in NETWORKS[stage]
-            for part in self.module(name).to(self.device).requires_grad_(trained).train(trained).modules():
+            of_stage = name in names
+            for part in self.parts[name].to(self.device).requires_grad_(of_stage).train(of_stage).modules():
                 if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
                     part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if stage == "fixed":
-            for module in (self.parts.jscc.sent_snr, self.parts.jscc.received_snr):
+            for module in (networks.jscc.sent_snr, networks.jscc.received_snr):
                 module.requires_grad_(False)
         if stage in ("joint", "rollout"):
-            self.keep_linear()
-        loss = Trainer(self.parts, stage, recipe, self.photographs, self.judges, self.device)
-        modules = {name: self.module(name) for name in NETWORKS[stage]}
+            keep_linear(networks)
+        loss = StageLoss(networks, stage, recipe, self.photographs, self.perceptual, generator, self.device)
         slower = {"transform": recipe.codec, "jscc": recipe.codec}
-        fit(modules, loss, loss.generator, recipe.schedule, self.out, stage, slower=slower, report=report)
+        return Stage({name: self.parts[name] for name in names}, loss, slower, loss.show)
 
-    def keep_linear(self) -> None:
-        """Freezes what the linear optimum has become by now: its weights are small and lie on large inputs, so that steps that the
-        networks beside it need would be noise on it. What is zero (g_s of an imported transform) is left to be learnt."""
-        transform, jscc = self.parts.transform, self.parts.jscc
-        linear: list[nn.Module] = [jscc.scale_in, jscc.scale_out]
-        if transform.config.coarse:
-            linear += [transform.analysis, transform.synthesis]
-        for layer in linear:
-            layer.requires_grad_(not cast(Tensor, layer.weight).any())
-
-    def tables(self, report: Report) -> RateTables:
+    def tables(self) -> RateTables:
         """The tables that code the rate indices, from the levels that training photographs get at random rates."""
-        generator = np.random.default_rng(0)
-        codec = NTSCC(self.parts.transform, self.parts.jscc, RateTables()).eval()
+        generator, networks = np.random.default_rng(0), self.networks()
+        codec = NTSCC(networks.transform, networks.jscc, RateTables()).eval()
         grids: dict[int, list[Levels]] = {group: [] for group in GROUPS}
         photographs = generator.permutation(len(self.photographs))[: self.config["tables"]]
         for index in photographs:
@@ -350,54 +344,30 @@ class Workshop(StagedWorkshop):
                     found.append(quantise(solve_beta(means, mean * means.size) * means))
         for place, group in enumerate(GROUPS):
             codec.tables.frequencies[place] = torch.from_numpy(estimate(grids[group]))
-        report(f"tables: from {len(photographs)} photographs")
+        self.report(f"tables: from {len(photographs)} photographs")
         return codec.tables
 
-    def export(self, models: Path, report: Report = print) -> Path:
-        """Writes ``models/lrisc/<name>`` in half precision, and ``<name>-uniform``, the same weights without side symbols: what the
-        allocation is worth."""
-        own = models / "lrisc" / self.config["name"]
-        own.mkdir(parents=True, exist_ok=True)
-        components = {}
-        networks = {name: self.module(name) for name in PARTS} | {"rates": self.tables(report)}
-        for name, class_name in (PARTS | {"rates": "RateTables"}).items():
-            path = own / f"{name}.safetensors"
-            store(networks[name], path)
-            components[name] = {
-                "class": class_name, "file": str(path.relative_to(models)), "sha256": file_hash(path),
-                "config": self.config["networks"].get(name, {}),
-            }  # fmt: skip
-        settings: dict[str, Any] = self.config["settings"]
-        for folder, changed in ((own, {}), (own.with_name(f"{own.name}-uniform"), {"side_share": 0.0})):
-            document = {
-                "format": FORMAT, "version": VERSION, "method": "lrisc", "name": folder.name,
-                "components": components, "settings": settings | changed,
-            }  # fmt: skip
-            folder.mkdir(exist_ok=True)
-            (folder / "config.json").write_text(json.dumps(document, indent=1) + "\n")
-        return own
+    def export(self, models: Path) -> Path:
+        """Writes ``models/lrisc/<name>``, and ``<name>-uniform``, the same weights without side symbols: what the allocation is
+        worth."""
+        parts = {name: self.part(name) for name in PARTS} | {"rates": Part("RateTables", {}, self.tables())}
+        made = write_preset(models / self.method / self.config["name"], self.method, parts, self.settings)
+        uniform = made.folder.with_name(f"{made.name}-uniform")
+        write_preset(uniform, self.method, made.components, self.settings | {"side_share": 0.0})
+        return made.folder
 
 
-def _sizes(networks: dict[str, Any], preset: Preset) -> dict[str, Any]:
-    """The recipe's sizes, with those of the networks that the preset has in their place."""
-    sizes = networks | {name: dict(preset.components[name].config) for name in PARTS if name in preset.components}
-    return sizes | {"jscc": sizes["jscc"] | {"channels": sizes["transform"]["widths"][-1]}}
+def keep_linear(networks: Networks) -> None:
+    """Freezes what the linear optimum has become by now: its weights are small and lie on large inputs, so that steps that the
+    networks beside it need would be noise on it. What is zero (g_s of an imported transform) is left to be learnt."""
+    transform, jscc = networks.transform, networks.jscc
+    linear: list[nn.Module] = [jscc.scale_in, jscc.scale_out]
+    if transform.config.coarse:
+        linear += [transform.analysis, transform.synthesis]
+    for layer in linear:
+        layer.requires_grad_(not cast(Tensor, layer.weight).any())
 
 
-def train(options: TrainOptions, report: Report = print) -> Path:
-    """Trains every stage that is not finished and writes the presets to ``options.out / "models"``.
-
-    The networks of a preset to start from bring their sizes.
-
-    Raises:
-        InputError: unusable recipe, data or folder.
-    """
-    config = options.open("lrisc/nano.json", {"name", "networks", "step", *STAGES, "tables", "settings"})
-    preset = None if options.start is None else find("lrisc", options.start)
-    if preset is not None:
-        config["networks"] = _sizes(config["networks"], preset)
-    device = torch.device(options.device)
-    workshop = Workshop(config, options.data, options.out, load_judges(options.metric_weights, device), device)
-    if preset is not None:
-        workshop.start_from(preset)
-    return workshop.complete(options.stages or STAGES, options, report)
+def open_trainer(options: TrainOptions, report: Report) -> Trainer:
+    """The trainer of what is asked for; raises what :func:`gencomm_cli.training.trainer.train` does."""
+    return LRISCTrainer(options, report, None if options.start is None else find("lrisc", options.start))

@@ -1,4 +1,4 @@
-"""SC-SIC's recipe (paper 004, section 4.1), and one stage more for a small network.
+"""SC-SIC's recipe (section 4.1), and one stage more for a small network.
 
 vqgan       stage A
 encoder     encoder and previewer, together
@@ -15,11 +15,10 @@ from __future__ import annotations
 import copy
 import inspect
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -46,33 +45,24 @@ from gencomm_cli.methods.scsic.method import (
 from gencomm_cli.methods.scsic.networks import Cascade
 from gencomm_cli.methods.scsic.previewer import Previewer
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.presets import FORMAT, VERSION, Preset, entry_of, file_hash, find, is_pretrained, verify
+from gencomm_cli.presets import Preset, find, is_pretrained, verify
 from gencomm_cli.presets.build import build
-from gencomm_cli.training.air import block_gains, draw, through
-from gencomm_cli.training.data import Photographs, load, to_tensor
-from gencomm_cli.training.latent_space import frozen
-from gencomm_cli.training.latents import Latents, compute
-from gencomm_cli.training.loop import Schedule, autocast, fit
+from gencomm_cli.presets.write import taken, write_preset
+from gencomm_cli.training.channel import block_gains, draw, through
+from gencomm_cli.training.data import Photographs, to_tensor
+from gencomm_cli.training.latents import Latents
+from gencomm_cli.training.loop import Schedule, autocast
+from gencomm_cli.training.losses import fold_pattern, perceptual_loss, psnr
 from gencomm_cli.training.parallel import rows
 from gencomm_cli.training.patchgan import PatchGAN, adversarial_losses
-from gencomm_cli.training.refiner import fold_pattern
-from gencomm_cli.training.workshop import StagedWorkshop, TrainOptions, load_config, load_judges, recipe_from, store
-
-NETWORKS = {"vqgan": ("stage_a",), "encoder": ("encoder", "previewer"), "diffusion": ("plain",), "finetune": ("stage_b",),
-            "rollout": ("stage_b",)}  # fmt: skip
-"""What each stage trains, in the order of the stages; ``plain`` is stage B before it is fine-tuned."""
-
-STAGES = tuple(NETWORKS)
-
-OVER_CASCADE: dict[str, tuple[str, ...]] = {"finetune": ("stage_b",)}
-"""The same over Stable Cascade, or any preset whose networks stay as large as they are."""
+from gencomm_cli.training.stage import Plan, Stage, frozen, trained
+from gencomm_cli.training.trainer import Report, Trainer, TrainOptions, load_config
 
 CLASSES: dict[str, type[nn.Module]] = {
     "stage_a": PaellaVQModel, "encoder": EfficientNetEncoder, "previewer": Previewer, "stage_b": StableCascadeUNet
 }  # fmt: skip
 """The networks of a preset."""
 
-Report = Callable[[str], None]
 Range = tuple[float, float]
 
 
@@ -156,13 +146,13 @@ class RolloutRecipe(DiffusionRecipe):
     grid: float = 60.0
 
 
-def over_the_air(z: Tensor, snr_db: Range | None, shares: Sequence[float], generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+def over_channel(z: Tensor, snr_db: Range | None, shares: Sequence[float], generator: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Ẑ of embeddings [B, C, h, w] (eqs. 5, 6), and how reliable each of its symbols [B, C·h·w / 2] is."""
     symbols, power = to_symbols(z)
     if snr_db is None:
         return z, torch.ones_like(symbols.real)
-    air = draw(len(z), generator, z.device, snr_db, shares)
-    received, gain, n0 = through(symbols, air, block_gains(air))
+    channel = draw(len(z), generator, z.device, snr_db, shares)
+    received, gain, n0 = through(symbols, channel, block_gains(channel))
     z_hat = to_embedding(received, gain, power, z.shape[1], (z.shape[2], z.shape[3]))
     return z_hat, reliability(gain, n0)  # type: ignore[type-var]
 
@@ -183,28 +173,19 @@ def settle(module: nn.Module, run: Callable[[], object], rounds: int = 50) -> No
     frozen(module)
 
 
-def perceptual_loss(judges: list[LPIPS], made: Tensor, image: Tensor) -> Tensor:
-    """Mean LPIPS over images and backbones."""
-    return torch.stack([judge(made, image).mean() for judge in judges]).mean()
-
-
-def train_vqgan(
+def vqgan_stage(
     vqgan: PaellaVQModel,
     photographs: Photographs,
     recipe: VqganRecipe,
-    judges: list[LPIPS],
-    out: Path,
+    backbones: Sequence[LPIPS],
+    generator: np.random.Generator,
     device: torch.device,
-    report: Report = print,
-) -> None:
-    """Trains stage A in place; then sets its scale so that latents have unit variance."""
-    vqgan.to(device, memory_format=torch.channels_last).requires_grad_(True).train()
-    generator = np.random.default_rng(recipe.seed)
-    torch.manual_seed(recipe.seed)
-    modules: dict[str, nn.Module] = {"vqgan": vqgan}
+) -> Stage:
+    """Stage A; then its scale is set so that latents have unit variance."""
+    networks: dict[str, nn.Module] = {"vqgan": trained(vqgan, device)}
     critic = PatchGAN(recipe.critic).to(device) if recipe.adversarial else None
     if critic is not None:
-        modules["critic"] = critic
+        networks["critic"] = critic
 
     def images() -> Tensor:
         return to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device)
@@ -216,75 +197,72 @@ def train_vqgan(
             quantised, codebook, _ = vqgan.vquantizer(latent)
             chosen = torch.from_numpy(rows(generator.random, len(latent)) < recipe.quantised).to(device).view(-1, 1, 1, 1)
             made = vqgan.decode(torch.where(chosen, quantised, latent)).sample.float()
-            mse, perceptual = (made - image).square().mean(), perceptual_loss(judges, made, image)
+            mse, perceptual = (made - image).square().mean(), perceptual_loss(backbones, made, image)
             total = mse + recipe.perceptual * perceptual + recipe.codebook * codebook
-            figures = {
-                "psnr": float(-10 * mse.detach().log10()),
-                "lpips": float(perceptual.detach()),
-                "vq": float(codebook.detach()),
-            }
+            figures = {"psnr": psnr(mse), "lpips": float(perceptual.detach()), "vq": float(codebook.detach())}
             if critic is not None and progress >= recipe.adversarial_from:
                 fooling, telling = adversarial_losses(critic, image, made)
                 total = total + recipe.adversarial * (fooling + telling)
                 figures |= {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
         return total, figures
 
-    fit(modules, loss, generator, recipe.schedule, out, "vqgan", report=report)
-    settle(vqgan, lambda: vqgan.encode(images()))
-    with torch.no_grad():
+    @torch.no_grad()
+    def scale() -> None:
+        settle(vqgan, lambda: vqgan.encode(images()))
         spread = torch.cat([vqgan.encode(images()).latents for _ in range(20)]).std()
-    vqgan.register_to_config(scale_factor=float(spread))
+        vqgan.register_to_config(scale_factor=float(spread))
+
+    return Stage(networks, loss, show=lambda image: vqgan.decode(vqgan.encode(image).latents).sample, finish=scale)
 
 
-def train_encoder(
+def encoder_stage(
     encoder: EfficientNetEncoder,
     previewer: Previewer,
     photographs: Photographs,
     recipe: EncoderRecipe,
-    judges: list[LPIPS],
+    backbones: Sequence[LPIPS],
     antialias: bool,
-    out: Path,
+    generator: np.random.Generator,
     device: torch.device,
-    report: Report = print,
-) -> None:
-    """Trains both in place."""
-    both = nn.ModuleDict({"encoder": encoder, "previewer": previewer}).requires_grad_(True).train()
-    both.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    generator = np.random.default_rng(recipe.seed)
-    torch.manual_seed(recipe.seed)
+) -> Stage:
+    """Both together."""
+    both = trained(nn.ModuleDict({"encoder": encoder, "previewer": previewer}), device)
 
     def pictures() -> tuple[Tensor, Tensor]:
         """What the previewer makes of a batch, and what it should."""
         image = to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device)
         grid = grid_at(float(generator.choice(recipe.scales)), (recipe.crop, recipe.crop))
         z = encoder(resize(image, grid, antialias)).float()
-        made = previewer(over_the_air(z, recipe.snr_db, recipe.shares, generator)[0]).float()
+        made = previewer(over_channel(z, recipe.snr_db, recipe.shares, generator)[0]).float()
         return made, F.interpolate(image, made.shape[2:], mode="bilinear", antialias=True)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         with autocast(device, recipe.schedule.precision):
             made, image = pictures()
-            mse, perceptual = (made - image).square().mean(), perceptual_loss(judges, made, image)
-        figures = {"psnr": float(-10 * mse.detach().log10()), "lpips": float(perceptual.detach())}
-        return mse + recipe.perceptual * perceptual, figures
+            mse, perceptual = (made - image).square().mean(), perceptual_loss(backbones, made, image)
+        return mse + recipe.perceptual * perceptual, {"psnr": psnr(mse), "lpips": float(perceptual.detach())}
 
-    fit({"encoder": encoder, "previewer": previewer}, loss, generator, recipe.schedule, out, "encoder", report=report)
-    settle(both, pictures)
+    def show(image: Tensor) -> Tensor:
+        made: Tensor = previewer(encoder(resize(image, grid_at(recipe.scales[0], (image.shape[2], image.shape[3])), antialias)))
+        return made
+
+    networks = {"encoder": encoder, "previewer": previewer}
+    return Stage(networks, loss, show=show, finish=lambda: settle(both, pictures))
 
 
-def train_stage_b(
-    stage: str,
+def diffusion_stage(
     stage_b: StageB,
+    stage_a: StageA,
     encoder: EfficientNetEncoder,
     latents: Latents,
     recipe: DiffusionRecipe,
     settings: Mapping[str, Any],
-    out: Path,
+    generator: np.random.Generator,
     device: torch.device,
-    report: Report = print,
-) -> None:
-    """Trains stage B in place, on latents of the frozen stage A and embeddings of the frozen encoder."""
-    generator, target = _begin(stage_b, recipe, device), _target(settings)
+) -> Stage:
+    """Stage B, on latents of the frozen stage A and embeddings of the frozen encoder; stage A is there to show pictures."""
+    target = _target(settings)
+    trained(stage_b, device)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         clean, pixels, _ = latents.crops(recipe.batch, recipe.crop, generator)
@@ -293,29 +271,27 @@ def train_stage_b(
         level = log_snr(torch.from_numpy(rows(generator.random, recipe.batch).astype(np.float32)).to(device))
         a, b = (amplitude.view(-1, 1, 1, 1) for amplitude in amplitudes(level))
         with autocast(device, recipe.schedule.precision):
-            told = _conditions(encoder, to_tensor(pixels, device), recipe, settings, generator)
-            predicted = stage_b(a * x_0 + b * epsilon, time_of(level), told).float()  # eq. 3
+            condition = _conditions(encoder, to_tensor(pixels, device), recipe, settings, generator)
+            predicted = stage_b(a * x_0 + b * epsilon, time_of(level), condition).float()  # eq. 3
         error = (predicted - (epsilon if target == "epsilon" else a * epsilon - b * x_0)).square().mean((1, 2, 3))
         early = level < 0
         return error.mean(), {"early": float(error[early].mean().detach()) if early.any() else 0.0}
 
-    fit({stage: stage_b}, loss, generator, recipe.schedule, out, stage, report=report)
-    frozen(stage_b)
+    return Stage({"stage_b": stage_b}, loss, show=_shows(stage_b, stage_a, encoder, recipe, settings))
 
 
-def roll_out(
+def rollout_stage(
     stage_b: StageB,
     stage_a: StageA,
     encoder: EfficientNetEncoder,
     latents: Latents,
     recipe: RolloutRecipe,
     settings: Mapping[str, Any],
-    judges: list[LPIPS],
-    out: Path,
+    backbones: Sequence[LPIPS],
+    generator: np.random.Generator,
     device: torch.device,
-    report: Report = print,
-) -> None:
-    """Trains stage B in place along the sampler's path, through the frozen stage A.
+) -> Stage:
+    """Stage B along the sampler's path, through the frozen stage A.
 
     Raises:
         InputError: stage B predicts ε.
@@ -324,7 +300,8 @@ def roll_out(
         raise InputError(
             '--config: rollout needs "target": "v" among the settings; leave it out of --stages for a stage B that predicts ε'
         )
-    generator, shift = _begin(stage_b, recipe, device), settings.get("shift", 1.0)
+    shift = settings.get("shift", 1.0)
+    trained(stage_b, device)
     patch = stage_a.factor * int(stage_b.unet.config.patch_size)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
@@ -335,31 +312,43 @@ def roll_out(
         left = len(visited) - 1
 
         with autocast(device, recipe.schedule.precision):
-            told = _conditions(encoder, image, recipe, settings, generator)
+            condition = _conditions(encoder, image, recipe, settings, generator)
 
             def predict(x: Tensor, time: Tensor) -> Tensor:
                 nonlocal left
                 left -= 1
                 with torch.set_grad_enabled(left == 0):  # the path leads to a state; the loss is of what is predicted there
-                    return stage_b(x, time, told).float()
+                    return stage_b(x, time, condition).float()
 
             made = sample(torch.randn_like(x_0), visited, predict, lambda _: torch.randn_like(x_0), target=target, shift=shift)
             picture = stage_a.decode(made).float()
         error, mse = (made - x_0).square().mean(), (picture - image).square().mean()
-        perceptual, pattern = perceptual_loss(judges, picture, image), fold_pattern(picture - image, patch)
+        perceptual, pattern = perceptual_loss(backbones, picture, image), fold_pattern(picture - image, patch)
         figures = {"latent": error, "psnr": -10 * mse.log10(), "lpips": perceptual, "grid": pattern}
         total = recipe.latent * error + mse + recipe.perceptual * perceptual + recipe.grid * pattern
         return total, {name: float(figure.detach()) for name, figure in figures.items()}
 
-    fit({"rollout": stage_b}, loss, generator, recipe.schedule, out, "rollout", report=report)
-    frozen(stage_b)
+    return Stage({"stage_b": stage_b}, loss, show=_shows(stage_b, stage_a, encoder, recipe, settings), through=(stage_a,))
 
 
-def _begin(stage_b: StageB, recipe: DiffusionRecipe, device: torch.device) -> np.random.Generator:
-    """Makes stage B ready to be trained; returns what its batches are drawn from."""
-    stage_b.to(device, memory_format=torch.channels_last).requires_grad_(True).train()  # type: ignore[call-overload]
-    torch.manual_seed(recipe.seed)
-    return np.random.default_rng(recipe.seed)
+def _shows(
+    stage_b: StageB, stage_a: StageA, encoder: EfficientNetEncoder, recipe: DiffusionRecipe, settings: Mapping[str, Any]
+) -> Callable[[Tensor], Tensor]:
+    """What makes pictures of images' embeddings, by ten steps without a channel."""
+
+    def show(image: Tensor) -> Tensor:
+        grid = grid_at(recipe.scales[0], (image.shape[2], image.shape[3]))
+        z = encoder(resize(image, grid, settings.get("antialias", False))).float()
+        if settings.get("snr_aware", False):
+            z = with_reliability(z, torch.ones(len(z), z[0].numel() // 2, device=z.device))
+        noise = torch.randn_like(stage_a.encode(image))
+        made = sample(
+            noise, times(10), lambda x, time: stage_b(x, time, z).float(), lambda _: torch.randn_like(noise),
+            target=_target(settings), shift=settings.get("shift", 1.0),
+        )  # fmt: skip
+        return stage_a.decode(made)
+
+    return show
 
 
 def _target(settings: Mapping[str, Any]) -> Target:
@@ -375,12 +364,12 @@ def _conditions(
     settings: Mapping[str, Any],
     generator: np.random.Generator,
 ) -> Tensor:
-    """Ẑ of images [B, 3, H, W] as stage B is told it, zero where it is left out."""
+    """Ẑ of images [B, 3, H, W] as stage B gets it, zero where it is left out."""
     grid = grid_at(float(generator.choice(recipe.scales)), (image.shape[2], image.shape[3]))
     z = encoder(resize(image, grid, settings.get("antialias", False))).float()
-    z_hat, trust = over_the_air(z, recipe.snr_db, recipe.shares, generator)
-    told = with_reliability(z_hat, trust) if settings.get("snr_aware", False) else z_hat
-    return told * torch.from_numpy(rows(generator.random, len(image)) >= recipe.drop).to(told).view(-1, 1, 1, 1)
+    z_hat, reliable = over_channel(z, recipe.snr_db, recipe.shares, generator)
+    given = with_reliability(z_hat, reliable) if settings.get("snr_aware", False) else z_hat
+    return given * torch.from_numpy(rows(generator.random, len(image)) >= recipe.drop).to(given).view(-1, 1, 1, 1)
 
 
 def sizes(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -398,7 +387,7 @@ def sizes(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def unlike(preset: Preset, config: Mapping[str, Any]) -> list[str]:
     """The networks that a preset lacks, or has in other sizes than the recipe.
 
-    Its stage B may be told nothing of the channel where the recipe's is: :func:`take_reliability` makes up for that.
+    Its stage B may not take the reliability where the recipe's does: :func:`take_reliability` makes up for that.
     """
     found = []
     for name, wanted in sizes(config).items():
@@ -422,34 +411,36 @@ def _arguments(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in arguments.items() if key != "scale_factor"}
 
 
-class Workshop(StagedWorkshop):
-    """The networks of one run, built from the recipe, trained stage by stage; finished stages are loaded from ``out``."""
+STAGES = {
+    "vqgan": Plan(VqganRecipe, ("stage_a",), pictured=True),
+    "encoder": Plan(EncoderRecipe, ("encoder", "previewer"), pictured=True),
+    "diffusion": Plan(DiffusionRecipe, ("plain",)),  # stage B before it is fine-tuned
+    "finetune": Plan(DiffusionRecipe, ("stage_b",)),
+    "rollout": Plan(RolloutRecipe, ("stage_b",), pictured=True),
+}
 
-    networks = NETWORKS
+OVER_CASCADE = {"finetune": STAGES["finetune"]}
+"""The same over Stable Cascade, or any preset whose networks stay as large as they are."""
 
-    def __init__(self, config: dict[str, Any], data: Path, out: Path, judges: list[LPIPS], device: torch.device) -> None:
-        self.config, self.out, self.judges, self.device = config, out, judges, device
-        self.settings: dict[str, Any] = config["settings"]
-        torch.manual_seed(0)
-        self.photographs = load(data, out / "cache", validation=False)
-        self.sizes = sizes(config)
-        self.vqgan = PaellaVQModel(**self.sizes["stage_a"])
-        nn.init.normal_(self.vqgan.vquantizer.embedding.weight)  # as spread out as the latents are
-        self.encoder = EfficientNetEncoder(**self.sizes["encoder"])
-        self.previewer = Previewer(**self.sizes["previewer"])
-        for last in (self.vqgan.out_block[0], self.previewer.blocks[-1]):  # both draw in [0, 1]: they begin at its middle
+
+class SCSICTrainer(Trainer):
+    """Everything from nothing, or from another preset of the recipe's sizes."""
+
+    method = "scsic"
+    plans = STAGES
+    measured: ClassVar = {"stage_a": "scale_factor"}
+
+    def build(self) -> None:
+        arguments = sizes(self.config)
+        vqgan = cast(PaellaVQModel, self.make("stage_a", "PaellaVQModel", arguments["stage_a"]))
+        nn.init.normal_(vqgan.vquantizer.embedding.weight)  # as spread out as the latents are
+        self.make("encoder", "EfficientNetEncoder", arguments["encoder"])
+        previewer = cast(Previewer, self.make("previewer", "Previewer", arguments["previewer"]))
+        for last in (vqgan.out_block[0], previewer.blocks[-1]):  # both draw in [0, 1]: they begin at its middle
             nn.init.constant_(cast(Tensor, last.bias), 0.5)
-        self.plain = StageB(StableCascadeUNet(**self.sizes["stage_b"]))
-        self._stage_b: StageB | None = None
-
-    def module(self, name: str) -> nn.Module:
-        """A network by its name; ``stage_b`` starts as a copy of the ``plain`` one, which is trained before it."""
-        if name == "stage_b":
-            if self._stage_b is None:
-                self._stage_b = copy.deepcopy(self.plain)
-            return self._stage_b.unet
-        known = {"stage_a": self.vqgan, "encoder": self.encoder, "previewer": self.previewer, "plain": self.plain.unet}
-        return known[name]
+        self.make("plain", "StableCascadeUNet", arguments["stage_b"])
+        if self.base is not None:
+            self.start_from(self.base)
 
     def start_from(self, preset: Preset) -> None:
         """Takes every network's weights from a preset of the recipe's sizes.
@@ -463,109 +454,68 @@ class Workshop(StagedWorkshop):
                 "those of the preset"
             )
         verify(preset)
-        for component, name in (("stage_a", "stage_a"), ("encoder", "encoder"), ("previewer", "previewer"), ("stage_b", "plain")):
-            built = build(preset.components[component], torch.device("cpu"))
-            if isinstance(built, StableCascadeUNet) and built.config.effnet_in_channels < self.plain.unet.config.effnet_in_channels:
-                take_reliability(built)
-            self.module(name).load_state_dict(built.state_dict())
-            if isinstance(built, PaellaVQModel):
-                self.vqgan.register_to_config(scale_factor=built.config.scale_factor)
+        for name in ("stage_a", "encoder", "previewer"):
+            self.take(name, preset.components[name])
+        theirs = cast(StableCascadeUNet, build(preset.components["stage_b"], torch.device("cpu")))
+        if theirs.config.effnet_in_channels < cast(StableCascadeUNet, self.parts["plain"]).config.effnet_in_channels:
+            take_reliability(theirs)
+        self.parts["plain"].load_state_dict(theirs.state_dict())
 
-    def notes(self, name: str) -> dict[str, str]:
-        """Stage A's scale, which is no tensor."""
-        return {"scale_factor": str(self.vqgan.config.scale_factor)} if name == "stage_a" else {}
+    def derived(self, name: str) -> nn.Module:
+        """The fine-tuned stage B, which starts as a copy of the plain one."""
+        self.blueprints["stage_b"] = self.blueprints["plain"]
+        return copy.deepcopy(self.parts["plain"])
 
-    def heed(self, name: str, notes: Mapping[str, str]) -> None:
-        """Takes up stage A's scale."""
-        if name == "stage_a":
-            self.vqgan.register_to_config(scale_factor=float(notes["scale_factor"]))
-
-    def run(self, stage: str, max_minutes: float | None, report: Report) -> None:
-        """Trains one stage, whose predecessors are finished."""
-        config, run = self.config[stage], (self.out, self.device, report)
+    def stage(self, stage: str, recipe: Any, generator: np.random.Generator) -> Stage:
+        parts, run = cast(dict[str, Any], self.parts), (generator, self.device)
         if stage == "vqgan":
-            recipe = recipe_from(VqganRecipe, config["recipe"], max_minutes)
-            train_vqgan(self.vqgan, self.photographs, recipe, self.judges, *run)
-        elif stage == "encoder":
+            return vqgan_stage(parts["stage_a"], self.photographs, recipe, self.perceptual, *run)
+        if stage == "encoder":
             antialias = self.settings.get("antialias", False)
-            encoding = recipe_from(EncoderRecipe, config["recipe"], max_minutes)
-            train_encoder(self.encoder, self.previewer, self.photographs, encoding, self.judges, antialias, *run)
-        else:
-            stage_a = frozen(StageA(self.vqgan).to(self.device))
-            latents = compute(stage_a, self.photographs, self.out / "latents.npy", self.device, report)
-            self.module(NETWORKS[stage][0])  # the fine-tuned one starts from what is trained by now
-            stage_b = self.plain if stage == "diffusion" else self._stage_b
-            assert stage_b is not None
-            encoder, values = frozen(self.encoder.to(self.device)), config.get("recipe") or config
-            if stage == "rollout":
-                rollout = recipe_from(RolloutRecipe, values, max_minutes)
-                roll_out(stage_b, stage_a, encoder, latents, rollout, self.settings, self.judges, *run)
-            else:
-                recipe_b = recipe_from(DiffusionRecipe, values, max_minutes)
-                train_stage_b(stage, stage_b, encoder, latents, recipe_b, self.settings, *run)
+            return encoder_stage(parts["encoder"], parts["previewer"], self.photographs, recipe, self.perceptual, antialias, *run)
+        stage_a = frozen(StageA(parts["stage_a"]).to(self.device))
+        latents = self.latents(stage_a, recipe.crop)
+        stage_b, encoder = StageB(parts[self.plans[stage].networks[0]]), frozen(parts["encoder"].to(self.device))
+        if stage == "rollout":
+            return rollout_stage(stage_b, stage_a, encoder, latents, recipe, self.settings, self.perceptual, *run)
+        return diffusion_stage(stage_b, stage_a, encoder, latents, recipe, self.settings, *run)
 
-    def export(self, models: Path, report: Report = print) -> Path:
+    def export(self, models: Path) -> Path:
         """Writes ``models/scsic/<name>``, and ``<name>-plain``: the same with stage B as it was before it was fine-tuned."""
-        name = self.config["name"]
-        scaled = self.sizes["stage_a"] | {"scale_factor": self.vqgan.config.scale_factor}
-        components: dict[str, Any] = {}
-        for preset, stage_b in ((name, "stage_b"), (f"{name}-plain", "plain")):
-            own = models / "scsic" / preset
-            own.mkdir(parents=True, exist_ok=True)
-            shared = ("encoder", "stage_a", "previewer") if preset == name else ()
-            for part in ("stage_b", *shared):
-                path = own / f"{part}.safetensors"
-                store(self.module(stage_b if part == "stage_b" else part), path)
-                components[part] = {
-                    "class": CLASSES[part].__name__, "file": str(path.relative_to(models)), "sha256": file_hash(path),
-                    "config": scaled if part == "stage_a" else self.sizes[part],
-                }  # fmt: skip
-            document = {
-                "format": FORMAT, "version": VERSION, "method": "scsic", "name": preset,
-                "components": components, "settings": self.settings,
-            }  # fmt: skip
-            (own / "config.json").write_text(json.dumps(document, indent=1) + "\n")
-        return models / "scsic" / name
+        folder = models / self.method / self.config["name"]
+        parts = {name: self.part(name) for name in ("stage_b", "encoder", "stage_a", "previewer")}
+        made = write_preset(folder, self.method, parts, self.settings)
+        plain = folder.with_name(f"{folder.name}-plain")
+        write_preset(plain, self.method, {**made.components, "stage_b": self.part("plain")}, self.settings)
+        return folder
 
 
-class CascadeWorkshop(Workshop):
+class CascadeTrainer(SCSICTrainer):
     """The paper's own training (section 4.1): stage B alone is fine-tuned, of pretrained Stable Cascade or any other preset."""
 
-    networks = OVER_CASCADE
+    shipped = "paper"
+    plans = OVER_CASCADE
 
-    def __init__(self, config: dict[str, Any], base: Preset, data: Path, out: Path, device: torch.device) -> None:
-        self.config, self.base, self.out, self.device = config, base, out, device
-        self.settings = {**base.settings, **config["settings"]}
-        torch.manual_seed(0)
-        cascade = Cascade(base, device)
-        self.vqgan, self.encoder, self._stage_b = cascade.stage_a.vqgan, cascade.encoder, cascade.stage_b
-        told, aware = self._stage_b.unet.config.effnet_in_channels - self.encoder.channels, self.settings.get("snr_aware", False)
-        if told > aware:
-            raise InputError(f'--config: preset {base.name} is told of the channel; leave "snr_aware" out of the settings')
-        if aware > told:
-            take_reliability(self._stage_b.unet)
-        self.photographs = load(data, out / "cache", validation=False)
+    def build(self) -> None:
+        assert self.base is not None
+        self.settings = {**self.base.settings, **self.settings}
+        cascade = Cascade(self.base, self.device)
+        unet: StableCascadeUNet = cascade.stage_b.unet
+        self.parts |= {"stage_a": cascade.stage_a.vqgan, "encoder": cascade.encoder, "stage_b": unet}
+        known = unet.config.effnet_in_channels - cascade.encoder.channels
+        aware = self.settings.get("snr_aware", False)
+        if known > aware:
+            raise InputError(f'--config: preset {self.base.name} takes the reliability; leave "snr_aware" out of the settings')
+        if aware > known:
+            take_reliability(unet)
+        arguments = {key: value for key, value in unet.config.items() if not key.startswith("_")}
+        self.blueprints["stage_b"] = "StableCascadeUNet", arguments
 
-    def export(self, models: Path, report: Report = print) -> Path:
-        """Writes ``models/scsic/<name>``: stage B in half precision, the base's own files, and where the rest is."""
-        own = models / "scsic" / self.config["name"]
-        own.mkdir(parents=True, exist_ok=True)
-        path, stage_b = own / "stage_b.safetensors", self.module("stage_b")
-        store(stage_b, path)
-        arguments = {key: value for key, value in cast(StableCascadeUNet, stage_b).config.items() if not key.startswith("_")}
-        components = {}
-        for name, component in self.base.components.items():
-            components[name] = entry_of(component)
-            if component.path is not None and name != "stage_b":
-                shutil.copyfile(component.path, own / f"{name}.safetensors")
-                components[name]["file"] = f"{name}.safetensors"
-        components["stage_b"] = {"class": "StableCascadeUNet", "file": path.name, "sha256": file_hash(path), "config": arguments}
-        document = {
-            "format": FORMAT, "version": VERSION, "method": "scsic", "name": self.config["name"],
-            "components": components, "settings": self.settings,
-        }  # fmt: skip
-        (own / "config.json").write_text(json.dumps(document, indent=1) + "\n")
-        return own
+    def export(self, models: Path) -> Path:
+        """Writes ``models/scsic/<name>``: stage B, the base's own files, and where the rest is."""
+        assert self.base is not None
+        parts = {name: taken(component) for name, component in self.base.components.items()} | {"stage_b": self.part("stage_b")}
+        return write_preset(models / self.method / self.config["name"], self.method, parts, self.settings).folder
 
 
 def tunes_alone(base: Preset, recipe: Path | None) -> bool:
@@ -574,28 +524,17 @@ def tunes_alone(base: Preset, recipe: Path | None) -> bool:
     if is_pretrained(base):
         return True
     config = load_config(recipe, "scsic/nano.json", ())
-    return set(STAGES).isdisjoint(config.keys() - OVER_CASCADE.keys()) if recipe else bool(unlike(base, config))
+    return STAGES.keys().isdisjoint(config.keys() - OVER_CASCADE.keys()) if recipe else bool(unlike(base, config))
 
 
-def train(options: TrainOptions, report: Report = print) -> Path:
-    """Trains every stage that is not finished and writes the preset to ``options.out / "models"``.
-
-    Raises:
-        InputError: unusable recipe, data or folder.
-    """
-    device, base = torch.device(options.device), None if options.start is None else find("scsic", options.start)
-    if base is not None and tunes_alone(base, options.config):
-        if options.config is None and not is_pretrained(base):
-            report(
-                f"--start {base.name}: is of other sizes than nano; its stage B alone is trained on (finetune), by the recipe for "
-                "Stable Cascade. Give --config for another"
-            )
-        tuned = options.open("scsic/paper.json", {"name", *OVER_CASCADE, "settings"})
-        return CascadeWorkshop(tuned, base, options.data, options.out, device).complete(
-            options.stages or tuple(OVER_CASCADE), options, report
+def open_trainer(options: TrainOptions, report: Report) -> Trainer:
+    """The trainer of what is asked for; raises what :func:`gencomm_cli.training.trainer.train` does."""
+    base = None if options.start is None else find("scsic", options.start)
+    if base is None or not tunes_alone(base, options.config):
+        return SCSICTrainer(options, report, base)
+    if options.config is None and not is_pretrained(base):
+        report(
+            f"--start {base.name}: is of other sizes than nano; its stage B alone is trained on (finetune), by the recipe for "
+            "Stable Cascade. Give --config for another"
         )
-    config = options.open("scsic/nano.json", {"name", *STAGES, "settings"})
-    workshop = Workshop(config, options.data, options.out, load_judges(options.metric_weights, device), device)
-    if base is not None:
-        workshop.start_from(base)
-    return workshop.complete(options.stages or STAGES, options, report)
+    return CascadeTrainer(options, report, base)

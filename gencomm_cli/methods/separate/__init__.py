@@ -1,6 +1,6 @@
 """The classical baseline: an image codec, then a channel code; or the same codec over an ideal code."""
 
-from gencomm_cli.methods.separate.options import Transmitter, variants, weights
+from gencomm_cli.methods.separate.options import Transmitter, variants
 from gencomm_cli.methods.spec import MethodSpec
 
 SPEC = MethodSpec(
@@ -13,7 +13,7 @@ SPEC = MethodSpec(
     default_preset="classical",
     variants=variants,
     variant_help="separate:CODEC[:capacity]",
-    weights=weights,
+    weights="gencomm_cli.methods.separate.codecs:weights",
     doctor="gencomm_cli.methods.separate.codecs:tools",
     extras={"heif": ("pillow-heif",), "sionna": ("sionna-no-rt",)},
 )

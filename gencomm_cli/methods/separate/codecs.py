@@ -18,6 +18,7 @@ from gencomm_cli.images import Pixels
 from gencomm_cli.methods.separate import programs
 from gencomm_cli.methods.separate.containers import Avif, Bpg, Container, Hevc, Jpeg2000, WebP, Whole
 from gencomm_cli.methods.spec import Tool
+from gencomm_cli.presets import combined_hash
 
 SCALES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
@@ -247,3 +248,13 @@ def _best_quality(codec: ImageCodec, picture: Pillow.Image, budget: int) -> tupl
         else:
             high = middle - 1
     return best, kind
+
+
+def weights(preset_hash: str, options: Mapping[str, str]) -> str:
+    """What a bench cell has as its weights' hash: the version of the image codec counts as weights do.
+
+    Raises:
+        InputError: the codec is not installed.
+    """
+    find(options["codec"])
+    return combined_hash([preset_hash, version_tag(options["codec"])])

@@ -66,16 +66,3 @@ def variants(words: Sequence[str]) -> Mapping[str, str]:
     if len(codec) > 1:
         raise InputError(f"--methods: separate:{':'.join(words)} is not separate, separate:CODEC or separate:CODEC:capacity")
     return {"codec": codec[0], **({"capacity": "on"} if capacity else {})}
-
-
-def weights(preset_hash: str, options: Mapping[str, str]) -> str:
-    """What a bench cell has as its weights' hash: the version of the image codec counts as weights do.
-
-    Raises:
-        InputError: the codec is not installed.
-    """
-    from gencomm_cli.methods.separate import codecs
-    from gencomm_cli.presets import combined_hash
-
-    codecs.find(options["codec"])
-    return combined_hash([preset_hash, codecs.version_tag(options["codec"])])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,8 +15,9 @@ from transformers import CLIPTextModel, PreTrainedTokenizerFast
 from gencomm_cli.diffusion.schedule import scaled_linear
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.training.latents import Latents
-from gencomm_cli.training.loop import Schedule, autocast, fit
+from gencomm_cli.training.loop import Schedule, autocast
 from gencomm_cli.training.parallel import rows
+from gencomm_cli.training.stage import Stage, trained
 
 SPECIAL_TOKENS = {"pad_token": "<|pad|>", "bos_token": "<|start|>", "eos_token": "<|end|>"}
 
@@ -52,22 +52,19 @@ def train_tokenizer(captions: Iterable[str], vocabulary: int = 2048) -> PreTrain
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL_TOKENS)
 
 
-def train_prior(
+def prior_stage(
     unet: UNet2DConditionModel,
     text_model: CLIPTextModel,
     tokenizer: PreTrainedTokenizerFast,
     latents: Latents,
     recipe: PriorRecipe,
-    out: Path,
+    generator: np.random.Generator,
     device: torch.device,
-    report: Callable[[str], None] = print,
-) -> None:
-    """Trains both networks in place."""
-    unet.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    text = TextEncoder(tokenizer, text_model.to(device)).train()
+) -> Stage:
+    """Both networks together."""
+    trained(unet, device)
+    text = TextEncoder(tokenizer, trained(text_model, device, channels_last=False))
     alpha_bar = scaled_linear().float().to(device)
-    generator = np.random.default_rng(recipe.seed)
-    torch.manual_seed(recipe.seed)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         clean, _, captions = latents.crops(recipe.batch, recipe.crop, generator)
@@ -83,6 +80,4 @@ def train_prior(
         early = t < 300
         return error.mean(), {"early": float(error[early].mean().detach()) if early.any() else 0.0}
 
-    fit({"unet": unet, "text": text_model}, loss, generator, recipe.schedule, out, "prior", report=report)
-    unet.eval()
-    text_model.eval()
+    return Stage({"unet": unet, "text": text_model}, loss)

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from diffusers.models import UNet2DModel
-from safetensors.torch import save_file
 from torch import nn
 
 from gencomm_cli import pipeline, presets
@@ -34,6 +33,8 @@ from gencomm_cli.networks.ntscc import LatentJSCC, NTSCCConfig
 from gencomm_cli.networks.rate_indices import RateTables
 from gencomm_cli.networks.swinjscc import SwinJSCC, SwinJSCCConfig
 from gencomm_cli.networks.transform import NonlinearTransform, TransformConfig
+from gencomm_cli.presets import write
+from gencomm_cli.presets.write import Part
 from tests.support.docstrings import resolve_names
 from tests.support.presets import PUBLISHED, loaded_to_encode, randomise
 
@@ -69,21 +70,15 @@ KINDS = {
 
 
 def write_preset(folder: Path, networks: dict[str, str], method: str = "diffcom", **settings: Any) -> None:
-    components = {}
+    parts = {}
     for seed, (name, part) in enumerate(networks.items()):
         class_name, build, config = PARTS[part]
         torch.manual_seed(seed)
         module = build()
         randomise(module, seed)
-        save_file(module.state_dict(), folder / f"{name}.safetensors")
-        digest = presets.file_hash(folder / f"{name}.safetensors")
-        components[name] = {"class": class_name, "file": f"{name}.safetensors", "sha256": digest, "config": config}
-    document = {
-        "format": presets.FORMAT, "version": presets.VERSION, "method": method, "name": "tiny", "components": components,
-        "settings": {"sampling": {"hifi": {"eta": 0.02}, "diffcom": {"steps": 3}, "blind": {"steps": 3, "likelihood": "norm"}}}
-        | settings,
-    }  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(document))
+        parts[name] = Part(class_name, config, module.state_dict())
+    sampling = {"hifi": {"eta": 0.02}, "diffcom": {"steps": 3}, "blind": {"steps": 3, "likelihood": "norm"}}
+    write.write_preset(folder, method, parts, {"sampling": sampling, **settings}, "tiny")
 
 
 def make(folder: Path, networks: dict[str, str], **settings: Any) -> DiffCom:
@@ -155,7 +150,7 @@ def test_with_clipping_and_without_prefix_the_residual_of_the_truth_is_the_noise
     """W_h is what the simulator did: nothing but the noise is left over, through each codec."""
     method, image, seen = methods[kind], photograph(128, 128), list[Received]()
     image[:64] //= 8
-    codec, config = pipeline.Codec(method, method.preset), OfdmConfig(carriers=64, cp=0, taps=3, decay=2.0, clip=0.8)
+    codec, config = pipeline.Codec(cast(Any, method), method.preset), OfdmConfig(carriers=64, cp=0, taps=3, decay=2.0, clip=0.8)
     sent = codec.encode(image, cbr=1 / 16, snr=10.0, fading="multipath")
     clean, noisy = (pipeline.transmit(sent, snr=snr, fading="multipath", ofdm=config, seed=2) for snr in (np.inf, 10.0))
 
@@ -431,14 +426,10 @@ def test_a_class_that_is_no_codec_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "com"
     folder.mkdir()
     make(folder, KINDS["adjscc"])
-    network = DeepJSCC(DeepJSCCConfig(**PUBLISHED))
-    save_file(network.state_dict(), folder / "codec.safetensors")
-    document = json.loads((folder / "config.json").read_text())
-    digest = presets.file_hash(folder / "codec.safetensors")
-    document["components"]["codec"] = {"class": "DeepJSCC", "file": "codec.safetensors", "sha256": digest, "config": PUBLISHED}
+    codec = Part("DeepJSCC", PUBLISHED, DeepJSCC(DeepJSCCConfig(**PUBLISHED)).state_dict())
     for loader in (DiffCom, JSCC):
-        document["method"] = loader.method
-        (folder / "config.json").write_text(json.dumps(document))
+        parts: dict[str, Any] = {**presets.load_config(folder).components, "codec": codec}
+        write.write_preset(folder, loader.method, parts, {}, "tiny")  # type: ignore[attr-defined]
         with pytest.raises(InputError, match="preset tiny: DeepJSCC is no codec that makes symbols by itself; ADJSCC, "):
             loader.load(presets.load_config(folder), CPU)  # type: ignore[attr-defined]
 

@@ -15,14 +15,22 @@ from gencomm_cli import presets
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.base import Received, Request
 from gencomm_cli.methods.diffcom.method import DiffCom
-from gencomm_cli.methods.diffcom.options import Receiver, Transmitter
-from gencomm_cli.methods.diffcom.train import CODECS, STAGES, CodecRecipe, PriorRecipe, Workshop, through_air, train
-from gencomm_cli.training.air import Air
+from gencomm_cli.methods.diffcom.options import Receiver, Transmitter, preset_of_codec
+from gencomm_cli.methods.diffcom.train import (
+    CODECS,
+    STAGES,
+    CodecRecipe,
+    DiffComTrainer,
+    PriorRecipe,
+    open_trainer,
+    through_channel,
+)
+from gencomm_cli.training.channel import ChannelDraw
 from gencomm_cli.training.data import is_validation
-from gencomm_cli.training.workshop import TrainOptions, load_config, recipe_from
+from gencomm_cli.training.trainer import TrainOptions, load_config, recipe_from, train
 from tests.methods.diffcom.test_method import write_preset
+from tests.support.training import CPU, asked, figures, quiet
 
-CPU = torch.device("cpu")
 MODELS: dict[str, dict[str, Any]] = {
     "adjscc": {"class": "ADJSCC", "model": {"code_channels": 6, "width": 16, "rate_adaptive": True}},
     "swinjscc": {
@@ -34,10 +42,6 @@ MODELS: dict[str, dict[str, Any]] = {
         "model": {"widths": [8, 8], "context_widths": [], "fold": 2, "kernel": 3, "time_width": 8, "variances": [0.02, 0.25]},
     },
 }
-
-
-def quiet(line: str) -> None:
-    pass
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +66,15 @@ def test_presets_for_every_codec_over_one_prior(data: Path, tmp_path: Path) -> N
     config = recipe() | {"ntscc": str(lrisc)}
     config["settings"]["codecs"] = {"ntscc": {"cbr_range": [1 / 96, 1 / 24]}}
     path.write_text(json.dumps(config))
-    first = train(TrainOptions(data, out, path), said.append)
+    first = train("diffcom", TrainOptions(data, out, path), said.append)
     assert said[-1].startswith("ntscc: left out (")
     lrisc.mkdir(parents=True)
     write_preset(lrisc, {"transform": "transform", "jscc": "jscc", "rates": "rates"}, "lrisc")
-    assert train(TrainOptions(data, out, path, resume=True), quiet) == first  # nothing is trained again
+    assert train("diffcom", TrainOptions(data, out, path, resume=True), quiet) == first  # nothing is trained again
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     priors = set()
     for codec in (*CODECS, "ntscc"):
-        preset = presets.load_config(Path(presets.preset_name(str(first), codec)))
+        preset = presets.load_config(Path(preset_of_codec(str(first), codec)))
         priors.add(preset.components["prior"].path)
         method = DiffCom.load(preset, CPU)
         assert method.cbr_range[1] == pytest.approx(1 / 24 if codec == "ntscc" else 1 / 16)
@@ -78,15 +82,14 @@ def test_presets_for_every_codec_over_one_prior(data: Path, tmp_path: Path) -> N
         decoded = method.decode(Received(sent.symbols, None, 0.1, (16, 16), side=sent.side), Receiver(), seed=0)
         assert decoded.refined[0].shape == (16, 16, 3)
     assert len(priors) == 1
-    again = Workshop(recipe(), data, out, CPU)
+    again = DiffComTrainer(asked(recipe(), data, out), quiet)
     assert all(again.restore(stage) for stage in STAGES)
-    third = Workshop(recipe(), data, tmp_path / "third", CPU)
-    third.start_from(str(first))
+    third = open_trainer(asked(recipe(), data, tmp_path / "third", start=str(first)), quiet)
     for stage in STAGES:  # what a preset holds is in half precision
         pairs = zip(third.module(stage).parameters(), again.module(stage).parameters(), strict=True)
         assert all(torch.allclose(ours, theirs, atol=2e-3, rtol=1e-3) for ours, theirs in pairs)
     with pytest.raises(InputError, match="there is no tune"):
-        train(TrainOptions(data, tmp_path / "other", path, stages=("tune",)), quiet)
+        train("diffcom", TrainOptions(data, tmp_path / "other", path, stages=("tune",)), quiet)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -95,19 +98,18 @@ def test_every_stage_learns(stage: str, data: Path, tmp_path: Path) -> None:
     config[stage]["recipe"] |= {"seed": 0}
     if stage in CODECS:
         config[stage]["recipe"] |= {"snr_db": [15, 20], "shares": [1, 0, 0], "cbr": [1 / 20, 1 / 16]}
-    shop = Workshop(config, data, tmp_path, CPU)
-    shop.run(stage, None, quiet)
-    first, last = (json.loads(line)["loss"] for line in (tmp_path / f"{stage}.log").read_text().splitlines())
+    DiffComTrainer(asked(config, data, tmp_path / "run"), quiet).run(stage)
+    first, last = figures(tmp_path / "run", stage)
     assert last < 0.98 * first
 
 
 def test_what_was_not_trained_is_not_written(data: Path, tmp_path: Path) -> None:
     path, out, said = tmp_path / "recipe.json", tmp_path / "run", list[str]()
     path.write_text(json.dumps(recipe()))
-    train(TrainOptions(data, out, path, stages=("adjscc",)), said.append)
+    train("diffcom", TrainOptions(data, out, path, stages=("adjscc",)), said.append)
     assert not (out / "models" / "diffcom").exists()
     assert said[-1].startswith("no preset yet")
-    train(TrainOptions(data, out, path, stages=("prior",), resume=True), said.append)
+    train("diffcom", TrainOptions(data, out, path, stages=("prior",), resume=True), said.append)
     assert [folder.name for folder in (out / "models" / "diffcom").iterdir()] == ["tiny"]
     assert "swinjscc: left out (not trained)" in said
 
@@ -128,7 +130,7 @@ def test_fading_is_equalised_and_awgn_is_left_as_it_is() -> None:
 
     torch.manual_seed(0)
     code, snr_db = Code(), torch.tensor([30.0, 30.0, 0.0])
-    heard = through_air(code, torch.zeros(3, 3, 64, 64), 1 / 16, Air(snr_db, snr_db, torch.tensor([0, 1, 0])))
+    heard = through_channel(code, torch.zeros(3, 3, 64, 64), 1 / 16, ChannelDraw(snr_db, snr_db, torch.tensor([0, 1, 0])))
     errors = (heard - torch.tensor([1.0, 0.0])).square().sum(-1).mean(1)
     assert errors[0] == pytest.approx(1e-3, rel=0.2)
     assert errors[2] == pytest.approx(1.0, rel=0.2)

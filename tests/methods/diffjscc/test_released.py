@@ -20,7 +20,7 @@ from gencomm_cli.methods.diffjscc.method import CsiEmbedding
 from gencomm_cli.methods.diffjscc.released import recognises
 from gencomm_cli.networks.control import LatentControlNet, controlled
 from gencomm_cli.networks.deepjscc import DeepJSCC
-from gencomm_cli.networks.vae import LatentCodec
+from gencomm_cli.networks.vae import KLCodec
 from gencomm_cli.released.checkpoint import Checkpoint
 from gencomm_cli.released.conversion import convert
 from tests.support.released import Import, Shapes, Weights, batch_norm, recorded
@@ -333,7 +333,7 @@ def test_the_imported_networks_compute_what_the_published_ones_do(imported: Impo
     networks = imported(weights, config={"params": config})
     text = cast(CLIPTextModel, networks["text_encoder"])(expected["tokens"]).last_hidden_state
     torch.testing.assert_close(text, expected["text"], atol=1e-5, rtol=1e-4)
-    codec = LatentCodec(cast(AutoencoderKL, networks["vae"])).eval()
+    codec = KLCodec(cast(AutoencoderKL, networks["vae"])).eval()
     torch.testing.assert_close(codec.encode((expected["image"] + 1) / 2), expected["latent"], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(2 * codec.decode(expected["z_t"]) - 1, expected["picture"], atol=1e-5, rtol=1e-4)
     csi = CsiEmbedding(32, 100.0, -5.0, gain=False)(expected["snr_db"], torch.ones(1, dtype=torch.complex64))

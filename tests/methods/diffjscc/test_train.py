@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from diffusers.models import UNet2DConditionModel
-from PIL import Image
 from torch import nn
 
 from gencomm_cli import presets
@@ -20,26 +19,27 @@ from gencomm_cli.methods.base import Received, Request
 from gencomm_cli.methods.diffjscc.method import CsiEmbedding, DiffJSCC
 from gencomm_cli.methods.diffjscc.options import Receiver
 from gencomm_cli.methods.diffjscc.train import (
-    NETWORKS,
+    STAGES,
     CoarseCaptioner,
     CodecRecipe,
     ControlRecipe,
-    Workshop,
+    DiffJSCCTrainer,
     coarse_images,
     find_base,
+    open_trainer,
     start_control,
-    train,
 )
-from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.control import LatentControlNet, controlled, csi_features
-from gencomm_cli.training.air import Air
-from gencomm_cli.training.data import is_validation, load
+from gencomm_cli.training import losses
+from gencomm_cli.training.channel import ChannelDraw
+from gencomm_cli.training.data import is_validation
 from gencomm_cli.training.loop import Schedule
 from gencomm_cli.training.patchgan import PatchGAN, adversarial_losses
-from gencomm_cli.training.workshop import TrainOptions, load_config, recipe_from
+from gencomm_cli.training.trainer import TrainOptions, load_config, recipe_from, train
 from tests.support.presets import UNET, make_preset, randomise  # noqa: F401 (a fixture)
+from tests.support.training import CPU, asked, backbones, figures, quiet, write_photographs
 
-CPU = torch.device("cpu")
+LOAD = losses.load_perceptual
 ADAPTIVE = {"class": "RateAdaptiveJSCC", "model": {"channels": 4, "code_channels": 16, "dims": [8], "depths": [1]}}
 CONVOLUTIONAL = {
     "class": "DeepJSCC",
@@ -50,16 +50,9 @@ CONVOLUTIONAL = {
 }  # fmt: skip
 
 
-def quiet(line: str) -> None:
-    """Swallows progress."""
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, rng = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
-    for name in [f"{index}.png" for index in range(12)]:
-        coarse = rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)
-        Image.fromarray(coarse).resize((288, 256), Image.Resampling.BICUBIC).save(folder / name)
+    folder = write_photographs(tmp_path_factory.mktemp("photographs"), 12)
     assert any(not is_validation(path.name) for path in folder.iterdir())
     return folder
 
@@ -75,8 +68,9 @@ def recipe(jscc: dict[str, Any], steps: int = 3) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def losses(out: Path, stage: str, figure: str = "loss") -> list[float]:
-    return [json.loads(line)[figure] for line in (out / f"{stage}.log").read_text().splitlines()]
+@pytest.fixture(autouse=True)
+def _perceptual(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "load_perceptual", lambda *_: backbones("squeeze"))
 
 
 def state(module: nn.Module) -> list[torch.Tensor]:
@@ -91,75 +85,77 @@ def moved(before: list[torch.Tensor], module: nn.Module) -> bool:
 def test_from_a_backbone_to_a_preset_and_its_adversarial_twin(
     jscc: dict[str, Any], data: Path, make_preset: Callable[..., Path], tmp_path: Path  # noqa: F811
 ) -> None:  # fmt: skip
-    base, out = presets.load_config(make_preset()), tmp_path / "run"
-    out.mkdir()
-    judges = [LPIPS("squeeze").eval().requires_grad_(False)]
-    shop = Workshop(recipe(jscc), base, load(data, out / "cache", validation=False), out, CPU, judges)
-    backbone = {name: state(getattr(shop.backbone, name)) for name in ("codec", "unet", "text")}
-    for stage, (name,) in NETWORKS.items():
-        before, coded = state(shop.module(name)), state(shop.jscc)
-        assert not shop.restore(stage)
-        shop.run(stage, None, quiet)
-        shop.save(stage)
-        assert moved(before, shop.module(name)), stage
-        assert moved(coded, shop.jscc) is (stage == "jscc")  # frozen in the others
-    assert not any(moved(weights, getattr(shop.backbone, name)) for name, weights in backbone.items())
-    shop.export(tmp_path / "models")
+    base, options = presets.load_config(make_preset()), asked(recipe(jscc), data, tmp_path / "run", stages=tuple(STAGES))
+    trainer = DiffJSCCTrainer(options, quiet, base)
+    backbone = {name: state(getattr(trainer.backbone, name)) for name in ("codec", "unet", "text")}
+    for stage, plan in STAGES.items():
+        (name,) = plan.networks
+        before, coded = state(trainer.module(name)), state(trainer.module("jscc"))
+        assert not trainer.restore(stage)
+        trainer.run(stage)
+        trainer.save(stage)
+        assert moved(before, trainer.module(name)), stage
+        assert moved(coded, trainer.module("jscc")) is (stage == "jscc")  # frozen in the others
+    assert not any(moved(weights, getattr(trainer.backbone, name)) for name, weights in backbone.items())
+    trainer.export(tmp_path / "models")
     for name in ("tiny", "tiny-adv"):
         method = DiffJSCC.load(find_base(str(tmp_path / "models" / "diffjscc" / name)), CPU)
         sent = method.encode(np.zeros((40, 30, 3), np.uint8), Request(method.symbol_budget(0.01, (40, 30))))
         decoded = method.decode(Received(sent.symbols, None, 0.1, (40, 30)), Receiver(steps=2), seed=0)
         assert decoded.refined[0].shape == (40, 30, 3)
-    again = Workshop(recipe(jscc), base, load(data, out / "cache", validation=False), out, CPU)
-    assert all(again.restore(stage) for stage in NETWORKS)
+    again = DiffJSCCTrainer(options, quiet, base)
+    assert all(again.restore(stage) for stage in STAGES)
     for name in ("jscc", "control", "adversary"):
-        assert not moved(state(shop.module(name)), again.module(name))
+        assert not moved(state(trainer.module(name)), again.module(name))
 
 
 def test_the_codec_and_the_control_module_learn(data: Path, make_preset: Callable[..., Path], tmp_path: Path) -> None:  # noqa: F811
     config, fast = recipe(CONVOLUTIONAL), {"steps": 100, "learning_rate": 1e-2, "warmup": 5, "ema": 0.9}
     config["jscc"]["recipe"] |= {"schedule": fast, "batch": 4, "snr_db": [15, 20], "shares": [1, 0, 0]}
     config["control"] |= {"schedule": fast, "batch": 4}
-    shop = Workshop(config, presets.load_config(make_preset()), load(data, tmp_path / "cache", validation=False), tmp_path, CPU)
+    trainer = DiffJSCCTrainer(asked(config, data, tmp_path / "run"), quiet, presets.load_config(make_preset()))
     for stage in ("jscc", "control"):
-        shop.run(stage, None, quiet)
-        first, *_, last = losses(tmp_path, stage)
+        trainer.run(stage)
+        first, *_, last = figures(trainer.out, stage)
         assert last < first, stage
 
 
 def test_the_whole_recipe_shares_out_its_minutes_and_resumes(
-    data: Path, make_preset: Callable[..., Path], tmp_path: Path  # noqa: F811
+    data: Path, make_preset: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
 ) -> None:  # fmt: skip
     path, out, said = tmp_path / "recipe.json", tmp_path / "run", list[str]()
     path.write_text(json.dumps(recipe(ADAPTIVE) | {"start": str(make_preset())}))
-    preset = presets.load_config(train(TrainOptions(data, out, path, max_minutes=5.0, stages=("jscc", "control")), said.append))
+    options = TrainOptions(data, out, path, max_minutes=5.0, stages=("jscc", "control"))
+    preset = presets.load_config(train("diffjscc", options, said.append))
     assert (preset.method, preset.name) == ("diffjscc", "tiny")
     assert [line.split(":")[0] for line in said if "finished" in line] == ["jscc", "control"]
     saved = torch.load(out / "jscc.ckpt", weights_only=True)["schedule"]
     assert saved["max_minutes"] == pytest.approx(2.5)
     said.clear()
-    train(TrainOptions(data, out, path, resume=True, stages=("jscc", "control")), said.append)
+    train("diffjscc", TrainOptions(data, out, path, resume=True, stages=("jscc", "control")), said.append)
     assert not any("finished" in line for line in said)
     with pytest.raises(InputError, match="--resume"):
-        train(TrainOptions(data, out, path), quiet)
+        train("diffjscc", TrainOptions(data, out, path), quiet)
     with pytest.raises(InputError, match="there is no sharpen"):
-        train(TrainOptions(data, tmp_path / "other", path, stages=("sharpen",)), quiet)
+        train("diffjscc", TrainOptions(data, tmp_path / "other", path, stages=("sharpen",)), quiet)
+    monkeypatch.setattr(losses, "load_perceptual", LOAD)
     with pytest.raises(InputError, match="no such folder"):
-        train(TrainOptions(data, tmp_path / "unjudged", path, metric_weights=tmp_path / "nowhere"), quiet)
+        train("diffjscc", TrainOptions(data, tmp_path / "blind", path, metric_weights=tmp_path / "nowhere"), quiet)
     with pytest.raises(InputError, match="no such preset"):
-        train(TrainOptions(data, tmp_path / "third", path, stages=("jscc",), start="no-such-preset"), quiet)
+        train("diffjscc", TrainOptions(data, tmp_path / "third", path, stages=("jscc",), start="no-such-preset"), quiet)
 
 
 def test_the_shipped_recipe_builds_on_the_shipped_preset(data: Path, tmp_path: Path) -> None:
     config = load_config(None, "diffjscc/nano.json", ())
-    shop = Workshop(config, find_base(config["start"]), load(data, tmp_path / "cache", validation=False), tmp_path, CPU)
-    assert sum(p.numel() for p in shop.control.parameters()) > 1e6
+    trainer = open_trainer(TrainOptions(data, tmp_path / "run"), quiet)
+    assert trainer.base == find_base(config["start"])
+    assert sum(p.numel() for p in trainer.module("control").parameters()) > 1e6
     assert recipe_from(ControlRecipe, config["control"]).schedule.learning_rate == 5e-4
     assert recipe_from(CodecRecipe, config["jscc"]["recipe"]).schedule == Schedule(20000, 4e-4, max_minutes=11, weight_decay=0.0)
 
 
 def test_a_control_module_of_textguided_goes_on_as_it_was() -> None:
-    """Told T as its starting step, textguided's module predicts what the one that is started from it predicts untold."""
+    """With T as its starting step, textguided's module predicts what the one that is started from it predicts without."""
     unet = UNet2DConditionModel(**UNET).eval()
     trained = LatentControlNet.over(unet).eval()
     randomise(trained, 5)
@@ -179,7 +175,7 @@ def test_a_control_module_of_textguided_goes_on_as_it_was() -> None:
 
 
 class Recorder:
-    """A code that sends ones and remembers what it is told."""
+    """A code that sends ones and remembers what it is given."""
 
     multiple = 1
 
@@ -193,17 +189,17 @@ class Recorder:
     def decode(
         self, equalised: torch.Tensor, reliability: torch.Tensor, size: tuple[int, int], snr_db: torch.Tensor, gain: torch.Tensor
     ) -> torch.Tensor:
-        self.heard, self.trust = equalised, reliability
+        self.heard, self.reliability = equalised, reliability
         return torch.zeros(len(equalised), 3, *size)
 
 
-def test_the_air_that_both_stages_train_in() -> None:
+def test_the_channel_that_both_stages_train_in() -> None:
     """Zero-forcing's error is N0/|h|², the encoder knows h only where it knows the SNR, and only slow fading has an h."""
     torch.manual_seed(0)
     snr = torch.tensor([10.0, 10.0, 10.0, 10.0])
-    air = Air(snr, torch.tensor([10.0, 10.0, 10.0, torch.nan]), torch.tensor([0, 1, 2, 2]))
+    channel = ChannelDraw(snr, torch.tensor([10.0, 10.0, 10.0, torch.nan]), torch.tensor([0, 1, 2, 2]))
     code = Recorder()
-    _, gamma, h = coarse_images(code, torch.zeros(4, 3, 100, 100), air, 1.0)
+    _, gamma, h = coarse_images(code, torch.zeros(4, 3, 100, 100), channel, 1.0)
     error = (code.heard - 1).abs().square().mean(1)
     for index in (0, 2, 3):
         assert float(error[index]) == pytest.approx(0.1 / float(h[index].abs().square()), rel=0.05)
@@ -211,7 +207,7 @@ def test_the_air_that_both_stages_train_in() -> None:
     assert abs(complex(h[2]) - 1) > 1e-3
     assert code.sent_for.tolist() == [1, 1, complex(h[2]), 1]
     assert gamma[[0, 2, 3]].tolist() == [10, 10, 10]
-    mean = float(code.trust[1].mean())
+    mean = float(code.reliability[1].mean())
     assert float(gamma[1]) == pytest.approx(10 * np.log10(mean / (1 - mean)), abs=1e-3)
 
 
@@ -250,8 +246,7 @@ def test_patchgan_sees_70_pixels_and_its_losses_stay_apart() -> None:
 def test_rollouts_teach_the_states_that_the_sampler_meets(data: Path, make_preset: Callable[..., Path], tmp_path: Path) -> None:  # noqa: F811
     config = recipe(ADAPTIVE)
     config["rollout"] |= {"schedule": {"steps": 100, "learning_rate": 1e-2, "warmup": 5, "ema": 0.9}, "batch": 4, "perceptual": 0.0}
-    shop = Workshop(config, presets.load_config(make_preset()), load(data, tmp_path / "cache", validation=False), tmp_path, CPU)
-    shop.judges = [LPIPS("squeeze").eval().requires_grad_(False)]
-    shop.run("rollout", None, quiet)
-    first, *_, last = losses(tmp_path, "rollout", "latent")
+    trainer = DiffJSCCTrainer(asked(config, data, tmp_path / "run"), quiet, presets.load_config(make_preset()))
+    trainer.run("rollout")
+    first, *_, last = figures(trainer.out, "rollout", "latent")
     assert last < first

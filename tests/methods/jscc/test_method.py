@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 
 from gencomm_cli import presets
 from gencomm_cli.errors import InputError, RateError
@@ -21,6 +19,7 @@ from gencomm_cli.methods.options import ReceiverOptions
 from gencomm_cli.networks.adjscc import ADJSCC, ADJSCCConfig
 from gencomm_cli.networks.codec_side import receive_gain, send_gain
 from gencomm_cli.networks.conventions import Conventions
+from gencomm_cli.presets.write import Part, write_preset
 
 PLAIN, RESTORED = Conventions(pairing="alternate"), Conventions(restored=True)
 
@@ -28,13 +27,7 @@ PLAIN, RESTORED = Conventions(pairing="alternate"), Conventions(restored=True)
 def method(folder: Path, conventions: Conventions, rate_adaptive: bool = False) -> JSCC:
     torch.manual_seed(0)
     config = ADJSCCConfig(4, 16, rate_adaptive, conventions=conventions)
-    save_file(ADJSCC(config).state_dict(), folder / "codec.safetensors")
-    codec = {"class": "ADJSCC", "file": "codec.safetensors", "sha256": presets.file_hash(folder / "codec.safetensors")}
-    document = {
-        "format": presets.FORMAT, "version": presets.VERSION, "method": "jscc", "name": "tiny",
-        "components": {"codec": codec | {"config": asdict(config)}},
-    }  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(document))
+    write_preset(folder, "jscc", {"codec": Part("ADJSCC", asdict(config), ADJSCC(config).state_dict())}, {}, "tiny")
     loaded = load_method(presets.find("jscc", str(folder)), torch.device("cpu"))
     assert isinstance(loaded, JSCC)
     return loaded

@@ -17,26 +17,20 @@ from gencomm_cli import presets
 from gencomm_cli.diffusion.cosine import STEPS, cosine_alpha_bar
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.base import Received, Request
-from gencomm_cli.methods.lrisc import train as recipes
 from gencomm_cli.methods.lrisc.method import LRISC as Method
 from gencomm_cli.methods.lrisc.options import Receiver, Transmitter
-from gencomm_cli.methods.lrisc.train import NETWORKS, PARTS, STAGES, Recipe, Workshop, draw_levels, through_air, train
-from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.methods.lrisc.train import PARTS, STAGES, LRISCTrainer, Recipe, StageLoss, draw_levels, through_channel
 from gencomm_cli.networks.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.networks.rate_allocation import RATES
 from gencomm_cli.networks.transform import NonlinearTransform, TransformConfig
 from gencomm_cli.released.checkpoint import Checkpoint
 from gencomm_cli.released.conversion import convert, write_preset
-from gencomm_cli.training.air import Air
+from gencomm_cli.training import losses
+from gencomm_cli.training.channel import ChannelDraw
 from gencomm_cli.training.loop import Schedule
-from gencomm_cli.training.workshop import TrainOptions, load_config, recipe_from
+from gencomm_cli.training.trainer import TrainOptions, load_config, recipe_from, train
 from tests.support.presets import LRISC, linear_lrisc, scenes
-
-CPU = torch.device("cpu")
-
-
-def quiet(line: str) -> None:
-    """Swallows progress."""
+from tests.support.training import CPU, asked, backbones, quiet
 
 
 @pytest.fixture(scope="module")
@@ -66,33 +60,37 @@ def moved(before: dict[str, torch.Tensor], module: nn.Module) -> set[str]:
     return {name for name, value in module.state_dict().items() if not torch.equal(before[name], value)}
 
 
-def judges() -> list[LPIPS]:
-    torch.manual_seed(0)
-    return [LPIPS(backbone).eval().requires_grad_(False) for backbone in ("alex", "squeeze")]  # type: ignore[arg-type]
+@pytest.fixture(autouse=True)
+def _perceptual(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "load_perceptual", lambda *_: backbones())
+
+
+def opened(config: dict[str, Any], data: Path, out: Path) -> LRISCTrainer:
+    return LRISCTrainer(asked(config, data, out), quiet)
 
 
 def test_each_stage_trains_its_networks_and_a_preset_comes_out(data: Path, tmp_path: Path) -> None:
-    shop = Workshop(recipe(), data, tmp_path, judges(), CPU)
+    trainer = opened(recipe(), data, tmp_path / "run")
     for stage in STAGES:
-        shop.start(stage)
-        before = {name: state(shop.module(name)) for name in PARTS}
-        shop.start = lambda _: None  # type: ignore[method-assign, assignment]
-        shop.run(stage, None, quiet)
-        del shop.start  # type: ignore[method-assign]
-        shop.save(stage)
-        changed = {name for name in PARTS if moved(before[name], shop.module(name))}
-        assert changed == set(NETWORKS[stage]), stage
+        trainer.start(stage)
+        before = {name: state(trainer.module(name)) for name in PARTS}
+        trainer.start = lambda _: None  # type: ignore[method-assign, assignment]
+        trainer.run(stage)
+        del trainer.start  # type: ignore[method-assign]
+        trainer.save(stage)
+        changed = {name for name in PARTS if moved(before[name], trainer.module(name))}
+        assert changed == set(STAGES[stage].networks), stage
         for name, linear in (("transform", ("analysis.", "synthesis.")), ("jscc", ("scale_in.", "scale_out."))):
-            learnt = any(key.startswith(linear) for key in moved(before[name], shop.module(name)))
-            assert learnt == (name in NETWORKS[stage] and stage not in ("joint", "rollout")), stage
+            learnt = any(key.startswith(linear) for key in moved(before[name], trainer.module(name)))
+            assert learnt == (name in STAGES[stage].networks and stage not in ("joint", "rollout")), stage
         if stage == "fixed":
-            assert not any("_snr." in name for name in moved(before["jscc"], shop.module("jscc")))
+            assert not any("_snr." in name for name in moved(before["jscc"], trainer.module("jscc")))
         if stage == "adaptive":
-            assert any("sent_snr." in name for name in moved(before["jscc"], shop.module("jscc")))
-    again = Workshop(recipe(), data, tmp_path, judges(), CPU)
+            assert any("sent_snr." in name for name in moved(before["jscc"], trainer.module("jscc")))
+    again = opened(recipe(), data, tmp_path / "run")
     assert all(again.restore(stage) for stage in STAGES)
-    assert not any(moved(state(shop.module(name)), again.module(name)) for name in PARTS)
-    folder = shop.export(tmp_path / "models", quiet)
+    assert not any(moved(state(trainer.module(name)), again.module(name)) for name in PARTS)
+    folder = trainer.export(tmp_path / "models")
     method = Method.load(presets.load_config(folder), CPU)
     picture = scenes(1)[0]
     sent = method.encode(picture, Request(1200, 20.0, "awgn", Transmitter()))
@@ -105,22 +103,22 @@ def test_each_stage_trains_its_networks_and_a_preset_comes_out(data: Path, tmp_p
 
 
 def test_the_tables_are_of_the_levels_that_occur(data: Path, tmp_path: Path) -> None:
-    shop = Workshop(recipe(), data, tmp_path, judges(), CPU)
+    trainer = opened(recipe(), data, tmp_path / "run")
     for stage in ("transform", "fixed"):
-        shop.start(stage)
-    tables = shop.tables(quiet)
+        trainer.start(stage)
+    tables = trainer.tables()
     assert (tables.frequencies > 0).all()
     interior = tables.table(1)[5, 5]
     assert interior.argmax() in (4, 5, 6)  # a level is like its neighbours
-    assert torch.equal(tables.frequencies, shop.tables(quiet).frequencies)
+    assert torch.equal(tables.frequencies, trainer.tables().frequencies)
 
 
 def test_the_transform_learns(data: Path, tmp_path: Path) -> None:
     config = recipe(40)
     config["transform"] |= {"schedule": config["transform"]["schedule"] | {"learning_rate": 3e-3, "log_every": 10}, "rate": 0.05}
-    shop = Workshop(config, data, tmp_path, judges(), CPU)
-    shop.run("transform", None, quiet)
-    first, *_, last = [json.loads(line) for line in (tmp_path / "transform.log").read_text().splitlines()]
+    trainer = opened(config, data, tmp_path / "run")
+    trainer.run("transform")
+    first, *_, last = [json.loads(line) for line in (trainer.out / "transform.log").read_text().splitlines()]
     assert last["loss"] < first["loss"]
     assert last["rate"] < first["rate"]
 
@@ -141,13 +139,13 @@ def test_levels_of_pictures_in_training() -> None:
 
 
 @torch.no_grad()
-def test_the_air_of_training_is_the_air_of_use() -> None:
+def test_the_channel_of_training_is_the_channel_of_use() -> None:
     """Without noise the linear start decodes what was sent, and crops of a picture share its power."""
     parts = linear_lrisc()
     jscc, z = parts["jscc"], torch.randn(4, 128, 4, 4)
     levels = torch.full((4, 4, 4), 8)
-    quiet_air = Air(torch.full((2,), 90.0), torch.full((2,), torch.nan), torch.zeros(2, dtype=torch.int64))
-    one = through_air(jscc, z, levels, levels, quiet_air)  # type: ignore[arg-type]
+    still = ChannelDraw(torch.full((2,), 90.0), torch.full((2,), torch.nan), torch.zeros(2, dtype=torch.int64))
+    one = through_channel(jscc, z, levels, levels, still)  # type: ignore[arg-type]
     gains = one[:, :24].flatten(1).norm(dim=1) / z[:, :24].flatten(1).norm(dim=1)
     assert float(gains[0]) == pytest.approx(float(gains[1]), rel=1e-3)
     assert float(gains[2]) == pytest.approx(float(gains[3]), rel=1e-3)
@@ -156,38 +154,35 @@ def test_the_air_of_training_is_the_air_of_use() -> None:
 
 
 def test_weights_of_eq_7(data: Path, tmp_path: Path) -> None:
-    shop = Workshop(recipe(), data, tmp_path, judges(), CPU)
+    trainer = opened(recipe(), data, tmp_path / "run")
     schedule = Schedule(steps=1, learning_rate=1e-3)
-    trainer = recipes.Trainer(
-        shop.parts, "transform", Recipe(schedule, weights=(0, 1e9)), shop.photographs, judges(), CPU
-    )  # fmt: skip
+    networks, numbers = trainer.networks(), Recipe(schedule, weights=(0, 1e9))
+    loss = StageLoss(networks, "transform", numbers, trainer.photographs, backbones(), np.random.default_rng(numbers.seed), CPU)
     image = torch.rand(3, 3, 64, 64)
-    n = np.random.default_rng(trainer.recipe.seed).integers(0, STEPS, 3)
-    _, weight = trainer.refined(image, shop.parts.unet.no_contexts(3, (64, 64)), None)
+    n = np.random.default_rng(numbers.seed).integers(0, STEPS, 3)
+    _, weight = loss.refined(image, networks.unet.no_contexts(3, (64, 64)), None)
     bar = cosine_alpha_bar()[torch.from_numpy(n)]
     torch.testing.assert_close(weight.double(), bar / (1 - bar), rtol=1e-3, atol=1e-6)
 
 
-def test_the_whole_recipe_resumes_and_goes_on_from_a_preset(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipes, "load_judges", lambda *_: judges())
+def test_the_whole_numbersresumes_and_goes_on_from_a_preset(data: Path, tmp_path: Path) -> None:
     path, out, said = tmp_path / "recipe.json", tmp_path / "run", list[str]()
     path.write_text(json.dumps(recipe()))
-    preset = presets.load_config(train(TrainOptions(data, out, path, max_minutes=4.0), said.append))
+    preset = presets.load_config(train("lrisc", TrainOptions(data, out, path, max_minutes=4.0), said.append))
     assert (preset.method, preset.name) == ("lrisc", "tiny")
     assert [line.split(":")[0] for line in said if "finished" in line] == list(STAGES)
     assert torch.load(out / "joint.ckpt", weights_only=True)["schedule"]["max_minutes"] == pytest.approx(0.8)
     said.clear()
-    train(TrainOptions(data, out, path, resume=True), said.append)
+    train("lrisc", TrainOptions(data, out, path, resume=True), said.append)
     assert not any("finished" in line for line in said)
     with pytest.raises(InputError, match="--resume"):
-        train(TrainOptions(data, out, path), quiet)
-    more = train(TrainOptions(data, tmp_path / "more", path, stages=("joint",), start=str(preset.folder)), quiet)
+        train("lrisc", TrainOptions(data, out, path), quiet)
+    more = train("lrisc", TrainOptions(data, tmp_path / "more", path, stages=("joint",), start=str(preset.folder)), quiet)
     assert presets.load_config(more).weights_sha256 != preset.weights_sha256
 
 
-def test_a_start_from_an_imported_transform_and_unet(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_from_an_imported_transform_and_unet(data: Path, tmp_path: Path) -> None:
     """Their sizes and weights are the preset's; the code between them is the recipe's, and starts at the linear optimum."""
-    monkeypatch.setattr(recipes, "load_judges", lambda *_: judges())
     torch.manual_seed(1)
     sizes = TransformConfig((8, 12, 128), (True, True, True), (6, 8, 10), (12, 12, 14))
     parts = {"context_fn.": NonlinearTransform(sizes), "denoise_fn.": ConditionalUNet(UNetConfig((8, 12, 16, 20), (6, 8, 10)))}
@@ -195,9 +190,9 @@ def test_a_start_from_an_imported_transform_and_unet(data: Path, tmp_path: Path,
     write_preset(convert([Checkpoint(tmp_path / "cdc.pt", tensors)], None, {}), tmp_path / "cdc", "cdc", [])
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(recipe()))
-    made = train(TrainOptions(data, tmp_path / "run", path, stages=("fixed",), start=str(tmp_path / "cdc")), quiet)
+    made = train("lrisc", TrainOptions(data, tmp_path / "run", path, stages=("fixed",), start=str(tmp_path / "cdc")), quiet)
     more = TrainOptions(data, tmp_path / "more", path, stages=("fixed", "joint"), start=str(tmp_path / "cdc"))
-    joint = load_file(train(more, quiet) / "transform.safetensors")
+    joint = load_file(train("lrisc", more, quiet) / "transform.safetensors")
     assert all(joint[f"{name}.weight"].any() for name in ("analysis", "synthesis"))  # zero in an imported one: they are learnt
     preset = presets.load_config(made)
     assert preset.components["transform"].config["widths"] == [8, 12, 128]
@@ -213,10 +208,10 @@ def test_a_start_from_an_imported_transform_and_unet(data: Path, tmp_path: Path,
         Method.load(presets.load_config(tmp_path / "cdc"), CPU)
 
 
-def test_the_shipped_recipe_is_whole() -> None:
+def test_the_shipped_numbersis_whole() -> None:
     config = load_config(None, "lrisc/nano.json", {"networks", "step", "tables", "settings", *STAGES})
     for stage in STAGES:
         found = recipe_from(Recipe, config[stage])
-        dropped = round(found.drop * found.batch) if "unet" in NETWORKS[stage] else 0
+        dropped = round(found.drop * found.batch) if "unet" in STAGES[stage].networks else 0
         assert (found.batch - dropped) % found.pictures == 0
         assert found.perceptual == 0.5  # η of the paper

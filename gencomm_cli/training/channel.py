@@ -17,16 +17,16 @@ RATES = (0.0013, 0.0208)
 
 
 @dataclass(frozen=True)
-class Air:
+class ChannelDraw:
     """One batch's channel conditions.
 
     Attributes:
-        snr_db: Es/N0 of each sample [B]. told: what the transmitter knows of it [B], NaN where nothing.
+        snr_db: Es/N0 of each sample [B]. tx_snr_db: what the transmitter knows of it [B], NaN where nothing.
         kind: 0 AWGN, 1 Rayleigh for every symbol, 2 block Rayleigh, int64 [B].
     """
 
     snr_db: Tensor
-    told: Tensor
+    tx_snr_db: Tensor
     kind: Tensor
 
 
@@ -36,12 +36,18 @@ def draw(
     device: torch.device,
     snr_db: tuple[float, float] = (-5.0, 20.0),
     shares: Sequence[float] = (0.5, 0.35, 0.15),
-) -> Air:
+) -> ChannelDraw:
     """SNR uniform in ``snr_db``; ``shares`` of the three kinds; the transmitter knows the channel 60 % of the time."""
     snr = rows(lambda n: generator.uniform(*snr_db, n).astype(np.float32), batch)
-    told = np.where(rows(generator.random, batch) < 0.6, snr, np.nan).astype(np.float32)
+    known = np.where(rows(generator.random, batch) < 0.6, snr, np.nan).astype(np.float32)
     kind = rows(lambda n: generator.choice(3, n, p=shares), batch)
-    return Air(*(torch.from_numpy(array).to(device) for array in (snr, told, kind)))
+    return ChannelDraw(*(torch.from_numpy(array).to(device) for array in (snr, known, kind)))
+
+
+def awgn(batch: int, snr_db: float, device: torch.device) -> ChannelDraw:
+    """AWGN of one SNR, which the transmitter knows."""
+    snr = torch.full((batch,), snr_db, device=device)
+    return ChannelDraw(snr, snr, torch.zeros(batch, dtype=torch.int64, device=device))
 
 
 def draw_cbr(generator: np.random.Generator) -> float:
@@ -51,21 +57,21 @@ def draw_cbr(generator: np.random.Generator) -> float:
     return float(np.exp(generator.uniform(np.log(RATES[0]), np.log(RATES[1]))))
 
 
-def block_gains(air: Air) -> Tensor:
+def block_gains(channel: ChannelDraw) -> Tensor:
     """h of each sample, complex [B]: CN(0, 1) where fading is slow, else 1."""
-    gain = torch.randn(len(air.kind), dtype=torch.complex64, device=air.kind.device)
-    return torch.where(air.kind == 2, gain, torch.ones_like(gain))
+    gain = torch.randn(len(channel.kind), dtype=torch.complex64, device=channel.kind.device)
+    return torch.where(channel.kind == 2, gain, torch.ones_like(gain))
 
 
-def through(symbols: Tensor, air: Air, block: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def through(symbols: Tensor, channel: ChannelDraw, block: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Passes unit-power symbols [B, k] through the channel: as received, their gains [B, k], and N0 [B, 1]."""
-    gain = torch.where(air.kind[:, None] == 1, torch.randn_like(symbols), block[:, None])
-    n0 = (10 ** (-air.snr_db / 10))[:, None]
+    gain = torch.where(channel.kind[:, None] == 1, torch.randn_like(symbols), block[:, None])
+    n0 = (10 ** (-channel.snr_db / 10))[:, None]
     return transmit(symbols, gain, torch.randn_like(symbols), n0), gain, n0  # type: ignore[type-var, return-value]
 
 
-def send(symbols: Tensor, air: Air) -> tuple[Tensor, Tensor, Tensor]:
+def send(symbols: Tensor, channel: ChannelDraw) -> tuple[Tensor, Tensor, Tensor]:
     """The channel and its equaliser: MMSE estimates, reliabilities [B, k], and the block gain h [B]."""
-    block = block_gains(air)
-    received, gain, n0 = through(symbols, air, block)
+    block = block_gains(channel)
+    received, gain, n0 = through(symbols, channel, block)
     return mmse(received, gain, n0), reliability(gain, n0), block  # type: ignore[type-var, return-value]

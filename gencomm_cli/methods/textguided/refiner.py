@@ -1,0 +1,224 @@
+"""textguided's own stages: the JSCC alone, then control module and JSCC over the frozen UNet (section III-D)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers.models import UNet2DConditionModel
+from torch import Tensor, nn
+
+from gencomm_cli.channels.equalisers import effective_snr_db
+from gencomm_cli.diffusion.schedule import sampling_steps, scaled_linear
+from gencomm_cli.errors import InputError
+from gencomm_cli.methods.textguided.method import StartTable, diffuse, sample
+from gencomm_cli.methods.textguided.options import Parameterization
+from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.networks.control import LatentControlNet, controlled, csi_features
+from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC
+from gencomm_cli.networks.text import TextEncoder
+from gencomm_cli.networks.vae import Domain, LatentCodec
+from gencomm_cli.training.channel import ChannelDraw, awgn, draw, draw_cbr, send
+from gencomm_cli.training.data import to_tensor
+from gencomm_cli.training.latent_space import decoder_of
+from gencomm_cli.training.latents import Latents
+from gencomm_cli.training.linear_start import token_statistics
+from gencomm_cli.training.loop import Schedule, autocast
+from gencomm_cli.training.losses import fold_pattern, perceptual_loss, psnr
+from gencomm_cli.training.parallel import rows
+from gencomm_cli.training.stage import Stage, frozen, trained
+
+STEPS = 5
+"""Steps of the sampler that stage 2 trains through."""
+
+SHOWN_CBR, SHOWN_SNR_DB = 0.0033, 10.0
+"""How the pictures of the sheets are sent."""
+
+
+@dataclass(frozen=True)
+class JSCCRecipe:
+    """λ_D · MSE(z, z_c) alone, at first on small crops."""
+
+    schedule: Schedule
+    batch: int = 16
+    crop: int = 24
+    seed: int = 2
+
+
+@dataclass(frozen=True)
+class RefinerRecipe:
+    """L = E‖u − û‖² + λ_D MSE(z, z_c) [+ λ_M MSE(s, s̃) + λ_L LPIPS(s, s̃)] (eqs. 18, 19).
+
+    Attributes:
+        diffusion, latent, pixel, perceptual: weights of the terms; ``pixel`` = ``perceptual`` = 0 is stage 1.
+        parameterization: what the network predicts: u, or the paper's ε.
+        coarse: weight of MSE(s, D(z_c)) on a quarter of the batch, so that the coarse image stays a good picture too.
+        decoder: train the VAE's decoder along. The paper freezes it; a small decoder that saw an hour's training gains from meeting
+            the latents it will have to decode. The same terms on clean latents (another quarter) keep it a decoder of the VAE.
+        grid: weight of the fold's own pattern in s̃ − s (see :func:`~gencomm_cli.training.losses.fold_pattern`).
+        drop: share of prompts replaced by the empty one.
+    """
+
+    schedule: Schedule
+    batch: int = 8
+    crop: int = 16
+    diffusion: float = 1.0
+    latent: float = 1.0
+    pixel: float = 0.0
+    perceptual: float = 0.0
+    coarse: float = 0.0
+    grid: float = 0.0
+    decoder: bool = False
+    drop: float = 0.1
+    parameterization: Parameterization = "u"
+    seed: int = 3
+
+
+def through_channel(
+    jscc: RateAdaptiveJSCC, field: Tensor, samples: int, cbr: float, channel: ChannelDraw
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Sends fields [B, C, H, W] of ``samples`` source samples each: what is decoded, reliabilities [B, k], block gains [B]."""
+    config, size = jscc.config, (field.shape[2], field.shape[3])
+    most = config.code_channels * (size[0] // config.factor) * (size[1] // config.factor) // 2
+    symbols = jscc.encode(field, max(1, min(round(cbr * samples), most)), channel.tx_snr_db)
+    equalised, reliability, gain = send(symbols, channel)
+    return jscc.decode(equalised, reliability, size, channel.snr_db).float(), reliability, gain
+
+
+def jscc_stage(
+    jscc: RateAdaptiveJSCC,
+    codec: LatentCodec,
+    latents: Latents,
+    recipe: JSCCRecipe,
+    generator: np.random.Generator,
+    device: torch.device,
+    *,
+    domain: Domain = "latent",
+    linear: bool = True,
+) -> Stage:
+    """MSE over random channels and rates, on latents or on pixels; ``linear`` sets the linear codec to the optimum first."""
+
+    def fields(count: int) -> Tensor:
+        clean, pixels, _ = latents.crops(count, recipe.crop, generator)
+        return (clean if domain == "latent" else to_tensor(pixels, torch.device("cpu"))).contiguous()
+
+    if linear:
+        jscc.start_linear(*token_statistics(fields(1000), jscc.config.factor))
+    trained(jscc, device, channels_last=False)
+    samples = 3 * (recipe.crop * latents.factor) ** 2
+
+    def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
+        clean = fields(recipe.batch).to(device)
+        channel, cbr = draw(recipe.batch, generator, device), draw_cbr(generator)
+        with autocast(device, recipe.schedule.precision):
+            coarse, _, _ = through_channel(jscc, clean, samples, cbr, channel)
+        error = (coarse - clean).square().mean((1, 2, 3))
+        reference = channel.snr_db.sub(10).abs() < 3
+        shown = cbr == 0.0033 and bool(reference.any())
+        return error.mean(), {"at10dB": float(error[reference].mean().detach()) * 2.5 if shown else 0.0}
+
+    def show(image: Tensor) -> Tensor:
+        field = codec.encode(image) if domain == "latent" else image
+        coarse, _, _ = through_channel(jscc, field, image[0].numel(), SHOWN_CBR, awgn(len(image), SHOWN_SNR_DB, device))
+        return codec.decode(coarse) if domain == "latent" else coarse
+
+    return Stage({"jscc": jscc}, loss, show=show)
+
+
+def refiner_stage(
+    control: LatentControlNet,
+    jscc: RateAdaptiveJSCC,
+    unet: UNet2DConditionModel,
+    codec: LatentCodec,
+    text: TextEncoder,
+    latents: Latents,
+    recipe: RefinerRecipe,
+    backbones: Sequence[LPIPS],
+    generator: np.random.Generator,
+    device: torch.device,
+    *,
+    domain: Domain = "latent",
+) -> Stage:
+    """Control module and JSCC (and the VAE's decoder, if asked); UNet, encoder and text encoder stay frozen.
+
+    Stage 1 draws t uniformly in 1 … N_s. Stage 2 runs the whole sampler, ``STEPS`` steps or fewer, and takes the losses on what it
+    ends in, with the gradient through all of its steps: one prediction at a random t would teach neither the states that the
+    sampler meets nor, through the little that the last step changes, the encoder. Its diffusion term is the error of z̃_0.
+    """
+    alpha_bar = scaled_linear().float().to(device)
+    refining = recipe.pixel > 0 or recipe.perceptual > 0
+    if refining and recipe.parameterization == "paper":
+        raise InputError("parameterization paper: an ε-prediction has no ẑ_0 at t = N_s, where stage 2 starts; use u")
+    for module in (unet, codec):
+        frozen(module).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    networks: dict[str, nn.Module] = {"control": trained(control, device), "jscc": trained(jscc, device, channels_last=False)}
+    if recipe.decoder:
+        networks["decoder"] = decoder_of(codec)
+
+    def received(
+        field: Tensor, samples: int, captions: list[str], channel: ChannelDraw, cbr: float, starts: Tensor
+    ) -> tuple[Tensor, Callable[[Tensor, Tensor], Tensor]]:
+        """z_c, and the network's prediction at (z_t, t), of fields that were sent with these captions."""
+        decoded, reliability, gain = through_channel(jscc, field, samples, cbr, channel)
+        coarse = decoded if domain == "latent" else codec.encode(decoded.clamp(0, 1)).float()
+        with torch.no_grad():
+            prompt = text(captions)
+        csi = csi_features(effective_snr_db(reliability.mean(1)), starts, gain)
+        return coarse, lambda z, t: controlled(unet, control, z, t, prompt, coarse, csi).float()
+
+    def loss(_: int, progress: float) -> tuple[Tensor, dict[str, float]]:
+        clean, pixels, captions = latents.crops(recipe.batch, recipe.crop, generator)
+        clean, image = clean.to(device), to_tensor(pixels, device)
+        channel, cbr = draw(recipe.batch, generator, device), draw_cbr(generator)
+        start = StartTable()(cbr) if generator.random() < 0.7 else int(generator.integers(150, 601))
+        starts = torch.full((recipe.batch,), start, device=device)
+        dropped = rows(generator.random, recipe.batch) < recipe.drop
+        captions = ["" if drop else caption for drop, caption in zip(dropped, captions, strict=True)]
+        with autocast(device, recipe.schedule.precision):
+            field = clean if domain == "latent" else image
+            coarse, predict = received(field, image[0].numel(), captions, channel, cbr, starts)
+            noise = torch.randn_like(clean)
+            if refining:
+                count = STEPS if generator.random() < 0.6 else int(generator.integers(1, STEPS))
+                steps = sampling_steps(start, count)
+                z = sample(coarse, noise, steps, alpha_bar, lambda z, t: predict(z, torch.full_like(starts, t)))
+                diffusion = (z - clean).square().mean()
+            else:
+                t = torch.from_numpy(rows(lambda n: generator.integers(1, start + 1, n), recipe.batch)).to(device)
+                z, target = diffuse(clean, coarse, noise, t, starts, alpha_bar)
+                if recipe.parameterization == "paper":
+                    target = noise
+                diffusion = (predict(z, t) - target).square().mean()
+            latent = (coarse - clean).square().mean()
+            total = recipe.diffusion * diffusion + recipe.latent * latent
+            figures = {"diffusion": float(diffusion.detach()), "latent": float(latent.detach())}
+            if refining:
+                quarter = max(1, recipe.batch // 4)
+                fields = [z, coarse[:quarter]] + ([clean[-quarter:]] if recipe.decoder else [])
+                pictures = codec.decode(torch.cat(fields)).float().split([len(field) for field in fields])
+                pairs = list(zip([pictures[0], *pictures[2:]], [image, image[-quarter:]], strict=False))
+                mse = torch.stack([(a - b).square().mean() for a, b in pairs])
+                perceptual = torch.stack([perceptual_loss(backbones, a, b) for a, b in pairs])
+                coarse_mse = (pictures[1] - image[:quarter]).square().mean()
+                total = total + recipe.pixel * mse.mean() + recipe.perceptual * perceptual.mean() + recipe.coarse * coarse_mse
+                if recipe.grid and codec.fold > 1:
+                    pattern = torch.stack([fold_pattern(a - b, codec.fold) for a, b in pairs]).mean()
+                    total = total + recipe.grid * pattern
+                    figures["grid"] = float(pattern.detach())
+                figures |= {"psnr": psnr(mse[0]), "lpips": float(perceptual[0].detach()), "coarse_psnr": psnr(coarse_mse)}
+        return total, figures
+
+    def show(image: Tensor) -> Tensor:
+        start, channel = StartTable()(SHOWN_CBR), awgn(len(image), SHOWN_SNR_DB, device)
+        starts = torch.full((len(image),), start, device=device)
+        field = codec.encode(image) if domain == "latent" else image
+        coarse, predict = received(field, image[0].numel(), [""] * len(image), channel, SHOWN_CBR, starts)
+        z = sample(
+            coarse, torch.randn_like(coarse), sampling_steps(start, STEPS), alpha_bar,
+            lambda z, t: predict(z, torch.full_like(starts, t)), parameterization=recipe.parameterization,
+        )  # fmt: skip
+        return codec.decode(z)
+
+    return Stage(networks, loss, show=show, through=(unet, codec))

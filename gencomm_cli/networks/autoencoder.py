@@ -1,0 +1,116 @@
+"""The latent space of the small presets: an autoencoder around principal component analysis (PCA)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ResidualBlock(nn.Module):
+    """x + a · conv(silu(conv(x))), without normalisation: the gain a, one a channel, starts small and is learned."""
+
+    def __init__(self, width: int, gain: float = 0.1) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.gain = nn.Parameter(torch.full((width, 1, 1), gain))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.gain * self.second(F.silu(self.first(F.silu(x))))
+
+
+class Autoencoder(nn.Module):
+    """Image [B, 3, H, W] in [0, 1] ↔ latent [B, C, H/f, W/f] of zero mean and unit variance in each channel.
+
+    ::
+
+        x ─┬─ Vᵀ(x − μ)/σ ─┬─► z ─┬─ σVz + μ ─┬─► x̂
+           └──── f(x) ─────┘      └─── g(z) ──┘
+
+    V, μ and σ are the principal components of f×f blocks. The last layers of f and g are zero at the start, so that training begins
+    at the best linear code of C numbers a block.
+
+    Args:
+        channels: latent channels C. factor: image pixels per latent position along each side, f; a power of two.
+        encoder_widths, encoder_depths: channels and residual blocks of f, from the finest resolution to 1/f of the image's.
+        decoder_widths, decoder_depths: those of g, from 1/f on; the last resolution is folded out to the image's by one
+            convolution. edge: channels there.
+    """
+
+    basis: Tensor
+    mean: Tensor
+    spread: Tensor
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        channels: int = 8,
+        factor: int = 8,
+        encoder_widths: Sequence[int] = (96, 192),
+        encoder_depths: Sequence[int] = (3, 2),
+        decoder_widths: Sequence[int] = (256, 128, 64),
+        decoder_depths: Sequence[int] = (4, 5, 4),
+        edge: int = 16,
+    ) -> None:
+        super().__init__()
+        self.channels, self.factor = channels, factor
+        self.fold = factor // 2 ** (len(encoder_widths) - 1)
+        self.register_buffer("basis", torch.zeros(channels, 3, factor, factor))  # V, one component after the other
+        self.register_buffer("mean", torch.zeros(3, 1, 1))  # μ, the same for every pixel of a block
+        self.register_buffer("spread", torch.ones(channels))  # σ
+        self.register_buffer("shift", torch.zeros(channels, 1, 1))
+        self.register_buffer("scale", torch.ones(channels, 1, 1))
+        down: list[nn.Module] = [nn.PixelUnshuffle(self.fold), nn.Conv2d(3 * self.fold**2, encoder_widths[0], 3, padding=1)]
+        for level, (width, depth) in enumerate(zip(encoder_widths, encoder_depths, strict=True)):
+            if level:
+                down += [nn.PixelUnshuffle(2), nn.Conv2d(4 * encoder_widths[level - 1], width, 3, padding=1)]
+            down += [ResidualBlock(width) for _ in range(depth)]
+        last = nn.Conv2d(encoder_widths[-1], channels, 3, padding=1)
+        self.encoder = nn.Sequential(*down, nn.SiLU(), last)
+        up: list[nn.Module] = [nn.Conv2d(channels, decoder_widths[0], 3, padding=1)]
+        for level, (width, depth) in enumerate(zip(decoder_widths, decoder_depths, strict=True)):
+            if level:
+                up += [nn.Conv2d(decoder_widths[level - 1], 4 * width, 3, padding=1), nn.PixelShuffle(2)]
+            up += [ResidualBlock(width) for _ in range(depth)]
+        self.unfold = unfold = factor // 2 ** (len(decoder_widths) - 1)
+        final = nn.Conv2d(edge, 3, 3, padding=1)
+        up += [nn.SiLU(), nn.Conv2d(decoder_widths[-1], edge * unfold**2, 3, padding=1), nn.PixelShuffle(unfold), nn.SiLU(), final]
+        self.decoder = nn.Sequential(*up)
+        for layer in (last, final):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def encode(self, image: Tensor) -> Tensor:
+        """z = E(x); H and W multiples of f."""
+        with torch.autocast(image.device.type, enabled=False):  # the linear part is exact in any number format of the rest
+            linear = F.conv2d(image - self.mean, self.basis, stride=self.factor) / self.spread[:, None, None]
+        return (linear + self.encoder(image - self.mean) - self.shift) / self.scale
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """x̂ = D(z), not clamped, so that training sees gradients outside [0, 1]."""
+        latent = latent * self.scale + self.shift
+        with torch.autocast(latent.device.type, enabled=False):
+            linear = F.conv_transpose2d(latent.float() * self.spread[:, None, None], self.basis.float(), stride=self.factor)
+        return linear.to(latent.dtype) + self.mean + self.decoder(latent)
+
+    @torch.no_grad()
+    def start(self, blocks: Tensor) -> None:
+        """Sets V, μ and σ by PCA of blocks [N, 3, f, f]."""
+        rows = blocks.double()
+        self.mean.copy_(rows.mean((0, 2, 3))[:, None, None])
+        rows = (rows - self.mean.double()).flatten(1)
+        values, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
+        best = values.argsort(descending=True)[: self.channels]
+        self.basis.copy_(vectors[:, best].T.reshape(self.basis.shape))
+        self.spread.copy_(values[best].sqrt())
+
+    @torch.no_grad()
+    def normalise(self, latents: Tensor) -> None:
+        """From now on latents like these [N, C, h, w] have zero mean and unit variance in each channel."""
+        mean, deviation = latents.mean((0, 2, 3))[:, None, None], latents.std((0, 2, 3))[:, None, None]
+        self.shift.add_(self.scale * mean)
+        self.scale.mul_(deviation)

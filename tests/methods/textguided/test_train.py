@@ -1,0 +1,117 @@
+"""textguided's recipe on tiny networks and made photographs: every stage learns, and what comes out is a preset."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from diffusers.models import AutoencoderKL, UNet2DConditionModel
+from PIL import Image
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from gencomm_cli import presets
+from gencomm_cli.methods import load_method
+from gencomm_cli.methods.base import Request
+from gencomm_cli.methods.textguided.prior import PriorRecipe, prior_stage, train_tokenizer
+from gencomm_cli.methods.textguided.refiner import JSCCRecipe, RefinerRecipe, jscc_stage, refiner_stage
+from gencomm_cli.methods.textguided.train import STAGES, TextGuidedTrainer, open_trainer
+from gencomm_cli.networks.control import LatentControlNet
+from gencomm_cli.networks.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
+from gencomm_cli.networks.text import TextEncoder
+from gencomm_cli.networks.vae import KLCodec
+from gencomm_cli.training import losses
+from gencomm_cli.training.data import Photographs
+from gencomm_cli.training.latents import Latents
+from gencomm_cli.training.trainer import Trainer
+from tests.support.presets import TEXT, UNET, VAE
+from tests.support.training import CPU, asked, backbones, figures, latents, learn, photographs, quiet, schedule
+
+__all__ = ["latents", "photographs"]
+
+
+@pytest.fixture(autouse=True)
+def _perceptual(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "load_perceptual", lambda *_: backbones("alex"))
+
+
+def scale_of(trainer: Trainer) -> float:
+    return float(cast(Any, trainer.module("vae")).config.scaling_factor)
+
+
+def test_prior_jscc_and_both_refining_stages_learn(latents: Latents, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    words = train_tokenizer(latents.photographs.captions, 300)
+    unet, text_model = UNet2DConditionModel(**UNET), CLIPTextModel(CLIPTextConfig(**TEXT, vocab_size=len(words)))
+    prior = PriorRecipe(schedule(100), batch=4)
+    learn("prior", prior, tmp_path, prior_stage, unet, text_model, words, latents, prior)
+    jscc = RateAdaptiveJSCC(JSCCConfig(channels=4, code_channels=16, dims=(8,), depths=(1,)))
+    codec = KLCodec(AutoencoderKL(**VAE, scaling_factor=3.0)).requires_grad_(False)
+    sending = JSCCRecipe(schedule(100), batch=4, crop=16, seed=1)
+    learn("jscc", sending, tmp_path, jscc_stage, jscc, codec, latents, sending)
+    for stage in ("prior", "jscc"):
+        first, last = figures(tmp_path, stage)
+        assert last < first, stage
+    unet.requires_grad_(False)
+    before = [p.clone() for p in unet.parameters()]
+    control = LatentControlNet.over(unet)
+    text, squeeze = TextEncoder(words, text_model), backbones("squeeze")
+    for stage, recipe in {
+        "control": RefinerRecipe(schedule(50), batch=2, crop=8),
+        "paper": RefinerRecipe(schedule(50), batch=2, crop=8, parameterization="paper"),
+        "refine": RefinerRecipe(schedule(50), batch=2, crop=8, diffusion=0.1, pixel=10.0, perceptual=1.0, coarse=1.0, decoder=True),
+    }.items():
+        weights = [p.clone() for p in (*control.parameters(), *jscc.parameters())]
+        learn(stage, recipe, tmp_path, refiner_stage, control, jscc, unet, codec, text, latents, recipe, squeeze)
+        assert np.isfinite(figures(tmp_path, stage)).all()
+        assert any(not torch.equal(a, b) for a, b in zip(weights, (*control.parameters(), *jscc.parameters()), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, unet.parameters(), strict=True))  # frozen
+
+
+@pytest.fixture
+def tiny_recipe() -> dict[str, Any]:
+    brief = {"steps": 3, "learning_rate": 1e-3}
+    refiner = {"schedule": brief, "batch": 2, "crop": 8}
+    return {
+        "name": "tiny", "settings": {"domain": "latent", "cbr_range": [0.001, 0.1]},
+        "vae": {"model": VAE | {"scaling_factor": 1.0}, "recipe": {"schedule": brief, "batch": 2, "crop": 32}},
+        "prior": {"unet": UNET, "text": TEXT, "recipe": {"schedule": brief, "batch": 2, "crop": 8}},
+        "jscc": {
+            "model": {"channels": 4, "code_channels": 16, "dims": [8], "depths": [1]},
+            "recipe": {"schedule": brief, "batch": 2, "crop": 8},
+        },
+        "decoder": {"schedule": brief, "batch": 2, "crop": 8},
+        "control": refiner, "refine": refiner | {"pixel": 10.0, "perceptual": 1.0, "coarse": 1.0, "decoder": True},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("domain", ["latent", "pixel"])
+def test_from_photographs_to_a_preset_and_on_from_there(
+    photographs: Photographs, tiny_recipe: dict[str, Any], tmp_path: Path, domain: str
+) -> None:
+    tiny_recipe["settings"]["domain"] = domain
+    if domain == "pixel":
+        tiny_recipe["jscc"]["model"] |= {"channels": 3, "dims": [8, 8], "depths": [1, 1]}
+    data, out = tmp_path / "data", tmp_path / "run"
+    data.mkdir()
+    for index, name in enumerate(photographs.names):
+        Image.fromarray(photographs.image(index)).save(data / name)
+    options = asked(tiny_recipe, data, out)
+    trainer = TextGuidedTrainer(options, quiet)
+    for stage in STAGES:
+        assert not trainer.restore(stage)
+        trainer.run(stage)
+        trainer.save(stage)
+    preset = presets.find("textguided", str(trainer.export(tmp_path / "models")))
+    method = load_method(preset, CPU)
+    assert method.encode(np.zeros((20, 30, 3), np.uint8), Request(12)).symbols.shape == (12,)
+    again = TextGuidedTrainer(options, quiet)
+    assert all(again.restore(stage) for stage in STAGES)
+    more = open_trainer(replace(options, out=tmp_path / "more", start=str(preset.folder)), quiet)
+    for name in trainer.parts:
+        for ours, theirs in zip(trainer.module(name).parameters(), more.module(name).parameters(), strict=True):
+            assert torch.equal(ours.half().float(), theirs)
+    assert scale_of(more) == scale_of(again) != 1

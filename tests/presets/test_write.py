@@ -1,0 +1,68 @@
+"""What is written as a preset is found, verified and loaded again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from gencomm_cli import presets
+from gencomm_cli.presets import Component
+from gencomm_cli.presets.write import Part, taken, write_preset
+
+
+def test_networks_tensors_files_and_pretrained_parts(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network, tensors = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)), {"w": torch.randn(4, 3).T[:2], "n": torch.arange(3)}
+    (tmp_path / "words.json").write_text("{}")
+    parts: dict[str, Part | Component] = {
+        "net": Part("N", {"width": 3}, network, tmp_path / "models/shared/mine"),
+        "table": Part("T", {}, tensors),
+        "words": Part("W", {"pad": "-"}, tmp_path / "words.json"),
+        "far": Component("far", "F", None, "", {}, "some/where", "unet", revision="abc", files={"unet/config.json": "0" * 64}),
+    }
+    made = write_preset(tmp_path / "models/lrisc/mine", "lrisc", parts, {"steps": 2})
+    presets.verify(made)
+    assert (made.method, made.name, made.settings) == ("lrisc", "mine", {"steps": 2})
+    paths = {name: component.path for name, component in made.components.items()}
+    assert paths == {
+        "net": tmp_path / "models/shared/mine/net.safetensors",
+        "table": made.folder / "table.safetensors",
+        "words": made.folder / "words.json",
+        "far": None,
+    }
+    assert made.components["net"].config == {"width": 3}
+    assert made.components["far"].files == {"unet/config.json": "0" * 64}
+    assert (made.components["far"].subfolder, made.components["far"].revision) == ("unet", "abc")
+    stored = load_file(tmp_path / "models/shared/mine/net.safetensors")
+    assert stored["0.weight"].dtype == torch.float16
+    assert torch.equal(stored["0.weight"], network.state_dict()["0.weight"].half())
+    assert stored["1.num_batches_tracked"].dtype == torch.int64
+    assert torch.equal(load_file(made.folder / "table.safetensors")["w"], tensors["w"])  # in full precision
+    assert (made.folder / "table.safetensors").stat().st_mode & 0o777 == 0o644
+
+
+def test_siblings_share_files_and_others_take_them_along(tmp_path: Path) -> None:
+    first = write_preset(tmp_path / "models/lrisc/a", "lrisc", {"n": Part("N", {}, {"w": torch.zeros(2)})}, {})
+    sibling = write_preset(tmp_path / "models/lrisc/b", "lrisc", first.components, {"side_share": 0.0}, "other")
+    assert (sibling.name, sibling.components["n"].path) == ("other", first.components["n"].path)
+    assert sibling.weights_sha256 == first.weights_sha256
+    assert [path.name for path in sibling.folder.iterdir()] == ["config.json"]
+    network = first.components["n"]
+    parts = {"n": taken(network), "m": taken(network, tmp_path / "away/shared/s")}
+    away = write_preset(tmp_path / "away/lrisc/c", "lrisc", parts, {})
+    assert away.components["n"].path == away.folder / "n.safetensors"
+    assert away.components["m"].path == tmp_path / "away/shared/s/m.safetensors"
+
+
+def test_what_is_written_anew_leaves_other_names_of_the_old_file_alone(tmp_path: Path) -> None:
+    """Files that are taken along are links where the file system can, and a link's file is never written to."""
+    first = write_preset(tmp_path / "a", "lrisc", {"n": Part("N", {}, {"w": torch.zeros(2)})}, {})
+    write_preset(tmp_path / "b", "lrisc", {"n": taken(first.components["n"])}, {})
+    for _ in range(2):
+        write_preset(tmp_path / "b", "lrisc", {"n": Part("N", {}, {"w": torch.ones(2)})}, {})
+    presets.verify(first)
+    again = write_preset(tmp_path / "a", "lrisc", {"n": taken(first.components["n"])}, {})  # onto itself
+    presets.verify(again)

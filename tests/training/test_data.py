@@ -1,0 +1,94 @@
+"""Photographs of a folder: which, and the crops of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from gencomm_cli.training.data import Photographs, is_validation, load
+from tests.support.training import photographs
+
+__all__ = ["photographs"]
+
+
+def test_split_is_a_rule_by_name(photographs: Photographs) -> None:
+    assert len(photographs) == sum(zlib.crc32(f"{index}.png".encode()) % 20 != 0 for index in range(40))
+    assert not any(is_validation(name) for name in photographs.names)
+    assert photographs.captions[0] == f"picture number {photographs.names[0][:-4]}"
+
+
+def test_a_changed_image_is_decoded_again_and_caches_of_earlier_releases_stay(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    image, index, cache = tmp_path / "photos" / "0.png", tmp_path / "cache" / "train.json", tmp_path / "cache"
+
+    def level(value: int) -> int:
+        Image.new("RGB", (8, 8), (value,) * 3).save(image)
+        os.utime(image, ns=(value, value))  # the same number of bytes: the time tells
+        return int(load(image.parent, cache, validation=False).image(0).max())
+
+    assert [level(7), level(9)] == [7, 9]
+    document = json.loads(index.read_text())
+    del document["stamps"]
+    index.write_text(json.dumps(document))
+    written = index.read_bytes(), index.stat().st_mtime_ns
+    assert level(5) == 9
+    assert (index.read_bytes(), index.stat().st_mtime_ns) == written
+
+
+def test_crops_are_pieces_of_their_images(photographs: Photographs) -> None:
+    crops, captions = photographs.crops(4, 32, np.random.default_rng(3))
+    for crop, caption in zip(crops, captions, strict=True):
+        image = photographs.image(photographs.captions.index(caption))
+        rows = [np.lib.stride_tricks.sliding_window_view(image, (32, 32), (0, 1))]
+        found = [np.all(rows[0] == np.moveaxis(c, -1, 0), axis=(2, 3, 4)).any() for c in (crop, crop[:, ::-1])]
+        assert any(found)
+
+
+def gradient(height: int, width: int) -> np.ndarray:
+    """A picture whose red is its row and whose green its column, uint8 [H, W, 3]."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows, columns, np.zeros_like(rows)], -1).astype(np.uint8)
+
+
+def of_images(*images: np.ndarray) -> Photographs:
+    sizes = np.array([image.shape[:2] for image in images])
+    pixels = np.concatenate([image.reshape(-1) for image in images])
+    offsets = np.concatenate([[0], np.cumsum(3 * sizes.prod(1))[:-1]])
+    return Photographs([str(i) for i in range(len(images))], ["" for _ in images], pixels, offsets, sizes)
+
+
+def test_small_photographs_are_enlarged_and_others_are_scaled_half_of_the_time() -> None:
+    small = of_images(gradient(20, 40)).crops(50, 32, np.random.default_rng(0))[0]
+    assert small.shape == (50, 32, 32, 3)
+    spans = small[..., 0].max((1, 2)).astype(int) - small[..., 0].min((1, 2))
+    assert (abs(spans - 19) <= 1).all()  # all 20 rows, in 32
+    large = of_images(gradient(200, 220))
+    as_they_are = large.crops(200, 32, np.random.default_rng(0))[0]
+    spans = as_they_are[..., 0].max((1, 2)).astype(int) - as_they_are[..., 0].min((1, 2))
+    assert (spans == 31).all()
+    starts = as_they_are[..., 0].min((1, 2))
+    assert starts.min() < 20
+    assert starts.max() > 150  # any window
+    mirrored = as_they_are[:, 0, 0, 1] > as_they_are[:, 0, -1, 1]
+    assert 0.35 < mirrored.mean() < 0.65
+    scaled = large.crops(400, 32, np.random.default_rng(0), (0.5, 2.0))[0]
+    scale = 31 / (scaled[..., 0].max((1, 2)).astype(float) - scaled[..., 0].min((1, 2)))
+    assert 0.4 < np.mean(scale == 1) < 0.6
+    assert 0.45 < scale.min() < 0.6
+    assert 1.7 < scale.max() < 2.3
+    assert abs(np.log(scale[scale != 1]).mean()) < 0.15
+
+
+def test_a_view_is_a_piece_of_the_whole_resized() -> None:
+    image = np.asarray(Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize((60, 45)))
+    photographs = of_images(image)
+    assert np.array_equal(photographs.view(0, (45, 60), (5, 7), (20, 30)), image[5:25, 7:37])
+    for size in ((90, 121), (31, 40)):
+        whole = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC)).astype(int)
+        found = photographs.view(0, size, (3, 11), (20, 25))
+        assert np.abs(found - whole[3:23, 11:36]).max() <= 1

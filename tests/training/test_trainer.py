@@ -1,0 +1,87 @@
+"""What every method's trainer does: recipes, folders and presets to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from gencomm_cli.errors import InputError
+from gencomm_cli.methods.textguided.prior import PriorRecipe
+from gencomm_cli.methods.textguided.train import STAGES, TextGuidedTrainer
+from gencomm_cli.training import losses
+from gencomm_cli.training.data import is_validation
+from gencomm_cli.training.pictures import COLUMNS, COUNT, SIZE
+from gencomm_cli.training.trainer import TrainOptions, load_config, recipe_from, train
+from tests.methods.textguided.test_train import tiny_recipe
+from tests.support.training import asked, backbones, figures, quiet, write_photographs
+
+__all__ = ["tiny_recipe"]
+
+
+def test_recipes_refuse_what_they_do_not_know(tmp_path: Path) -> None:
+    assert recipe_from(PriorRecipe, load_config(None, "textguided/nano.json", ())["prior"]["recipe"], 3.0).schedule.max_minutes == 3
+    with pytest.raises(InputError, match="unknown key bacth"):
+        recipe_from(PriorRecipe, {"schedule": {"steps": 1, "learning_rate": 1}, "bacth": 2})
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(InputError, match="lacks"):
+        load_config(tmp_path / "bad.json", "textguided/nano.json", STAGES)
+    with pytest.raises(InputError, match="--resume"):
+        train("textguided", TrainOptions(tmp_path, tmp_path))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Photographs of which some are for validation."""
+    (tmp_path / "data").mkdir()
+    folder = write_photographs(tmp_path / "data", 40, size=(72, 64))
+    assert any(is_validation(path.name) for path in folder.iterdir())
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _perceptual(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "load_perceptual", lambda *_: backbones("alex"))
+
+
+def test_a_stage_may_save_memory_and_shows_pictures(data: Path, tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    tiny_recipe["vae"]["recipe"]["schedule"] |= {"log_every": 1, "precision": "fp32"}
+    runs = []
+    for name in ("plain", "saving"):
+        tiny_recipe["vae"]["recipe"]["checkpointing"] = name == "saving"
+        TextGuidedTrainer(asked(tiny_recipe, data, tmp_path / name, stages=("vae",)), quiet).run("vae")
+        runs.append(figures(tmp_path / name, "vae"))
+        with Image.open(tmp_path / name / "vae.png") as sheet:
+            assert sheet.size == (COLUMNS * 2 * SIZE, COUNT // COLUMNS * SIZE)
+    assert runs[0] == pytest.approx(runs[1], rel=1e-4)
+
+
+def test_without_photographs_of_the_validation_split_there_is_no_sheet(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    folder = write_photographs(tmp_path / "data", 6, size=(72, 64))
+    assert not any(is_validation(path.name) for path in folder.iterdir())
+    TextGuidedTrainer(asked(tiny_recipe, folder, tmp_path / "run", stages=("vae",)), quiet).run("vae")
+    assert not (tmp_path / "run" / "vae.png").exists()
+
+
+def test_lpips_weights_are_asked_for_only_where_a_stage_needs_them(
+    data: Path, tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: Any) -> None:
+        raise InputError("--metric-weights: none")
+
+    monkeypatch.setattr(losses, "load_perceptual", missing)
+    TextGuidedTrainer(asked(tiny_recipe, data, tmp_path / "run", stages=("prior", "jscc", "control")), quiet)
+    with pytest.raises(InputError, match="--metric-weights"):
+        TextGuidedTrainer(asked(tiny_recipe, data, tmp_path / "run", stages=("prior", "refine")), quiet)
+
+
+def test_threads_are_torchs(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", taken.append)
+    with pytest.raises(InputError, match="there is no nothing"):
+        train("textguided", TrainOptions(data, tmp_path / "run", threads=3, stages=("nothing",)))
+    assert taken == [3]
