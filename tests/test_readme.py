@@ -28,7 +28,7 @@ from gencomm_cli.methods.textguided import train as textguided
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.convolutional import ConvolutionalJSCC, ConvolutionalJSCCConfig
 from gencomm_cli.presets.pretrained import add
-from gencomm_cli.training import workshop
+from gencomm_cli.training import trainer
 from tests.methods.diffcom import test_released_guided_diffusion as test_guided_diffusion
 from tests.methods.diffjscc import test_released as test_diffjscc
 from tests.methods.jscc import test_released_swinjscc as test_swinjscc
@@ -93,14 +93,14 @@ def test_the_full_size_section_works_as_written(here: Callable[..., Result], pla
     """Only the place of the weights and the sizes of the recipes are others: those of the stand-ins."""
     recipes = {"textguided/paper.json": "textguided", "diffjscc/paper.json": "diffjscc", "scsic/paper.json": "scsic"}
 
-    def small(path: Path | None, shipped: str, _: object) -> dict[str, object]:
+    def small(path: Path | None, shipped: str, *_: object) -> dict[str, object]:
         assert path is None
         return {
             "name": {"textguided/paper.json": "sd", "diffjscc/paper.json": "sd", "scsic/paper.json": "cascade"}[shipped],
             **RECIPES[recipes[shipped]],
         }
 
-    monkeypatch.setattr(workshop, "load_config", small)
+    monkeypatch.setattr(trainer, "load_config", small)
     stable_cascade(place / "weights" / "stable-cascade")
     stable_diffusion(place / "weights" / "stable-diffusion-2-1-base")
     blip(place / "weights" / "blip2-opt-2.7b")
@@ -135,7 +135,7 @@ def test_weights_that_others_released_are_used_as_written(
     here: Callable[..., Result], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others are the place of the captioner, the sizes of lrisc's recipe, and the number of steps."""
-    monkeypatch.setattr(workshop, "load_config", lambda *_: test_lrisc.recipe())
+    monkeypatch.setattr(trainer, "load_config", lambda *_: test_lrisc.recipe())
     released(place)
     blip(place / "weights" / "blip2-opt-2.7b")
     for line in commands()[RELEASED]:

@@ -1,4 +1,4 @@
-"""Stage 0: the autoencoder around PCA, whose latent space textguided, diffjscc and scsic can share."""
+"""Stage 0: the autoencoder around PCA, whose latent space methods share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage 0: the latent VAE that textguided and DiffJSCC share."""
+"""Stage 0: the latent VAE that latent diffusion methods share."""
 
 from __future__ import annotations
 

@@ -86,13 +86,14 @@ def recipe_from(kind: type[Numbers], values: dict[str, Any], max_minutes: float 
     return recipe
 
 
-def load_config(path: Path | None, shipped: str, needed: Collection[str]) -> dict[str, Any]:
-    """A recipe's file, or the shipped one of that name.
+def load_config(path: Path | None, shipped: str, needed: Collection[str], package: str | None = None) -> dict[str, Any]:
+    """A recipe's file, or the shipped one, ``METHOD/NAME.json``; of a method from elsewhere, ``NAME.json`` in its ``package``.
 
     Raises:
         InputError: it is not one, or lacks what is ``needed``.
     """
-    text = path.read_text("utf-8") if path else files("gencomm_cli.methods").joinpath(shipped).read_text("utf-8")
+    own = files("gencomm_cli.methods") / shipped if package is None else files(package) / shipped.rpartition("/")[2]
+    text = path.read_text("utf-8") if path else own.read_text("utf-8")
     try:
         config = json.loads(text)
         missing = set(needed) - set(config)
@@ -160,7 +161,8 @@ class Trainer:
         self.stages = options.stages or tuple(stage for stage, plan in self.plans.items() if not plan.optional)
         if unknown := set(self.stages) - set(self.plans):
             raise InputError(f"--stages: there is no {', '.join(sorted(unknown))}; there is: {', '.join(self.plans)}")
-        self.config = load_config(options.config, f"{self.method}/{self.shipped}.json", self.expected())
+        own = type(self).__module__.rpartition(".")[0]
+        self.config = load_config(options.config, f"{self.method}/{self.shipped}.json", self.expected(), own)
         self.settings: dict[str, Any] = self.config["settings"]
         open_folder(self.out, options.resume or parallel.rank() > 0)  # process 0 may be at work in it by now
         asked = {name: getattr(options, name) for name in ("accumulate", "precision", "tensorboard")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shlex
@@ -334,6 +335,36 @@ def test_lrisc_says_whether_its_rates_arrived(here: Gencomm, photos: Path, make_
     assert made_again(here, rows[3])
     assert here("bench", "report", "out").returncode == 0
     assert "Side information lost" in Path("out/report.html").read_text()
+
+
+def test_lrisc_with_and_without_rates_for_each_part(here: Gencomm, photos: Path, make_lrisc: Callable[..., Path]) -> None:
+    """An option of the transmitter is swept as one of the receiver is."""
+    Image.fromarray(scenes(1, seed=3)[0]).save(photos / "a.png")
+    done = here("bench", photos / "a.png", "--out", "out", "--methods", f"lrisc@{make_lrisc()}", "--snr", 10, "--cbr", 0.03,
+                "--steps", 1, "--option", "allocation=uniform,adaptive", *METRICS)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    uniform, adaptive = read_rows(Path("out"))
+    assert (uniform.cell.option("allocation"), uniform.symbols["side"], uniform.side_ok) == ("uniform", 0, None)
+    assert (adaptive.cell.option("allocation"), adaptive.side_ok) == ("adaptive", True)
+    assert adaptive.symbols["side"] > 0
+    assert made_again(here, uniform)
+
+
+def test_a_folder_of_before_is_gone_on_with(here: Gencomm, photos: Path) -> None:
+    """Rows whose options stand in the order and the form that they were typed in."""
+    sweep = ["bench", photos / "a.png", "--out", "out", "--methods", "separate:webp", "--cbr", 0.2, "--snr", "9,12", *METRICS]
+    sweep += ["--option", "rx-snr=9", "--option", "estimator=ls"]
+    assert here(*sweep).returncode == 0
+    today = [json.loads(line) for line in Path("out/rows.jsonl").read_text().splitlines()]
+    before = []
+    for row in today:
+        cell = row["cell"] | {"options": "rx-snr=9.0 estimator=ls"}
+        canonical = json.dumps(cell, sort_keys=True, separators=(",", ":"))
+        before.append(row | {"id": hashlib.sha256(canonical.encode()).hexdigest()[:16], "cell": cell})
+    Path("out/rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in before))
+    again = here(*sweep)
+    assert b"2 rows done, 0 left" in again.stderr
+    assert [json.loads(line) for line in Path("out/rows.jsonl").read_text().splitlines()] == today
 
 
 def test_diffjscc_over_block_fading_with_its_options(here: Gencomm, photos: Path, make_diffjscc: Callable[..., Path]) -> None:

@@ -21,7 +21,7 @@ eq. 14      DPS                 `sample`; with the covariance that its two appro
 eq. 15      Tweedie             `methods.diffcom.pixel_prior.noise_prior`, `methods.diffcom.pixel_prior.clean_prior`
 eq. 16      likelihood score    `energy` of the form ``score``
 eq. 17      guidance            `energy` of the form ``squared``
-Algorithm 1 DiffCom             `sample` from pure noise, γ = 0
+Algorithm 1 DiffCom             `sample` from pure noise, γ = 0; its line 2 comes before: `channels.estimation.estimate_response`
 eqs. 18, 19 confirming term     `Problem.residuals`, `energy`
 eq. 20      start               `DiffCom.start`
 eq. 21      T_s                 `adaptive_start`; the authors' program: `authors_start`
@@ -50,6 +50,7 @@ from torch import Tensor, nn
 from gencomm_cli.channels.equalisers import mmse
 from gencomm_cli.channels.ofdm import delay_profile, through
 from gencomm_cli.channels.snr import n0_from_db
+from gencomm_cli.diffusion.conjugate_gradients import conjugate_gradients
 from gencomm_cli.diffusion.schedule import linear
 from gencomm_cli.diffusion.steps import AncestralStep, noised, signal_to_noise
 from gencomm_cli.errors import OptionError, RateError
@@ -300,30 +301,7 @@ def exact_score(x: Tensor, x_0: Tensor, latent: Tensor, residuals: Residuals, st
         tangent = torch.func.jvp(lambda image: _flat(residuals(image)[0]), (base,), (backward(v),))[1]
         return guidance.n0 / 2 * v + spread * tangent
 
-    return -backward(_conjugate_gradients(covariance, residual.detach(), guidance.iterations))
-
-
-def _conjugate_gradients(product: Callable[[Tensor], Tensor], b: Tensor, iterations: int, tolerance: float = 1e-6) -> Tensor:
-    """A⁻¹ b for each row of b [B, n], where ``product`` is a positive definite A.
-
-    A row that is solved is left alone. On a CPU it ends when all are; a GPU would have to be waited for, to know that.
-    """
-
-    def dot(u: Tensor, v: Tensor) -> Tensor:
-        return (u * v).sum(1, keepdim=True)
-
-    solution, residual, direction = torch.zeros_like(b), b, b
-    energy = first = dot(b, b)
-    for _ in range(iterations):
-        left = energy > tolerance**2 * first
-        if b.device.type == "cpu" and not bool(left.any()):
-            break
-        image = product(direction)
-        rate = torch.where(left, energy / dot(direction, image).clamp_min(1e-30), 0)
-        solution, residual = solution + rate * direction, residual - rate * image
-        energy, before = dot(residual, residual), energy
-        direction = residual + energy / before.clamp_min(1e-30) * direction
-    return solution
+    return -backward(conjugate_gradients(covariance, residual.detach(), guidance.iterations))
 
 
 # --- section III-C: HiFi-DiffCom ---------------------------------------------------------------------------------------------
@@ -620,13 +598,10 @@ class DiffCom:
 
     def rate_map(self, received: Received) -> tuple[NDArray[np.int64], bool | None] | None:
         """Symbols of each block [rows, columns], and whether the side symbols arrived; None where all blocks have the same."""
-        found = self.levels(received)
-        return None if found is None else (np.array(RATES)[found[0]].astype(np.int64), found[1])
-
-    def levels(self, received: Received) -> tuple[Levels, bool | None] | None:
-        """NTSCC's level of each embedding, and whether the side symbols arrived (None where there are none); None of any other
-        codec, whose rate is the same everywhere."""
-        return cast(tuple[Levels, bool | None], self._known(received)) if isinstance(self.codec, NTSCC) else None
+        if not isinstance(self.codec, NTSCC):
+            return None
+        levels, side_ok = cast(tuple[Levels, bool | None], self._known(received))
+        return np.array(RATES)[levels].astype(np.int64), side_ok
 
     @torch.no_grad()
     def _without_rates(self, received: Received, levels: Levels) -> Image:

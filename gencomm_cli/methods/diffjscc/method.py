@@ -19,15 +19,14 @@ takes the caption's place: the paper's ablation with captions of the original.)
   7            f_v = E_ldm(x̂)                          DiffJSCC.decode
   8            f_t = E_clip(E_blip(x̂))                 DiffJSCC.decode
   9            c̄ = {f_v, f_t, h, γ}; h and γ (II-C2)   DiffJSCC.decode; CsiEmbedding
-  10, 11       z_t of the forward process              ᾱ_t: gencomm_cli.diffusion.schedule.scaled_linear
+  10, 11       z_t of the forward process              gencomm_cli.diffusion.steps.noised
   12, 13       μ_t(z_t, z_0)                           posterior_mean
   14, 15       L_ldm, L_diff                           diffusion_loss
   16           z̃_0 from ε_θ                            clean
   17           ẑ_0, guided                             Guidance
   Algorithm 1                                          sample
 
-Algorithm 1 prints √(1 − ᾱ_t) before z_t where eq. 12 has √(1 − β_t); eq. 12 is right. Last, and not in the paper: the authors'
-colour fix.
+Last, and not in the paper: the authors' colour fix.
 """
 
 from __future__ import annotations
@@ -45,6 +44,7 @@ from torch import Tensor
 
 from gencomm_cli.channels.equalisers import zero_forcing
 from gencomm_cli.diffusion.schedule import scaled_linear, spaced_steps
+from gencomm_cli.diffusion.steps import AncestralStep
 from gencomm_cli.errors import OptionError, RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
 from gencomm_cli.methods.diffjscc.image_code import image_code
@@ -267,18 +267,14 @@ class CsiEmbedding:
         return torch.cat([snr, torch.view_as_real(gain)], 1) if self.gain else snr
 
 
-def posterior_mean(z_t: Tensor, z_0: Tensor, a: float, a_next: float) -> Tensor:
-    """μ_t(z_t, z_0) (eq. 12; eq. 13 is the same of ε_θ).
+def posterior_mean(z_t: Tensor, z_0: Tensor, step: AncestralStep) -> Tensor:
+    """μ_t(z_t, z_0) (eq. 12; eq. 13 is the same of ε_θ), whose √(1 − β_t) Algorithm 1 misprints as √(1 − ᾱ_t).
 
-    Between two visited steps t > s the forward process is one step with α = ᾱ_t/ᾱ_s and β = 1 − α; eq. 12 holds for it as it
-    stands.
-
-    Args:
-        a, a_next: ᾱ_t, ᾱ_s.
+    ``step.mean`` but for rounding: coefficients first, as in the pictures that were made so far.
     """
-    alpha = a / a_next
-    beta = 1 - alpha
-    return a_next**0.5 * beta / (1 - a) * z_0 + alpha**0.5 * (1 - a_next) / (1 - a) * z_t
+    of_z_0 = step.a_next**0.5 * step.beta / (1 - step.a)
+    of_z_t = step.alpha**0.5 * (1 - step.a_next) / (1 - step.a)
+    return of_z_0 * z_0 + of_z_t * z_t
 
 
 def diffusion_loss(noise: Tensor, predicted: Tensor) -> Tensor:
@@ -343,14 +339,14 @@ def sample(
     """
     alpha_bar = alpha_bar.double()
     for index, (t, s) in enumerate(itertools.pairwise(steps)):
-        a, a_next = float(alpha_bar[t]), float(alpha_bar[s])
-        z_0 = clean(z, predict(z, t), a)
+        step = AncestralStep(float(alpha_bar[t]), float(alpha_bar[s]))
+        z_0 = clean(z, predict(z, t), step.a)  # eq. 16
         shift: Tensor | float = 0.0
         if guidance is not None and guidance.above < t < guidance.below:
-            z_0, shift = guidance.apply(z_0)
-        z = posterior_mean(z, z_0, a, a_next) + shift
+            z_0, shift = guidance.apply(z_0)  # eq. 17
+        z = posterior_mean(z, z_0, step) + shift  # eq. 12
         if draw is not None and s > 0:
-            z = z + ((1 - a / a_next) * (1 - a_next) / (1 - a)) ** 0.5 * draw(index).to(z)  # σ_t² = β (1 − ᾱ_s)/(1 − ᾱ_t)
+            z = z + step.variance**0.5 * draw(index).to(z)
         if progress is not None:
             progress(index + 1, len(steps) - 1)
     return z

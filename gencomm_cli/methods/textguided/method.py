@@ -12,8 +12,8 @@ In the pixel domain the JSCC works on the image itself and z_c = VAE(ŝ); the re
   1            y_c = h ⊙ x_c + n                       gencomm_cli.channels.fading.transmit; then equalisers.mmse
   2            x = f_θ(z)                              TextGuided.encode; the prompt o: gencomm_cli.text.link
   3            z_c = g_φ(y)                            TextGuided.decode
-  4            z_t of the plain forward process        ᾱ_t: gencomm_cli.diffusion.schedule.scaled_linear
-  5            z_Ns; N_s by the CBR (section IV-A)     warm_start; StartTable
+  4, 5         z_t of the plain process, z_Ns          gencomm_cli.diffusion.steps.noised
+               N_s by the CBR (section IV-A)           StartTable
   6, 7, 8      z_t with the residual z_c − z_0         diffuse
   9            z_0 of such a z_t                       clean_from_u; clean_from_noise
   10, 12–14    z_t' = a_t z_t + b_t ẑ_0                ddim_step
@@ -43,6 +43,7 @@ import torch
 from torch import Tensor
 
 from gencomm_cli.diffusion.schedule import sampling_steps, scaled_linear
+from gencomm_cli.diffusion.steps import noised
 from gencomm_cli.errors import RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
 from gencomm_cli.methods.textguided.options import Parameterization, Receiver
@@ -192,11 +193,6 @@ class TextGuided:
         return tuple(refine(index) for index in range(options.samples))
 
 
-def warm_start(z_c: Tensor, noise: Tensor, a: Tensor) -> Tensor:
-    """z_Ns = √ᾱ_Ns z_c + √(1 − ᾱ_Ns) ε (eq. 5), where the sampler starts."""
-    return a.sqrt() * z_c + (1 - a).sqrt() * noise
-
-
 @dataclass(frozen=True)
 class StartTable:
     """Warm-start step N_s over CBR and SNR; by default the paper's, by CBR alone (section IV-A).
@@ -281,7 +277,7 @@ def sample(
     alpha_bar = alpha_bar.to(z_c.dtype)  # stays on the CPU: numbers that never wait for a device
     start = steps[0]
     gamma = residual_weight(alpha_bar, start)
-    z = warm_start(z_c, noise, alpha_bar[start])  # line 1
+    z = noised(z_c, alpha_bar[start], noise)  # line 1, eq. 5
     for index, (t, following) in enumerate(itertools.pairwise(steps)):
         a = alpha_bar[t]
         if parameterization == "paper":

@@ -150,7 +150,7 @@ def test_with_clipping_and_without_prefix_the_residual_of_the_truth_is_the_noise
     """W_h is what the simulator did: nothing but the noise is left over, through each codec."""
     method, image, seen = methods[kind], photograph(128, 128), list[Received]()
     image[:64] //= 8
-    codec, config = pipeline.Codec(method, method.preset), OfdmConfig(carriers=64, cp=0, taps=3, decay=2.0, clip=0.8)
+    codec, config = pipeline.Codec(cast(Any, method), method.preset), OfdmConfig(carriers=64, cp=0, taps=3, decay=2.0, clip=0.8)
     sent = codec.encode(image, cbr=1 / 16, snr=10.0, fading="multipath")
     clean, noisy = (pipeline.transmit(sent, snr=snr, fading="multipath", ofdm=config, seed=2) for snr in (np.inf, 10.0))
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gencomm_cli.diffusion.schedule import scaled_linear, spaced_steps
+from gencomm_cli.diffusion.steps import AncestralStep
 from gencomm_cli.methods.diffjscc.method import Guidance, clean, diffusion_loss, jscc_loss, posterior_mean, sample
 
 ALPHA_BAR = scaled_linear()
@@ -134,7 +135,9 @@ def test_eqs_12_and_13_are_the_same_mean() -> None:
     a, a_next = float(ALPHA_BAR[600]), float(ALPHA_BAR[599])
     alpha = a / a_next
     expected = (z_t - eps * (1 - alpha) / (1 - a) ** 0.5) / alpha**0.5
-    torch.testing.assert_close(posterior_mean(z_t, clean(z_t, eps, a), a, a_next), expected)
+    step, z_0 = AncestralStep(a, a_next), clean(z_t, eps, a)
+    torch.testing.assert_close(posterior_mean(z_t, z_0, step), expected)
+    torch.testing.assert_close(step.mean(z_t, z_0), expected)
 
 
 def test_losses_are_means_of_squares() -> None:

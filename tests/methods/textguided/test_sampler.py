@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gencomm_cli.diffusion.schedule import sampling_steps, scaled_linear
+from gencomm_cli.diffusion.steps import noised
 from gencomm_cli.methods.textguided.method import (
     StartTable,
     clean_from_noise,
@@ -19,7 +20,6 @@ from gencomm_cli.methods.textguided.method import (
     diffusion_loss,
     residual_weight,
     sample,
-    warm_start,
 )
 
 ALPHA_BAR = scaled_linear()
@@ -58,7 +58,7 @@ def test_both_forms_of_eq_7(t: int) -> None:
         assert torch.allclose(clean_from_noise(z_t, z_c, noise, a, gamma), z_0)
     else:
         assert float(kappa) == pytest.approx(0, abs=1e-12)  # the state at N_s holds no z_0: it is eq. 5
-        assert torch.allclose(z_t, warm_start(z_c, noise, a))
+        assert torch.allclose(z_t, noised(z_c, a, noise))
     assert float(diffusion_loss(u, noise)) == pytest.approx(float(gamma**2 * (z_c - z_0).square().mean()))
 
 
