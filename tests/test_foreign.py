@@ -25,7 +25,19 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     source = tmp_path_factory.mktemp("source") / "linear_method"
     subprocess.run(["cp", "-r", PACKAGE, source], check=True)  # so that no build folder is left beside the source
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index", "--target", folder, source]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--target",
+        folder,
+        source,
+    ]
     subprocess.run(pip, check=True)
     return folder
 
@@ -47,7 +59,7 @@ def gencomm(site: Path, tmp_path: Path) -> Gencomm:
 
 
 def test_each_stage_runs_by_itself(gencomm: Gencomm, tmp_path: Path) -> None:
-    gencomm("encode", "photo.png", "--method", "linear", "--cbr", 0.05, "--limit", 2, "-o", "tx.npz")
+    gencomm("encode", "photo.png", "--method", "linear", "--cbr", 0.05, "-o", "tx.npz")
     gencomm("channel", "tx.npz", "--snr", 30, "-o", "rx.npz")
     meta = json.loads(gencomm("inspect", "rx.npz", "--json").stdout)["meta"]
     assert (meta["method"], meta["preset"]) == ("linear", "nano")

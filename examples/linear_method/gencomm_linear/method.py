@@ -1,8 +1,8 @@
 """The method: image → symbols → image.
 
-    transmitter                                   air                   receiver
-  x ─► c = Vᵀ(x − μ)/σ ─► limit ─► E|z|² = 1 ─► h ⊙ z + n ─► MMSE ─► ĉ ─► Uσĉ + μ (coarse) ─► unsharp mask (refined)
-                            gain ─► short code ────────────► gain ─┘
+  transmitter                                   air                   receiver
+x ─► c = Vᵀ(x − μ)/σ ─► limit ─► E|z|² = 1 ─► h ⊙ z + n ─► MMSE ─► ĉ ─► Uσĉ + μ (coarse) ─► unsharp mask (refined)
+                          gain ─► short code ────────────► gain ─┘
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ class LinearTrainer(Trainer):
     """The transform, started from the principal components of the photographs' blocks."""
 
     method = "linear"
-    plans = {"synthesis": Plan(SynthesisRecipe, ("transform",))}
+    plans: ClassVar = {"synthesis": Plan(SynthesisRecipe, ("transform",))}
     needed = frozenset({"transform"})
 
     def build(self) -> None:
