@@ -1,4 +1,4 @@
-"""PatchGAN (Isola et al., 2017): a critic that judges a picture patch by patch; DeepJSCC-adv trains against it."""
+"""PatchGAN (Isola et al., 2017): a critic that looks at a picture patch by patch; DeepJSCC-adv trains against it."""
 
 from __future__ import annotations
 

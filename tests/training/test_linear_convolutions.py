@@ -37,10 +37,10 @@ def test_what_it_sends_is_the_strongest_coefficients_at_powers_of_the_root() -> 
 def test_what_it_restores_is_as_good_as_linear_regression_of_the_pixels() -> None:
     fitted, fresh = smooth_images(48), smooth_images(64)[48:]
     code = started(fitted)
-    told = torch.full((48,), SNR_DB)
+    known = torch.full((48,), SNR_DB)
 
     def received(images: torch.Tensor) -> torch.Tensor:
-        z = code.encode(images, 3 * 256, told[: len(images)])
+        z = code.encode(images, 3 * 256, known[: len(images)])
         return z + math.sqrt(0.05) * torch.complex(torch.randn(z.shape), torch.randn(z.shape))
 
     def neighbours(z: torch.Tensor) -> torch.Tensor:
@@ -53,7 +53,7 @@ def test_what_it_restores_is_as_good_as_linear_regression_of_the_pixels() -> Non
         weights = torch.linalg.lstsq(neighbours(received(fitted)), pixels).solution
         z = received(fresh)
         by_regression = F.fold((neighbours(z) @ weights).unflatten(0, (16, -1)).transpose(1, 2), (64, 64), 4, stride=4)
-        ours = 0.5 + torch.logit(code.decode(z, (64, 64), told[:16])) / SLOPE
+        ours = 0.5 + torch.logit(code.decode(z, (64, 64), known[:16])) / SLOPE
     losses = [float((picture - fresh).square().mean()) for picture in (ours, by_regression)]
     assert abs(10 * math.log10(losses[0] / losses[1])) < 0.5
 

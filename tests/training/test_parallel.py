@@ -74,7 +74,7 @@ def write_recipe(path: Path, steps: int, batch: int) -> Path:
 
 
 def start_pair(config: Path, data: Path, out: Path, *more: str) -> list[BaseProcess]:
-    """``gencomm train diffcom`` in two processes that are told of each other as torchrun and accelerate launch tell them.
+    """``gencomm train diffcom`` in two processes that know of each other as torchrun and accelerate launch say it.
 
     What they print is in ``<out>.0`` and ``<out>.1``.
     """

@@ -339,7 +339,7 @@ class DiffJSCCTrainer(Trainer):
 
     def build(self) -> None:
         base = self.base = self.base or find_base(self.config["start"])
-        if is_pretrained(base) and "captioner" in base.settings:  # as `models add --captioner` was told
+        if is_pretrained(base) and "captioner" in base.settings:  # as `models add --captioner` has it
             self.settings["captioner"] = base.settings["captioner"]
         if self.options.captioner != "none":
             for stage in ("control", "rollout"):

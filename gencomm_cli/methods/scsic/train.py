@@ -27,14 +27,16 @@ from diffusers.models import StableCascadeUNet
 from torch import Tensor, nn
 
 from gencomm_cli.channels.equalisers import reliability
-from gencomm_cli.diffusion.cosine import amplitudes, log_snr, time_of
+from gencomm_cli.diffusion.cosine import log_snr, time_of
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.scsic.cascade import PaellaVQModel, StageA, StageB, take_reliability
 from gencomm_cli.methods.scsic.efficientnet import EfficientNetEncoder
 from gencomm_cli.methods.scsic.method import (
     SCALE,
     Target,
+    denoising_error,
     grid_at,
+    noised,
     resize,
     sample,
     times,
@@ -269,11 +271,10 @@ def diffusion_stage(
         x_0 = clean.to(device, memory_format=torch.channels_last)
         epsilon = torch.randn_like(x_0)
         level = log_snr(torch.from_numpy(rows(generator.random, recipe.batch).astype(np.float32)).to(device))
-        a, b = (amplitude.view(-1, 1, 1, 1) for amplitude in amplitudes(level))
         with autocast(device, recipe.schedule.precision):
             condition = _conditions(encoder, to_tensor(pixels, device), recipe, settings, generator)
-            predicted = stage_b(a * x_0 + b * epsilon, time_of(level), condition).float()  # eq. 3
-        error = (predicted - (epsilon if target == "epsilon" else a * epsilon - b * x_0)).square().mean((1, 2, 3))
+            predicted = stage_b(noised(x_0, epsilon, level), time_of(level), condition).float()
+        error = denoising_error(predicted, x_0, epsilon, level, target)
         early = level < 0
         return error.mean(), {"early": float(error[early].mean().detach()) if early.any() else 0.0}
 

@@ -48,15 +48,15 @@ def test_the_transmitters_gain_is_the_channels(here: Gencomm, photo: Path, tiny:
 
 def test_roundtrip_tells_the_gain_before_the_image_is_encoded(here: Gencomm, photo: Path, tiny: list[object]) -> None:
     h = complex(pipeline.block_gain(7)[0])
-    told = ["--snr", 5, "--fading", "block", "--gain", f"{h.real!r},{h.imag!r}"]
-    assert here("encode", "photo.png", "-o", "tx.npz", *tiny, *told).returncode == 0
+    known = ["--snr", 5, "--fading", "block", "--gain", f"{h.real!r},{h.imag!r}"]
+    assert here("encode", "photo.png", "-o", "tx.npz", *tiny, *known).returncode == 0
     here("channel", "tx.npz", "--snr", 5, "--block-rayleigh", "--seed", 7)
     here("decode", "rx.npz", "--preset", tiny[3], "--seed", 7)
     trip = here("roundtrip", "photo.png", "-o", "trip.png", *tiny, "--snr", 5, "--block-rayleigh", "--seed", 7)
     assert trip.returncode == 0, trip.stderr
     assert Path("trip.png").read_bytes() == Path("rx.png").read_bytes()
-    assert here("encode", "photo.png", "-o", "untold.npz", *tiny, *told[:4]).returncode == 0
-    assert not np.array_equal(symbols.read(Path("untold.npz")).symbols, symbols.read(Path("tx.npz")).symbols)
+    assert here("encode", "photo.png", "-o", "unknown.npz", *tiny, *known[:4]).returncode == 0
+    assert not np.array_equal(symbols.read(Path("unknown.npz")).symbols, symbols.read(Path("tx.npz")).symbols)
 
 
 def test_the_receiver_captions_and_nothing_is_sent_for_it(here: Gencomm, photo: Path, tiny: list[object]) -> None:
@@ -100,10 +100,10 @@ def test_both_ends_of_the_snr_range(here: Gencomm, photo: Path, tiny: list[objec
 
 @pytest.mark.parametrize("channel", ["--awgn", "--block-rayleigh", "--multipath"])
 def test_the_shipped_preset_in_three_commands_and_in_one(here: Gencomm, photo: Path, channel: str) -> None:
-    told = {"--awgn": ["awgn"], "--block-rayleigh": ["block"], "--multipath": ["multipath"]}[channel]
+    fading = {"--awgn": "awgn", "--block-rayleigh": "block", "--multipath": "multipath"}[channel]
     h = complex(pipeline.block_gain(0)[0])
     gain = ["--gain", f"{h.real!r},{h.imag!r}"] if channel == "--block-rayleigh" else []
-    encoded = here("encode", "photo.png", "-o", "tx.npz", "--method", "diffjscc", "--snr", 7, "--fading", *told, *gain)
+    encoded = here("encode", "photo.png", "-o", "tx.npz", "--method", "diffjscc", "--snr", 7, "--fading", fading, *gain)
     assert encoded.returncode == 0, encoded.stderr
     assert here("channel", "tx.npz", "--snr", 7, channel).returncode == 0
     assert here("decode", "rx.npz", "--steps", 3).returncode == 0

@@ -119,7 +119,7 @@ def a_decode(weights: Weights, latent: Tensor, width: int, blocks: int, levels: 
 
 @dataclass(frozen=True)
 class Design:
-    """What the authors' ``StageB`` is told. ``heads``: 0 where a level does not attend.
+    """What the authors' ``StageB`` is made of. ``heads``: 0 where a level does not attend.
     ``blocks``, ``repeats``: of the levels going down, then of those going up."""
 
     widths: tuple[int, ...] = (16, 128)
@@ -156,9 +156,9 @@ def residual(weights: Weights, name: str, x: Tensor, skip: Tensor | None) -> Ten
 def timed(weights: Weights, name: str, x: Tensor, t: Tensor) -> Tensor:
     """Scaled and shifted by the time, and by a second number that is always zero here."""
     width = x.shape[1]
-    told = linear(weights, f"{name}.mapper", t, 2 * width)
-    told = told + linear(weights, f"{name}.mapper_sca", sinusoids(torch.zeros(len(t), device=t.device), t.shape[1]), 2 * width)
-    scale, shift = told[:, :, None, None].chunk(2, 1)
+    mapped = linear(weights, f"{name}.mapper", t, 2 * width)
+    mapped = mapped + linear(weights, f"{name}.mapper_sca", sinusoids(torch.zeros(len(t), device=t.device), t.shape[1]), 2 * width)
+    scale, shift = mapped[:, :, None, None].chunk(2, 1)
     return x * (1 + scale) + shift
 
 
@@ -207,7 +207,7 @@ def stage_b(weights: Weights, x: Tensor, time: Tensor, z: Tensor, text: Tensor, 
 
     h = flat_norm(conv(weights, "embedding.1", F.pixel_unshuffle(x, 2), base))
     h = h + mapped(weights, "effnet_mapper", stretched(z, h), base)
-    h = h + stretched(mapped(weights, "pixels_mapper", x.new_zeros(len(x), 3, 8, 8), base), h)  # no pixels are told
+    h = h + stretched(mapped(weights, "pixels_mapper", x.new_zeros(len(x), 3, 8, 8), base), h)  # no pixels are given
     kept: list[Tensor] = []
     for stage, width in enumerate(design.widths):
         if stage:
@@ -268,7 +268,7 @@ def test_the_imported_networks_compute_what_the_published_ones_do(imported: Impo
     first_stage = StageA(cast(Any, networks["stage_a"]))
     torch.testing.assert_close(first_stage.encode(image), latent, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(first_stage.decode(noisy), picture, atol=1e-5, rtol=1e-4)
-    # its time is told by sines and cosines of up to 4000 in single precision
+    # its time is given by sines and cosines of up to 4000 in single precision
     torch.testing.assert_close(StageB(cast(Any, networks["stage_b"]))(noisy, time, z), predicted, atol=1e-4, rtol=1e-4)
 
 
