@@ -25,20 +25,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     source = tmp_path_factory.mktemp("source") / "linear_method"
     subprocess.run(["cp", "-r", PACKAGE, source], check=True)  # so that no build folder is left beside the source
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-        "--target",
-        folder,
-        source,
-    ]
-    subprocess.run(pip, check=True)
+    how = ("-q", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(folder))
+    subprocess.run([sys.executable, "-m", "pip", "install", *how, str(source)], check=True)
     return folder
 
 

@@ -270,8 +270,8 @@ def test_the_authors_operator_gives_the_same_measurement(vector: dict[str, NDArr
 @pytest.mark.parametrize("cp", [10, 4, 0])
 def test_sionna_s_time_channel_gives_the_same(cp: int) -> None:
     pytest.importorskip("sionna", reason="the extra gencomm[sionna] is not installed")
-    from sionna.phy.channel import ApplyTimeChannel  # type: ignore[import-untyped]
-    from sionna.phy.ofdm import OFDMDemodulator, OFDMModulator  # type: ignore[import-untyped]
+    from sionna.phy.channel import ApplyTimeChannel  # type: ignore[import-untyped,import-not-found]
+    from sionna.phy.ofdm import OFDMDemodulator, OFDMModulator  # type: ignore[import-untyped,import-not-found]
 
     config = OfdmConfig(carriers=64, cp=cp, pilots=2)
     symbols, cir = draw(300), ofdm.draw_taps(config, generator(3, "test"))

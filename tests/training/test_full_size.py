@@ -158,9 +158,7 @@ def test_what_was_imported_is_fine_tuned_and_sends_pictures(data: Path, tmp_path
     base, small, shipped = imported(tmp_path), {"name": "mine", **RECIPES["scsic"]}, trainers.load_config
     (tmp_path / "recipe.json").write_text(json.dumps(small))
     assert scsic.tunes_alone(base, tmp_path / "recipe.json")
-    monkeypatch.setattr(
-        trainers, "load_config", lambda path, name, needed: small if "paper" in name else shipped(path, name, needed)
-    )
+    monkeypatch.setattr(trainers, "load_config", lambda path, name, *rest: small if "paper" in name else shipped(path, name, *rest))
     options = TrainOptions(data, tmp_path / "out", stages=("finetune",), start=str(base.folder))
     said: list[str] = []
     made = train("scsic", options, said.append)
