@@ -30,7 +30,7 @@ def sinusoid(value: Tensor, width: int, scale: float = 1.0) -> Tensor:
 
 
 def to_complex(x: Tensor) -> Tensor:
-    """x ∈ R^2k → x_c ∈ C^k: the first k reals are the real parts, the last k the imaginary parts (paper 000, section II-A)."""
+    """x ∈ R^2k → x_c ∈ C^k: the first k reals are the real parts, the last k the imaginary parts (arXiv:2510.21299, II-A)."""
     real, imaginary = x.float().chunk(2, -1)
     return torch.complex(real, imaginary)
 
