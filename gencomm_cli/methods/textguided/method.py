@@ -22,8 +22,8 @@ In the pixel domain the JSCC works on the image itself and z_c = VAE(ŝ); the re
   eq. 11          σ_t = 0, as η = 0              no step adds noise
   eq. 15          γ                              `residual_weight`
   eqs. 16, 17     L_d without its coefficient    `diffusion_loss`
-  eq. 18          L_1: stage 1 of the training   `refiner.refiner_stage`, its `loss`; stage ``control`` of `train.STAGES`
-  eq. 19          L_2: stage 2                   the same `loss`; stage ``refine``
+  eq. 18          L_1: stage 1 of the training   `refiner.refiner_stage`, its ``loss``; stage ``control`` of `train.STAGES`
+  eq. 19          L_2: stage 2                   the same ``loss``; stage ``refine``
   λ_D, λ_M, λ_L   weights of eqs. 18, 19         `refiner.RefinerRecipe`: ``latent``, ``pixel``, ``perceptual``
   Algorithm 1     lines 1, 4, 8, 9               `sample`
                   lines 2, 3, 10: the steps      `diffusion.schedule.sampling_steps`
