@@ -54,7 +54,8 @@ class MambaConfig:
 
 @dataclass(frozen=True)
 class ChannelState:
-    """What a network is told: ``snr_db`` as a number for the released modes, ``condition`` [B, condition] for ``initial-state``."""
+    """What a network knows of the channel: ``snr_db``, a number, for the released modes, ``condition`` [B, condition] for
+    ``initial-state``."""
 
     snr_db: float = 0.0
     condition: Tensor | None = None

@@ -165,7 +165,7 @@ def test_weights_of_eq_7(data: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(weight.double(), bar / (1 - bar), rtol=1e-3, atol=1e-6)
 
 
-def test_the_whole_numbersresumes_and_goes_on_from_a_preset(data: Path, tmp_path: Path) -> None:
+def test_the_whole_recipe_resumes_and_goes_on_from_a_preset(data: Path, tmp_path: Path) -> None:
     path, out, said = tmp_path / "recipe.json", tmp_path / "run", list[str]()
     path.write_text(json.dumps(recipe()))
     preset = presets.load_config(train("lrisc", TrainOptions(data, out, path, max_minutes=4.0), said.append))
