@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from diffusers.models import UNet2DConditionModel
@@ -14,14 +16,19 @@ from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.textguided import word_vectors
+from gencomm_cli.methods.textguided import prior, word_vectors
 from gencomm_cli.methods.textguided.prior import PriorRecipe, train_tokenizer
+from gencomm_cli.methods.textguided.train import TextGuidedTrainer
 from gencomm_cli.networks.autoencoder import Autoencoder
 from gencomm_cli.networks.control import CSI_WIDTH, LatentControlNet, control_arguments, controlled
+from gencomm_cli.presets import load_config as load_preset
 from gencomm_cli.presets.build import builders
 from gencomm_cli.training.autoencoder import AutoencoderRecipe
+from gencomm_cli.training.latents import Latents
+from gencomm_cli.training.loop import Schedule
 from gencomm_cli.training.trainer import load_config, recipe_from
 from tests.support.presets import TEXT, UNET
+from tests.support.training import CPU, asked, quiet
 
 CAPTIONS = ["a red house under a grey sky", "two dogs on green grass", "a cat beside a red door"] * 4
 
@@ -35,14 +42,14 @@ def test_the_recipe_fits_its_networks(config: dict[str, Any]) -> None:
     codec = builders()[config["vae"]["class"]](**config["vae"]["model"])
     assert isinstance(codec, Autoencoder)
     assert recipe_from(AutoencoderRecipe, config["vae"]["recipe"]).pixel == 25
-    prior = config["prior"]
-    recipe = recipe_from(PriorRecipe, prior["recipe"])
+    sizes = config["prior"]
+    recipe = recipe_from(PriorRecipe, sizes["recipe"])
     assert (recipe.crop, recipe.gamma, recipe.words) == (config["latents"]["crop"], 5.0, True)
     with torch.device("meta"):
-        unet = UNet2DConditionModel(**prior["unet"])
+        unet = UNet2DConditionModel(**sizes["unet"])
         control = LatentControlNet(**control_arguments(unet))
     assert unet.config["in_channels"] == codec.channels
-    assert unet.config["cross_attention_dim"] == prior["text"]["hidden_size"]
+    assert unet.config["cross_attention_dim"] == sizes["text"]["hidden_size"]
     assert sum("CrossAttn" in block for block in unet.config["down_block_types"]) == 2
     assert sum(p.numel() for p in unet.parameters()) < 14.5e6
     assert sum(p.numel() for p in control.parameters()) < 7e6
@@ -106,3 +113,24 @@ def test_pooled_text_reaches_unet_and_control_module() -> None:
         assert not torch.allclose(unet(z, t - 1, encoder_hidden_states=other).sample, free)
     plain = UNet2DConditionModel(**UNET)
     assert not any(name.startswith("addition") for name in control_arguments(plain))
+
+
+def test_only_a_fresh_text_encoder_starts_from_word_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[object] = []
+    monkeypatch.setattr(prior, "start_words", lambda model, tokenizer: started.append(model))
+    tokenizer = train_tokenizer(CAPTIONS, 300)
+    unet, model = UNet2DConditionModel(**UNET), CLIPTextModel(CLIPTextConfig(**TEXT, vocab_size=len(tokenizer)))
+    run = (np.random.default_rng(0), CPU)
+    for words, fresh in ((True, False), (False, True), (True, True)):
+        recipe = PriorRecipe(Schedule(steps=1, learning_rate=1e-3), words=words)
+        prior.prior_stage(unet, model, tokenizer, cast(Latents, None), recipe, *run, fresh=fresh)
+        assert started == ([model] if words and fresh else [])
+
+
+def test_a_run_from_a_preset_keeps_its_sizes(make_preset: Callable[..., Path], tmp_path: Path, config: dict[str, Any]) -> None:
+    base = load_preset(make_preset())
+    trainer = TextGuidedTrainer(asked(config, tmp_path / "data", tmp_path / "run", stages=("prior",)), quiet, base)
+    for name in ("vae", "unet", "jscc", "text_encoder", "control"):
+        kind, arguments = trainer.blueprints[name]
+        assert kind == base.components[name].class_name
+        assert arguments.items() >= dict(base.components[name].config).items()
