@@ -16,7 +16,8 @@ x ─► g_e ─► z ─┬─► h_e, h_d ─► −β log2 p(z_i | ŷ) ─►
                                             `networks.transform.NonlinearTransform.information`
   eq. 3         k_i = Q(−β log p)           `networks.rate_allocation.quantise`, at the β that meets the rate
                                             (`networks.ntscc_codec.NTSCC.allocate`, `networks.ntscc_codec.NTSCC._fit`,
-                                            `networks.rate_allocation.solve_beta`) or that of ``--beta`` (`networks.ntscc_codec.NTSCC.at_beta`)
+                                            `networks.rate_allocation.solve_beta`) or at that of ``--beta``
+                                            (`networks.ntscc_codec.NTSCC.at_beta`)
   eq. 3         K_z = Σ k_i                 `networks.rate_allocation.symbols_of`
   eq. 4         s = f_e(z, p)               `networks.ntscc_codec.NTSCC.send`: rate tokens and FC layers (fig. 2)
                                             `networks.ntscc.LatentJSCC.encode`, SNR adaptation (fig. 3)
@@ -34,18 +35,19 @@ x ─► g_e ─► z ─┬─► h_e, h_d ─► −β log2 p(z_i | ŷ) ─►
   eq. 7         L(θ, x_0)                   `train.StageLoss.refined` has X_θ at a random n and the weight ᾱ_n/(1 − ᾱ_n),
                                             `train.StageLoss.distortion` the squared norm
   eq. 8         DDIM                        `sample`, `diffusion.steps.ddim_step`
-  eq. 9         L_RD                        `train.StageLoss.distortion`, `train.StageLoss.rate`; p(y): `networks.entropy.FactorisedPrior`
+  eq. 9         L_RD                        `train.StageLoss.distortion`, `train.StageLoss.rate`
+  eq. 9         p(y)                        `networks.entropy.FactorisedPrior`, which the paper does not describe
   eq. 10        L_P                         `train.StageLoss.perception`
   eq. 11        L_RDP                       `train.StageLoss.__call__`; λ, η: `train.Recipe`
   Algorithm 1   three stages                `train.STAGES`; lines 5 and 7: `train.StageLoss.refined`, lines 6 and 8:
-                                            `train.StageLoss.__call__`
+                                            `train.StageLoss.__call__`. nano's stage 2 leaves X_θ out (``refined`` is 0)
 
 The paper's α_n, a product of 1 − β_i, is ᾱ_n here (``alpha_bar``). The log of its eq. 3 is log2, so that β counts symbols a bit.
-Its η is the weight of eq. 11 and nothing else. Its receiver has the k_i for nothing; here they are side symbols, which count:
-`networks.rate_indices.encode`, `networks.ntscc_codec.NTSCC.levels_at_receiver`. It has no coarse image: g_s is
-`networks.transform.NonlinearTransform.image`. Where its words and the program it builds on (CDC: Yang & Mandt, 2023) differ, the
-networks are the program's: five U-Net units on the way up for six on the way down (the lowest has the middle blocks in its place),
-and LeakyReLU for ReLU in h_e and h_d.
+Its η is the weight of eq. 11 and nothing else; its d, in eqs. 9 and 11, is the squared error with the weight of eq. 7. Its receiver
+has the k_i for nothing; here they are side symbols, which count: `networks.rate_indices.encode`,
+`networks.ntscc_codec.NTSCC.levels_at_receiver`. It has no coarse image: g_s is `networks.transform.NonlinearTransform.image`. Where
+its words and the program it builds on (CDC: Yang & Mandt, 2023) differ, the networks are the program's: five U-Net units on the way
+up for six on the way down (the lowest has the middle blocks in its place), and LeakyReLU for ReLU in h_e and h_d.
 """
 
 from __future__ import annotations
