@@ -39,7 +39,7 @@ SHOWN_CBR, SHOWN_SNR_DB = 0.0033, 10.0
 
 @dataclass(frozen=True)
 class JSCCRecipe:
-    """λ_D · MSE(z, z_c) alone, at first on small crops."""
+    """MSE(z, z_c) alone, the second term of eqs. 18 and 19, on small crops. Not in the paper, whose stage 1 starts without it."""
 
     schedule: Schedule
     batch: int = 16
@@ -49,10 +49,13 @@ class JSCCRecipe:
 
 @dataclass(frozen=True)
 class RefinerRecipe:
-    """L = E‖u − û‖² + λ_D MSE(z, z_c) [+ λ_M MSE(s, s̃) + λ_L LPIPS(s, s̃)] (eqs. 18, 19).
+    """L_1 = E‖u − û‖² + λ_D MSE(z, z_c) (eq. 18); L_2 = MSE(z, z̃_0) + λ_D MSE(z, z_c) + λ_M MSE(s, s̃) + λ_L LPIPS(s, s̃) (eq. 19).
+
+    The first term of L_2 is ours: see :func:`refiner_stage`. LPIPS is the mean over two backbones.
 
     Attributes:
-        diffusion, latent, pixel, perceptual: weights of the terms; ``pixel`` = ``perceptual`` = 0 is stage 1.
+        diffusion: weight of the first term, 1 in the paper. latent, pixel, perceptual: λ_D, λ_M, λ_L; stage 1 has λ_M = λ_L = 0.
+            ``coarse``, ``grid`` and ``decoder`` are not in the paper.
         parameterization: what the network predicts: u, or the paper's ε.
         coarse: weight of MSE(s, D(z_c)) on a quarter of the batch, so that the coarse image stays a good picture too.
         decoder: train the VAE's decoder along. The paper freezes it; a small decoder that saw an hour's training gains from meeting
@@ -143,6 +146,8 @@ def refiner_stage(
 ) -> Stage:
     """Control module and JSCC (and the VAE's decoder, if asked); UNet, encoder and text encoder stay frozen.
 
+    L_1 (eq. 18) where λ_M = λ_L = 0, which is stage 1; else L_2 (eq. 19), stage 2.
+
     Stage 1 draws t uniformly in 1 … N_s. Stage 2 runs the whole sampler, ``STEPS`` steps or fewer, and takes the losses on what it
     ends in, with the gradient through all of its steps: one prediction at a random t would teach neither the states that the
     sampler meets nor, through the little that the last step changes, the encoder. Its diffusion term is the error of z̃_0.
@@ -184,7 +189,7 @@ def refiner_stage(
                 count = STEPS if generator.random() < 0.6 else int(generator.integers(1, STEPS))
                 steps = sampling_steps(start, count)
                 z = sample(coarse, noise, steps, alpha_bar, lambda z, t: predict(z, torch.full_like(starts, t)))
-                diffusion = (z - clean).square().mean()
+                diffusion = (z - clean).square().mean()  # in place of the first term of eq. 19
             else:
                 t = torch.from_numpy(rows(lambda n: generator.integers(1, start + 1, n), recipe.batch)).to(device)
                 z, target = diffuse(clean, coarse, noise, t, starts, alpha_bar)
@@ -192,13 +197,14 @@ def refiner_stage(
                     target = noise
                 diffusion = diffusion_loss(target, predict(z, t))
             latent = (coarse - clean).square().mean()
-            total = recipe.diffusion * diffusion + recipe.latent * latent
+            total = recipe.diffusion * diffusion + recipe.latent * latent  # eq. 18
             figures = {"diffusion": float(diffusion.detach()), "latent": float(latent.detach())}
             if refining:
                 quarter = max(1, recipe.batch // 4)
                 fields = [z, coarse[:quarter]] + ([clean[-quarter:]] if recipe.decoder else [])
                 pictures = codec.decode(torch.cat(fields)).float().split([len(field) for field in fields])
                 pairs = list(zip([pictures[0], *pictures[2:]], [image, image[-quarter:]], strict=False))
+                # The other terms of eq. 19; the first pair is (s̃, s).
                 mse = torch.stack([(a - b).square().mean() for a, b in pairs])
                 perceptual = torch.stack([perceptual_loss(backbones, a, b) for a, b in pairs])
                 coarse_mse = (pictures[1] - image[:quarter]).square().mean()

@@ -1,4 +1,8 @@
-"""What is trained for a textguided preset, in which stage: VAE, prior, JSCC, control module, stage 2."""
+"""What is trained for a textguided preset, in which stage: VAE, prior, JSCC, control module, stage 2.
+
+``control`` and ``refine`` are the paper's stages 1 and 2 (arXiv:2510.21299, eqs. 18, 19). The others are not in the paper: ``vae``,
+``prior`` and ``decoder`` make what a pretrained Stable Diffusion is there, and ``jscc`` is a start for stage 1.
+"""
 
 from __future__ import annotations
 
@@ -130,6 +134,9 @@ class OverBackbone(TextGuidedTrainer):
     """JSCC, control module and stage 2 over the pretrained backbone of the preset ``base``, which stays as it is.
 
     JSCC and control module start from ``base``'s where it has them, else from the linear optimum and the UNet's encoder.
+
+    ``paper.json`` has the paper's λ, N_s, crops and learning rate of the two stages. Not the paper's are the stage ``jscc`` and its
+    learning rate, the weight ``coarse`` of stage 2, the parameterization u, batches, and how long each stage lasts.
     """
 
     shipped = "paper"
