@@ -65,8 +65,9 @@ class LatentControlNet(ControlNetModel):
     def over(cls, unet: UNet2DConditionModel, csi_width: int = CSI_WIDTH, anchored: bool = False) -> LatentControlNet:
         """A control module for ``unet``, started from a copy of the UNet's own encoder."""
         control = cls(csi_width=csi_width, anchored=anchored, **control_arguments(unet))
-        for part in ("conv_in", "time_proj", "time_embedding", "down_blocks", "mid_block"):
-            getattr(control, part).load_state_dict(getattr(unet, part).state_dict())
+        for part in ("conv_in", "time_proj", "time_embedding", "add_embedding", "down_blocks", "mid_block"):
+            if hasattr(unet, part):
+                getattr(control, part).load_state_dict(getattr(unet, part).state_dict())
         return control
 
 
@@ -77,7 +78,8 @@ def control_arguments(unet: UNet2DConditionModel) -> dict[str, Any]:
         "norm_num_groups", "use_linear_projection", "transformer_layers_per_block", "only_cross_attention", "num_attention_heads",
         "flip_sin_to_cos", "freq_shift", "upcast_attention", "resnet_time_scale_shift", "mid_block_type",
     )  # fmt: skip
-    return {"hint_channels": unet.config.in_channels} | {name: unet.config[name] for name in shared}
+    pooled = ("addition_embed_type", "addition_embed_type_num_heads") if unet.config["addition_embed_type"] else ()
+    return {"hint_channels": unet.config.in_channels} | {name: unet.config[name] for name in (*shared, *pooled)}
 
 
 def controlled(

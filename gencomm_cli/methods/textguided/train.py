@@ -46,22 +46,26 @@ OVER_BACKBONE = {
 
 
 class TextGuidedTrainer(Trainer):
-    """Everything from nothing, or from another preset of the recipe's sizes."""
+    """Everything from nothing, or from another preset, whose sizes it keeps."""
 
     method = "textguided"
     plans = STAGES
     measured: ClassVar = {"vae": "scaling_factor"}
 
     def build(self) -> None:
-        self.make("vae", self.config["vae"].get("class", "AutoencoderKL"), self.config["vae"]["model"])
-        self.make("unet", "UNet2DConditionModel", self.config["prior"]["unet"])
-        self.make("jscc", "RateAdaptiveJSCC", self.config["jscc"]["model"])
+        vae, prior = self.config["vae"], self.config["prior"]
         self.tokenizer = self._tokenizer()
-        self.make("text_encoder", "CLIPTextModel", {**self.config["prior"]["text"], "vocab_size": len(self.tokenizer)})
-        if self.base is not None:
-            verify(self.base)
-            for name in (*self.parts, "control"):
-                self.take(name, self.base.components[name])
+        if self.base is None:
+            self.make("vae", vae.get("class", "AutoencoderKL"), vae["model"])
+            self.make("unet", "UNet2DConditionModel", prior["unet"])
+            self.make("jscc", "RateAdaptiveJSCC", self.config["jscc"]["model"])
+            self.make("text_encoder", "CLIPTextModel", {**prior["text"], "vocab_size": len(self.tokenizer)})
+            return
+        verify(self.base)
+        for name in ("vae", "unet", "jscc", "text_encoder"):
+            self.make(name, self.base.components[name].class_name, dict(self.base.components[name].config))
+        for name in (*self.parts, "control"):
+            self.take(name, self.base.components[name])
 
     def _tokenizer(self) -> PreTrainedTokenizerFast:
         """The run's own, which is that of the preset to start from, or made of the photographs' captions."""
@@ -70,7 +74,8 @@ class TextGuidedTrainer(Trainer):
             if not path.exists() and theirs is not None:
                 path.write_bytes(theirs.read_bytes())
             elif not path.exists():
-                train_tokenizer(self.photographs.captions).backend_tokenizer.save(str(path))
+                made = train_tokenizer(self.photographs.captions, self.config["prior"].get("vocabulary", 2048))
+                made.backend_tokenizer.save(str(path))
         if self.base is not None and (theirs is None or path.read_bytes() != theirs.read_bytes()):
             raise InputError(f"--start {self.base.name}: its tokeniser differs from the one in {self.out}; name a new --out")
         return PreTrainedTokenizerFast(tokenizer_file=str(path), **SPECIAL_TOKENS)
@@ -106,7 +111,8 @@ class TextGuidedTrainer(Trainer):
             return vae_stage(KLCodec(parts["vae"]), self.photographs, recipe, self.perceptual, *run)
         latents = self.latents(self.codec(), recipe.crop)
         if stage == "prior":
-            return prior_stage(parts["unet"], parts["text_encoder"], self.tokenizer, latents, recipe, *run)
+            fresh = self.base is None
+            return prior_stage(parts["unet"], parts["text_encoder"], self.tokenizer, latents, recipe, *run, fresh=fresh)
         if stage == "jscc":
             linear = self.base is None or "jscc" not in self.base.components
             return jscc_stage(parts["jscc"], self.codec(), latents, recipe, *run, domain=self.domain, linear=linear)
