@@ -1,4 +1,4 @@
-"""OFDM over a multipath channel (DiffCom, arXiv:2406.07390, section V-A3): the simulator's channel, and W_h of DiffCom's samplers.
+"""OFDM over a multipath channel (DiffCom, arXiv:2406.07390, section IV-A3): the simulator's channel, and W_h of DiffCom's samplers.
 
     symbols ─► interleaver ─► carriers ─► IDFT, cyclic prefix ─► clipping ─► L taps ─► DFT ─► de-interleaver ─► received carriers
 

@@ -96,12 +96,12 @@ def controlled(
     """The frozen UNet's prediction under control: z_t, z_c [B, C, H, W], t [B] from 1, text [B, S, D], csi [B, CSI_WIDTH].
 
     A small UNet's ε̂ puts ẑ_0 = (z_t − √(1 − ᾱ_t) ε̂)/√ᾱ_t further from the image than z_c is where ᾱ_t is small. An anchored
-    control module mixes ε̂ with (z_t − √ᾱ_t z_c)/√(1 − ᾱ_t), the noise that z_t holds if z_c is the image: guidance as in diffjscc
-    (arXiv:2404.17736, eq. 17), with a weight that is learned, which is in no paper.
+    control module mixes ε̂ with (z_t − √ᾱ_t z_c)/√(1 − ᾱ_t), the noise that z_t holds if z_c is the image: guidance as of
+    arXiv:2404.17736, eq. 17, with a weight that is learned, which is in no paper.
 
     Args:
         free: text [B, S, D] of the unconditional branch, which the control module does not reach: û of it, and ``guidance`` times
-            the difference, from one pass of the UNet over both branches (textguided, arXiv:2510.21299, Algorithm 1, lines 5–7).
+            the difference, from one pass of the UNet over both branches (arXiv:2510.21299, Algorithm 1, lines 5–7).
 
     Networks have number formats of their own; what goes in as z_t's comes out in it.
     """
@@ -124,5 +124,5 @@ def controlled(
         a = control.signal(t)
         anchor = (z_t - a.sqrt() * z_c) / (1 - a).sqrt()
         out = out + control.lean(t, csi, features, a).to(kind) * (anchor - out)
-    # Line 7 of textguided's Algorithm 1, in û.
+    # Line 7 of Algorithm 1 (arXiv:2510.21299), in û.
     return out if unguided is None else unguided + guidance * (out - unguided)

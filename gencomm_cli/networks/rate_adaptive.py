@@ -41,7 +41,7 @@ def to_real(symbols: Tensor) -> Tensor:
 
 
 def unit_power(symbols: Tensor) -> Tensor:
-    """Scales each row of complex symbols [B, k] to E|x|² = 1 (diffjscc, arXiv:2404.17736, eq. 2 with P̄ = 1).
+    """Scales each row of complex symbols [B, k] to E|x|² = 1 (arXiv:2404.17736, eq. 2 with P̄ = 1).
 
     A row of zeros becomes ones, since silence is no codeword.
     """
@@ -158,7 +158,7 @@ class RateAdaptiveJSCC(nn.Module):
         return out
 
     def encode(self, field: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
-        """x_c = f_θ(z): complex symbols [B, ``symbols``] with E|x|² = 1 each row (textguided, arXiv:2510.21299, eq. 2).
+        """x_c = f_θ(z): complex symbols [B, ``symbols``] with E|x|² = 1 each row (arXiv:2510.21299, eq. 2).
 
         Args:
             field: [B, C, H, W].
@@ -172,7 +172,7 @@ class RateAdaptiveJSCC(nn.Module):
         return unit_power(to_complex(code.flatten(1)[:, positions]))
 
     def decode(self, equalised: Tensor, reliability: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
-        """z_c = g_φ(y): the field [B, C, H, W] (textguided, arXiv:2510.21299, eq. 3).
+        """z_c = g_φ(y): the field [B, C, H, W] (arXiv:2510.21299, eq. 3).
 
         Args:
             equalised: complex symbols after the MMSE equaliser [B, k].
