@@ -27,7 +27,15 @@ from torch import Tensor, nn
 
 from gencomm_cli.networks.autoencoder import ResidualBlock
 from gencomm_cli.networks.mamba import ChannelState, MambaConfig, MambaDecoder, MambaEncoder
-from gencomm_cli.networks.rate_adaptive import CONDITION_WIDTH, Conditioned, sent_positions, to_complex, to_real, unit_power
+from gencomm_cli.networks.rate_adaptive import (
+    CONDITION_WIDTH,
+    Conditioned,
+    RateAdaptiveJSCC,
+    sent_positions,
+    to_complex,
+    to_real,
+    unit_power,
+)
 
 DESIGN_SNR_DB = 5.0
 """What the powers are made for where the transmitter does not know the SNR: within 2 % of the best error from 0 to 20 dB."""
@@ -101,6 +109,7 @@ class KLTJSCC(Conditioned):
     """
 
     mean: Tensor
+    spread: Tensor
 
     def __init__(self, config: KLTConfig) -> None:
         super().__init__()
@@ -177,7 +186,8 @@ class KLTJSCC(Conditioned):
             planes[0, :, positions] = to_real(equalised[:, code])
             planes[1, :, positions] = reliability[:, code].float().repeat(1, 2)
             values, r = planes.unflatten(-1, (channels, size[0] // self.config.factor, size[1] // self.config.factor))
-            powers = self._powers(torch.full_like(snr_db, math.nan) if tx_snr_db is None else tx_snr_db, 2 * (symbols - count) / tokens)
+            known = torch.full_like(snr_db, math.nan) if tx_snr_db is None else tx_snr_db
+            powers = self._powers(known, 2 * (symbols - count) / tokens)
             amplitude = (powers.sqrt() * size_of(equalised[:, ~code], reliability[:, ~code]))[:, :, None, None]
             received = (amplitude.square() * r + (1 - r) / 2).clamp_min(1e-9)  # powers of a real, over its reliability
             estimate, error = amplitude * values / received, (1 - r) / 2 / received
@@ -192,6 +202,10 @@ class KLTJSCC(Conditioned):
         """Of a real of each channel [B, code_channels]."""
         share = (reals_per_token - torch.arange(self.config.code_channels, device=snr_db.device)).clamp(0, 1)
         return water_filling(self.spread, share, 0.5 * 10 ** (-snr_db.nan_to_num(DESIGN_SNR_DB) / 10))
+
+
+FieldCode = RateAdaptiveJSCC | KLTJSCC
+"""What a method may send its latent with: both encode and decode alike."""
 
 
 def water_filling(spread: Tensor, share: Tensor, noise: Tensor) -> Tensor:

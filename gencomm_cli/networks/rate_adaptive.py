@@ -30,7 +30,7 @@ def sinusoid(value: Tensor, width: int, scale: float = 1.0) -> Tensor:
 
 
 def to_complex(x: Tensor) -> Tensor:
-    """x ∈ R^2k → x_c ∈ C^k: the first k reals are the real parts, the last k the imaginary parts (arXiv:2510.21299, section II-A)."""
+    """x ∈ R^2k → x_c ∈ C^k: the first k reals are the real parts, the last k the imaginary parts (arXiv:2510.21299, II-A)."""
     real, imaginary = x.float().chunk(2, -1)
     return torch.complex(real, imaginary)
 
@@ -160,11 +160,11 @@ class RateAdaptiveJSCC(Conditioned):
         field_mean = mean.view(self.config.channels, -1).mean(1)
         self.synthesis.bias.copy_(field_mean)  # type: ignore[union-attr]
 
-    def encode(self, field: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
+    def encode(self, field: Tensor, symbols: int, snr_db: Tensor, image: Tensor | None = None) -> Tensor:
         """x_c = f_θ(z): complex symbols [B, ``symbols``] with E|x|² = 1 each row (eq. 2).
 
         Args:
-            field: [B, C, H, W].
+            field: [B, C, H, W]. image: which this code does not look at.
             snr_db: what the transmitter knows [B]; NaN where it knows nothing.
         """
         tokens = (field.shape[-2] // self.config.factor) * (field.shape[-1] // self.config.factor)
@@ -174,14 +174,16 @@ class RateAdaptiveJSCC(Conditioned):
         positions = sent_positions(tokens, self.config.code_channels, 2 * symbols).to(field.device)
         return unit_power(to_complex(code.flatten(1)[:, positions]))
 
-    def decode(self, equalised: Tensor, reliability: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
+    def decode(
+        self, equalised: Tensor, reliability: Tensor, size: tuple[int, int], snr_db: Tensor, tx_snr_db: Tensor | None = None
+    ) -> Tensor:
         """z_c = g_φ(y): the field [B, C, H, W] (eq. 3).
 
         Args:
             equalised: complex symbols after the MMSE equaliser [B, k].
             reliability: |h|²/(|h|² + N0) of each symbol [B, k].
             size: (H, W).
-            snr_db: the receiver's SNR [B].
+            snr_db: the receiver's SNR [B]. tx_snr_db: the transmitter's, which this code does not use.
         """
         rows, columns = size[0] // self.config.factor, size[1] // self.config.factor
         tokens, reals = rows * columns, 2 * equalised.shape[1]

@@ -1,8 +1,9 @@
-"""A SwinJSCC that starts as the linear optimum: KLT, powers ∝ √λ, LMMSE; its blocks add nothing yet.
+"""Codes that start as the linear optimum: KLT, powers by the eigenvalues, LMMSE; their networks add nothing yet.
 
-Five thousand steps from random weights teach a small SwinJSCC little more than the mean colour of each token. Its layers can be set
-to a linear code, but for the layer norms. A pair of constant channels (+B, −B), large beside the coefficients, makes these nearly
-linear: LN(x) ≈ (x − mean)/σ, where σ hardly depends on the coefficients; and the mean drops out of rows whose weights sum to zero.
+A SwinJSCC takes some work. Five thousand steps from random weights teach a small SwinJSCC little more than the mean colour of each
+token. Its layers can be set to a linear code, but for the layer norms. A pair of constant channels (+B, −B), large beside the
+coefficients, makes these nearly linear: LN(x) ≈ (x − mean)/σ, where σ hardly depends on the coefficients; and the mean drops out
+of rows whose weights sum to zero.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gencomm_cli.networks.coarse import CoarseHead
+from gencomm_cli.networks.klt_jscc import KLTJSCC, FieldCode
 from gencomm_cli.networks.swinjscc import Block, PatchMerging, PatchSplitting, Stage, SwinJSCC
 
 CONSTANT, RECEIVED = 10.0, 20.0
@@ -25,6 +28,17 @@ def token_statistics(fields: Tensor, factor: int) -> tuple[Tensor, Tensor]:
     """Mean and covariance of flattened factor×factor tokens of fields [N, C, H, W], in the order of a convolution's kernel."""
     tokens = F.unfold(fields, factor, stride=factor).transpose(1, 2).flatten(0, 1).double()
     return tokens.mean(0), tokens.T.cov()
+
+
+def start_code(jscc: FieldCode, coarse: CoarseHead | None, fields: Tensor, images: Tensor, emphasis: float = 0.0) -> None:
+    """Sets a code and its coarse head to their linear optima over fields [N, C, H, W] and their images."""
+    mean, covariance = token_statistics(fields, jscc.config.factor)
+    if coarse is not None:
+        coarse.start(fields, images)
+    if isinstance(jscc, KLTJSCC):
+        jscc.start_linear(mean, covariance, None if coarse is None else coarse.importance().pow(emphasis))
+    else:
+        jscc.start_linear(mean, covariance)
 
 
 @dataclass(frozen=True)

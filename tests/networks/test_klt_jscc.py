@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from gencomm_cli.channels.equalisers import mmse, reliability
-from gencomm_cli.networks.klt_jscc import KLTConfig, KLTJSCC, size_of, water_filling, with_pilots
+from gencomm_cli.networks.klt_jscc import KLTJSCC, KLTConfig, size_of, water_filling, with_pilots
 from gencomm_cli.networks.rate_adaptive import unit_power
 
 SMALL = KLTConfig(channels=4, code_channels=16, factor=2, pixels=2, width=8, depths=(1, 1), token_width=16, token_depth=1)
@@ -38,7 +38,7 @@ def least_error(reals: float, snr_db: float) -> float:
     return float((values * nu / (powers + nu)).sum() + VALUES[round(reals) :].sum())
 
 
-@pytest.mark.parametrize(("reals", "snr_db"), [(4, 10.0), (8, 1.0), (12, -5.0), (15, 20.0)])
+@pytest.mark.parametrize(("reals", "snr_db"), [(4, 10.0), (8, 1.0), (12, -5.0), (15, 10.0)])
 @pytest.mark.parametrize("fading", [False, True])
 def test_at_the_start_its_error_is_the_closed_form(reals: int, snr_db: float, fading: bool) -> None:
     jscc, field, image = started()

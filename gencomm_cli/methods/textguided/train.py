@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -35,6 +36,15 @@ STAGES = {
     "refine": Plan(RefinerRecipe, ("control", "jscc", "vae"), pictured=True),
 }
 
+
+def with_coarse(plans: Mapping[str, Plan]) -> dict[str, Plan]:
+    """The same where a coarse head is trained along with the JSCC."""
+    return {
+        name: replace(plan, networks=(*plan.networks, "coarse")) if "jscc" in plan.networks else plan
+        for name, plan in plans.items()
+    }
+
+
 OVER_BACKBONE = {
     "jscc": STAGES["jscc"], "control": STAGES["control"], "refine": replace(STAGES["refine"], networks=("control", "jscc"))
 }  # fmt: skip
@@ -51,13 +61,24 @@ class TextGuidedTrainer(Trainer):
     def build(self) -> None:
         self.make("vae", self.config["vae"].get("class", "AutoencoderKL"), self.config["vae"]["model"])
         self.make("unet", "UNet2DConditionModel", self.config["prior"]["unet"])
-        self.make("jscc", "RateAdaptiveJSCC", self.config["jscc"]["model"])
+        self.make_code()
         self.tokenizer = self._tokenizer()
         self.make("text_encoder", "CLIPTextModel", {**self.config["prior"]["text"], "vocab_size": len(self.tokenizer)})
         if self.base is not None:
             verify(self.base)
             for name in (*self.parts, "control"):
-                self.take(name, self.base.components[name])
+                if name != "coarse" or name in self.base.components:
+                    self.take(name, self.base.components[name])
+
+    def make_code(self) -> None:
+        """The JSCC, and the coarse head where the recipe has one."""
+        sizes = self.config["jscc"]
+        self.make("jscc", sizes.get("class", "RateAdaptiveJSCC"), sizes["model"])
+        if "coarse" in sizes:
+            self.make("coarse", "CoarseHead", sizes["coarse"])
+            self.plans = with_coarse(type(self).plans)  # type: ignore[misc]
+            if sizes["recipe"].get("perceptual") and "jscc" in self.stages:
+                _ = self.perceptual
 
     def _tokenizer(self) -> PreTrainedTokenizerFast:
         """The run's own, which is that of the preset to start from, or made of the photographs' captions."""
@@ -104,14 +125,18 @@ class TextGuidedTrainer(Trainer):
         if stage == "prior":
             return prior_stage(parts["unet"], parts["text_encoder"], self.tokenizer, latents, recipe, *run)
         if stage == "jscc":
-            linear = self.base is None or "jscc" not in self.base.components
-            return jscc_stage(parts["jscc"], self.codec(), latents, recipe, *run, domain=self.domain, linear=linear)
+            linear = self.base is None or not {"jscc", *({"coarse"} & parts.keys())} <= self.base.components.keys()
+            return jscc_stage(
+                parts["jscc"], self.codec(), latents, recipe, *run, domain=self.domain, linear=linear, coarse=parts.get("coarse"),
+                backbones=self.perceptual if recipe.perceptual else (),
+            )  # fmt: skip
         if stage == "decoder":
             return decoder_stage(self.codec(), latents, recipe, self.perceptual, *run)
         text = TextEncoder(self.tokenizer, frozen(parts["text_encoder"].to(self.device)))
         backbones = self.perceptual if self.plans[stage].pictured else ()
         return refiner_stage(
-            parts["control"], parts["jscc"], parts["unet"], self.codec(), text, latents, recipe, backbones, *run, domain=self.domain
+            parts["control"], parts["jscc"], parts["unet"], self.codec(), text, latents, recipe, backbones, *run,
+            domain=self.domain, head=parts.get("coarse"),
         )  # fmt: skip
 
     def export(self, models: Path) -> Path:
@@ -122,7 +147,7 @@ class TextGuidedTrainer(Trainer):
         return self._write(models, parts)
 
     def _write(self, models: Path, backbone: Any) -> Path:
-        parts = backbone | {name: self.part(name) for name in ("control", "jscc")}
+        parts = backbone | {name: self.part(name) for name in ("control", "jscc", *(["coarse"] if "coarse" in self.parts else []))}
         return write_preset(models / self.method / self.config["name"], self.method, parts, self.settings).folder
 
 
@@ -142,8 +167,8 @@ class OverBackbone(TextGuidedTrainer):
         backbone = Backbone(self.base, self.device)
         self.parts |= {"vae": backbone.codec.autoencoder, "unet": backbone.unet, "text_encoder": backbone.text.model}
         self.tokenizer = backbone.text.tokenizer
-        self.make("jscc", "RateAdaptiveJSCC", self.config["jscc"]["model"])
-        for name in {"control", "jscc"} & set(self.base.components):
+        self.make_code()
+        for name in {"control", *self.parts} & set(self.base.components) - set(BACKBONE):
             self.take(name, self.base.components[name])
 
     def export(self, models: Path) -> Path:
