@@ -42,7 +42,7 @@ from gencomm_cli.methods.diffcom.method import DiffCom
 from gencomm_cli.methods.diffjscc.method import CsiEmbedding, DiffJSCC
 from gencomm_cli.methods.options import ReceiverOptions
 from gencomm_cli.methods.scsic.method import ScSic
-from gencomm_cli.methods.scsic.networks import Cascade
+from gencomm_cli.methods.scsic.networks import ScSicNetworks
 from gencomm_cli.methods.textguided.method import TextGuided
 from gencomm_cli.networks.acceleration import number_format
 from gencomm_cli.networks.backbone import Networks
@@ -228,7 +228,7 @@ class RandomNetworks(Networks):
         return self._text
 
 
-class RandomCascade(Cascade):
+class RandomCascade(ScSicNetworks):
     """SC-SIC's, with random numbers in the place of files."""
 
     def __init__(self, bench: Bench) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 
 class Progress(Protocol):
-    """Is told how far something is: (done, total), and a word on it."""
+    """Takes how far something is: (done, total), and a word on it."""
 
     def __call__(self, done: int, total: int, note: str = "", /) -> None: ...
 

@@ -226,6 +226,7 @@ class Codec:
         """
         options = options or settled(self.spec, given, "transmitter")[0]
         check_rate(cbr, cbr_total, options)
+        snr = None if snr is None else check_snr("--snr", snr)
         pixels = as_pixels(image)
         image_size = (int(pixels.shape[0]), int(pixels.shape[1]))
         total = cbr_total is not None
@@ -290,7 +291,7 @@ class Codec:
         Args:
             seed: of the sampler. estimator: what makes gains of pilots, where the file has these instead.
             strict: a lost prompt or image is an error instead of a line.
-            options, given: the method's own. say: takes what a user should read. progress: is told of each step.
+            options, given: the method's own. say: takes what a user should read. progress: is called at each step.
 
         Raises:
             InputError: the file has not been through a channel, or options cannot be.
@@ -473,7 +474,7 @@ def channel_record(
     if kind == "multipath":
         ofdm = ofdm or OfdmConfig()
         ofdm = replace(ofdm, pilots=0 if csi == "none" else ofdm.pilots)
-    return ChannelRecord(kind, snr_db, snr_type, csi, ofdm, rx_snr_db)
+    return ChannelRecord(kind, float(snr_db), snr_type, csi, ofdm, None if rx_snr_db is None else float(rx_snr_db))
 
 
 def transmit(
@@ -493,13 +494,13 @@ def transmit(
         snr: in dB; infinite is a clean channel. fading: ``awgn``, ``rayleigh``, ``block`` or ``multipath``.
         snr_type: what the SNR counts: energy sent a symbol (``esn0``), a bit (``ebn0``), or what arrives (``received``).
         csi: what the receiver knows of the fading: ``perfect``, ``estimated`` (from pilots, which count) or ``none``.
-        ofdm: of multipath; DiffCom's if None. rx_snr: what the receiver is told in the place of ``snr``.
+        ofdm: of multipath; DiffCom's if None. rx_snr: what the receiver takes it to be, in the place of ``snr``.
 
     Raises:
         InputError: as :func:`pass_channel`.
     """
-    told = None if rx_snr is None else check_snr("--rx-snr", rx_snr)
-    return pass_channel(sent, channel_record(fading, check_snr("--snr", snr), snr_type, csi, ofdm, told), seed)
+    given = None if rx_snr is None else check_snr("--rx-snr", rx_snr)
+    return pass_channel(sent, channel_record(fading, check_snr("--snr", snr), snr_type, csi, ofdm, given), seed)
 
 
 def open_symbols(source: str | Path) -> SymbolFile:
@@ -520,7 +521,7 @@ def pass_channel(file: SymbolFile, channel: ChannelRecord, seed: int) -> SymbolF
         raise InputError("symbols: have been through a channel already; give the transmitted file (tx)")
     kind, csi, known = channel.kind, channel.csi, file.header.tx_gain
     if known is not None and kind != "block":
-        raise InputError(f"channel: the transmitter was told the block gain {known:.3g} (encode --gain); use --block-rayleigh")
+        raise InputError(f"channel: the transmitter knew the block gain {known:.3g} (encode --gain); use --block-rayleigh")
     received: dict[str, Any] = {}
     n0 = stated_n0 = 0.0
     cir = None if channel.ofdm is None else draw_taps(channel.ofdm, generator(seed, "image fading"))
@@ -582,7 +583,7 @@ def check_snr(flag: str, snr_db: float) -> float:
     """
     if snr_db != math.inf and not SNR_RANGE[0] <= snr_db <= SNR_RANGE[1]:
         raise InputError(f"{flag}: {snr_db:g} is not an SNR in dB from {SNR_RANGE[0]:g} to {SNR_RANGE[1]:g}, or inf")
-    return snr_db
+    return float(snr_db)
 
 
 def _send_prompt(prompt: str, snr_db: float | None, fading: Fading) -> tuple[Symbols, PayloadFormat | None]:

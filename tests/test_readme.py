@@ -21,14 +21,11 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from gencomm_cli.methods.diffjscc import train as diffjscc
-from gencomm_cli.methods.lrisc import train as lrisc
 from gencomm_cli.methods.scsic.options import Sources
-from gencomm_cli.methods.textguided import train as textguided
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.convolutional import ConvolutionalJSCC, ConvolutionalJSCCConfig
 from gencomm_cli.presets.pretrained import add
-from gencomm_cli.training import trainer
+from gencomm_cli.training import losses, trainer
 from tests.methods.diffcom import test_released_guided_diffusion as test_guided_diffusion
 from tests.methods.diffjscc import test_released as test_diffjscc
 from tests.methods.jscc import test_released_swinjscc as test_swinjscc
@@ -68,8 +65,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with photographs, and a user without models."""
     monkeypatch.setenv("GENCOMM_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for recipe in (textguided, diffjscc, lrisc):
-        monkeypatch.setattr(recipe, "load_judges", lambda *_: [LPIPS("squeeze").eval().requires_grad_(False)])
+    monkeypatch.setattr(losses, "load_perceptual", lambda *_: [LPIPS("squeeze").eval().requires_grad_(False)])
     (tmp_path / "photos").mkdir()
     rng = np.random.default_rng(0)
     for index in range(6):

@@ -1,9 +1,9 @@
-"""OFDM over a multipath channel (paper 003, section V-A3): the simulator's channel, and W_h of DiffCom's samplers.
+"""OFDM over a multipath channel (DiffCom, arXiv:2406.07390, section IV-A3): the simulator's channel, and W_h of DiffCom's samplers.
 
     symbols ─► interleaver ─► carriers ─► IDFT, cyclic prefix ─► clipping ─► L taps ─► DFT ─► de-interleaver ─► received carriers
 
 Functions of NumPy arrays or torch tensors, complex64 or complex128, differentiable in symbols and taps. The DFT is unitary: time
-samples have the symbols' power, and white noise of power N0 on the air is white noise of power N0 on the carriers, where the caller
+samples have the symbols' power, and white noise of power N0 in time is white noise of power N0 on the carriers, where the caller
 adds it. With a prefix of at least L − 1 samples and without clipping a carrier has one gain, H of
 :func:`response`; with less of a prefix, neighbouring OFDM symbols and carriers interfere.
 

@@ -102,10 +102,8 @@ def run(
     channels: Annotated[
         str | None, typer.Option(metavar="LIST", help="Of awgn, rayleigh, block, multipath, multipath:clip=0.8:cp=0. Default awgn.")
     ] = None,
-    snr: Annotated[
-        str | None, typer.Option(metavar="LIST", help="In dB: 1,5,10 or -5:1:15 (both ends in). Default 1,5,10.")
-    ] = None,
-    cbr: Annotated[str | None, typer.Option(metavar="LIST", help="As --cbr of encode; 1/384 is one too. Default 0.0033.")] = None,
+    snr: Snr = None,
+    cbr: Cbrs = None,
     total: Annotated[bool, typer.Option("--total", help="--cbr bounds the prompt too.")] = False,
     steps: Annotated[str | None, _swept("steps")] = None,
     guidance: Annotated[str | None, _swept("guidance_scale")] = None,

@@ -22,6 +22,14 @@ def signal_to_noise(a: Tensor) -> Tensor:
     return a / (1 - a)
 
 
+def min_snr_weight(a: Tensor, gamma: float = 5.0) -> Tensor:
+    """min(SNR, γ)/SNR: weight of the squared error of ε at ᾱ = ``a``, elementwise (Hang et al., arXiv:2303.09556).
+
+    Errors of ẑ_0 then count min(SNR, γ) times: states with hardly any noise do not outweigh the others.
+    """
+    return (gamma / signal_to_noise(a)).clamp_max(1)
+
+
 def ddim_step(x: Tensor, x_0: Tensor, a: float, a_next: float, sigma: float = 0.0) -> Tensor:
     """x_s from x_t and the image predicted there (Song et al., arXiv:2010.02502); noise of ``sigma`` is yet to be added."""
     noise = (x - a**0.5 * x_0) / (1 - a) ** 0.5

@@ -73,7 +73,7 @@ class Received:
         fading: the channel's kind, which an ideal code needs.
         ofdm: of multipath, else None; its pilots went before the image symbols. cir: impulse response complex64 [L], known or
             estimated, of multipath with CSI. With both, :func:`gencomm_cli.channels.ofdm.through` is W_h.
-        tx_snr_db: the SNR in dB that the transmitter was told, as the header says; None for none.
+        tx_snr_db: the SNR in dB that the transmitter knew, as the header says; None for none.
     """
 
     symbols: Symbols

@@ -145,11 +145,14 @@ def build(cls: type[Options], given: Mapping[str, Any]) -> Options:
     known = options_of(cls)
     if unknown := [name for name in given if name not in known]:
         raise OptionError(unknown[0], f"is not read here; there is: {', '.join(known) or 'nothing'}")
-    return cls(**{name: known[name].parse(value) if _is_text(known[name], value) else value for name, value in given.items()})
+    return cls(**{name: _value(known[name], value) for name, value in given.items()})
 
 
-def _is_text(option: Option, value: Any) -> bool:
-    return isinstance(value, str) and (option.kind is not str or option.flag.parse is not None)
+def _value(option: Option, value: Any) -> Any:
+    """Of a text what it stands for; of a whole number, where any number may stand, the same as a float."""
+    if isinstance(value, str) and (option.kind is not str or option.flag.parse is not None):
+        return option.parse(value)
+    return float(value) if option.kind is float and type(value) is int else value
 
 
 def check_values(options: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +38,3 @@ def evm_percent(sent: Symbols, received: Symbols, gain: Symbols | None) -> float
         return None
     error = zero_forcing(received, gain).astype(np.complex128) - sent
     return 100 * math.sqrt(float(np.mean(np.abs(error) ** 2)) / power)
-
-
-def prompt_error_rate(arrived: Iterable[bool | None]) -> float | None:
-    """Share of prompts, 0 to 1, that were lost (False). None stands for no prompt and does not count; None without any."""
-    counted = [ok for ok in arrived if ok is not None]
-    return counted.count(False) / len(counted) if counted else None

@@ -85,8 +85,8 @@ class Attention(nn.Module):
         self.fc2 = nn.Linear((channels + 1) // 16, channels)
 
     def forward(self, x: Tensor, snr_db: Tensor) -> Tensor:
-        told = torch.cat([snr_db[:, None].to(x), x.mean((2, 3))], 1)
-        scale = torch.sigmoid(self.fc2(torch.relu(self.fc1(told))))
+        given = torch.cat([snr_db[:, None].to(x), x.mean((2, 3))], 1)
+        scale = torch.sigmoid(self.fc2(torch.relu(self.fc1(given))))
         return x * scale[:, :, None, None]
 
 
@@ -159,9 +159,9 @@ class ADJSCC(nn.Module):
         size = (image.shape[2], image.shape[3])
         if symbols != self.symbols(symbols, size):
             raise ValueError(f"{symbols} symbols asked of a code that has {self.symbols(symbols, size)}")
-        told = self.conventions.told(snr_db).nan_to_num(self.config.unknown_snr_db)
+        given = self.conventions.program_snr(snr_db).nan_to_num(self.config.unknown_snr_db)
         positions = self._positions(symbols, size).to(image.device)
-        return self.conventions.pair(self.jscc_encoder(image, told).flatten(1)[:, positions])
+        return self.conventions.pair(self.jscc_encoder(image, given).flatten(1)[:, positions])
 
     def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
         """z = E(x): :meth:`code` with E|z|² = 1 each row."""
@@ -177,8 +177,8 @@ class ADJSCC(nn.Module):
         code = torch.zeros(len(equalised), self.config.code_channels * tokens, device=equalised.device)
         reals = self.conventions.unpair(equalised, (2 * equalised.shape[1],))
         code[:, self._positions(equalised.shape[1], size).to(code.device)] = reals
-        told = self.conventions.told(snr_db)
-        image: Tensor = self.jscc_decoder(code.unflatten(1, (-1, size[0] // 4, size[1] // 4)), told)
+        given = self.conventions.program_snr(snr_db)
+        image: Tensor = self.jscc_decoder(code.unflatten(1, (-1, size[0] // 4, size[1] // 4)), given)
         return image
 
     def _positions(self, symbols: int, size: tuple[int, int]) -> Tensor:

@@ -4,6 +4,9 @@
     x_n ──► [cat, 2 ResNet, attention] ▼ [cat, …] ▼ [cat, …] ▼ [cat, …] ▼ […] ▼ […] ─► ResNet, attention, ResNet
     X(x_n, n/N) ◄── 7×7 ◄── norm ◄─ ▲ [2 ResNet, attention] ◄── ▲ […] ◄── … ◄── ▲ […] ◄───────────┘
 
+As in the published program, the lowest level has no unit on the way up: the middle has its place. (LRISC's paper says six units
+either way.)
+
 Modules carry the state dict's names of the published program (``downs.0.0.block1.block.0.weight``, …).
 """
 

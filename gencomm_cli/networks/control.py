@@ -30,7 +30,8 @@ class LatentControlNet(ControlNetModel):
     zero-initialised extra input channels. The channel state enters through the class embedding (an MLP whose output is added to
     the time embedding), which diffusers provides. All else, and the forward pass, is diffusers' own.
 
-    ``anchored``: the prediction may also lean on the hint itself, for each channel and position as far as :meth:`lean` says.
+    ``anchored``: the prediction may also lean on the hint itself, for each channel and position as far as :meth:`lean` says. It is
+    in no paper.
     """
 
     @register_to_config
@@ -64,8 +65,9 @@ class LatentControlNet(ControlNetModel):
     def over(cls, unet: UNet2DConditionModel, csi_width: int = CSI_WIDTH, anchored: bool = False) -> LatentControlNet:
         """A control module for ``unet``, started from a copy of the UNet's own encoder."""
         control = cls(csi_width=csi_width, anchored=anchored, **control_arguments(unet))
-        for part in ("conv_in", "time_proj", "time_embedding", "down_blocks", "mid_block"):
-            getattr(control, part).load_state_dict(getattr(unet, part).state_dict())
+        for part in ("conv_in", "time_proj", "time_embedding", "add_embedding", "down_blocks", "mid_block"):
+            if hasattr(unet, part):
+                getattr(control, part).load_state_dict(getattr(unet, part).state_dict())
         return control
 
 
@@ -76,7 +78,8 @@ def control_arguments(unet: UNet2DConditionModel) -> dict[str, Any]:
         "norm_num_groups", "use_linear_projection", "transformer_layers_per_block", "only_cross_attention", "num_attention_heads",
         "flip_sin_to_cos", "freq_shift", "upcast_attention", "resnet_time_scale_shift", "mid_block_type",
     )  # fmt: skip
-    return {"hint_channels": unet.config.in_channels} | {name: unet.config[name] for name in shared}
+    pooled = ("addition_embed_type", "addition_embed_type_num_heads") if unet.config["addition_embed_type"] else ()
+    return {"hint_channels": unet.config.in_channels} | {name: unet.config[name] for name in (*shared, *pooled)}
 
 
 def controlled(
@@ -93,11 +96,12 @@ def controlled(
     """The frozen UNet's prediction under control: z_t, z_c [B, C, H, W], t [B] from 1, text [B, S, D], csi [B, CSI_WIDTH].
 
     A small UNet's ε̂ puts ẑ_0 = (z_t − √(1 − ᾱ_t) ε̂)/√ᾱ_t further from the image than z_c is where ᾱ_t is small. An anchored
-    control module mixes ε̂ with the noise that z_t holds if z_c is the image: a guidance of eq. 17's kind whose weight is learned.
+    control module mixes ε̂ with (z_t − √ᾱ_t z_c)/√(1 − ᾱ_t), the noise that z_t holds if z_c is the image: guidance as of
+    arXiv:2404.17736, eq. 17, with a weight that is learned, which is in no paper.
 
     Args:
         free: text [B, S, D] of the unconditional branch, which the control module does not reach: û of it, and ``guidance`` times
-            the difference, from one pass of the UNet over both branches.
+            the difference, from one pass of the UNet over both branches (arXiv:2510.21299, Algorithm 1, lines 5–7).
 
     Networks have number formats of their own; what goes in as z_t's comes out in it.
     """
@@ -120,4 +124,5 @@ def controlled(
         a = control.signal(t)
         anchor = (z_t - a.sqrt() * z_c) / (1 - a).sqrt()
         out = out + control.lean(t, csi, features, a).to(kind) * (anchor - out)
+    # Line 7 of Algorithm 1 (arXiv:2510.21299), in û.
     return out if unguided is None else unguided + guidance * (out - unguided)

@@ -1,4 +1,4 @@
-"""How a published program puts a code's reals on the air and takes them off again, where programs differ.
+"""How a published program makes symbols of a code's reals and reals of symbols, where programs differ.
 
 What is sent is the same for all: complex symbols with E|z|² = 1 for each image.
 """
@@ -32,7 +32,7 @@ class Conventions:
         restored: the decoder takes the code at its own power, image by image. The gain is sent beside the symbols then.
         equaliser: what fading symbols go through: ``mmse``, ``zero-forcing``, or ``phase``, which corrects the phase alone and
             stands for programs whose gains are real and are not equalised. Without fading symbols are taken as they arrive.
-        snr_offset_db: Es/N0 in dB less what the program calls SNR; its networks are told, and its files named after, the latter.
+        snr_offset_db: Es/N0 in dB less what the program calls SNR; its networks are given, and its files named after, the latter.
     """
 
     pairing: Pairing = "halves"
@@ -77,7 +77,7 @@ class Conventions:
         forced = torch.view_as_real(zero_forcing(received, gain))  # type: ignore[type-var]
         return torch.view_as_complex(forced.clamp(-LOUDEST, LOUDEST))
 
-    def told(self, snr_db: Tensor) -> Tensor:
+    def program_snr(self, snr_db: Tensor) -> Tensor:
         """Es/N0 in dB as the program counts SNR."""
         return snr_db - self.snr_offset_db
 

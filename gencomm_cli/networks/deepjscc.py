@@ -114,7 +114,10 @@ def _adapt(blocks: nn.ModuleList, z: Tensor, csi: Tensor) -> Tensor:
 
 
 class Encoder(nn.Module):
-    """E: image [B, 3, H, W] in [0, 1] and CSI [B, 1 or 3] → code [B, C, H/2^D, W/2^D], its power not yet normalised."""
+    """E, the paper's E_c up to eq. 2: image [B, 3, H, W] in [0, 1] and CSI [B, 1 or 3] → code [B, C, H/2^D, W/2^D].
+
+    Its power is not yet normalised.
+    """
 
     def __init__(self, config: DeepJSCCConfig) -> None:
         super().__init__()
@@ -134,7 +137,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """G: equalised code [B, C, H/2^D, W/2^D] and CSI → image [B, 3, H, W] in [0, 1]."""
+    """G, the paper's D_c: equalised code [B, C, H/2^D, W/2^D] and CSI → image [B, 3, H, W] in [0, 1]."""
 
     def __init__(self, config: DeepJSCCConfig) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ LEAST = 1e-9
 
 
 class _LowerBound(torch.autograd.Function):
-    """max(x, bound), whose gradient still pulls x up where it is below the bound."""
+    """max(x, bound), whose gradient still raises x where it is below the bound."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, bound: float) -> Tensor:

@@ -55,7 +55,8 @@ class MambaConfig:
 
 @dataclass(frozen=True)
 class ChannelState:
-    """What a network knows: ``snr_db`` as a number for the released modes, ``condition`` [B, condition] for the others."""
+    """What a network knows of the channel: ``snr_db``, a number, for the released modes, ``condition`` [B, condition] for
+    ``initial-state`` and ``shift``."""
 
     snr_db: float = 0.0
     condition: Tensor | None = None

@@ -76,8 +76,8 @@ class MambaJSCC(nn.Module):
         most = self.symbols(symbols, (image.shape[2], image.shape[3]))
         if symbols != most:
             raise ValueError(f"{symbols} symbols asked of a code that has {most}")
-        told = self.conventions.told(snr_db).nan_to_num(self.config.unknown_snr_db)
-        return self.conventions.pair(self.encoder(image, ChannelState(float(told[0]))))
+        snr = self.conventions.program_snr(snr_db).nan_to_num(self.config.unknown_snr_db)
+        return self.conventions.pair(self.encoder(image, ChannelState(float(snr[0]))))
 
     def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
         """z = E(x): :meth:`code` with E|z|² = 1 each row."""
@@ -86,5 +86,5 @@ class MambaJSCC(nn.Module):
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
         """x̂ = D(z): [B, 3, H, W], not clamped. ``snr_db``: the receiver's SNR [B], alike for all."""
         code = self.conventions.unpair(equalised, self._shape(size))
-        image: Tensor = self.decoder(code, ChannelState(float(self.conventions.told(snr_db)[0])))
+        image: Tensor = self.decoder(code, ChannelState(float(self.conventions.program_snr(snr_db)[0])))
         return image

@@ -119,7 +119,7 @@ class NTSCC(nn.Module):
         self, information: Floats, budget: int, *, snr_db: float | None, fading: Fading, side_share: float = MOST_SIDE,
         kind: Kind = "adaptive",
     ) -> Allocation:  # fmt: skip
-        """The allocation of at most ``budget`` symbols, side symbols included.
+        """The allocation of at most ``budget`` symbols, side symbols included: eq. 3 at the β that meets it.
 
         The smallest groups whose levels fit into ``side_share`` of the budget; where none do, the uniform allocation.
 
@@ -193,7 +193,7 @@ class NTSCC(nn.Module):
         return grid
 
     def send(self, z: Tensor, levels: Levels, snr_db: float | None) -> Tensor:
-        """s = f_e(z, levels) with E|s|² = 1: complex [k], differentiable in z. ``snr_db``: what the transmitter knows."""
+        """s = f_e(z, levels) (eq. 4) with E|s|² = 1: complex [k], differentiable in z. ``snr_db``: what the transmitter knows."""
         known = torch.tensor([float("nan") if snr_db is None else snr_db], device=z.device)
         grid = self._grid(levels, (z.shape[2], z.shape[3]), z.device)
         mask = self.code.mask(grid)

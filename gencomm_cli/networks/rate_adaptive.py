@@ -41,7 +41,10 @@ def to_real(symbols: Tensor) -> Tensor:
 
 
 def unit_power(symbols: Tensor) -> Tensor:
-    """Scales each row of complex symbols [B, k] to E|x|² = 1; a row of zeros becomes ones, since silence is no codeword."""
+    """Scales each row of complex symbols [B, k] to E|x|² = 1 (arXiv:2404.17736, eq. 2 with P̄ = 1).
+
+    A row of zeros becomes ones, since silence is no codeword.
+    """
     power = symbols.abs().square().mean(-1, keepdim=True)
     return torch.where(power > 1e-20, symbols / power.clamp_min(1e-20).sqrt(), torch.ones_like(symbols))
 
@@ -161,7 +164,7 @@ class RateAdaptiveJSCC(Conditioned):
         self.synthesis.bias.copy_(field_mean)  # type: ignore[union-attr]
 
     def encode(self, field: Tensor, symbols: int, snr_db: Tensor, image: Tensor | None = None) -> Tensor:
-        """x_c = f_θ(z): complex symbols [B, ``symbols``] with E|x|² = 1 each row (eq. 2).
+        """x_c = f_θ(z): complex symbols [B, ``symbols``] with E|x|² = 1 each row (arXiv:2510.21299, eq. 2).
 
         Args:
             field: [B, C, H, W]. image: which this code does not look at.
@@ -177,7 +180,7 @@ class RateAdaptiveJSCC(Conditioned):
     def decode(
         self, equalised: Tensor, reliability: Tensor, size: tuple[int, int], snr_db: Tensor, tx_snr_db: Tensor | None = None
     ) -> Tensor:
-        """z_c = g_φ(y): the field [B, C, H, W] (eq. 3).
+        """z_c = g_φ(y): the field [B, C, H, W] (arXiv:2510.21299, eq. 3).
 
         Args:
             equalised: complex symbols after the MMSE equaliser [B, k].

@@ -20,7 +20,7 @@ Levels = NDArray[np.int64]
 
 
 def quantise(wanted: Floats) -> Levels:
-    """Q: the level of the nearest rate (the lower of two), elementwise."""
+    """Q (eq. 3): the level of the nearest rate (the lower of two), elementwise."""
     middles = (np.array(RATES[1:]) + np.array(RATES[:-1])) / 2
     return np.searchsorted(middles, wanted).astype(np.int64)
 
@@ -62,12 +62,12 @@ def uniform(symbols: int, shape: tuple[int, int]) -> Levels:
 
 
 def symbols_of(levels: Levels) -> int:
-    """K_z: symbols that embeddings of such levels take."""
+    """K_z (eq. 3): symbols that embeddings of such levels take."""
     return int(np.array([*RATES, 0])[levels].sum())
 
 
 def solve_beta(information: Floats, symbols: float, cost: Callable[[Levels], float] = symbols_of) -> float:
-    """The largest β (to 40 bisections) at which the levels Q(β · information) cost at most ``symbols``; 0 where none do.
+    """The largest β of eq. 3 (to 40 bisections) at which the levels Q(β · information) cost at most ``symbols``; 0 where none do.
 
     Args:
         information: −log2 p of each group. cost: of the groups' levels; their symbols if not given.

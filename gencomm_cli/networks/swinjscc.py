@@ -43,7 +43,7 @@ class SwinJSCCConfig:
         unknown_snr_db: what the encoder assumes where the transmitter does not know the SNR.
         choice: which channels are sent with the rate ModNet, and in which order reals follow one another. ``first``: the first
             ones, channel by channel, any number of reals. As published, token by token: those with the largest gates in this
-            picture, of which the receiver is told; of equal gates the lowest index wins (``stable``, as with CUDA since torch
+            picture, which are sent to the receiver; of equal gates the lowest index wins (``stable``, as with CUDA since torch
             1.13), or whichever the older CUDA's sort puts in front (``bitonic``).
     """
 
@@ -335,7 +335,7 @@ def top_channels(gates: Tensor, rate: int, choice: Choice = "stable") -> Tensor:
 class SwinJSCC(nn.Module):
     """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple`` (a :class:`LearnedCodec`).
 
-    ``choices``: of how many channels the image's own are chosen, where the receiver has to be told (``choice`` of the config).
+    ``choices``: of how many channels the image's own are chosen, where the receiver has to know them (``choice`` of the config).
     """
 
     def __init__(self, config: SwinJSCCConfig) -> None:

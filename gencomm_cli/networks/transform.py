@@ -3,7 +3,8 @@
     x ─► g_e ─► z ─┬─► f_e …                                      … f_d ─► ẑ ─► ladder of contexts c_3 … c_0 (for the diffusion)
                    └─► h_e ─► y ─► ŷ ─► h_d ─► μ, σ: p(z | y)                                    └─► g_s ─► coarse image
 
-Modules carry the state dict's names of the published program (``enc.0.0.block1.…``, ``hyper_dec.0.0.…``, ``prior.…``).
+h_e and h_d have the published program's LeakyReLU, where the paper says ReLU. Modules carry the program's names in the state dict
+(``enc.0.0.block1.…``, ``hyper_dec.0.0.…``, ``prior.…``).
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ class NonlinearTransform(nn.Module):
         return self.to_latent(h) + self.analysis(image) if self.config.coarse else h
 
     def hyper_encode(self, z: Tensor) -> Tensor:
-        """y = h_e(z), not rounded: [B, C', H/(4 factor), W/(4 factor)]."""
+        """y = h_e(z) (section II-A), not rounded: [B, C', H/(4 factor), W/(4 factor)]."""
         for layer in self.hyper_enc:
             z = layer(z)
         return z
@@ -139,7 +140,7 @@ class NonlinearTransform(nn.Module):
         return mean, scale.clamp_min(LEAST_SCALE)
 
     def round_hyper(self, y: Tensor) -> Tensor:
-        """ŷ: y rounded to whole distances from the prior's medians."""
+        """ŷ: y rounded to whole distances from the prior's medians, what h_d takes in eq. 2."""
         return rounded(y, self.prior.medians)
 
     def information(self, z: Tensor) -> Tensor:
@@ -148,7 +149,7 @@ class NonlinearTransform(nn.Module):
         return bits(gaussian_likelihood(z, mean, scale)).sum(1)
 
     def contexts(self, z: Tensor) -> list[Tensor]:
-        """c_0, c_1, … of ẑ, finest first: [B, width, H/fold/2^level, W/fold/2^level]."""
+        """c_0, c_1, … of ẑ, as X_θ takes it (section III-A.4), finest first: [B, width, H/fold/2^level, W/fold/2^level]."""
         ladder = []
         for parts in self.dec:
             block, up = cast(nn.ModuleList, parts)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
 
 Domain = Literal["latent", "pixel"]
-"""What the JSCC sends: the latent (the paper's proposal), or the image itself (its other variant)."""
+"""What the JSCC sends: the latent (what arXiv:2510.21299 proposes), or the image itself (its other variant)."""
 
 TILE, OVERLAP = 1024, 256
 """Side of a tile in pixels, and what neighbours share, where a picture has more pixels than two tiles."""

@@ -14,11 +14,6 @@ from gencomm_cli.text.modes import Fading
 from gencomm_cli.text.payload import PayloadFormat
 
 
-def payload_entropy_bits(text: str) -> float:
-    """Ideal code length of a prompt under the text model, in bits, CRC apart."""
-    return range_coder.entropy_bits(text)
-
-
 def transmit_prompt(text: str, *, snr_db: float | None, fading: Fading) -> tuple[NDArray[np.complex64], PayloadFormat]:
     """Symbols complex64 [k_o] of power 1 that carry a prompt, in the mode for this SNR (Es/N0 in dB; None: not known) and fading.
 
@@ -28,11 +23,6 @@ def transmit_prompt(text: str, *, snr_db: float | None, fading: Fading) -> tuple
     payload = range_coder.encode(text)
     fmt = PayloadFormat.choose(len(payload), snr_db=snr_db, fading=fading, text_model=text_model.VERSION)
     return fmt.transmit(payload), fmt
-
-
-def symbols_needed(text: str, *, snr_db: float | None, fading: Fading) -> int:
-    """Length of what ``transmit_prompt`` would send."""
-    return PayloadFormat.choose(len(range_coder.encode(text)), snr_db=snr_db, fading=fading).symbols
 
 
 def receive_prompt(

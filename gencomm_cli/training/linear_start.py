@@ -30,15 +30,23 @@ def token_statistics(fields: Tensor, factor: int) -> tuple[Tensor, Tensor]:
     return tokens.mean(0), tokens.T.cov()
 
 
-def start_code(jscc: FieldCode, coarse: CoarseHead | None, fields: Tensor, images: Tensor, emphasis: float = 0.0) -> None:
-    """Sets a code and its coarse head to their linear optima over fields [N, C, H, W] and their images."""
-    mean, covariance = token_statistics(fields, jscc.config.factor)
-    if coarse is not None:
-        coarse.start(fields, images)
+def start_code(
+    jscc: FieldCode, head: CoarseHead | None, fields: Tensor, images: Tensor, *, emphasis: float = 0.0, linear: bool = True
+) -> None:
+    """Sets a code, and a coarse head that has learned nothing yet, to their linear optima over fields [N, C, H, W] and their images.
+
+    Args:
+        emphasis: an error in a channel of the fields counts as this power of what it does to the picture. linear: set the code, too.
+    """
+    if head is not None and not head.residual[-1].weight.any():  # type: ignore[operator, union-attr]
+        head.start(fields, images)
+    if not linear:
+        return
+    statistics = token_statistics(fields, jscc.config.factor)
     if isinstance(jscc, KLTJSCC):
-        jscc.start_linear(mean, covariance, None if coarse is None else coarse.importance().pow(emphasis))
+        jscc.start_linear(*statistics, None if head is None else head.importance().pow(emphasis))
     else:
-        jscc.start_linear(mean, covariance)
+        jscc.start_linear(*statistics)
 
 
 @dataclass(frozen=True)

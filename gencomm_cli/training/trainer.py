@@ -201,8 +201,13 @@ class Trainer:
         return losses.load_perceptual(self.options.metric_weights, self.device)
 
     def latents(self, codec: Codec, crop: int) -> Latents:
-        """Latents of the training photographs, for crops of that side in latent positions."""
-        scales = self.config.get("latents", {}).get("scales", (1.0, 1.0))
+        """Latents of the training photographs, for crops of that side in latent positions.
+
+        The recipe's ``latents`` has ``scales`` as :func:`compute` takes them, and the largest ``crop`` of all stages, so that they
+        share what is computed.
+        """
+        asked = self.config.get("latents", {})
+        scales, crop = asked.get("scales", (1.0, 1.0)), max(crop, asked.get("crop", 1))
         path = self.out / "latents.npy"
         return compute(codec, self.photographs, path, self.device, self.report, crop=crop, scales=scales)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gencomm_cli.channels.equalisers import mmse, reliability
-from gencomm_cli.metrics.signal import evm_percent, prompt_error_rate, received_snr_db
+from gencomm_cli.metrics.signal import evm_percent, received_snr_db
 
 SENT = np.array([1, 1j, -1, -1j], np.complex64)
 
@@ -49,9 +49,3 @@ def test_evm_in_noise_is_its_power() -> None:
     sent = np.exp(2j * np.pi * rng.random(100_000)).astype(np.complex64)
     noise = np.sqrt(0.01 / 2) * (rng.normal(size=100_000) + 1j * rng.normal(size=100_000))
     assert evm_percent(sent, (sent + noise).astype(np.complex64), None) == pytest.approx(10, rel=0.01)
-
-
-def test_prompt_error_rate_leaves_out_what_was_not_sent() -> None:
-    assert prompt_error_rate([True, False, None, True, True]) == 0.25
-    assert prompt_error_rate([None, None]) is None
-    assert prompt_error_rate([]) is None

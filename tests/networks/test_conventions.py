@@ -59,5 +59,5 @@ def test_equalisers() -> None:
 
 
 def test_an_offset_of_the_snr() -> None:
-    assert Conventions(snr_offset_db=3.0).told(torch.tensor([10.0])).item() == 7.0
-    assert Conventions(snr_offset_db=3.0).told(torch.tensor([torch.nan])).isnan().all()
+    assert Conventions(snr_offset_db=3.0).program_snr(torch.tensor([10.0])).item() == 7.0
+    assert Conventions(snr_offset_db=3.0).program_snr(torch.tensor([torch.nan])).isnan().all()

@@ -9,20 +9,24 @@ from types import ModuleType
 
 
 def resolve_names(module: ModuleType) -> None:
-    """Every name in single backquotes is there: in the module, in a neighbour of it, or in the package below ``gencomm_cli``."""
+    """Every name in single backquotes is there: in the module, in its folder, or in the package below ``gencomm_cli``."""
     names = re.findall(r"(?<!`)`([\w.]+)`(?!`)", module.__doc__ or "")
     assert names
     for name in names:
-        first = name.partition(".")[0]
-        if hasattr(module, first):
-            attrgetter(name)(module)
+        assert any(_there(f"{place}.{name}") for place in (module.__name__, module.__package__, "gencomm_cli")), name
+
+
+def _there(path: str) -> bool:
+    parts = path.split(".")
+    for end in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:end]))
+        except ModuleNotFoundError:
             continue
-        place = module.__name__.rpartition(".")[0] if first == "train" else "gencomm_cli"
-        path = f"{place}.{name}".split(".")
-        for end in range(len(path) - 1, 0, -1):
-            try:
-                found = importlib.import_module(".".join(path[:end]))
-            except ModuleNotFoundError:
-                continue
-            attrgetter(".".join(path[end:]))(found)
-            break
+        try:
+            if end < len(parts):
+                attrgetter(".".join(parts[end:]))(found)
+        except AttributeError:
+            return False
+        return True
+    return False

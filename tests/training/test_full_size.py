@@ -26,7 +26,7 @@ from gencomm_cli.methods.options import build
 from gencomm_cli.methods.scsic import train as scsic
 from gencomm_cli.methods.scsic.cascade import StageB
 from gencomm_cli.methods.scsic.method import with_reliability
-from gencomm_cli.methods.scsic.networks import Cascade
+from gencomm_cli.methods.scsic.networks import ScSicNetworks
 from gencomm_cli.methods.textguided.refiner import JSCCRecipe, RefinerRecipe
 from gencomm_cli.networks.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.presets.build import builders
@@ -126,7 +126,7 @@ def test_stage_b_learns_to_use_the_reliability_from_where_it_was(
     widened = StageB(cast(StableCascadeUNet, trainer.module("stage_b")))
     with torch.no_grad():
         out = widened(x, time, with_reliability(z, reliability))
-        torch.testing.assert_close(out, Cascade(base, CPU).stage_b(x, time, z))
+        torch.testing.assert_close(out, ScSicNetworks(base, CPU).stage_b(x, time, z))
     before = presets.load_config(trainer.export(tmp_path / "before"))
     assert before.components["stage_b"].config["effnet_in_channels"] == 17
     difference = np.abs(refined(before, data).astype(int) - refined(replace(base, settings={**base.settings, "steps": 2}), data))

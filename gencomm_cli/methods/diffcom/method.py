@@ -6,31 +6,51 @@
                                   x_T or noised x_d ─► T_s steps of an unconditional diffusion prior, each guided by
                                                        −∇ ζ‖y − W_h(E(x̂_{0|t}))‖² − ∇ γ‖x_d − D(W_h⁻¹(W_h(E(x̂_{0|t}))))‖² ─► x_0
 
-Nothing is trained for the channel: W_h is the simulator's own code, and the gradient goes through it. Images are in [−1, 1];
-ᾱ_0 = 1, and t = 1 … T. Between two visited steps t > s the forward process is one step with α = ᾱ_t/ᾱ_s and β = 1 − α, so that the
-printed lines hold for spaced steps as they stand.
+Nothing is trained for the channel: W_h is the simulator's own code, and the gradient goes through it. x_t and x̂_{0|t} are in
+[−1, 1]; x_d and what D returns are in [0, 1], and L_c is measured there. ᾱ_0 = 1, and t = 1 … T. Between two visited steps t > s
+the forward process is one step with α = ᾱ_t/ᾱ_s and β = 1 − α, so that the printed lines hold for spaced steps as they stand.
 
-eq. 1       codec's objective   `train.CodecRecipe`
-eqs. 2, 3   the problem         `Problem`, whose `Problem.residuals` have the term for latent consistency
-eqs. 4, 5   forward process     `diffusion.schedule.linear`, `diffusion.steps.noised`
-eqs. 6 … 9  SDEs, their steps   in their discrete form alone; the prior's objective, eq. 8: `train.PriorRecipe`
-eq. 10      ancestral step      `diffusion.steps.AncestralStep`
-eqs. 11, 12 posterior score     `sample`: the ancestral step of the prior, then the gradient of the likelihood
-eq. 13      p(y | x_0)          `Link.send`, W_h; n ~ CN(0, N0)
-eq. 14      DPS                 `sample`; with the covariance that its two approximations leave out: `exact_score`
-eq. 15      Tweedie             `methods.diffcom.pixel_prior.noise_prior`, `methods.diffcom.pixel_prior.clean_prior`
-eq. 16      likelihood score    `energy` of the form ``score``
-eq. 17      guidance            `energy` of the form ``squared``
-Algorithm 1 DiffCom             `sample` from pure noise, γ = 0; its line 2 comes before: `channels.estimation.estimate_response`
-eqs. 18, 19 confirming term     `Problem.residuals`, `energy`
-eq. 20      start               `DiffCom.start`
-eq. 21      T_s                 `adaptive_start`; the authors' program: `authors_start`
-Algorithm 2 HiFi-DiffCom        `sample` from the noised x_d, γ > 0
-eqs. 22, 23 image and channel   `sample_blind`
-eqs. 24, 25 y | x_0, h_0        `Problem.blind_residual`, `sample_blind`
-eq. 26      score of h          `ChannelPrior`; in closed form instead: `lmmse_taps`
-Algorithm 3 Blind-DiffCom       `sample_blind`
-table VI    Variant 1           `Problem.residuals` with ζ = 0; Variant 2: ``confirm`` is ``pixels``
+  equation        what it says            where (a bare name: this file; ``train.x``, ``settings.x``, ``pixel_prior.x``: this
+                                          folder; else below ``gencomm_cli``)
+  eq. 1           codec's objective       the loss of `train.codec_stage`: L_D, as the root of the MSE, of `train.through_channel`;
+                                          without L_R, as the rate is given and not learnt
+  eq. 2           the problem             `Problem`
+  eq. 3           realism and consistency `sample`: its prior, and `Problem.residuals` in `energy`
+  eqs. 4, 5       forward process         `diffusion.schedule.linear`, `diffusion.steps.noised`
+  eqs. 6, 7       SDEs                    in their discrete form alone, eqs. 9 and 10
+  eq. 8           prior's objective       the loss of `train.prior_stage`: the error of x̂_0, which is that of the score times
+                                          (1 − ᾱ_t)/√ᾱ_t, weighted by √(ᾱ_t/(1 − ᾱ_t)) between bounds; t is not uniform
+  eq. 9           forward step            from x_0 to x_t at once: eq. 5
+  eq. 10          reverse step            `diffusion.steps.AncestralStep`: its mean is eq. 10's at x̂_{0|t} of eq. 15; its variance
+                                          is σ̃² = β (1 − ᾱ_s)/(1 − ᾱ_t), as in the algorithms, where eq. 10 prints β
+  eqs. 11, 12     posterior score         `sample`: the reverse step of the prior, then the gradient of the likelihood
+  eq. 13          p(y | x_0)              `Problem`: `Link.send` is W_h, and n ~ CN(0, N0)
+  eq. 14          DPS                     `sample`; with the covariance that its two approximations leave out: `exact_score`
+  eq. 15          Tweedie                 `pixel_prior.noise_prior`, of a network that predicts noise. One that predicts x_0 itself
+                                          needs no formula: `pixel_prior.clean_prior`
+  eq. 16          likelihood score        `energy` of the form ``score``
+  eq. 17          guidance                `energy` of the form ``squared``, taken down its gradient by `sample`
+  Algorithm 1     DiffCom                 `sample` from pure noise, γ = 0; its line 2 comes before:
+                                          `channels.estimation.estimate_response`
+  eqs. 18, 19     confirming term         `Problem.residuals`, `energy`
+  eq. 20          start                   `DiffCom.start`
+  eq. 21          T_s                     `adaptive_start`; the authors' program: `authors_start`
+  Algorithm 2     HiFi-DiffCom            `sample` from the noised x_d, γ > 0. Line 3: `Problem.coarse`, line 5: `adaptive_start`,
+                                          line 8: `DiffCom.start`
+  section III-D   taps h ~ CN(0, σ_l²)    `channels.ofdm.delay_profile`
+  eqs. 22, 23     image and channel       `sample_blind`; P_x is its prior, P_h is `ChannelPrior`
+  eq. 24          p(y | x_0, h_0)         `Problem.blind_residual`: `Link.send` with the taps in question
+  eq. 25          score of x              `sample_blind`, its ``gradient_x``
+  eq. 26          score of h              `ChannelPrior`; `sample_blind`, its ``gradient_h``. In closed form instead: `lmmse_taps`
+  Algorithm 3     Blind-DiffCom           `sample_blind`
+  table VI        Variant 1               ``--variant hifi --zeta 0 --start-step 1000``: the confirming term alone, from N(0, I)
+  table VI        Variant 2               ``--variant hifi --confirm pixels --start-step 1000``
+  section IV-A2   ζ, γ, τ, η              `settings.PAPER`, `settings.Sampling`
+  section IV-A3   OFDM                    `channels.ofdm.OfdmConfig`
+
+Misprints, corrected here: √ᾱ_t for √α_t before x_t in lines 10 and 13 of Algorithms 1 and 2; √α_t for √ᾱ_t in lines 4 and 5, and
+√α_{t−1} for √ᾱ_{t−1} in lines 9 and 10, of Algorithm 3; there N for CN in line 7, as taps are complex, and the sign in line 5
+(:class:`ChannelPrior`). The last step draws no noise: t > 1 in Algorithm 3 is right, t > 0 in the others is not.
 """
 
 from __future__ import annotations
@@ -38,7 +58,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -51,7 +71,7 @@ from gencomm_cli.channels.equalisers import mmse
 from gencomm_cli.channels.ofdm import delay_profile, through
 from gencomm_cli.channels.snr import n0_from_db
 from gencomm_cli.diffusion.conjugate_gradients import conjugate_gradients
-from gencomm_cli.diffusion.schedule import linear
+from gencomm_cli.diffusion.schedule import linear, spaced_steps
 from gencomm_cli.diffusion.steps import AncestralStep, noised, signal_to_noise
 from gencomm_cli.errors import OptionError, RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
@@ -72,7 +92,8 @@ if TYPE_CHECKING:
     from gencomm_cli.console import Progress
 
 Residuals = Callable[[Tensor], tuple[Tensor, Tensor | None]]
-"""x̂_{0|t} → y − W_h(E(x̂_{0|t})) and, for the confirming term, x_d − D(W_h⁻¹(W_h(E(x̂_{0|t})))) (eq. 19): [B, …], real or complex."""
+"""x̂_{0|t} → r_m = y − W_h(E(x̂_{0|t})) and, for the confirming term, r_c = x_d − D(W_h⁻¹(W_h(E(x̂_{0|t})))), whose squared norms are
+L_m and L_c (eq. 19): [B, …], real or complex."""
 
 Report = Callable[[int, int, Tensor], None]
 """(steps done, steps in all, measurement distance ‖y − W_h(E(x̂_{0|t}))‖₂ of the batch: a scalar, which to read is to wait for)."""
@@ -90,7 +111,7 @@ class Link:
     cir: Tensor | None
 
     def send(self, z: Tensor, taps: Tensor | None = None) -> Tensor:
-        """W_h(z) without noise, complex [B, k]; ``taps`` [B, L] in the place of what is known, as ``blind`` has them."""
+        """W_h(z) without noise (eqs. 13, 24), complex [B, k]; ``taps`` [B, L]: in the place of what is known (``blind``)."""
         if self.received.ofdm is not None and (taps is not None or self.cir is not None):
             response = taps if taps is not None else cast(Tensor, self.cir).expand(len(z), -1)
             return through(z, response, self.received.ofdm, self.received.ofdm.pilots)[0]  # type: ignore[type-var]
@@ -98,7 +119,7 @@ class Link:
         return z if gain is None else gain * z
 
     def invert(self, y: Tensor) -> Tensor:
-        """W_h⁻¹(y): the MMSE equaliser; without known gains the identity, as the codecs are trained on AWGN."""
+        """W_h⁻¹(y) (eqs. 1, 19): the MMSE equaliser; without known gains the identity, as the codecs are trained on AWGN."""
         return y if self.gain is None else mmse(y, self.gain, self.received.n0)  # type: ignore[type-var]
 
     def profile(self) -> Tensor:
@@ -121,10 +142,11 @@ class Link:
 
 @dataclass(frozen=True)
 class Problem:
-    """y = W_h(E(x)) + n, for one image in [−1, 1] (eqs. 2, 13).
+    """y = W_h(E(x)) + n, n ~ CN(0, N0) (eqs. 2, 13).
 
     Attributes:
-        y: as received, complex [1, k]. link: W_h. encode: E, images [B, …] to complex [B, k]. decode: D of equalised symbols.
+        y: as received, complex [1, k]. link: W_h. encode: E, images [B, …] in [−1, 1] to complex [B, k].
+        decode: D of equalised symbols, images [B, …] in [0, 1].
         n0: N0 per complex symbol.
     """
 
@@ -135,19 +157,20 @@ class Problem:
     n0: float
 
     def coarse(self) -> Tensor:
-        """x_d = D(W_h⁻¹(y)) in [0, 1]."""
+        """x_d = D(W_h⁻¹(y)) in [0, 1] (Algorithm 2, line 3)."""
         with torch.no_grad():
             return self.decode(self.link.invert(self.y))
 
     def residuals(self, x_0: Tensor, x_d: Tensor | None = None, confirm: Confirm = "decoded") -> tuple[Tensor, Tensor | None]:
-        """y − W_h(E(x_0)), and with ``x_d`` the confirming x_d − D(W_h⁻¹(W_h(E(x_0)))) (eq. 19), or x_d − x_0 (``pixels``)."""
+        """r_m = y − W_h(E(x_0)) (eq. 2), and with ``x_d`` the confirming r_c = x_d − D(W_h⁻¹(W_h(E(x_0)))) (eq. 19), or x_d − x_0
+        (``pixels``), of images in [0, 1]. x_0 is in [−1, 1]."""
         y_0 = self.link.send(self.encode(x_0))
         if x_d is None:
             return self.y - y_0, None
         return self.y - y_0, x_d - (self.decode(self.link.invert(y_0)) if confirm == "decoded" else (x_0 + 1) / 2)
 
     def blind_residual(self, x_0: Tensor, h_0: Tensor) -> Tensor:
-        """y − W_{h_0}(E(x_0))."""
+        """y − W_{h_0}(E(x_0)) (eq. 24)."""
         return self.y - self.link.send(self.encode(x_0), h_0)
 
     @torch.no_grad()
@@ -213,12 +236,6 @@ class Guidance:
         return 1.0
 
 
-def visited(start: int, count: int | None = None) -> list[int]:
-    """T_s > … > 1 > 0: every step (None), or ``count`` of them, evenly spaced."""
-    steps = torch.linspace(start, 1, min(count or start, start), dtype=torch.float64).round().int().tolist()
-    return [*dict.fromkeys(steps), 0]
-
-
 def distance(residual: Tensor) -> Tensor:
     """‖·‖₂ of each sample [B]; its gradient at zero is zero."""
     return torch.linalg.vector_norm(_flat(residual), dim=1)
@@ -242,12 +259,12 @@ def sample(
 ) -> Tensor:
     """Algorithms 1 (from pure noise, γ = 0) and 2 (from the noised x_d, γ > 0): x_{T_s} to x_0.
 
-    Each step is an unconditional ancestral one, and then one down the gradient of the likelihood term at x̂_{0|t} = E[x_0 | x_t],
-    through encoder, channel and decoder, and through the prior's network.
+    Each step is an unconditional ancestral one (eq. 10), and then one down the gradient of the likelihood term at
+    x̂_{0|t} = E[x_0 | x_t] (eqs. 11, 12, 17, 18), through encoder, channel and decoder, and through the prior's network.
 
     Args:
         x: x_{T_s} [B, …].
-        steps: T_s > … > 0, as :func:`visited` gives them. alpha_bar: ᾱ_0 … ᾱ_T.
+        steps: T_s > … > 0, as :func:`gencomm_cli.diffusion.schedule.spaced_steps` gives them. alpha_bar: ᾱ_0 … ᾱ_T.
         prior: x̂_{0|t}. residuals: of x̂_{0|t}; both are differentiable.
         draw: standard normal noise of x's shape for the i-th step.
         report: is called with the measurement distance after every step.
@@ -255,42 +272,47 @@ def sample(
     for index, (t, s) in enumerate(itertools.pairwise(steps)):
         step, scale = AncestralStep(float(alpha_bar[t]), float(alpha_bar[s])), guidance.scale(t, steps[0])
         x = x.detach().requires_grad_()
-        x_0, v = prior(x, t)  # lines 5, 6
-        latent, source = residuals(x_0)  # line 12; Algorithm 2: 15, 17
+        x_0, v = prior(x, t)  # lines 5, 6; Algorithm 2: 10, 11
+        r_m, r_c = residuals(x_0)  # line 12; Algorithm 2: 15, 17
         gradient: Tensor | float = 0.0
         if s > 0 or guidance.last:
             if guidance.form == "exact":
-                score = exact_score(x, x_0, latent, residuals, step, guidance)
+                score = exact_score(x, x_0, r_m, residuals, step, guidance)
                 gradient = -step.beta / step.alpha**0.5 * guidance.zeta * scale * score
             else:
-                (gradient,) = torch.autograd.grad(energy(latent, source, step, guidance) * scale, x)
+                (gradient,) = torch.autograd.grad(energy(r_m, r_c, step, guidance) * scale, x)
         with torch.no_grad():
             x = step.mean(x, x_0) - gradient  # lines 10, 14; Algorithm 2: 13, 19
-            if s > 0:
+            if s > 0:  # lines 8, 10; Algorithm 2: 12, 13
                 x = x + step.deviation(v) * draw(index).to(x)
         if report is not None:
-            report(index + 1, len(steps) - 1, distance(latent.detach()).mean())
+            report(index + 1, len(steps) - 1, distance(r_m.detach()).mean())
     return x.detach()
 
 
-def energy(latent: Tensor, source: Tensor | None, step: AncestralStep, guidance: Guidance) -> Tensor:
-    """ζ L_m + γ L_c of eqs. 17 and 19 (Algorithm 2, line 19), summed over the batch; ``score`` as eq. 16 has it."""
-    terms = [(guidance.zeta, distance(latent))]
-    if source is not None:
-        terms.append((guidance.gamma, distance(source)))
+def energy(r_m: Tensor, r_c: Tensor | None, step: AncestralStep, guidance: Guidance) -> Tensor:
+    """ζ L_m + γ L_c of eqs. 17 and 19 (Algorithm 2, line 19), summed over the batch; ``score`` as eq. 16 has it.
+
+    Args:
+        r_m, r_c: the residuals whose squared norms are L_m and L_c, see :data:`Residuals`.
+    """
+    terms = [(guidance.zeta, distance(r_m))]
+    if r_c is not None:
+        terms.append((guidance.gamma, distance(r_c)))
     if guidance.form == "norm":
-        return sum((weight * term.sum() for weight, term in terms), torch.zeros((), dtype=latent.real.dtype))
+        return sum((weight * term.sum() for weight, term in terms), torch.zeros((), dtype=r_m.real.dtype))
     rate = step.beta / (step.alpha**0.5 * guidance.n0) if guidance.form == "score" else 1.0
-    return rate * sum((weight * term.square().sum() for weight, term in terms), torch.zeros((), dtype=latent.real.dtype))
+    return rate * sum((weight * term.square().sum() for weight, term in terms), torch.zeros((), dtype=r_m.real.dtype))
 
 
-def exact_score(x: Tensor, x_0: Tensor, latent: Tensor, residuals: Residuals, step: AncestralStep, guidance: Guidance) -> Tensor:
+def exact_score(x: Tensor, x_0: Tensor, r_m: Tensor, residuals: Residuals, step: AncestralStep, guidance: Guidance) -> Tensor:
     """∇_{x_t} log p(y | x_t) for y | x_t ~ N(A x̂_{0|t}, N0/2 + A Cov(x_0 | x_t) Aᵀ) in real numbers.
 
-    By Tweedie's second formula Cov(x_0 | x_t) = (1 − ᾱ_t)/√ᾱ_t · ∂x̂_{0|t}/∂x_t. A is the derivative of W_h∘E; the system is solved
-    by conjugate gradients, whose products are one backward pass through the prior and one forward derivative of A.
+    It takes the place of eq. 14's approximations. By Tweedie's second formula
+    Cov(x_0 | x_t) = (1 − ᾱ_t)/√ᾱ_t · ∂x̂_{0|t}/∂x_t. A is the derivative of W_h∘E; the system is solved by conjugate gradients,
+    whose products are one backward pass through the prior and one forward derivative of A.
     """
-    residual, spread, base = _flat(latent), (1 - step.a) / step.a**0.5, x_0.detach()
+    residual, spread, base = _flat(r_m), (1 - step.a) / step.a**0.5, x_0.detach()
 
     def backward(v: Tensor) -> Tensor:
         """−(∂x̂_{0|t}/∂x_t)ᵀ Aᵀ v."""
@@ -325,11 +347,11 @@ def authors_start(n0: float, alpha_bar: Tensor, eta: float = 1.0) -> int:
 
 @dataclass(frozen=True)
 class ChannelPrior:
-    """p(h_0): taps h_l ~ CN(0, σ_l²), diffused as the image is (section III-D).
+    """p(h_0): taps h_l ~ CN(0, σ_l²), diffused as the image is (section III-D; the first term of eq. 26).
 
     Its score at step t is −h_t/(ᾱ_t σ_l² + 1 − ᾱ_t), tap by tap, so that ĥ_{0|t} = √ᾱ_t σ_l² h_t / (ᾱ_t σ_l² + 1 − ᾱ_t).
-    (Algorithm 3 prints +h_t/σ_h² in its line 5. With the sign alone put right, ĥ_{0|t} = (1 − (1 − ᾱ_t)/σ_h²) h_t/√ᾱ_t,
-    which grows without bound at large t wherever σ_h² ≠ 1.)
+    (Eq. 26 prints −h_t/σ_h² at every t, which is the score of h_0 alone, and Algorithm 3 +h_t/σ_h² in its line 5. With the sign
+    alone put right, ĥ_{0|t} = (1 − (1 − ᾱ_t)/σ_h²) h_t/√ᾱ_t, which grows without bound at large t wherever σ_h² ≠ 1.)
 
     Attributes:
         power: σ_l² [L].
@@ -340,13 +362,13 @@ class ChannelPrior:
     form: BlindForm = "corrected"
 
     def clean(self, h: Tensor, a: float) -> Tensor:
-        """ĥ_{0|t}."""
+        """ĥ_{0|t} (Algorithm 3, line 5; eq. 15 with the taps' own score)."""
         if self.form == "authors":
             return (h - (1 - a) ** 0.5 * h) / a
         return a**0.5 * self.power / (a * self.power + 1 - a) * h
 
     def noise(self, step: AncestralStep, unit: Tensor) -> Tensor:
-        """The ancestral step's noise from ``unit`` ~ CN(0, 1)."""
+        """The ancestral step's noise (lines 7, 10) from ``unit`` ~ CN(0, 1)."""
         return 2**0.5 * step.variance * unit if self.form == "authors" else step.variance**0.5 * unit
 
 
@@ -364,7 +386,10 @@ def sample_blind(
     update: Callable[[Tensor], Tensor] | None = None,
     report: Report | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Algorithm 3: image and impulse response together, (x_T, h_T) to (x_0, h_0).
+    """Algorithm 3 (eqs. 22, 23): image and impulse response together, (x_T, h_T) to (x_0, h_0).
+
+    Each has its own prior and reverse step. The weight of the likelihood's gradient is ζ for the image (eq. 25) and ζ_h for the
+    taps (eq. 26), where the paper has one ζ for both.
 
     Args:
         x: x_T ~ N(0, I) [B, …]. h: h_T ~ CN(0, I) [B, L].
@@ -375,13 +400,14 @@ def sample_blind(
         update: x̂_{0|t} → ĥ, in the place of the taps' own diffusion (see :func:`lmmse_taps`).
         report: is called with the measurement distance after every step.
     """
+    unweighted = replace(guidance, zeta=1.0)
     for index, (t, s) in enumerate(itertools.pairwise(steps)):
         step, scale = AncestralStep(float(alpha_bar[t]), float(alpha_bar[s])), guidance.scale(t, steps[0])
         x, h = x.detach().requires_grad_(), h.detach().requires_grad_()
         x_0, v = prior(x, t)  # lines 3, 4
         h_0 = channel.clean(h, step.a) if update is None else update(x_0.detach())  # line 5
-        latent = residual(x_0, h_0)  # line 12
-        loss = energy(latent, None, step, guidance) / (guidance.zeta or 1.0) * scale
+        r_m = residual(x_0, h_0)
+        loss = energy(r_m, None, step, unweighted) * scale  # line 12
         gradient_x, gradient_h = torch.zeros_like(x), torch.zeros_like(h)
         if s > 0 or guidance.last:
             gradient_x, *rest = torch.autograd.grad(loss, [x, h] if update is None else [x])
@@ -389,17 +415,17 @@ def sample_blind(
         with torch.no_grad():
             x = step.mean(x, x_0) - guidance.zeta * gradient_x  # lines 9, 14
             h = step.mean(h, h_0) - guidance.zeta_h * gradient_h if update is None else h_0  # lines 10, 15
-            if s > 0:
+            if s > 0:  # lines 6, 7
                 x = x + step.deviation(v) * draw(index).to(x)
                 if update is None:
                     h = h + channel.noise(step, draw_taps(index).to(h))
         if report is not None:
-            report(index + 1, len(steps) - 1, distance(latent.detach()).mean())
+            report(index + 1, len(steps) - 1, distance(r_m.detach()).mean())
     return x.detach(), h.detach()
 
 
 def lmmse_taps(y: Tensor, response: Tensor, power: Tensor, n0: float, rounds: int = 3) -> Tensor:
-    """E[h | y, x̂_0] in closed form, since y is linear in h once the image is given: y = R h + n.
+    """E[h | y, x̂_0] in closed form, in the place of eq. 26, since y is linear in h once the image is given: y = R h + n (eq. 24).
 
     x̂_{0|t} is wrong at first, so that the noise is more than N0: it is estimated from what the taps leave over, and the taps again.
 
@@ -426,7 +452,7 @@ EVERY = 5
 
 
 @dataclass(frozen=True)
-class Sample:
+class PosteriorSample:
     """x_0 in [−1, 1], h_0 complex [1, L] (``blind``), and the distance ‖y − W_h(E(x_0))‖₂ of x_0 clamped."""
 
     x_0: Tensor
@@ -550,7 +576,7 @@ class DiffCom:
         found = []
         for index in range(options.samples):
             report = None if progress is None else _reporting(progress, index, options.samples)
-            found.append(self._sample(problem, x_d, sampling, t_s, (seed, f"sampler {index}"), report))
+            found.append(self._posterior_sample(problem, x_d, sampling, t_s, (seed, f"sampler {index}"), report))
             if not bool(torch.isfinite(found[-1].x_0).all()):
                 sizes = f"{sampling.zeta:g}, with --zeta-h {sampling.zeta_h:g}"
                 raise OptionError("zeta", f"{sizes}: the samples diverge; take smaller ones")
@@ -614,12 +640,12 @@ class DiffCom:
         z = codec.receive(heard.mmse()[0], heard.reliability[0], levels, received.image_size, self.multiple)
         return to_image((codec.coarse(z)[0] + 1) / 2, received.image_size)
 
-    def _sample(
+    def _posterior_sample(
         self, problem: Problem, x_d: Tensor, sampling: Sampling, t_s: int, stream: tuple[int, str], report: Report | None
-    ) -> Sample:
-        """One sample."""
+    ) -> PosteriorSample:
+        """One sample, by Algorithm 1, 2 or 3."""
         seed, purpose = stream
-        steps, guidance = visited(t_s, sampling.steps), Guidance.of(sampling, problem.n0)
+        steps, guidance = spaced_steps(sampling.steps or t_s, t_s), Guidance.of(sampling, problem.n0)
         prior = pixel_prior(self.network, self.alpha_bar) if guidance.form == "exact" else self.prior
 
         def draw(step: int) -> Tensor:
@@ -650,7 +676,7 @@ class DiffCom:
         with torch.no_grad():
             clean = x_0.clamp(-1, 1)
             left = problem.residuals(clean)[0] if h_0 is None else problem.blind_residual(clean, h_0)
-        return Sample(x_0, h_0, float(distance(left)))
+        return PosteriorSample(x_0, h_0, float(distance(left)))
 
     def start(self, x_d: Tensor, t_s: int, noise: Tensor) -> Tensor:
         """x_{T_s}: the coarse image x_d in [0, 1] with ``noise`` ~ N(0, I) (eq. 20); the noise alone where T_s is T."""

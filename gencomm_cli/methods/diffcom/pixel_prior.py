@@ -71,6 +71,8 @@ def noise_prior(network: Network, alpha_bar: Tensor) -> Prior:
 def clean_prior(network: Network, alpha_bar: Tensor) -> Prior:
     """x̂_{0|t} of a network (x, time [B]) → x_0 that was trained on a cosine schedule, with the time in 0 … 1 (as LRISC's is).
 
+    This takes the place of eq. 15: the mean itself is predicted, and no score.
+
     The sampler's steps are those of ``alpha_bar``: the network is given the time at which its own ᾱ is the same.
     """
 

@@ -32,10 +32,10 @@ class Sampling:
         variant: ``diffcom`` (Algorithm 1), ``hifi`` (2) or ``blind`` (3).
         likelihood: a form of :class:`.method.Guidance`, or ``authors``: ``norm`` with their step sizes, their start (also for
             ``diffcom``, from the noised x_d), no guidance in the last step, and for ``blind`` a linear decay.
-        zeta, gamma, zeta_h: ζ, γ, ζ_h. tau, eta: τ, η of eq. 21.
+        zeta, gamma, zeta_h: ζ of eqs. 17 and 25, γ of eq. 19, ζ_h of eq. 26. tau, eta: τ, η of eq. 21.
         steps: of the T_s that are visited; None for all. start_step: T_s; None for eq. 21 (``hifi``), else T.
-        confirm: what x_d is compared with (``hifi``): D(W_h⁻¹(W_h(E(x̂)))) of eq. 19 (``decoded``), or x̂ itself (``pixels``, Variant
-            2 of table VI).
+        confirm: what x_d is compared with (``hifi``): D(W_h⁻¹(W_h(E(x̂)))) of eq. 19 (``decoded``), or x̂ itself (``pixels``; with a
+            ``start_step`` of T this is Variant 2 of table VI).
         blind_h: how the taps are found: by ``diffusion`` (Algorithm 3), or ``lmmse`` given x̂_{0|t}.
         blind_form: ĥ_{0|t} as derived (``corrected``), or the ``authors``'.
         pick: ``best`` keeps the sample with the smallest measurement distance. No reference is used.

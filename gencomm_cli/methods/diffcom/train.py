@@ -1,7 +1,8 @@
 """DiffCom's recipes (section IV-A2): each codec by its root mean squared error, the unconditional prior alone.
 
-adjscc, swinjscc   E‖x − D(W⁻¹(W(E(x))))‖ over AWGN and Rayleigh fading, at random rates; never over multipath
-prior              E‖x_0 − x̂_0(x_t, t)‖², weighted by noise level
+adjscc, swinjscc   E‖x − D(W⁻¹(W(E(x))))‖ (eq. 1 without L_R, as no rate is learnt) over AWGN and Rayleigh fading, at random rates;
+                   never over multipath
+prior              E‖x_0 − x̂_0(x_t, t)‖² (eq. 8 for a network that predicts x_0), weighted by noise level, t not uniform
 
 NTSCC is LRISC's: its preset is taken as it is.
 """
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from gencomm_cli.channels.equalisers import effective_snr_db, mmse, reliability
 from gencomm_cli.diffusion.cosine import cosine_time
 from gencomm_cli.diffusion.schedule import linear as linear_schedule
+from gencomm_cli.diffusion.steps import noised, signal_to_noise
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.diffcom.options import preset_of_codec
 from gencomm_cli.networks.adjscc import ADJSCC
@@ -87,7 +89,7 @@ def through_channel(code: SourceCodec, image: Tensor, cbr: float, channel: Chann
 def codec_stage(
     codec: nn.Module, photographs: Photographs, recipe: CodecRecipe, generator: np.random.Generator, device: torch.device
 ) -> Stage:
-    """A codec; the SNR is unknown to its encoder 40 % of the time."""
+    """A codec by eq. 1: L_D is the root of the mean squared error. The SNR is unknown to its encoder 40 % of the time."""
     trained(codec, device, channels_last=False)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
@@ -110,7 +112,11 @@ def codec_stage(
 def prior_stage(
     unet: ConditionalUNet, photographs: Photographs, recipe: PriorRecipe, generator: np.random.Generator, device: torch.device
 ) -> Stage:
-    """The prior, on the noise levels of the samplers' schedule."""
+    """The prior by eq. 8, on the noise levels of the samplers' schedule.
+
+    The network predicts x_0; the score at x_t is (√ᾱ_t x̂_0 − x_t)/(1 − ᾱ_t), so that eq. 8 is the error of x̂_0 with the weight
+    ᾱ_t/(1 − ᾱ_t)². The weight here grows more slowly, and t is small more often (see :class:`PriorRecipe`).
+    """
     alpha_bar = linear_schedule()
     times = torch.tensor([cosine_time(float(a)) for a in alpha_bar])
     trained(unet, device)
@@ -122,18 +128,18 @@ def prior_stage(
         t = torch.from_numpy((1 + rows(generator.random, recipe.batch) * last).astype(np.int64))  # uniform in 1 … last
         a = alpha_bar[t].float().to(device)
         bar = a[:, None, None, None]
-        noisy = bar.sqrt() * clean + (1 - bar).sqrt() * torch.randn_like(clean)
+        noisy = noised(clean, bar, torch.randn_like(clean))  # eq. 5
         with autocast(device, recipe.schedule.precision):
             predicted = unet(noisy, times[t].to(device), contexts)
         error = (predicted.float() - clean).square().mean((1, 2, 3))
         few = (t <= recipe.start).to(device)
         figures = {"few": float(error[few].mean().detach()) if few.any() else 0.0}
-        return (error * (a / (1 - a)).sqrt().clamp(*recipe.weights)).mean(), figures
+        return (error * signal_to_noise(a).sqrt().clamp(*recipe.weights)).mean(), figures
 
     def show(image: Tensor) -> Tensor:
         """x̂_0 at t = ``start``."""
         bar, none = float(alpha_bar[recipe.start]), unet.no_contexts(len(image), (image.shape[2], image.shape[3]))
-        noisy = bar**0.5 * (2 * image - 1) + (1 - bar) ** 0.5 * torch.randn_like(image)
+        noisy = noised(2 * image - 1, bar, torch.randn_like(image))
         made: Tensor = unet(noisy, times[[recipe.start] * len(image)].to(device), none)
         return (made + 1) / 2
 

@@ -9,24 +9,43 @@
 Nothing beyond the image's symbols is sent: every condition is made of what the receiver has. (A prompt that was sent all the same
 takes the caption's place: the paper's ablation with captions of the original.)
 
-  equation                                             function
-  1            ρ = K/(C·H·W)                           DiffJSCC.symbol_budget
-  2            y of power 1                            DiffJSCC.encode, through networks.rate_adaptive.unit_power
-  3            ŷ = h y + n                             gencomm_cli.channels.fading.transmit
-  4            ỹ = h*/|h|² ŷ                           equalise
-  5            y = E_c(x, h, γ), x̂ = D_c(ỹ, h, γ)      DiffJSCC.encode, DiffJSCC.decode
-  6            L_JSCC                                  jscc_loss
-  7            f_v = E_ldm(x̂)                          DiffJSCC.decode
-  8            f_t = E_clip(E_blip(x̂))                 DiffJSCC.decode
-  9            c̄ = {f_v, f_t, h, γ}; h and γ (II-C2)   DiffJSCC.decode; CsiEmbedding
-  10, 11       z_t of the forward process              gencomm_cli.diffusion.steps.noised
-  12, 13       μ_t(z_t, z_0)                           posterior_mean
-  14, 15       L_ldm, L_diff                           diffusion_loss
-  16           z̃_0 from ε_θ                            clean_estimate
-  17           ẑ_0, guided                             Guidance
-  Algorithm 1                                          sample
+  equation       what it says                      function
+  eq. 1          ρ = K/(C·H·W)                     `DiffJSCC.symbol_budget`
+  eq. 2          y of power P̄ = 1                  `networks.rate_adaptive.unit_power`, the last step of each E_c
+  eq. 3          ŷ = h y + n                       `channels.fading.transmit`
+  eq. 4          ỹ = h*/|h|² ŷ                     `equalise`
+  eq. 5          y = E_c(x, h, γ)                  `DiffJSCC.encode`: `networks.deepjscc.DeepJSCC.encode` (the paper's codec), or
+                                                   `image_code.RateAdaptiveImageCode.encode` (of the preset nano)
+                 x̂ = D_c(ỹ, h, γ)                  `DiffJSCC.decode`: ``decode`` of the same classes
+  eq. 6          L_JSCC                            `jscc_loss`; trained in `train.codec_stage`
+  eq. 7          f_v = E_ldm(x̂)                    `DiffJSCC.decode`: `networks.vae.LatentCodec.encode`
+  eq. 8          f_t = E_clip(E_blip(x̂))           the caption, E_blip: `DiffJSCC._words`; E_clip: `DiffJSCC._denoiser`
+  eq. 9          c̄ = {f_v, f_t, h, γ}              `DiffJSCC._denoiser`; h and γ (section II-C2): `CsiEmbedding`
+  eqs. 7–9       in training                       `train.ReceivedBatches.receive`, `train.ReceivedBatches.draw`
+  eq. 10         z_t of z_t−1                      never drawn; its β_t is `diffusion.steps.AncestralStep.beta`
+  eq. 11         z_t of z_0                        `diffusion.steps.noised`
+  eq. 12         μ_t(z_t, z_0)                     `posterior_mean`
+                 σ_t² = β_t (1 − ᾱ_s)/(1 − ᾱ_t)    `diffusion.steps.AncestralStep.variance`, with s for t − 1
+  eq. 13         μ_θ(z_t, t)                       `clean_estimate`, then `posterior_mean`
+  section II-C2  ε_θ, its control module           `networks.control.controlled`, `networks.control.LatentControlNet`
+  eq. 14         L_ldm                             not here: UNet and text encoder come from another preset
+                                                   (nano's from `methods.textguided.prior`)
+  eq. 15         L_diff                            `diffusion_loss`, weighted in `train.control_stage`; eq. 15 itself with
+                                                   `train.ControlRecipe.emphasis` of 0
+  eq. 16         z̃_0 from ε_θ                      `clean_estimate`
+  eq. 17         ẑ_0, guided                       `Guidance.apply`
+  Algorithm 1                                      `sample`, and z_T and D_ldm(z_0) in `DiffJSCC.decode`
 
-Last, and not in the paper: the authors' colour fix.
+The sampler visits some of the steps t. Between two of them, s < t, the forward process is one step of eq. 10 with
+1 − β = ᾱ_t/ᾱ_s, so that the equations hold with s for t − 1.
+
+Misprints, corrected here: eq. 5 prints D_c(ŷ), where the text decodes ỹ of eq. 4; Algorithm 1 prints √(1 − ᾱ_t) before z_t, where
+eq. 12 has √(1 − β_t), and the covariance σ_t I, where the text has σ_t² I.
+
+Not in the paper: the rate-adaptive JSCC, on latents or pixels (`image_code.RateAdaptiveImageCode`); ``anchored`` control modules,
+which mix their output with (z_t − √ᾱ_t f_v)/√(1 − ᾱ_t) (`networks.control.LatentControlNet.lean`); the weight ``emphasis`` of
+eq. 15 and the stage ``rollout`` (`train`); limits on ỹ (`equalise`). The authors' program has, beside the paper, `colour_fix` and
+the form ``authors`` of `Guidance`.
 """
 
 from __future__ import annotations
@@ -178,8 +197,8 @@ class DiffJSCC:
         if refinement.guidance_lambda > f_v[0].numel():
             problem = f"{refinement.guidance_lambda:g} is out of range; 0 to {f_v[0].numel()} for an image of this size"
             raise OptionError("guidance_lambda", problem)
-        words = self._words(coarse, received.prompt, refinement)  # eq. 8
-        predict = self._denoiser(f_v, words, self.csi(gamma, gain), refinement.condition)  # eq. 9
+        words = self._words(coarse, received.prompt, refinement)  # eq. 8, E_blip
+        predict = self._denoiser(f_v, words, self.csi(gamma, gain), refinement.condition)  # eqs. 8 (E_clip), 9
         guidance = Guidance(f_v, refinement.guidance_lambda, refinement.guidance_form)
         steps = spaced_steps(refinement.steps)
 
@@ -191,7 +210,8 @@ class DiffJSCC:
                 if progress is not None:
                     progress(index * total + done, options.samples * total)
 
-            z_0 = sample(draw(-1), steps, self.alpha_bar, predict, draw, guidance=guidance, progress=report)
+            start = draw(-1)  # z_T: transitions count from 0, and its noise comes before theirs
+            z_0 = sample(start, steps, self.alpha_bar, predict, draw, guidance=guidance, progress=report)
             refined = self.codec.decode(z_0)
             return to_image(colour_fix(refined, x_hat) if refinement.colour_fix else refined, received.image_size)
 
@@ -208,13 +228,16 @@ class DiffJSCC:
         return heard.effective_snr_db, one
 
     def _words(self, coarse: Image, prompt: str | None, refinement: Refinement) -> str:
-        """The caption of x̂ (eq. 8), or the prompt that came with the image."""
+        """The caption E_blip(x̂) (eq. 8), or the prompt that came with the image."""
         if "text" not in refinement.condition:
             return ""
         return prompt if prompt is not None else caption(coarse, refinement.captioner, str(self.device))
 
     def _denoiser(self, f_v: Tensor, words: str, csi: Tensor, given: tuple[str, ...]) -> Callable[[Tensor, int], Tensor]:
-        """ε_θ(z_t, c̄, t) under c̄ = {f_v, f_t, h, γ} (eq. 9); a condition that is switched off is zero, or the empty caption."""
+        """ε_θ(z_t, c̄, t) under c̄ = {f_v, f_t, h, γ} (eq. 9), with f_t = E_clip(words) (eq. 8).
+
+        A condition that is switched off is zero, or the empty caption.
+        """
         unet, control, f_t = self.networks.unet, self.networks.control, self.networks.text([words])
         hint, channel = f_v if "spatial" in given else torch.zeros_like(f_v), csi if "csi" in given else torch.zeros_like(csi)
 
@@ -229,13 +252,16 @@ LOUDEST = 1e3
 
 
 def equalise(received: Tensor, gain: Tensor | None) -> Tensor:
-    """ỹ = h*/|h|² · ŷ (eq. 4): complex [B, k], for h of a shape that broadcasts, or None for h = 1."""
+    """ỹ = h*/|h|² · ŷ (eq. 4): complex [B, k], for h of a shape that broadcasts, or None for h = 1.
+
+    Not in the paper: real and imaginary parts are clamped to ±``LOUDEST``.
+    """
     forced = torch.view_as_real(zero_forcing(received, gain))  # type: ignore[type-var]
     return torch.view_as_complex(forced.clamp(-LOUDEST, LOUDEST))
 
 
 def jscc_loss(x: Tensor, x_hat: Tensor) -> Tensor:
-    """L_JSCC = E‖x − x̂‖² (eq. 6), of images [B, 3, H, W]: the mean over all of their numbers."""
+    """L_JSCC = E‖x − x̂‖² (eq. 6) of images [B, 3, H, W]: the mean over all of their numbers."""
     return (x - x_hat).square().mean()
 
 
@@ -268,9 +294,9 @@ class CsiEmbedding:
 
 
 def posterior_mean(z_t: Tensor, z_0: Tensor, step: AncestralStep) -> Tensor:
-    """μ_t(z_t, z_0) (eq. 12; eq. 13 is the same of ε_θ), whose √(1 − β_t) Algorithm 1 misprints as √(1 − ᾱ_t).
+    """μ_t(z_t, z_0) (eq. 12), or μ_θ(z_t, t) (eq. 13) where z_0 is :func:`clean_estimate`'s.
 
-    ``step.mean`` but for rounding: coefficients first, as in the pictures that were made so far.
+    Not ``step.mean``, which divides last and so rounds differently: by the last bits, a seed would give another image than before.
     """
     of_z_0 = step.a_next**0.5 * step.beta / (1 - step.a)
     of_z_t = step.alpha**0.5 * (1 - step.a_next) / (1 - step.a)
@@ -278,12 +304,12 @@ def posterior_mean(z_t: Tensor, z_0: Tensor, step: AncestralStep) -> Tensor:
 
 
 def diffusion_loss(noise: Tensor, predicted: Tensor) -> Tensor:
-    """E‖ε − ε_θ(z_t, c̄, t)‖² (eqs. 14, 15) of each latent [B, C, H, W]: the mean over its numbers, [B]."""
+    """‖ε − ε_θ(z_t, c̄, t)‖² of each latent [B, C, H, W] (eq. 15): the mean over its numbers, [B], not yet weighted by w(t)."""
     return (noise - predicted).square().mean((1, 2, 3))
 
 
 def clean_estimate(z_t: Tensor, noise: Tensor, a: float) -> Tensor:
-    """z̃_0 = (z_t − √(1 − ᾱ_t) ε_θ) / √ᾱ_t (eq. 16)."""
+    """z̃_0 = (z_t − √(1 − ᾱ_t) ε_θ) / √ᾱ_t (eq. 16), with ``a`` for ᾱ_t."""
     return (z_t - (1 - a) ** 0.5 * noise) / a**0.5
 
 
@@ -295,7 +321,8 @@ class Guidance:
         target: f_v [B, C, H, W]. weight: λ, 0 … C·H·W; 0 is no guidance, C·H·W puts ẑ_0 on f_v.
         form: ``paper`` takes the posterior of the guided ẑ_0 (eq. 17). ``authors``, as their program does, adds half of the
             correction to the mean of the unguided posterior, ``repeats`` times.
-        above, below: steps t with above < t < below are guided.
+        repeats, above, below: not in the paper. They are --g_repeat, --g_t_stop and --g_t_start of the authors' program, whose
+            trajectories the tests reproduce; no flag sets them. Steps t with above < t < below are guided.
     """
 
     target: Tensor
@@ -327,7 +354,7 @@ def sample(
     guidance: Guidance | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Algorithm 1: from z_T ~ N(0, I) to z_0, over spaced steps.
+    """Algorithm 1 without its last line: from z_T ~ N(0, I) to z_0, over spaced steps.
 
     Args:
         z: z_T [B, C, H, W].
@@ -344,9 +371,9 @@ def sample(
         shift: Tensor | float = 0.0
         if guidance is not None and guidance.above < t < guidance.below:
             z_0, shift = guidance.apply(z_0)  # eq. 17
-        z = posterior_mean(z, z_0, step) + shift  # eq. 12
+        z = posterior_mean(z, z_0, step) + shift  # eq. 12; without guidance eq. 13
         if draw is not None and s > 0:
-            z = z + step.variance**0.5 * draw(index).to(z)
+            z = z + step.variance**0.5 * draw(index).to(z)  # σ_t ε
         if progress is not None:
             progress(index + 1, len(steps) - 1)
     return z

@@ -189,7 +189,7 @@ class Conditions:
     csi: Tensor
 
 
-class Receiver:
+class ReceivedBatches:
     """Batches of :class:`Conditions`, each of which is left out for a share of the samples."""
 
     def __init__(
@@ -210,11 +210,12 @@ class Receiver:
         f_v, captions, csi = self.receive(image, given, channel, cbr)
         f_v = self._kept(f_v)
         dropped = rows(generator.random, recipe.batch) < recipe.drop
+        # E_clip of eq. 8; with the others c̄ of eq. 9.
         f_t = self.backbone.text(["" if drop else words for drop, words in zip(dropped, captions, strict=True)])
         return Conditions(z_0, image, f_v, f_t, self._kept(csi))
 
     def receive(self, image: Tensor, given: list[str], channel: ChannelDraw, cbr: float) -> tuple[Tensor, list[str], Tensor]:
-        """f_v, captions and embedded CSI of images that were sent."""
+        """f_v (eq. 7), captions (of eq. 8) and embedded CSI (of eq. 9) of images that were sent."""
         x_hat, gamma, h = coarse_images(self.code, image, channel, cbr)
         x_hat = x_hat.clamp(0, 1)
         captions = given if self.captioner is None else self.captioner(x_hat)
@@ -239,39 +240,40 @@ class Receiver:
         return tensor * keep.view(-1, *[1] * (tensor.ndim - 1))
 
 
-def control_stage(control: LatentControlNet, receiver: Receiver) -> Stage:
+def control_stage(control: LatentControlNet, batches: ReceivedBatches) -> Stage:
     """The control module; every other network is frozen."""
-    recipe, device, backbone = receiver.recipe, receiver.device, receiver.backbone
+    recipe, device, backbone = batches.recipe, batches.device, batches.backbone
     alpha_bar = scaled_linear().float().to(device)
     trained(control, device)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         with autocast(device, recipe.schedule.precision):
-            batch = receiver.draw()
-            t = torch.from_numpy(rows(lambda n: receiver.generator.integers(1, len(alpha_bar), n), recipe.batch)).to(device)
+            batch = batches.draw()
+            t = torch.from_numpy(rows(lambda n: batches.generator.integers(1, len(alpha_bar), n), recipe.batch)).to(device)
             a, noise = alpha_bar[t].view(-1, 1, 1, 1), torch.randn_like(batch.z_0)
-            z_t = noised(batch.z_0, a, noise)
+            z_t = noised(batch.z_0, a, noise)  # eq. 11
             predicted = controlled(backbone.unet, control, z_t, t, batch.f_t, batch.f_v, batch.csi)
         error = diffusion_loss(noise, predicted.float())
+        # Of eq. 15; 1 where emphasis is 0.
         weight = 1 + ((1 - alpha_bar[t]) / alpha_bar[t]).clamp_max(recipe.emphasis)
         return (weight * error).mean(), {"unweighted": float(error.mean().detach())}
 
-    return Stage({"control": control}, loss, show=partial(receiver.show, control), through=(backbone.unet,))
+    return Stage({"control": control}, loss, show=partial(batches.show, control), through=(backbone.unet,))
 
 
-def rollout_stage(control: LatentControlNet, receiver: Receiver, backbones: Sequence[LPIPS]) -> Stage:
+def rollout_stage(control: LatentControlNet, batches: ReceivedBatches, backbones: Sequence[LPIPS]) -> Stage:
     """The control module at three states of each run of the sampler, two of them late ones."""
-    recipe, device, backbone, codec = receiver.recipe, receiver.device, receiver.backbone, receiver.backbone.codec
+    recipe, device, backbone, codec = batches.recipe, batches.device, batches.backbone, batches.backbone.codec
     alpha_bar = scaled_linear().to(device)
     trained(control, device)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
-        steps = spaced_steps(int(receiver.generator.choice(recipe.steps)))
+        steps = spaced_steps(int(batches.generator.choice(recipe.steps)))
         late = [index for index, t in enumerate(steps[:-1]) if t <= recipe.painted]
-        visited = sorted({int(receiver.generator.integers(len(steps) - 1)), *receiver.generator.choice(late, 2).tolist()})
+        visited = sorted({int(batches.generator.integers(len(steps) - 1)), *batches.generator.choice(late, 2).tolist()})
         terms, figures = [], {}
         with autocast(device, recipe.schedule.precision):
-            batch = receiver.draw()
+            batch = batches.draw()
 
             def predict(z: Tensor, t: int) -> Tensor:
                 times = torch.full((recipe.batch,), t, device=device)
@@ -282,7 +284,7 @@ def rollout_stage(control: LatentControlNet, receiver: Receiver, backbones: Sequ
                 with torch.no_grad():
                     z = sample(z, steps[reached : index + 1], alpha_bar, predict, lambda _: torch.randn_like(batch.z_0))
                 reached, a = index, float(alpha_bar[steps[index]])
-                z_0 = clean_estimate(z, predict(z, steps[index]), a)
+                z_0 = clean_estimate(z, predict(z, steps[index]), a)  # eq. 16
                 terms.append((z_0 - batch.z_0).square().mean())
                 figures["latent"] = float(terms[-1].detach())
                 if steps[index] <= recipe.painted:
@@ -295,7 +297,7 @@ def rollout_stage(control: LatentControlNet, receiver: Receiver, backbones: Sequ
                     figures |= {"psnr": psnr(mse), "lpips": float(perceptual.detach())}
         return torch.stack(terms).sum() / len(visited), figures
 
-    return Stage({"control": control}, loss, show=partial(receiver.show, control), through=(backbone.unet, codec))
+    return Stage({"control": control}, loss, show=partial(batches.show, control), through=(backbone.unet, codec))
 
 
 def start_control(
@@ -392,11 +394,11 @@ class DiffJSCCTrainer(Trainer):
             return codec_stage(parts, code, self.photographs, recipe, generator, self.device)
         code = image_code(frozen(self.parts["jscc"].to(self.device)), codec, self.domain, head)
         latents = self.latents(codec, recipe.crop)
-        receiver = Receiver(self.backbone, code, self.csi, latents, recipe, generator, self.device)
+        batches = ReceivedBatches(self.backbone, code, self.csi, latents, recipe, generator, self.device)
         control = cast(LatentControlNet, self.parts["control"])
         if stage == "control":
-            return control_stage(control, receiver)
-        return rollout_stage(control, receiver, self.perceptual)
+            return control_stage(control, batches)
+        return rollout_stage(control, batches, self.perceptual)
 
     def export(self, models: Path) -> Path:
         """Writes ``models/diffjscc/<name>``, ``<name>-adv`` if it was trained, and what they share with the base."""

@@ -6,24 +6,48 @@ x ─► g_e ─► z ─┬─► h_e, h_d ─► −β log2 p(z_i | ŷ) ─►
                                                                                  └─► ẑ ─┬─► g_s ─► coarse image
                                                   x_N ~ N(0, I) ─► N steps of X_θ(x_n, ẑ, n/N) ◄─┘ ─► refined image
 
-z = g_e(x), y = h_e(z)   `networks.transform.NonlinearTransform.encode`, `networks.transform.NonlinearTransform.hyper_encode`
-eq. 1   ŝ = h s + n      `channels.fading.transmit`; at the receiver `channels.equalisers.mmse`, which the paper leaves out
-eq. 2   p(z | y)         `networks.transform.NonlinearTransform.information`, `networks.entropy.gaussian_likelihood`; h_d takes ŷ,
-                         where the paper prints z
-eq. 3   K_z, k_i         `networks.rate_allocation.quantise`; `networks.ntscc_codec.NTSCC.at_beta` with --beta, else
-                         `networks.rate_allocation.solve_beta` finds the β that meets the rate
-eq. 4   s = f_e(z, p)    `networks.ntscc_codec.NTSCC.send`: rate tokens and FC layers (fig. 2) `networks.ntscc.LatentJSCC`, SNR
-                         adaptation (fig. 3) `networks.snr_adaptive.SnrAdaptive`, power `networks.ntscc.unit_power`
-k_i at the receiver      `networks.rate_indices.encode`, `networks.ntscc_codec.NTSCC.levels_at_receiver`: the paper's receiver has
-                         them for free; here they are side symbols, which count
-ẑ = f_d(ŝ)               `networks.ntscc_codec.NTSCC.receive`
-eq. 5   q(x_n | x_n−1)   `diffusion.cosine.cosine_alpha_bar`, `diffusion.steps.noised`
-X_θ (section III-A.4)    `networks.conditional_unet.ConditionalUNet`
-eq. 6   p_θ(x_n−1 | x_n) `sample` with ``eta`` of 1
-eq. 7   L(θ, x_0)        `train.Recipe`: the weight ᾱ/(1 − ᾱ), held between two bounds
-eq. 8   DDIM             `sample`, `diffusion.steps.ddim_step`
-eqs. 9 … 11, L_RDP       `train.Recipe`: λ, η and what else weighs the terms
-Algorithm 1              `train.STAGES`
+  equation      what it says                where (a bare name: this file; ``train.x``: this folder; else below ``gencomm_cli``)
+  section II-A  z = g_e(x)                  `networks.transform.NonlinearTransform.encode`
+  section II-A  y = h_e(z)                  `networks.transform.NonlinearTransform.hyper_encode`
+  eq. 1         ŝ = h s + n                 `channels.fading.transmit`; at the receiver `channels.equalisers.mmse`, not in the paper
+  eq. 2         (μ, σ) = h_d(ŷ)             `networks.transform.NonlinearTransform.hyper_decode` of ŷ, y rounded by
+                                            `networks.transform.NonlinearTransform.round_hyper`; the paper prints z for ŷ
+  eq. 2         p(z | y)                    `networks.entropy.gaussian_likelihood`; −log2 of it for each z_i:
+                                            `networks.transform.NonlinearTransform.information`
+  eq. 3         k_i = Q(−β log p)           `networks.rate_allocation.quantise`, at the β that meets the rate
+                                            (`networks.ntscc_codec.NTSCC.allocate`, `networks.ntscc_codec.NTSCC._fit`,
+                                            `networks.rate_allocation.solve_beta`) or at that of ``--beta``
+                                            (`networks.ntscc_codec.NTSCC.at_beta`)
+  eq. 3         K_z = Σ k_i                 `networks.rate_allocation.symbols_of`
+  eq. 4         s = f_e(z, p)               `networks.ntscc_codec.NTSCC.send`: rate tokens and FC layers (fig. 2)
+                                            `networks.ntscc.LatentJSCC.encode`, SNR adaptation (fig. 3)
+                                            `networks.snr_adaptive.SnrAdaptive`
+  below eq. 4   power of s                  `networks.ntscc.unit_power`: 1
+  section II-A  ẑ = f_d(ŝ)                  `networks.ntscc_codec.NTSCC.receive`, `networks.ntscc.LatentJSCC.decode`
+  section II-A  x̂_0 = g_d(x̂_N, ẑ)           `sample` over `LRISC.denoiser`, called by `LRISC.decode`
+  eq. 5         q(x_n | x_n−1)              as q(x_n | x_0), all that training needs: `diffusion.steps.noised`, called by
+                                            `train.StageLoss.refined`; the β_n: `diffusion.cosine.cosine_alpha_bar`
+  eq. 6         p_θ(x_n−1 | x_n, ẑ)         `sample` with ``ancestral`` of 1, which no decoder uses. Its variance is
+                                            β_n (1 − ᾱ_n−1)/(1 − ᾱ_n), the posterior's, where the paper prints β_n:
+                                            `diffusion.steps.AncestralStep.variance`
+  section II-B  X_θ(x_n, ẑ, n/N)            `networks.conditional_unet.ConditionalUNet`; ẑ on the grids of its first levels:
+                                            `networks.transform.NonlinearTransform.contexts`
+  eq. 7         L(θ, x_0)                   `train.StageLoss.refined` has X_θ at a random n and the weight ᾱ_n/(1 − ᾱ_n),
+                                            `train.StageLoss.distortion` the squared norm
+  eq. 8         DDIM                        `sample`, `diffusion.steps.ddim_step`
+  eq. 9         L_RD                        `train.StageLoss.distortion`, `train.StageLoss.rate`
+  eq. 9         p(y)                        `networks.entropy.FactorisedPrior`, which the paper does not describe
+  eq. 10        L_P                         `train.StageLoss.perception`
+  eq. 11        L_RDP                       `train.StageLoss.__call__`; λ, η: `train.Recipe`
+  Algorithm 1   three stages                `train.STAGES`; lines 5 and 7: `train.StageLoss.refined`, lines 6 and 8:
+                                            `train.StageLoss.__call__`. nano's stage 2 leaves X_θ out (``refined`` is 0)
+
+The paper's α_n, a product of 1 − β_i, is ᾱ_n here (``alpha_bar``). The log of its eq. 3 is log2, so that β counts symbols a bit.
+Its η is the weight of eq. 11 and nothing else; its d, in eqs. 9 and 11, is the squared error with the weight of eq. 7. Its receiver
+has the k_i for nothing; here they are side symbols, which count: `networks.rate_indices.encode`,
+`networks.ntscc_codec.NTSCC.levels_at_receiver`. It has no coarse image: g_s is `networks.transform.NonlinearTransform.image`. Where
+its words and the program it builds on (CDC: Yang & Mandt, 2023) differ, the networks are the program's: five U-Net units on the way
+up for six on the way down (the lowest has the middle blocks in its place), and LeakyReLU for ReLU in h_e and h_d.
 """
 
 from __future__ import annotations
@@ -104,7 +128,7 @@ class LRISC:
 
     @torch.no_grad()
     def encode(self, image: Image, request: Request) -> Transmission:
-        """s = f_e(g_e(x)) (eqs. 3, 4) and the rates k_i as side symbols; β is solved for, unless the request brings one.
+        """s = f_e(g_e(x)) (eqs. 2 … 4) and the rates k_i as side symbols; β is solved for, unless the request brings one.
 
         Args:
             image: uint8 [H, W, 3].
@@ -155,7 +179,7 @@ class LRISC:
     def decode(
         self, received: Received, options: Receiver, *, seed: int, progress: Callable[[int, int], None] | None = None
     ) -> Decoded:
-        """Coarse image g_s(ẑ) and refined images by eq. 8.
+        """Coarse image g_s(ẑ), and refined images g_d(x_N, ẑ) by eq. 8.
 
         Args:
             received: all that is known. seed: of x_N. progress: called with (steps done, steps in all).
@@ -197,11 +221,11 @@ def sample(
     alpha_bar: Tensor,
     predict: Callable[[Tensor, float], Tensor],
     *,
-    eta: float = 0.0,
+    ancestral: float = 0.0,
     draw: Callable[[int], Tensor] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """From x_N to x_0 by eq. 8; the last prediction is the image.
+    """g_d: from x_N to x_0 by eq. 8; the last prediction is the image.
 
     The network is given the pseudo-continuous n/T, so that a trained one serves every number of steps.
 
@@ -210,14 +234,20 @@ def sample(
         visit: steps in falling order, as :func:`visited` gives them.
         alpha_bar: ᾱ_n of every step of training (the paper's α_n).
         predict: X_θ(x_n, n/T), clamped to [−1, 1] here.
-        eta: 0 is deterministic (eq. 8); 1 adds as much noise as ancestral sampling (eq. 6). draw: i ↦ that noise, i = 0 … N − 2.
+        ancestral: DDIM's η. 0 is deterministic (eq. 8); 1 draws each state from q(x_n−1 | x_n, x_0) with X_θ for x_0 (eq. 6, with
+            the posterior's variance for the printed β_n). draw: i ↦ the standard normal noise that it adds, i = 0 … N − 2.
         progress: called with (steps done, steps in all).
+
+    Raises:
+        ValueError: ``ancestral`` without ``draw``.
     """
+    if ancestral and draw is None:
+        raise ValueError("ancestral steps need noise; give draw")
     for index, n in enumerate(visit):
         clean = predict(x, n / len(alpha_bar)).clamp(-1, 1)
         if index < len(visit) - 1:
             a, a_next = float(alpha_bar[n]), float(alpha_bar[visit[index + 1]])
-            sigma = eta * AncestralStep(a, a_next).variance ** 0.5
+            sigma = ancestral * AncestralStep(a, a_next).variance ** 0.5
             x = ddim_step(x, clean, a, a_next, sigma)
             if draw is not None and sigma > 0:
                 x = x + sigma * draw(index).to(x)

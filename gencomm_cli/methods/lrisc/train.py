@@ -1,12 +1,15 @@
 """LRISC's recipe: Algorithm 1 of the paper in four stages, a fifth for a small network; then the tables that code the rate indices,
 and the preset folder.
 
-transform   stage 1: g_e, h_e, h_d, p(y), the ladder of contexts, g_s and the U-Net, no channel
-fixed       stage 2: f_e, f_d at 10 dB, without the SNR-adaptive modules
-adaptive    stage 2: f_e, f_d whole, at every SNR
-joint       stage 3: everything, but for the linear optimum that transform and code started from
-rollout     the same once more, at the states of the sampler's own path: a small U-Net's errors add up along it, and a small code
-            does best to send what that U-Net can use
+transform   stage 1 (lines 1 … 10): g_e, h_e, h_d, p(y), the ladder of contexts, g_s and the U-Net, no channel
+fixed       stage 2 (lines 11 … 17): f_e, f_d at 10 dB, without the SNR-adaptive modules
+adaptive    stage 2 (the same lines): f_e, f_d whole, at every SNR
+joint       stage 3 (lines 18 … 23): everything, but for the linear optimum that transform and code started from
+rollout     the same once more without x̄_0, at the states of the sampler's own path: a small U-Net's errors add up along it, and a
+            small code does best to send what that U-Net can use
+
+The loss is eq. 11 in every stage. In ``fixed`` and ``adaptive`` nano trains by the coarse image alone (``refined`` is 0): of eq. 11
+there is then neither x̂_0 nor x̄_0, for the sake of time.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from gencomm_cli.diffusion.cosine import STEPS, cosine_alpha_bar
-from gencomm_cli.diffusion.steps import ddim_step as next_state
+from gencomm_cli.diffusion.steps import ddim_step, noised, signal_to_noise
 from gencomm_cli.methods.lrisc.method import visited
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.conditional_unet import ConditionalUNet
@@ -54,7 +57,10 @@ MODES = {"adaptive": 0.8, "uniform": 0.15, "lost": 0.05}
 
 @dataclass(frozen=True)
 class Recipe:
-    """L_RDP (eq. 11): (1 − η) d + η d_p on x̂_0 and x̄_0, and λ bits a pixel; images in [−1, 1].
+    """L_RDP (eq. 11): (1 − η) d + η d_p of x̂_0 and as much of x̄_0, and λ bits a pixel; images in [−1, 1].
+
+    x̂_0 is made of the received ẑ, x̄_0 of z + U(−½, ½), which no channel has touched. Without a channel (``transform``) they are
+    one, and count once, as in Algorithm 1, line 8. ``rollout`` leaves x̄_0 out.
 
     Attributes:
         batch: crops a step, of which ``drop`` without a condition (the diffusion prior alone). pictures: that the others make up;
@@ -64,7 +70,7 @@ class Recipe:
         coarse: weight of d of the coarse image, which has no part in d_p. own: share of steps at which x_n comes from the
             network's own first prediction, as it does in the sampler. path: x_n is a state of the sampler's path of 1 to this many
             steps, all of the same weight; 0: never.
-        refined: share of the crops that go through the U-Net. latent: weight of the error of ẑ, in units of its rounding step.
+        refined: share of the crops of which x̂_0 and x̄_0 are made. latent: weight of the error of ẑ, in units of its rounding step.
         medians: weight of the prior's medians. codec: learning rate of transform and code as a share of the U-Net's.
     """
 
@@ -157,25 +163,25 @@ class StageLoss:
         self.alpha_bar = cosine_alpha_bar().float().to(device)
 
     def distortion(self, image: Tensor, other: Tensor, weight: Tensor | float, figures: dict[str, float], name: str) -> Tensor:
-        """(1 − η) d of images [B, 3, H, W], weighted by ``weight`` [B]; the PSNR is put down as ``name``."""
+        """(1 − η) d (eqs. 9, 11) of images [B, 3, H, W], a mean over them with eq. 7's ``weight`` [B]. ``name``: of the PSNR."""
         mse = (other.float() - image).square().mean((1, 2, 3))
         figures[name] = float(-10 * (mse.detach().mean() / 4).log10())
         return (1 - self.recipe.perceptual) * self.recipe.distortion * (mse * weight).mean()
 
     def perception(self, image: Tensor, other: Tensor) -> Tensor:
-        """η d_p by one of the two backbones, at random: their mean costs twice the time."""
+        """η d_p (eqs. 10, 11), a mean over the batch, by one of the two backbones, at random: their mean costs twice the time."""
         lpips = self.backbones[int(self.generator.integers(len(self.backbones)))]
         return self.recipe.perceptual * lpips((image + 1) / 2, (other.float() + 1) / 2).mean()
 
     def on_path(self, contexts: list[Tensor], coarse: Tensor) -> tuple[Tensor, Tensor]:
-        """X_θ(x_n, ẑ, n/T) at a random state of the sampler's path, and weights of 1 [B]."""
+        """X_θ(x_n, ẑ, n/T) at a random state of the sampler's path (eq. 8), and weights of 1 [B]."""
         count = int(self.generator.integers(1, self.recipe.path + 1))
         visit = visited(count)[: int(self.generator.integers(count)) + 1]
         x, last = torch.randn_like(coarse), visit[-1]
         for n, following in pairwise(visit):
             with torch.no_grad():
                 clean = self.networks.unet(x, self.time(n, x), contexts, coarse).float().clamp(-1, 1)
-            x = next_state(x, clean, float(self.alpha_bar[n]), float(self.alpha_bar[following]))
+            x = ddim_step(x, clean, float(self.alpha_bar[n]), float(self.alpha_bar[following]))
         return self.networks.unet(x, self.time(last, x), contexts, coarse), torch.ones(len(x), device=self.device)
 
     def time(self, n: int, x: Tensor) -> Tensor:
@@ -183,7 +189,7 @@ class StageLoss:
         return torch.full((len(x),), n / STEPS, device=self.device)
 
     def refined(self, image: Tensor, contexts: list[Tensor], coarse: Tensor | None) -> tuple[Tensor, Tensor]:
-        """X_θ(x_n, ẑ, n/T) at random n, and eq. 7's weights [B]."""
+        """X_θ(x_n, ẑ, n/T) at random n (Algorithm 1, lines 5 and 7), and eq. 7's weights [B], held between two bounds."""
         if coarse is not None and self.recipe.path:
             return self.on_path(contexts, coarse)
         n = torch.from_numpy(rows(lambda count: self.generator.integers(0, STEPS, count), len(image))).to(self.device)
@@ -193,12 +199,12 @@ class StageLoss:
             with torch.no_grad():
                 last = torch.full_like(n, STEPS - 1) / STEPS
                 start = self.networks.unet(torch.randn_like(image), last, contexts, coarse).float().clamp(-1, 1)
-        x_n = bar.sqrt() * start + (1 - bar).sqrt() * torch.randn_like(image)
-        weight = (bar / (1 - bar)).flatten().clamp(*self.recipe.weights)
-        return self.networks.unet(x_n, n / STEPS, contexts, coarse), weight
+        x_n = noised(start, bar, torch.randn_like(image))  # line 5
+        weight = signal_to_noise(bar).flatten().clamp(*self.recipe.weights)
+        return self.networks.unet(x_n, n / STEPS, contexts, coarse), weight  # line 7
 
     def rate(self, z: Tensor, z_noisy: Tensor) -> Tensor:
-        """λ times −log2 p(z | y) − log2 p(y) in bits a pixel, and the medians' loss."""
+        """λ [−log2 p(z | y) − log2 p(y)] (eqs. 9, 11) in bits a pixel, and the medians' loss."""
         transform = self.networks.transform
         y = noisy(transform.hyper_encode(z).float())
         mean, scale = (part.float() for part in transform.hyper_decode(y))
@@ -207,7 +213,7 @@ class StageLoss:
         return self.recipe.rate * count / pixels + self.recipe.medians * transform.prior.median_loss()
 
     def __call__(self, step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
-        """Loss and figures of one step."""
+        """Loss (eq. 11) and figures of one step."""
         recipe, transform, unet = self.recipe, self.networks.transform, self.networks.unet
         image = 2 * to_tensor(self.photographs.crops(recipe.batch, recipe.crop, self.generator)[0], self.device) - 1
         dropped = round(recipe.drop * recipe.batch) if "unet" in self.trained else 0
@@ -217,7 +223,7 @@ class StageLoss:
 
         with autocast(self.device, recipe.schedule.precision):
             z = transform.encode(image).float()
-            z_noisy = received = noisy(z)
+            z_noisy = received = noisy(z)  # Algorithm 1, line 6
             if "transform" in self.trained:
                 rate = self.rate(z, z_noisy)
                 figures["rate"] = float(rate.detach())
@@ -233,18 +239,18 @@ class StageLoss:
                 total = total + self.distortion(image[:some], x, weight, figures, "psnr")
                 perception = self.perception(image[:some], x)
                 total, figures["perception"] = total + perception, float(perception.detach())
-                if self.stage not in ("transform", "rollout"):  # x̄_0, what the transform alone makes: of one crop of the batch
-                    clean = transform.contexts(z_noisy[-1:])
-                    x, weight = self.refined(image[-1:], clean, transform.image(z_noisy[-1:], clean).float())
-                    bare = self.distortion(image[-1:], x, weight, figures, "bare") + self.perception(image[-1:], x)
-                    total = total + bare / len(image)
+                if self.stage not in ("transform", "rollout"):  # x̄_0; in ``transform`` that is what x was
+                    bare = z_noisy[:some]
+                    clean = transform.contexts(bare)
+                    x, weight = self.refined(image[:some], clean, transform.image(bare, clean).float())
+                    total = total + self.distortion(image[:some], x, weight, figures, "bare") + self.perception(image[:some], x)
             if dropped:
                 x, weight = self.refined(alone, unet.no_contexts(dropped, (recipe.crop, recipe.crop)), None)
                 total = total + recipe.drop * self.distortion(alone, x, weight, figures, "alone")
         return total, figures
 
     def show(self, image: Tensor) -> Tensor:
-        """What one step of the sampler makes of images [B, 3, H, W] in [0, 1], sent at 10 dB and random rates."""
+        """What one step of the sampler (eq. 8) makes of images [B, 3, H, W] in [0, 1], sent at 10 dB and random rates."""
         transform, unet = self.networks.transform, self.networks.unet
         z = transform.encode(2 * image - 1).float()
         if self.stage != "transform":

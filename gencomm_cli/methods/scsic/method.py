@@ -8,15 +8,18 @@
 Z is 16 reals for every 32 × 32 pixels of the scaled image, sent as they are. Neither text nor stage C takes part, and the decoder
 never sees the previewer's picture.
 
-  equation                                        function
-  1            X_VG = f_Θ(X)                      cascade.StageA.encode
-  2            f_Θ⁻¹(X_VG) ≈ X                    cascade.StageA.decode
-  3            X_VG,t of the forward process      noised; ᾱ_t: gencomm_cli.diffusion.cosine.log_snr
-  4            L, the error of the noise          denoising_error
-  section 3.1  Z = E(X)                           resize, then efficientnet.EfficientNetEncoder
-  5            SNR = 10 log P/σ²                  to_symbols: P = 1 a symbol, and σ² is gencomm_cli.channels.snr.n0_from_db
-  6            Ẑ = Z + ε                          gencomm_cli.channels.fading.transmit, then to_embedding
-  section 3.3  X̂ = f_Θ⁻¹(X̂_VG)                    sample, then eq. 2
+  equation     what it says           where (a bare name: this file; ``train.x``, ``cascade.x``, ``efficientnet.x``: this folder;
+                                      else below ``gencomm_cli``)
+  eq. 1        X_VG = f_Θ(X)          `cascade.StageA.encode`
+  eq. 2        f_Θ⁻¹(X_VG) ≈ X        `cascade.StageA.decode`
+  eq. 3        X_VG,t                 `noised_at`: √ᾱ_t and √(1 − ᾱ_t) by `diffusion.cosine.amplitudes` of log ᾱ_t/(1 − ᾱ_t), which
+                                      `diffusion.cosine.log_snr` has for every t
+  eq. 4        L = E‖ε − ε̄‖²          `denoising_error`, the norm alone; ε̄: `cascade.StageB.forward`; the expectation, over X, t, ε
+                                      and the channel: the loss of `train.diffusion_stage`. nano's stage B predicts v (`Target`)
+  section 3.1  Z = E(X)               `resize`, then `efficientnet.EfficientNetEncoder`
+  eq. 5        SNR = 10 log P/σ²      `to_symbols` sends P = 1, which AWGN leaves as it is; σ²: `channels.snr.n0_from_db`
+  eq. 6        Ẑ = Z + ε              `channels.fading.transmit`, then `to_embedding`; in training `train.over_channel`
+  section 3.3  X̂ = f_Θ⁻¹(X̂_VG)        `sample` over `ScSic._denoiser`, then eq. 2
 
 Eq. 3 prints X_VG,t for X_VG on its right. The paper says nothing of its schedule, sampler and guidance, nor how many steps it
 takes: they are Stable Cascade's, with the 10 steps of the authors' next system (D-SIC). Nor does it say how Z becomes symbols, at
@@ -40,7 +43,7 @@ from gencomm_cli.diffusion.cosine import amplitudes, log_snr, time_of
 from gencomm_cli.errors import InputError, OptionError, RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
 from gencomm_cli.methods.scsic.efficientnet import FACTOR
-from gencomm_cli.methods.scsic.networks import Cascade
+from gencomm_cli.methods.scsic.networks import ScSicNetworks
 from gencomm_cli.methods.scsic.options import Receiver
 from gencomm_cli.methods.scsic.previewer import Previewer
 from gencomm_cli.networks.acceleration import compiled
@@ -67,14 +70,14 @@ LIMIT = 10.0
 # Section 2: the latent diffusion model
 
 
-def noised(x_0: Tensor, epsilon: Tensor, level: Tensor) -> Tensor:
+def noised_at(x_0: Tensor, level: Tensor, epsilon: Tensor) -> Tensor:
     """X_VG,t = √ᾱ_t X_VG + √(1 − ᾱ_t) ε (eq. 3), of x_0 and ε [B, C, H, W] at levels log ᾱ_t/(1 − ᾱ_t) [B]."""
     a, b = amplitudes(level.view(-1, 1, 1, 1))
     return a * x_0 + b * epsilon
 
 
 def denoising_error(predicted: Tensor, x_0: Tensor, epsilon: Tensor, level: Tensor, target: Target) -> Tensor:
-    """‖ε − ε̄(X_VG,t, t, Ẑ)‖² of each sample [B], over its number of reals; L is its mean (eq. 4). Of v, where that is predicted."""
+    """‖ε − ε̄(X_VG,t, t, Ẑ)‖² of each sample [B], over its number of reals; its mean is L (eq. 4). Of v, where that is predicted."""
     a, b = amplitudes(level.view(-1, 1, 1, 1))
     wanted = epsilon if target == "epsilon" else a * epsilon - b * x_0
     return (predicted - wanted).square().mean((1, 2, 3))
@@ -134,7 +137,7 @@ def unpairs(symbols: Tensor, channels: int, grid: tuple[int, int]) -> Tensor:
 
 
 def to_symbols(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Symbols [B, k] of unit mean power (eq. 5: P = 1), and the gain [B] they were divided by: the root mean square of Z's reals.
+    """Symbols [B, k] of unit mean power (P = 1 in eq. 5), and the gain [B] they were divided by: the root mean square of Z's reals.
 
     ``unpairs(√2 · symbols) · gain`` is Z.
     """
@@ -170,7 +173,7 @@ def with_reliability(z: Tensor, reliability: Tensor) -> Tensor:
     return torch.cat([z, plane], 1)
 
 
-# Section 3.3: reconstruction, by few ancestral steps in continuous time
+# Section 3.3: reconstruction, by few ancestral steps in continuous time. The paper says nothing of them
 
 
 def times(steps: int) -> list[float]:
@@ -179,7 +182,7 @@ def times(steps: int) -> list[float]:
 
 
 def clean_and_noise(x: Tensor, predicted: Tensor, level: Tensor, target: Target) -> tuple[Tensor, Tensor]:
-    """x̂_0 and ε̂ of x_t (eq. 3), by what was predicted of ``target``; ``level`` broadcasts against x."""
+    """x̂_0 and ε̂ of x_t (eq. 3 solved for them), by what was predicted of ``target``; ``level`` broadcasts against x."""
     a, b = amplitudes(level)
     if target == "v":
         return a * x - b * predicted, b * x + a * predicted
@@ -195,7 +198,7 @@ def guide(conditional: Tensor, unconditional: Tensor, weight: float, rescale: fl
 
 def sample(
     x: Tensor,
-    times: Sequence[float],
+    visit: Sequence[float],
     predict: Callable[[Tensor, Tensor], Tensor],
     draw: Callable[[int], Tensor] | None = None,
     *,
@@ -203,22 +206,25 @@ def sample(
     shift: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """From noise to x̂_0: ancestral sampling, or (without ``draw``) DDIM.
+    """From noise to x̂_0, which is X̂_VG: ancestral sampling, or (without ``draw``) DDIM.
+
+    The steps are those of :mod:`gencomm_cli.diffusion.steps`, but from √ᾱ, √(1 − ᾱ) and ε̂, which are at hand here; those, from ᾱ
+    and x̂_0, round differently.
 
     Args:
         x: standard normal [B, C, H, W].
-        times: t_0 > … > t_N; the prediction at t_{N−1} is the result.
+        visit: t_0 > … > t_N, as :func:`times` gives them; the prediction at t_{N−1} is the result.
         predict: (x_t, time [B]) → prediction of ``target``.
         draw: standard normal noise of x's shape for the i-th transition, 0 … N − 2.
         shift: of the schedule. progress: called with (steps done, steps in all).
     """
-    levels = log_snr(torch.tensor(times, dtype=torch.float32), shift)  # stay on the CPU: numbers that never wait for a device
+    levels = log_snr(torch.tensor(visit, dtype=torch.float32), shift)  # stay on the CPU: numbers that never wait for a device
     unshifted = torch.stack([time_of(level) for level in levels]).to(x.device)
     for index, (here, there) in enumerate(itertools.pairwise(levels)):
         x_0, epsilon = clean_and_noise(x, predict(x, unshifted[index].expand(len(x))), here, target)
         if progress is not None:
-            progress(index + 1, len(times) - 1)
-        if index == len(times) - 2:
+            progress(index + 1, len(visit) - 1)
+        if index == len(visit) - 2:
             break
         (a, b), (a_next, b_next) = amplitudes(here), amplitudes(there)
         fresh = 0.0  # deviation of the posterior q(x_s | x_t, x_0)
@@ -247,7 +253,7 @@ class ScSic:
     default_cbr = cbr_of(SCALE)
     exact_rate = True
 
-    def __init__(self, preset: Preset, networks: Cascade, device: torch.device) -> None:
+    def __init__(self, preset: Preset, networks: ScSicNetworks, device: torch.device) -> None:
         settings = preset.settings
         self.preset, self.device, self.networks = preset, device, networks
         self.scales: tuple[float, float] = tuple(settings.get("scales", (0.5, 1.0)))
@@ -267,7 +273,7 @@ class ScSic:
         Raises:
             InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
         """
-        return cls(preset, Cascade(preset, device, dtype), device)
+        return cls(preset, ScSicNetworks(preset, device, dtype), device)
 
     def compile(self) -> None:
         """Compiles stage B; it takes effect with the next picture, and again with each new size."""
@@ -288,7 +294,7 @@ class ScSic:
 
     @torch.no_grad()
     def encode(self, image: Image, request: Request) -> Transmission:
-        """Z = E(X) as complex symbols with E|z|² = 1, and its gain in the side symbols.
+        """Z = E(X) (section 3.1) as complex symbols with E|z|² = 1 (eq. 5), and its gain in the side symbols.
 
         Args:
             image: uint8 [H, W, 3].
@@ -308,7 +314,7 @@ class ScSic:
 
     @torch.no_grad()
     def decode(self, received: Received, options: Receiver, *, seed: int, progress: Progress | None = None) -> Decoded:
-        """The previewer's picture of Ẑ, and images that stage B draws under Ẑ. Without a previewer the first of these is both.
+        """The previewer's picture of Ẑ, and images that stage B draws under Ẑ (section 3.3); without a previewer the first is both.
 
         Args:
             received: all that is known. seed: of the sampler's noise. progress: called with (steps done, steps in all).
@@ -359,7 +365,7 @@ class ScSic:
         return z_hat, with_reliability(z_hat, heard.reliability) if self.snr_aware else z_hat
 
     def _denoiser(self, condition: Tensor, guidance: float) -> Callable[[Tensor, Tensor], Tensor]:
-        """ε̄(X_VG,t, t, Ẑ) with classifier-free guidance; without a condition Ẑ is zero."""
+        """ε̄(X_VG,t, t, Ẑ) of eq. 4 with classifier-free guidance; without a condition Ẑ is zero."""
         stage_b = self.networks.stage_b if self.denoiser is None else self.denoiser
         if guidance == 1.0:
             return lambda x, time: stage_b(x, time, condition)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gencomm_cli.methods.scsic.previewer import Previewer
 
 
-class Cascade:
+class ScSicNetworks:
     """All of SC-SIC, in evaluation mode: semantic encoder, VQGAN, latent diffusion model, and the previewer, if it has one.
 
     Each is loaded when it is first asked for.

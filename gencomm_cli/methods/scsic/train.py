@@ -36,7 +36,7 @@ from gencomm_cli.methods.scsic.method import (
     Target,
     denoising_error,
     grid_at,
-    noised,
+    noised_at,
     resize,
     sample,
     times,
@@ -44,7 +44,7 @@ from gencomm_cli.methods.scsic.method import (
     to_symbols,
     with_reliability,
 )
-from gencomm_cli.methods.scsic.networks import Cascade
+from gencomm_cli.methods.scsic.networks import ScSicNetworks
 from gencomm_cli.methods.scsic.previewer import Previewer
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.presets import Preset, find, is_pretrained, verify
@@ -112,7 +112,7 @@ class EncoderRecipe:
 
 @dataclass(frozen=True)
 class DiffusionRecipe:
-    """E‖ε − ε̄(X_VG,t, t, Ẑ)‖² (eq. 4) over t uniform in 0 … 1; encoder and stage A are frozen.
+    """E‖ε − ε̄(X_VG,t, t, Ẑ)‖² (eq. 4) over t uniform in 0 … 1, or the same of v; encoder and stage A are frozen.
 
     Attributes:
         crop: side in latent positions. scales, snr_db, shares: as in :class:`EncoderRecipe`. The paper fine-tunes with
@@ -150,13 +150,13 @@ class RolloutRecipe(DiffusionRecipe):
 
 def over_channel(z: Tensor, snr_db: Range | None, shares: Sequence[float], generator: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Ẑ of embeddings [B, C, h, w] (eqs. 5, 6), and how reliable each of its symbols [B, C·h·w / 2] is."""
-    symbols, power = to_symbols(z)
+    symbols, gain = to_symbols(z)
     if snr_db is None:
         return z, torch.ones_like(symbols.real)
     channel = draw(len(z), generator, z.device, snr_db, shares)
-    received, gain, n0 = through(symbols, channel, block_gains(channel))
-    z_hat = to_embedding(received, gain, power, z.shape[1], (z.shape[2], z.shape[3]))
-    return z_hat, reliability(gain, n0)  # type: ignore[type-var]
+    received, fading, n0 = through(symbols, channel, block_gains(channel))
+    z_hat = to_embedding(received, fading, gain, z.shape[1], (z.shape[2], z.shape[3]))
+    return z_hat, reliability(fading, n0)  # type: ignore[type-var]
 
 
 @torch.no_grad()
@@ -262,7 +262,7 @@ def diffusion_stage(
     generator: np.random.Generator,
     device: torch.device,
 ) -> Stage:
-    """Stage B, on latents of the frozen stage A and embeddings of the frozen encoder; stage A is there to show pictures."""
+    """Stage B by eq. 4, on latents of the frozen stage A and embeddings of the frozen encoder; stage A shows pictures."""
     target = _target(settings)
     trained(stage_b, device)
 
@@ -273,7 +273,7 @@ def diffusion_stage(
         level = log_snr(torch.from_numpy(rows(generator.random, recipe.batch).astype(np.float32)).to(device))
         with autocast(device, recipe.schedule.precision):
             condition = _conditions(encoder, to_tensor(pixels, device), recipe, settings, generator)
-            predicted = stage_b(noised(x_0, epsilon, level), time_of(level), condition).float()
+            predicted = stage_b(noised_at(x_0, level, epsilon), time_of(level), condition).float()
         error = denoising_error(predicted, x_0, epsilon, level, target)
         early = level < 0
         return error.mean(), {"early": float(error[early].mean().detach()) if early.any() else 0.0}
@@ -309,8 +309,8 @@ def rollout_stage(
         clean, pixels, _ = latents.crops(recipe.batch, recipe.crop, generator)
         x_0, image = clean.to(device), to_tensor(pixels, device)
         count = int(generator.integers(1, recipe.path + 1))
-        visited = times(count)[: int(generator.integers(count)) + 2]
-        left = len(visited) - 1
+        visit = times(count)[: int(generator.integers(count)) + 2]
+        left = len(visit) - 1
 
         with autocast(device, recipe.schedule.precision):
             condition = _conditions(encoder, image, recipe, settings, generator)
@@ -321,7 +321,7 @@ def rollout_stage(
                 with torch.set_grad_enabled(left == 0):  # the path leads to a state; the loss is of what is predicted there
                     return stage_b(x, time, condition).float()
 
-            made = sample(torch.randn_like(x_0), visited, predict, lambda _: torch.randn_like(x_0), target=target, shift=shift)
+            made = sample(torch.randn_like(x_0), visit, predict, lambda _: torch.randn_like(x_0), target=target, shift=shift)
             picture = stage_a.decode(made).float()
         error, mse = (made - x_0).square().mean(), (picture - image).square().mean()
         perceptual, pattern = perceptual_loss(backbones, picture, image), fold_pattern(picture - image, patch)
@@ -500,7 +500,7 @@ class CascadeTrainer(SCSICTrainer):
     def build(self) -> None:
         assert self.base is not None
         self.settings = {**self.base.settings, **self.settings}
-        cascade = Cascade(self.base, self.device)
+        cascade = ScSicNetworks(self.base, self.device)
         unet: StableCascadeUNet = cascade.stage_b.unet
         self.parts |= {"stage_a": cascade.stage_a.vqgan, "encoder": cascade.encoder, "stage_b": unet}
         known = unet.config.effnet_in_channels - cascade.encoder.channels

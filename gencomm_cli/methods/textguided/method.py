@@ -8,26 +8,41 @@
 
 In the pixel domain the JSCC works on the image itself and z_c = VAE(ŝ); the rest is the same.
 
-  equation                                             function
-  1            y_c = h ⊙ x_c + n                       gencomm_cli.channels.fading.transmit; then equalisers.mmse
-  2            x = f_θ(z)                              TextGuided.encode; the prompt o: gencomm_cli.text.link
-  3            z_c = g_φ(y)                            TextGuided.decode
-  4, 5         z_t of the plain process, z_Ns          gencomm_cli.diffusion.steps.noised
-               N_s by the CBR (section IV-A)           StartTable
-  6, 7, 8      z_t with the residual z_c − z_0         diffuse
-  9            z_0 of such a z_t                       clean_from_u; clean_from_noise
-  10, 12–14    z_t' = a_t z_t + b_t ẑ_0                ddim_step
-  11           σ_t = 0, as η = 0                       no step adds noise
-  15           γ                                       residual_weight
-  Algorithm 1                                          sample
-  16, 17       L_d without its coefficient             diffusion_loss
-  18, 19       L_1, L_2                                RefinerRecipe, which has the λs
+  equation        what it says                   function
+  eq. 1           y_c = h ⊙ x_c + n              `channels.fading.transmit`, then MMSE: `channels.equalisers.mmse`
+  eq. 2           x = f_θ(z), with z = E(s)      `TextGuided.encode`: `networks.rate_adaptive.RateAdaptiveJSCC.encode`
+  eq. 3           z_c = g_φ(y)                   `TextGuided.decode`: `networks.rate_adaptive.RateAdaptiveJSCC.decode`
+  section III-B   prompt o                       `text.link`
+  eq. 4           z_t of the plain process       `diffusion.steps.noised`; trained with it: `prior.prior_stage`
+  eq. 5           z_Ns, noise on z_c             `sample`, line 1
+  section IV-A    N_s by the CBR                 `StartTable`
+  eqs. 6, 7, 8    z_t with ε_res = z_c − z_0     `diffuse`
+  eq. 9           z_0 of such a z_t              `clean_from_u`; from ε as in the paper: `clean_from_noise`
+  eqs. 10, 12–14  z_t' = a_t z_t + b_t ẑ_0       `ddim_step`
+  eq. 11          σ_t = 0, as η = 0              no step adds noise
+  eq. 15          γ                              `residual_weight`
+  eqs. 16, 17     L_d without its coefficient    `diffusion_loss`
+  eq. 18          L_1: stage 1 of the training   `refiner.refiner_stage`, its ``loss``; stage ``control`` of `train.STAGES`
+  eq. 19          L_2: stage 2                   the same ``loss``; stage ``refine``
+  λ_D, λ_M, λ_L   weights of eqs. 18, 19         `refiner.RefinerRecipe`: ``latent``, ``pixel``, ``perceptual``
+  Algorithm 1     lines 1, 4, 8, 9               `sample`
+                  lines 2, 3, 10: the steps      `diffusion.schedule.sampling_steps`
+                  lines 5–7: guidance ω          `networks.control.controlled` for ``u``; `sample` for ``paper``
+                  line 12: s̃ = D(z̃_0)            `TextGuided._refine`
 
 Where the paper is mended. With κ_t = √ᾱ_t − √(1 − ᾱ_t) γ, eq. 7 reads z_t = √ᾱ_t z_c + κ_t (z_0 − z_c) + √(1 − ᾱ_t) ε. κ is
 exactly zero at t = N_s: the state there holds no z_0, so eq. 9 divides by zero on the sampler's first step. Predicting
 u = ε + γ (z_c − z_0) instead, ẑ_0 = (z_t − √(1 − ᾱ_t) û) / √ᾱ_t is finite everywhere and equals eq. 9 elsewhere; u is also what a
-plain ε-network predicts at z_t, so that guidance mixes like with like. Eq. 9 as printed lacks √(1 − ᾱ_t) before ε, and eq. 14 a
-square root; both are corrected here.
+plain ε-network predicts at z_t, so that guidance mixes like with like. This is the parameterization ``u``, the default;
+``paper`` predicts ε, takes ẑ_0 = z_c at t = N_s, and has its branches mixed in ẑ_0. The first term of L_1 is E‖u − û‖² or
+E‖ε − ε_θ‖² accordingly. That of L_2 is neither: stage 2 runs the whole sampler, and its first term is the error of z̃_0 at the end.
+
+Misprints, corrected here: eqs. 4 and 6 print α_t for ᾱ_t; eq. 9 lacks √(1 − ᾱ_t) before ε (Algorithm 1 has it); eq. 14 lacks the
+square root of its 1 − ᾱ_t−1. Eqs. 10 to 15 step to t − 1 and Algorithm 1 to t − N_s/N: read t' for either.
+
+Not in the paper: the stages ``vae``, ``prior`` and ``decoder``, which make what Stable Diffusion is there, and ``jscc``, a start
+for stage 1; the weights ``diffusion``, ``coarse`` and ``grid`` and the trained ``decoder`` of the recipe; one JSCC for all rates;
+SNR, N_s and h as inputs of the control module; N_s by SNR; quadratic spacing of the steps.
 """
 
 from __future__ import annotations
@@ -168,7 +183,7 @@ class TextGuided:
         )  # fmt: skip
         unet, control, text = self.networks.unet, self.networks.control, self.networks.text
         prompt, nothing = text([received.prompt or ""]), text([""]) if guidance != 1.0 else None
-        apart = parameterization == "paper"  # its branches mix in ẑ_0; those of u may as well before, in one pass of the UNet
+        apart = parameterization == "paper"  # `sample` mixes its branches; those of u are mixed by `controlled`, in one pass
 
         def conditional(z: Tensor, t: int) -> Tensor:
             now = torch.full((1,), t, device=self.device)
@@ -189,7 +204,7 @@ class TextGuided:
                 z_c, noise, grid, self.alpha_bar, conditional, unconditional if apart else None, guidance=guidance,
                 parameterization=parameterization, progress=report,
             )  # fmt: skip
-            return to_image(self.codec.decode(z_0), received.image_size)
+            return to_image(self.codec.decode(z_0), received.image_size)  # line 12
 
         return tuple(refine(index) for index in range(options.samples))
 
@@ -221,30 +236,34 @@ def diffuse(z_0: Tensor, z_c: Tensor, noise: Tensor, t: Tensor, start: Tensor, a
         alpha_bar: ᾱ_0 … ᾱ_T.
     """
     shape = (-1, 1, 1, 1)
-    a, gamma = alpha_bar[t].view(shape), residual_weight(alpha_bar, start).view(shape)
+    alpha_bar_t, gamma = alpha_bar[t].view(shape), residual_weight(alpha_bar, start).view(shape)
     u = noise + gamma * (z_c - z_0)
-    return (a.sqrt() * z_0 + (1 - a).sqrt() * u).to(z_0.dtype), u.to(z_0.dtype)
+    return (alpha_bar_t.sqrt() * z_0 + (1 - alpha_bar_t).sqrt() * u).to(z_0.dtype), u.to(z_0.dtype)
 
 
-def clean_from_u(z_t: Tensor, u: Tensor, a: Tensor) -> Tensor:
+def clean_from_u(z_t: Tensor, u: Tensor, alpha_bar_t: Tensor) -> Tensor:
     """ẑ_0 = (z_t − √(1 − ᾱ_t) û) / √ᾱ_t: eq. 9 from u, finite at t = N_s too."""
-    return (z_t - (1 - a).sqrt() * u) / a.sqrt()
+    return (z_t - (1 - alpha_bar_t).sqrt() * u) / alpha_bar_t.sqrt()
 
 
-def clean_from_noise(z_t: Tensor, z_c: Tensor, noise: Tensor, a: Tensor, gamma: Tensor) -> Tensor:
+def clean_from_noise(z_t: Tensor, z_c: Tensor, noise: Tensor, alpha_bar_t: Tensor, gamma: Tensor) -> Tensor:
     """ẑ_0 by Algorithm 1, line 8 (eq. 9 corrected); infinite at t = N_s."""
-    sigma = (1 - a).sqrt()
-    return (z_t - sigma * (gamma * z_c + noise)) / (a.sqrt() - sigma * gamma)
+    spread = (1 - alpha_bar_t).sqrt()
+    return (z_t - spread * (gamma * z_c + noise)) / (alpha_bar_t.sqrt() - spread * gamma)
 
 
-def ddim_step(z_t: Tensor, z_0: Tensor, a: Tensor, a_next: Tensor) -> Tensor:
-    """z_t' = a_t z_t + b_t ẑ_0, with a_t, b_t of eqs. 13 and 14 (corrected), which solve eqs. 10 and 12 for σ = 0: plain DDIM.
+def ddim_step(z_t: Tensor, z_0: Tensor, alpha_bar_t: Tensor, alpha_bar_next: Tensor) -> Tensor:
+    """z_t' = a_t z_t + b_t ẑ_0 (eqs. 10, 13, 14 corrected), which solves eq. 12 for σ_t = 0.
+
+    This is :func:`gencomm_cli.diffusion.steps.ddim_step` in the paper's form. The two round differently, and the other one would
+    change images by their last bits.
 
     Args:
-        a, a_next: ᾱ_t, ᾱ_t'.
+        alpha_bar_t, alpha_bar_next: ᾱ_t, ᾱ_t'.
     """
-    keep = (1 - a_next).sqrt() / (1 - a).sqrt()
-    return keep * z_t + (a_next.sqrt() - a.sqrt() * keep) * z_0
+    a = (1 - alpha_bar_next).sqrt() / (1 - alpha_bar_t).sqrt()  # eq. 13
+    b = alpha_bar_next.sqrt() - alpha_bar_t.sqrt() * a  # eq. 14
+    return a * z_t + b * z_0
 
 
 def residual_weight(alpha_bar: Tensor, start: Tensor | int) -> Tensor:
@@ -264,12 +283,15 @@ def sample(
     parameterization: Parameterization = "u",
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Algorithm 1: from the coarse latent to z̃_0, deterministic but for the starting ``noise``; differentiable (stage 2 is).
+    """Algorithm 1 up to line 11: from the coarse latent to z̃_0, deterministic but for the starting ``noise``.
+
+    Line 12, D(z̃_0), is the caller's. Differentiable: stage 2 trains through all steps.
 
     Args:
         z_c, noise: [B, C, H, W].
         steps: N_s = t_0 > … > t_N = 0.
-        conditional: predicts u (or ε, with ``paper``) from z_t, given z_c and the prompt.
+        conditional: predicts u (or ε, with ``paper``) from z_t, given z_c and the prompt; with None for ``unconditional``, already
+            guided by ω (lines 5–7 in :func:`gencomm_cli.networks.control.controlled`).
         unconditional: the frozen network's prediction of u; called only where ``guidance`` ≠ 1.
         guidance: ω; 1 is the conditional prediction alone.
         parameterization: ``paper`` predicts ε, takes ẑ_0 = z_c at t = N_s, and mixes the branches in ẑ_0.
@@ -277,25 +299,30 @@ def sample(
     """
     alpha_bar = alpha_bar.to(z_c.dtype)  # stays on the CPU: numbers that never wait for a device
     start = steps[0]
-    gamma = residual_weight(alpha_bar, start)
+    gamma = residual_weight(alpha_bar, start)  # line 4; a_t and b_t: ddim_step
     z = noised(z_c, alpha_bar[start], noise)  # line 1, eq. 5
     for index, (t, following) in enumerate(itertools.pairwise(steps)):
-        a = alpha_bar[t]
+        alpha_bar_t = alpha_bar[t]
         if parameterization == "paper":
-            z_0 = z_c if t == start else clean_from_noise(z, z_c, conditional(z, t), a, gamma)  # lines 5, 8
+            z_0 = z_c if t == start else clean_from_noise(z, z_c, conditional(z, t), alpha_bar_t, gamma)  # lines 5, 8
         else:
-            z_0 = clean_from_u(z, conditional(z, t), a)
+            z_0 = clean_from_u(z, conditional(z, t), alpha_bar_t)  # lines 5, 8
         if guidance != 1.0 and unconditional is not None:
-            free = clean_from_u(z, unconditional(z, t), a)  # line 6
-            z_0 = free + guidance * (z_0 - free)  # line 7; ẑ_0 is affine in û, so mixing either is the same
-        z = ddim_step(z, z_0, a, alpha_bar[following])  # line 9
+            free = clean_from_u(z, unconditional(z, t), alpha_bar_t)  # lines 6, 8
+            # Line 7, of ẑ_0. With u that is line 7 as printed, as ẑ_0 is affine in û and has the same factor in both branches. With
+            # ``paper`` it is not: the frozen network has no z_c, so it predicts u where the other predicts ε, and only ẑ_0 compare.
+            z_0 = free + guidance * (z_0 - free)
+        z = ddim_step(z, z_0, alpha_bar_t, alpha_bar[following])  # line 9
         if progress is not None:
             progress(index + 1, len(steps) - 1)
     return z
 
 
 def diffusion_loss(target: Tensor, predicted: Tensor) -> Tensor:
-    """E‖ε − ε_θ(z_t, z_c, o, t)‖²: eqs. 16 and 17 without their coefficient, the first term of L_1 and L_2 (eqs. 18, 19).
+    """E‖ε − ε_θ(z_t, z_c, o, t)‖²: eqs. 16 and 17 without their coefficient, the first term of L_1 (eq. 18).
+
+    The coefficient (b_t √(1 − ᾱ_t) / (√ᾱ_t − √(1 − ᾱ_t) γ))² is left out by the paper too, for stability; at t = N_s it is
+    infinite. That of u, (b_t √(1 − ᾱ_t) / √ᾱ_t)², is finite, and is left out just the same.
 
     Args:
         target: u of :func:`diffuse`, or with ``paper`` the noise itself. predicted: û or ε_θ, of its shape.

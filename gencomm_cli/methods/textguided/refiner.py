@@ -42,6 +42,8 @@ SHOWN_CBR, SHOWN_SNR_DB = 0.0033, 10.0
 class JSCCRecipe:
     """``latent`` · MSE(z, z_c) [+ ``pixel`` · MSE(s, s_c) + ``perceptual`` · LPIPS(s, s_c)], with s_c of the coarse head.
 
+    The first is the second term of eqs. 18 and 19. Not in the paper, whose stage 1 starts without it.
+
     Attributes:
         emphasis: an error in a channel of the latent counts as the power ``emphasis`` of what it does to the picture; 0: all alike.
         shown: side in pixels of the piece of each picture that LPIPS sees.
@@ -60,10 +62,13 @@ class JSCCRecipe:
 
 @dataclass(frozen=True)
 class RefinerRecipe:
-    """L = E‖u − û‖² + λ_D MSE(z, z_c) [+ λ_M MSE(s, s̃) + λ_L LPIPS(s, s̃)] (eqs. 18, 19).
+    """L_1 = E‖u − û‖² + λ_D MSE(z, z_c) (eq. 18); L_2 = MSE(z, z̃_0) + λ_D MSE(z, z_c) + λ_M MSE(s, s̃) + λ_L LPIPS(s, s̃) (eq. 19).
+
+    The first term of L_2 is ours: see :func:`refiner_stage`. LPIPS is the mean over two backbones.
 
     Attributes:
-        diffusion, latent, pixel, perceptual: weights of the terms; ``pixel`` = ``perceptual`` = 0 is stage 1.
+        diffusion: weight of the first term, 1 in the paper. latent, pixel, perceptual: λ_D, λ_M, λ_L; stage 1 has λ_M = λ_L = 0.
+            ``coarse``, ``grid`` and ``decoder`` are not in the paper.
         parameterization: what the network predicts: u, or the paper's ε.
         coarse: weight of MSE(s, D(z_c)) on a quarter of the batch, so that the coarse image stays a good picture too.
         decoder: train the VAE's decoder along. The paper freezes it; a small decoder that saw an hour's training gains from meeting
@@ -124,8 +129,7 @@ def jscc_stage(
         image = to_tensor(pixels, torch.device("cpu"))
         return (clean if domain == "latent" else image).contiguous(), image
 
-    if linear:
-        start_code(jscc, coarse, *draw_fields(1000), recipe.emphasis)
+    start_code(jscc, coarse, *draw_fields(1000), emphasis=recipe.emphasis, linear=linear)
     networks: dict[str, nn.Module] = {"jscc": trained(jscc, device, channels_last=isinstance(jscc, KLTJSCC))}
     counts = torch.ones(())
     if coarse is not None:
@@ -184,6 +188,8 @@ def refiner_stage(
 ) -> Stage:
     """Control module, JSCC and coarse head (and the VAE's decoder, if asked); UNet, encoder and text encoder stay frozen.
 
+    L_1 (eq. 18) where λ_M = λ_L = 0, which is stage 1; else L_2 (eq. 19), stage 2.
+
     Stage 1 draws t uniformly in 1 … N_s. Stage 2 runs the whole sampler, ``STEPS`` steps or fewer, and takes the losses on what it
     ends in, with the gradient through all of its steps: one prediction at a random t would teach neither the states that the
     sampler meets nor, through the little that the last step changes, the encoder. Its diffusion term is the error of z̃_0.
@@ -227,7 +233,7 @@ def refiner_stage(
                 count = STEPS if generator.random() < 0.6 else int(generator.integers(1, STEPS))
                 steps = sampling_steps(start, count)
                 z = sample(coarse, noise, steps, alpha_bar, lambda z, t: predict(z, torch.full_like(starts, t)))
-                diffusion = (z - clean).square().mean()
+                diffusion = (z - clean).square().mean()  # in place of the first term of eq. 19
             else:
                 t = torch.from_numpy(rows(lambda n: generator.integers(1, start + 1, n), recipe.batch)).to(device)
                 z, target = diffuse(clean, coarse, noise, t, starts, alpha_bar)
@@ -235,7 +241,7 @@ def refiner_stage(
                     target = noise
                 diffusion = diffusion_loss(target, predict(z, t))
             latent = (coarse - clean).square().mean()
-            total = recipe.diffusion * diffusion + recipe.latent * latent
+            total = recipe.diffusion * diffusion + recipe.latent * latent  # eq. 18
             figures = {"diffusion": float(diffusion.detach()), "latent": float(latent.detach())}
             if refining:
                 quarter = max(1, recipe.batch // 4)
@@ -243,6 +249,7 @@ def refiner_stage(
                 pictures = list(codec.decode(torch.cat(fields)).float().split([len(field) for field in fields]))
                 coarse_picture = pictures.pop() if head is None else head(coarse[:quarter]).float()
                 pairs = list(zip(pictures, [image, image[-quarter:]], strict=False))
+                # The other terms of eq. 19; the first pair is (s̃, s).
                 mse = torch.stack([(a - b).square().mean() for a, b in pairs])
                 perceptual = torch.stack([perceptual_loss(backbones, a, b) for a, b in pairs])
                 coarse_mse = (coarse_picture - image[:quarter]).square().mean()

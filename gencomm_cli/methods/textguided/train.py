@@ -1,4 +1,8 @@
-"""What is trained for a textguided preset, in which stage: VAE, prior, JSCC, control module, stage 2."""
+"""What is trained for a textguided preset, in which stage: VAE, prior, JSCC, control module, stage 2.
+
+``control`` and ``refine`` are the paper's stages 1 and 2 (arXiv:2510.21299, eqs. 18, 19). The others are not in the paper: ``vae``,
+``prior`` and ``decoder`` make what a pretrained Stable Diffusion is there, and ``jscc`` is a start for stage 1.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ from gencomm_cli.networks.backbone import BACKBONE, Backbone
 from gencomm_cli.networks.control import LatentControlNet, control_arguments
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.networks.vae import Domain, KLCodec, LatentCodec, latent_codec
-from gencomm_cli.presets import Preset, find, is_pretrained, verify
+from gencomm_cli.presets import Component, Preset, find, is_pretrained, verify
 from gencomm_cli.presets.write import Part, taken, write_preset
 from gencomm_cli.training.autoencoder import AutoencoderRecipe, autoencoder_stage
 from gencomm_cli.training.latent_space import DecoderRecipe, VAERecipe, decoder_stage, vae_stage
@@ -52,33 +56,39 @@ OVER_BACKBONE = {
 
 
 class TextGuidedTrainer(Trainer):
-    """Everything from nothing, or from another preset of the recipe's sizes."""
+    """Everything from nothing, or from another preset, whose sizes it keeps."""
 
     method = "textguided"
     plans = STAGES
     measured: ClassVar = {"vae": "scaling_factor"}
 
     def build(self) -> None:
-        self.make("vae", self.config["vae"].get("class", "AutoencoderKL"), self.config["vae"]["model"])
-        self.make("unet", "UNet2DConditionModel", self.config["prior"]["unet"])
-        self.make_code()
+        vae, prior = self.config["vae"], self.config["prior"]
         self.tokenizer = self._tokenizer()
-        self.make("text_encoder", "CLIPTextModel", {**self.config["prior"]["text"], "vocab_size": len(self.tokenizer)})
-        if self.base is not None:
-            verify(self.base)
-            for name in (*self.parts, "control"):
-                if name != "coarse" or name in self.base.components:
-                    self.take(name, self.base.components[name])
+        if self.base is None:
+            self.make("vae", vae.get("class", "AutoencoderKL"), vae["model"])
+            self.make("unet", "UNet2DConditionModel", prior["unet"])
+            self.make("text_encoder", "CLIPTextModel", {**prior["text"], "vocab_size": len(self.tokenizer)})
+            self.make_code({})
+            return
+        verify(self.base)
+        for name in ("vae", "unet", "text_encoder"):
+            self.make(name, self.base.components[name].class_name, dict(self.base.components[name].config))
+        self.make_code(self.base.components)
+        for name in {*self.parts, "control"} & self.base.components.keys():
+            self.take(name, self.base.components[name])
 
-    def make_code(self) -> None:
-        """The JSCC, and the coarse head where the recipe has one."""
+    def make_code(self, theirs: Mapping[str, Component]) -> None:
+        """The JSCC, and the coarse head where the recipe has one: of the sizes of ``theirs``, else of the recipe's."""
         sizes = self.config["jscc"]
-        self.make("jscc", sizes.get("class", "RateAdaptiveJSCC"), sizes["model"])
+        ours = {"jscc": (sizes.get("class", "RateAdaptiveJSCC"), sizes["model"])}
         if "coarse" in sizes:
-            self.make("coarse", "CoarseHead", sizes["coarse"])
+            ours["coarse"] = "CoarseHead", sizes["coarse"]
             self.plans = with_coarse(type(self).plans)  # type: ignore[misc]
             if sizes["recipe"].get("perceptual") and "jscc" in self.stages:
-                _ = self.perceptual
+                _ = self.perceptual  # now, as for the stages that are pictured
+        for name, made in ours.items():
+            self.make(name, *((theirs[name].class_name, dict(theirs[name].config)) if name in theirs else made))
 
     def _tokenizer(self) -> PreTrainedTokenizerFast:
         """The run's own, which is that of the preset to start from, or made of the photographs' captions."""
@@ -87,7 +97,8 @@ class TextGuidedTrainer(Trainer):
             if not path.exists() and theirs is not None:
                 path.write_bytes(theirs.read_bytes())
             elif not path.exists():
-                train_tokenizer(self.photographs.captions).backend_tokenizer.save(str(path))
+                made = train_tokenizer(self.photographs.captions, self.config["prior"].get("vocabulary", 2048))
+                made.backend_tokenizer.save(str(path))
         if self.base is not None and (theirs is None or path.read_bytes() != theirs.read_bytes()):
             raise InputError(f"--start {self.base.name}: its tokeniser differs from the one in {self.out}; name a new --out")
         return PreTrainedTokenizerFast(tokenizer_file=str(path), **SPECIAL_TOKENS)
@@ -123,9 +134,10 @@ class TextGuidedTrainer(Trainer):
             return vae_stage(KLCodec(parts["vae"]), self.photographs, recipe, self.perceptual, *run)
         latents = self.latents(self.codec(), recipe.crop)
         if stage == "prior":
-            return prior_stage(parts["unet"], parts["text_encoder"], self.tokenizer, latents, recipe, *run)
+            fresh = self.base is None
+            return prior_stage(parts["unet"], parts["text_encoder"], self.tokenizer, latents, recipe, *run, fresh=fresh)
         if stage == "jscc":
-            linear = self.base is None or not {"jscc", *({"coarse"} & parts.keys())} <= self.base.components.keys()
+            linear = self.base is None or "jscc" not in self.base.components
             return jscc_stage(
                 parts["jscc"], self.codec(), latents, recipe, *run, domain=self.domain, linear=linear, coarse=parts.get("coarse"),
                 backbones=self.perceptual if recipe.perceptual else (),
@@ -155,6 +167,9 @@ class OverBackbone(TextGuidedTrainer):
     """JSCC, control module and stage 2 over the pretrained backbone of the preset ``base``, which stays as it is.
 
     JSCC and control module start from ``base``'s where it has them, else from the linear optimum and the UNet's encoder.
+
+    ``paper.json`` has the paper's λ, N_s, crops and learning rate of the two stages. Not the paper's are the stage ``jscc`` and its
+    learning rate, the weight ``coarse`` of stage 2, the parameterization u, batches, and how long each stage lasts.
     """
 
     shipped = "paper"
@@ -167,7 +182,7 @@ class OverBackbone(TextGuidedTrainer):
         backbone = Backbone(self.base, self.device)
         self.parts |= {"vae": backbone.codec.autoencoder, "unet": backbone.unet, "text_encoder": backbone.text.model}
         self.tokenizer = backbone.text.tokenizer
-        self.make_code()
+        self.make_code({})
         for name in {"control", *self.parts} & set(self.base.components) - set(BACKBONE):
             self.take(name, self.base.components[name])
 

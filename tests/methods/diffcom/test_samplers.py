@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gencomm_cli.diffusion.schedule import linear
+from gencomm_cli.diffusion.schedule import linear, spaced_steps
 from gencomm_cli.diffusion.steps import AncestralStep
 from gencomm_cli.methods.diffcom.method import (
     ChannelPrior,
@@ -26,7 +26,6 @@ from gencomm_cli.methods.diffcom.method import (
     lmmse_taps,
     sample,
     sample_blind,
-    visited,
 )
 from gencomm_cli.methods.diffcom.pixel_prior import Prior
 from tests.support.published import load
@@ -110,7 +109,7 @@ def recursion(steps: list[int], guidance: Guidance, mean: Array, covariance: Arr
 def test_law_of_the_output_on_a_linear_gaussian_toy(form: Form, zeta: float, gamma: float) -> None:
     """Algorithm 1 from pure noise; Algorithm 2 (γ > 0) from the noised x_d."""
     guidance = Guidance(zeta, gamma, form=form, n0=N0)
-    steps = visited(400 if gamma else 1000, 30)
+    steps = spaced_steps(30, 400 if gamma else 1000)
     start, spread = np.zeros(DIMENSION), 1.0
     if gamma:
         a = float(ALPHA_BAR[steps[0]])
@@ -128,7 +127,7 @@ def test_law_of_the_output_on_a_linear_gaussian_toy(form: Form, zeta: float, gam
 
 def test_exact_is_the_true_posterior() -> None:
     """Mean and covariance within 5 %, through an encoder that mixes and a prior that is correlated."""
-    steps, guidance = visited(1000, 350), Guidance(1.0, form="exact", n0=N0)
+    steps, guidance = spaced_steps(350, 1000), Guidance(1.0, form="exact", n0=N0)
     mean, covariance = law(
         350, DIMENSION, lambda x, draw: sample(x, steps, ALPHA_BAR, gaussian_prior, toy_residuals, guidance, draw)
     )
@@ -148,18 +147,19 @@ def test_the_bias_that_the_docstring_states(form: Form, mean: float, variance: f
     def residuals(x_0: Tensor) -> tuple[Tensor, None]:
         return 1 + 1j - torch.view_as_complex(x_0[:, None]), None
 
-    steps, guidance = visited(1000), Guidance(1.0, form=form, n0=0.2)
+    steps, guidance = spaced_steps(1000), Guidance(1.0, form=form, n0=0.2)
     found, covariance = law(1000, 2, lambda x, draw: sample(x, steps, ALPHA_BAR, prior, residuals, guidance, draw))
     assert found == pytest.approx(mean, abs=0.005)
     assert np.diag(covariance) == pytest.approx(variance, rel=0.03)
 
 
-def test_law_of_blind_taps_where_the_image_is_known() -> None:
-    """Given x_0, y is linear in h: Algorithm 3's taps are complex Gaussians, whose law a recursion gives."""
+@pytest.mark.parametrize("of_the_image", [0.3, 0.0])
+def test_law_of_blind_taps_where_the_image_is_known(of_the_image: float) -> None:
+    """Given x_0, y is linear in h: Algorithm 3's taps are complex Gaussians, whose law a recursion gives, at any ζ."""
     power = np.array([0.7, 0.3])
     response = (RNG.normal(size=(3, 2)) + 1j * RNG.normal(size=(3, 2))) / 3
     seen = RNG.normal(size=3) + 1j * RNG.normal(size=3)
-    zeta, steps = 0.05, visited(1000, 50)
+    zeta, steps = 0.05, spaced_steps(50, 1000)
 
     def run(noise: Tensor, draw: Callable[[int], Tensor]) -> Tensor:
         def taps(unit: Tensor) -> Tensor:  # two reals a tap; CN(0, 1) has half of its variance in either
@@ -170,7 +170,7 @@ def test_law_of_blind_taps_where_the_image_is_known() -> None:
 
         _, h_0 = sample_blind(
             torch.zeros(len(noise), 1), taps(noise), steps, ALPHA_BAR, lambda x, t: (0 * x, None),
-            ChannelPrior(torch.tensor(power)), residual, Guidance(0.3, zeta_h=zeta), lambda i: torch.zeros(len(noise), 1),
+            ChannelPrior(torch.tensor(power)), residual, Guidance(of_the_image, zeta_h=zeta), lambda i: torch.zeros(len(noise), 1),
             lambda i: taps(draw(i)),
         )  # fmt: skip
         return torch.view_as_real(h_0).flatten(1)
@@ -232,8 +232,9 @@ def test_blind_with_lmmse_taps_finds_image_and_channel() -> None:
 
     generator = torch.Generator().manual_seed(0)
     found, taps = sample_blind(
-        torch.randn(1, 2, generator=generator, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.complex128), visited(1000, 300),
-        ALPHA_BAR, prior, ChannelPrior(torch.ones(1)), lambda x_0, taps: y - taps * sent(x_0), Guidance(0.3, form="norm"),
+        torch.randn(1, 2, generator=generator, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.complex128),
+        spaced_steps(300, 1000), ALPHA_BAR, prior, ChannelPrior(torch.ones(1)), lambda x_0, taps: y - taps * sent(x_0),
+        Guidance(0.3, form="norm"),
         lambda i: torch.randn(1, 2, generator=generator, dtype=torch.float64), lambda i: torch.zeros(1, 1),
         update=lambda x_0: lmmse_taps(y, sent(x_0)[..., None], torch.ones(1, dtype=torch.float64), 1e-4),
     )  # fmt: skip
@@ -357,10 +358,10 @@ def test_adaptive_start_and_the_steps_that_are_visited() -> None:
     assert adaptive_start(0.1, 1 / 48, ALPHA_BAR, eta=0.2) == 43
     assert adaptive_start(0.1, 1 / 48, ALPHA_BAR, eta=9.0) == 1000
     assert adaptive_start(0.0, 1 / 16, ALPHA_BAR, eta=1e-6) == 1
-    assert visited(5) == [5, 4, 3, 2, 1, 0]
-    assert visited(1000, 3) == [1000, 500, 1, 0]
-    assert visited(2, 50) == [2, 1, 0]
-    assert visited(7, 1) == [7, 0]
+    assert spaced_steps(5, 5) == [5, 4, 3, 2, 1, 0]
+    assert spaced_steps(3, 1000) == [1000, 500, 1, 0]
+    assert spaced_steps(50, 2) == [2, 1, 0]
+    assert spaced_steps(1, 7) == [7, 0]
 
 
 def test_a_perfect_match_is_no_fault() -> None:

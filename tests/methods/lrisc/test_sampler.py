@@ -28,7 +28,7 @@ def test_published_decoding(eta: float, name: str) -> None:
     found = vectors("ddim")
     done: list[tuple[int, int]] = []
     out = sample(
-        found["in.init"], visited(5), ALPHA_BAR, lambda x, time: network(x, torch.tensor([time]), contexts), eta=eta,
+        found["in.init"], visited(5), ALPHA_BAR, lambda x, time: network(x, torch.tensor([time]), contexts), ancestral=eta,
         draw=lambda index: found[f"in.eta_noise{index}"], progress=lambda *step: done.append(step),
     )  # fmt: skip
     torch.testing.assert_close(out, found[name], atol=1e-4, rtol=0)
@@ -58,14 +58,14 @@ def test_a_gaussian_is_recovered(count: int, tolerance: float) -> None:
 
 
 def test_ancestral_sampling_draws_from_the_gaussian() -> None:
-    """η = 1 with the exact predictor; its error falls with the number of steps."""
+    """Eq. 6 with the exact predictor; its error falls with the number of steps."""
     _, predict = gaussian(0.1, 0.01)
     draws = torch.Generator().manual_seed(2)
     noise = torch.randn(1, 1, 1, 5000, generator=draws, dtype=torch.float64)
 
     def deviation(count: int) -> float:
         out = sample(
-            noise, visited(count), ALPHA_BAR, predict, eta=1.0,  # type: ignore[arg-type]
+            noise, visited(count), ALPHA_BAR, predict, ancestral=1.0,  # type: ignore[arg-type]
             draw=lambda _: torch.randn(noise.shape, generator=draws, dtype=torch.float64),
         )  # fmt: skip
         assert out.mean() == pytest.approx(0.1, abs=0.006)
@@ -83,6 +83,11 @@ def test_pseudo_continuous_time(count: int) -> None:
     assert asked[0] == (STEPS - 1) / STEPS
     assert asked == sorted(asked, reverse=True)
     assert count == 1 or asked[-1] == 0
+
+
+def test_noise_is_not_left_out_in_silence() -> None:
+    with pytest.raises(ValueError, match="give draw"):
+        sample(torch.zeros(1, 3, 2, 2), visited(3), ALPHA_BAR, lambda x, _: x, ancestral=1.0)
 
 
 def test_predictions_are_clamped_as_pixels_are() -> None:

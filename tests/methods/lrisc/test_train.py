@@ -165,7 +165,38 @@ def test_weights_of_eq_7(data: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(weight.double(), bar / (1 - bar), rtol=1e-3, atol=1e-6)
 
 
-def test_the_whole_numbersresumes_and_goes_on_from_a_preset(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stage", ["transform", "adaptive", "joint", "rollout"])
+def test_eq_11_is_a_mean_over_the_batch_of_both_images(
+    data: Path, tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand, crop after crop, for x̂_0 and (where there is a channel) x̄_0, each with its own weight."""
+    trainer = opened(recipe(), data, tmp_path / "run")
+    numbers = Recipe(
+        Schedule(steps=1, learning_rate=1e-3), batch=4, crop=64, pictures=2, drop=0.0, rate=0.0, medians=0.0, coarse=0.0,
+        path=2 * (stage == "rollout"),
+    )  # fmt: skip
+    lpips = backbones()[0]
+    loss = StageLoss(trainer.networks(), stage, numbers, trainer.photographs, [lpips], np.random.default_rng(3), CPU)
+    seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+
+    def refined(image: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append((image, *StageLoss.refined(loss, image, *rest)))
+        return seen[-1][1:]
+
+    monkeypatch.setattr(loss, "refined", refined)
+    with torch.no_grad():
+        found = float(loss(0, 0.0)[0])
+        expected = 0.0
+        for images, made, weights in seen:
+            for image, x, weight in zip(images, made, weights, strict=True):
+                d = numbers.distortion * float(weight) * float((image - x).square().mean())
+                d_p = float(lpips((image[None] + 1) / 2, (x[None] + 1) / 2))
+                expected += ((1 - numbers.perceptual) * d + numbers.perceptual * d_p) / 4
+    assert [len(images) for images, *_ in seen] == ([4, 4] if stage in ("adaptive", "joint") else [4])
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_whole_recipe_resumes_and_goes_on_from_a_preset(data: Path, tmp_path: Path) -> None:
     path, out, said = tmp_path / "recipe.json", tmp_path / "run", list[str]()
     path.write_text(json.dumps(recipe()))
     preset = presets.load_config(train("lrisc", TrainOptions(data, out, path, max_minutes=4.0), said.append))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gencomm_cli.channels.fading import draw_gain, draw_noise, transmit
 from gencomm_cli.diffusion.cosine import amplitudes, log_snr
+from gencomm_cli.methods.scsic import method as scsic_method
 from gencomm_cli.methods.scsic.method import (
     LIMIT,
     Target,
@@ -20,7 +21,7 @@ from gencomm_cli.methods.scsic.method import (
     gain_index,
     gain_of,
     guide,
-    noised,
+    noised_at,
     pairs,
     sample,
     times,
@@ -28,6 +29,7 @@ from gencomm_cli.methods.scsic.method import (
     to_symbols,
     unpairs,
 )
+from tests.support.docstrings import resolve_names
 from tests.support.published import load
 
 
@@ -35,7 +37,7 @@ def test_the_forward_process_and_its_loss() -> None:
     """Eqs. 3 and 4 by hand, at a level for each sample: the power is 1 throughout, and the right prediction has no error."""
     x_0, epsilon = torch.randn(2, 3, 4, 50, 60, generator=torch.Generator().manual_seed(0))
     level = log_snr(torch.tensor([0.1, 0.5, 0.9]))
-    x_t = noised(x_0, epsilon, level)
+    x_t = noised_at(x_0, level, epsilon)
     for index, (a, b) in enumerate(zip(*amplitudes(level), strict=True)):
         torch.testing.assert_close(x_t[index], a * x_0[index] + b * epsilon[index])
     torch.testing.assert_close(x_t.square().mean((1, 2, 3)), torch.ones(3), atol=0.05, rtol=0)
@@ -179,3 +181,7 @@ def test_guidance() -> None:
     torch.testing.assert_close(guide(conditional, unconditional, 1.0), conditional)
     torch.testing.assert_close(guide(conditional, unconditional, 3.0, 0.0), unconditional + 3 * (conditional - unconditional))
     assert float(guide(conditional, unconditional, 3.0, 1.0).std()) == pytest.approx(float(conditional.std()), rel=1e-5)
+
+
+def test_the_docstring_names_what_is_there() -> None:
+    resolve_names(scsic_method)
