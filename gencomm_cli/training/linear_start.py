@@ -23,6 +23,9 @@ from gencomm_cli.networks.swinjscc import Block, PatchMerging, PatchSplitting, S
 CONSTANT, RECEIVED = 10.0, 20.0
 """B beside coefficients of unit energy a token, and beside received ones."""
 
+FITTED = 256
+"""Images that a coarse head is fitted to: hundreds of thousands of positions for some thousand numbers."""
+
 
 def token_statistics(fields: Tensor, factor: int) -> tuple[Tensor, Tensor]:
     """Mean and covariance of flattened factor×factor tokens of fields [N, C, H, W], in the order of a convolution's kernel."""
@@ -33,13 +36,14 @@ def token_statistics(fields: Tensor, factor: int) -> tuple[Tensor, Tensor]:
 def start_code(
     jscc: FieldCode, head: CoarseHead | None, fields: Tensor, images: Tensor, *, emphasis: float = 0.0, linear: bool = True
 ) -> None:
-    """Sets a code, and a coarse head that has learned nothing yet, to their linear optima over fields [N, C, H, W] and their images.
+    """Sets a code, and a coarse head that has learned nothing yet, to their linear optima over fields [N, C, H, W] of images.
 
     Args:
-        emphasis: an error in a channel of the fields counts as this power of what it does to the picture. linear: set the code, too.
+        emphasis: an error in a channel of the fields counts as this power of what it does to the picture.
+        linear: set the code; else the head alone.
     """
     if head is not None and not head.residual[-1].weight.any():  # type: ignore[operator, union-attr]
-        head.start(fields, images)
+        head.start(fields[:FITTED], images[:FITTED])
     if not linear:
         return
     statistics = token_statistics(fields, jscc.config.factor)

@@ -129,7 +129,7 @@ def jscc_stage(
         image = to_tensor(pixels, torch.device("cpu"))
         return (clean if domain == "latent" else image).contiguous(), image
 
-    start_code(jscc, coarse, *draw_fields(1000), emphasis=recipe.emphasis, linear=linear)
+    start_code(jscc, coarse, *draw_fields(2000), emphasis=recipe.emphasis, linear=linear)
     networks: dict[str, nn.Module] = {"jscc": trained(jscc, device, channels_last=isinstance(jscc, KLTJSCC))}
     counts = torch.ones(())
     if coarse is not None:
