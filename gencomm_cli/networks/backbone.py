@@ -84,6 +84,11 @@ class Networks(Backbone):
         return self._build("control", self.dtype)
 
     @cached_property
+    def coarse(self) -> nn.Module | None:
+        """What makes the coarse picture of z_c; None where the VAE's decoder does."""
+        return self._build("coarse", torch.float32) if "coarse" in self.preset.components else None
+
+    @cached_property
     def jscc(self) -> nn.Module:
         """The JSCC, in float32."""
         return self._build("jscc", torch.float32)

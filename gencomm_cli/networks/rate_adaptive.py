@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gencomm_cli.networks.mamba import ChannelState, MambaConfig, MambaDecoder, MambaEncoder
+from gencomm_cli.networks.mamba import Adaptation, ChannelState, MambaConfig, MambaDecoder, MambaEncoder
 
 CONDITION_WIDTH = 64
 
@@ -71,6 +71,7 @@ class JSCCConfig:
     Attributes:
         channels: of the field that is sent (latent channels, or 3 for pixels).
         code_channels: most reals a token; one token covers ``factor``² positions.
+        adaptation: how the Mamba networks learn of the channel; ``shift`` for what is trained anew.
     """
 
     channels: int
@@ -81,6 +82,7 @@ class JSCCConfig:
     states: int = 4
     expand: float = 1.0
     directions: int = 2
+    adaptation: Adaptation = "initial-state"
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> JSCCConfig:
@@ -97,14 +99,31 @@ class JSCCConfig:
         """The sizes of the Mamba networks."""
         return MambaConfig(
             self.channels, self.code_channels, tuple(self.dims), tuple(self.depths), self.patch, self.states, self.expand,
-            self.directions, "initial-state", CONDITION_WIDTH,
+            self.directions, self.adaptation, CONDITION_WIDTH,
         )  # fmt: skip
 
 
-class RateAdaptiveJSCC(nn.Module):
+class Conditioned(nn.Module):
+    """A code whose two ends know the rate and an SNR. The transmitter's may be unknown (NaN): a token that is learned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unknown_snr = nn.Parameter(torch.zeros(32))
+        self.transmitter, self.receiver = (
+            nn.Sequential(nn.Linear(64, CONDITION_WIDTH), nn.SiLU(), nn.Linear(CONDITION_WIDTH, CONDITION_WIDTH)) for _ in range(2)
+        )
+
+    def _condition(self, network: nn.Module, snr_db: Tensor, reals_per_token: float) -> Tensor:
+        snr = torch.where(snr_db.isnan()[:, None], self.unknown_snr, sinusoid(snr_db.nan_to_num(), 32, 4.0))
+        rate = sinusoid(torch.full_like(snr_db, math.log2(reals_per_token)), 32, 16.0)
+        out: Tensor = network(torch.cat([snr, rate], 1))
+        return out
+
+
+class RateAdaptiveJSCC(Conditioned):
     """Joint source-channel code from a field [B, C, H, W] to complex symbols [B, k] and back.
 
-    H and W are multiples of ``config.factor``. The transmitter's SNR may be unknown (NaN): a token that was trained for it.
+    H and W are multiples of ``config.factor``.
     """
 
     def __init__(self, config: JSCCConfig) -> None:
@@ -117,19 +136,12 @@ class RateAdaptiveJSCC(nn.Module):
         self.synthesis = nn.ConvTranspose2d(code, channels, factor, factor)
         self.sent_gain = nn.Linear(CONDITION_WIDTH, code)
         self.received_gain = nn.Linear(CONDITION_WIDTH, code)
-        self.unknown_snr = nn.Parameter(torch.zeros(32))
-        self.transmitter = self._condition_network()
-        self.receiver = self._condition_network()
         for layer in (self.sent_gain, self.received_gain):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         nn.init.zeros_(self.encoder.head.weight)
         nn.init.zeros_(self.encoder.head.bias)  # type: ignore[arg-type]
         nn.init.zeros_(self.decoder.layers[-1].upsample.increment.weight)  # type: ignore[union-attr, arg-type]
-
-    @staticmethod
-    def _condition_network() -> nn.Sequential:
-        return nn.Sequential(nn.Linear(64, CONDITION_WIDTH), nn.SiLU(), nn.Linear(CONDITION_WIDTH, CONDITION_WIDTH))
 
     @torch.no_grad()
     def start_linear(self, mean: Tensor, covariance: Tensor, snr_db: float = 10.0, channels: int = 8) -> None:
@@ -151,17 +163,11 @@ class RateAdaptiveJSCC(nn.Module):
         field_mean = mean.view(self.config.channels, -1).mean(1)
         self.synthesis.bias.copy_(field_mean)  # type: ignore[union-attr]
 
-    def _condition(self, network: nn.Module, snr_db: Tensor, reals_per_token: float) -> Tensor:
-        snr = torch.where(snr_db.isnan()[:, None], self.unknown_snr, sinusoid(snr_db.nan_to_num(), 32, 4.0))
-        rate = sinusoid(torch.full_like(snr_db, math.log2(reals_per_token)), 32, 16.0)
-        out: Tensor = network(torch.cat([snr, rate], 1))
-        return out
-
-    def encode(self, field: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
+    def encode(self, field: Tensor, symbols: int, snr_db: Tensor, image: Tensor | None = None) -> Tensor:
         """x_c = f_θ(z): complex symbols [B, ``symbols``] with E|x|² = 1 each row (arXiv:2510.21299, eq. 2).
 
         Args:
-            field: [B, C, H, W].
+            field: [B, C, H, W]. image: which this code does not look at.
             snr_db: what the transmitter knows [B]; NaN where it knows nothing.
         """
         tokens = (field.shape[-2] // self.config.factor) * (field.shape[-1] // self.config.factor)
@@ -171,14 +177,16 @@ class RateAdaptiveJSCC(nn.Module):
         positions = sent_positions(tokens, self.config.code_channels, 2 * symbols).to(field.device)
         return unit_power(to_complex(code.flatten(1)[:, positions]))
 
-    def decode(self, equalised: Tensor, reliability: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
+    def decode(
+        self, equalised: Tensor, reliability: Tensor, size: tuple[int, int], snr_db: Tensor, tx_snr_db: Tensor | None = None
+    ) -> Tensor:
         """z_c = g_φ(y): the field [B, C, H, W] (arXiv:2510.21299, eq. 3).
 
         Args:
             equalised: complex symbols after the MMSE equaliser [B, k].
             reliability: |h|²/(|h|² + N0) of each symbol [B, k].
             size: (H, W).
-            snr_db: the receiver's SNR [B].
+            snr_db: the receiver's SNR [B]. tx_snr_db: the transmitter's, which this code does not use.
         """
         rows, columns = size[0] // self.config.factor, size[1] // self.config.factor
         tokens, reals = rows * columns, 2 * equalised.shape[1]

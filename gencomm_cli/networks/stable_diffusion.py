@@ -60,7 +60,7 @@ def compose(
             raise InputError(
                 f"--jscc {options.jscc}: is a {jscc.class_name}, and {method} sends with a {' or a '.join(codecs)} alone"
             )
-        if jscc.class_name == "RateAdaptiveJSCC":
+        if jscc.class_name in ("RateAdaptiveJSCC", "KLTJSCC"):
             latent = found.get("domain", "latent") == "latent"
             channels = cast(Any, vae.blueprint).config.latent_channels if latent else 3
             fit(source, f"channels of --jscc {options.jscc} and of what it sends", jscc.config["channels"], channels)

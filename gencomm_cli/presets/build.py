@@ -69,6 +69,8 @@ _SHARED = {
     "CLIPTextModel": "gencomm_cli.networks.text:text_model",
     "LatentControlNet": "gencomm_cli.networks.control:LatentControlNet",
     "RateAdaptiveJSCC": "gencomm_cli.networks.rate_adaptive:RateAdaptiveJSCC:JSCCConfig",
+    "KLTJSCC": "gencomm_cli.networks.klt_jscc:KLTJSCC:KLTConfig",
+    "CoarseHead": "gencomm_cli.networks.coarse:CoarseHead",
     "DeepJSCC": "gencomm_cli.networks.deepjscc:DeepJSCC:DeepJSCCConfig",
     "ADJSCC": "gencomm_cli.networks.adjscc:ADJSCC:ADJSCCConfig",
     "ConvolutionalJSCC": "gencomm_cli.networks.convolutional:ConvolutionalJSCC:ConvolutionalJSCCConfig",

@@ -1,8 +1,9 @@
-"""A SwinJSCC that starts as the linear optimum: KLT, powers ∝ √λ, LMMSE; its blocks add nothing yet.
+"""Codes that start as the linear optimum: KLT, powers by the eigenvalues, LMMSE; their networks add nothing yet.
 
-Five thousand steps from random weights teach a small SwinJSCC little more than the mean colour of each token. Its layers can be set
-to a linear code, but for the layer norms. A pair of constant channels (+B, −B), large beside the coefficients, makes these nearly
-linear: LN(x) ≈ (x − mean)/σ, where σ hardly depends on the coefficients; and the mean drops out of rows whose weights sum to zero.
+A SwinJSCC takes some work. Five thousand steps from random weights teach a small SwinJSCC little more than the mean colour of each
+token. Its layers can be set to a linear code, but for the layer norms. A pair of constant channels (+B, −B), large beside the
+coefficients, makes these nearly linear: LN(x) ≈ (x − mean)/σ, where σ hardly depends on the coefficients; and the mean drops out
+of rows whose weights sum to zero.
 """
 
 from __future__ import annotations
@@ -15,16 +16,41 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gencomm_cli.networks.coarse import CoarseHead
+from gencomm_cli.networks.klt_jscc import KLTJSCC, FieldCode
 from gencomm_cli.networks.swinjscc import Block, PatchMerging, PatchSplitting, Stage, SwinJSCC
 
 CONSTANT, RECEIVED = 10.0, 20.0
 """B beside coefficients of unit energy a token, and beside received ones."""
+
+FITTED = 256
+"""Images that a coarse head is fitted to: hundreds of thousands of positions for some thousand numbers."""
 
 
 def token_statistics(fields: Tensor, factor: int) -> tuple[Tensor, Tensor]:
     """Mean and covariance of flattened factor×factor tokens of fields [N, C, H, W], in the order of a convolution's kernel."""
     tokens = F.unfold(fields, factor, stride=factor).transpose(1, 2).flatten(0, 1).double()
     return tokens.mean(0), tokens.T.cov()
+
+
+def start_code(
+    jscc: FieldCode, head: CoarseHead | None, fields: Tensor, images: Tensor, *, emphasis: float = 0.0, linear: bool = True
+) -> None:
+    """Sets a code, and a coarse head that has learned nothing yet, to their linear optima over fields [N, C, H, W] of images.
+
+    Args:
+        emphasis: an error in a channel of the fields counts as this power of what it does to the picture.
+        linear: set the code; else the head alone.
+    """
+    if head is not None and not head.residual[-1].weight.any():  # type: ignore[operator, union-attr]
+        head.start(fields[:FITTED], images[:FITTED])
+    if not linear:
+        return
+    statistics = token_statistics(fields, jscc.config.factor)
+    if isinstance(jscc, KLTJSCC):
+        jscc.start_linear(*statistics, None if head is None else head.importance().pow(emphasis))
+    else:
+        jscc.start_linear(*statistics)
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ class DiffJSCC:
         settings = preset.settings
         self.preset, self.device = preset, device
         self.networks, self.codec = networks, networks.codec
-        self.code = image_code(networks.jscc, networks.codec, settings.get("domain", "latent"))
+        self.code = image_code(networks.jscc, networks.codec, settings.get("domain", "latent"), networks.coarse)
         self.default_cbr = networks.jscc.config.cbr if isinstance(networks.jscc, DeepJSCC) else 1 / 384
         self.cbr_range: tuple[float, float] = tuple(settings.get("cbr_range", (0.0013, 0.0208)))
         self.csi = CsiEmbedding(**settings.get("csi", {}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,17 +23,19 @@ from gencomm_cli.methods.diffjscc.image_code import ImageCode, image_code
 from gencomm_cli.methods.diffjscc.method import CsiEmbedding, clean_estimate, diffusion_loss, equalise, jscc_loss, sample
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.backbone import BACKBONE, Backbone
+from gencomm_cli.networks.coarse import CoarseHead
 from gencomm_cli.networks.control import CSI_WIDTH, FEATURES, LatentControlNet, control_arguments, controlled
+from gencomm_cli.networks.klt_jscc import KLTJSCC
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC, sinusoid
 from gencomm_cli.networks.vae import Domain
-from gencomm_cli.presets import Component, Preset, find, is_pretrained, models_root
+from gencomm_cli.presets import Preset, find, is_pretrained, models_root
 from gencomm_cli.presets.build import build
 from gencomm_cli.presets.write import taken, write_preset
 from gencomm_cli.text import retrieval
 from gencomm_cli.training.channel import ChannelDraw, awgn, block_gains, draw, draw_cbr, through
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.latents import Latents
-from gencomm_cli.training.linear_start import token_statistics
+from gencomm_cli.training.linear_start import start_code
 from gencomm_cli.training.loop import Schedule, autocast
 from gencomm_cli.training.losses import fold_pattern, perceptual_loss, psnr
 from gencomm_cli.training.parallel import rows
@@ -125,15 +127,16 @@ def coarse_images(code: ImageCode, image: Tensor, channel: ChannelDraw, cbr: flo
 
 
 def codec_stage(
-    jscc: nn.Module,
+    parts: Mapping[str, nn.Module],
     code: ImageCode,
     photographs: Photographs,
     recipe: CodecRecipe,
     generator: np.random.Generator,
     device: torch.device,
 ) -> Stage:
-    """``jscc``, which ``code`` sends images with; its SNR unknown to the encoder 40 % of the time."""
-    networks = {"jscc": trained(jscc, device, channels_last=False)}
+    """The JSCC, and the coarse head if any: ``parts`` that ``code`` sends images with; the encoder does not know the SNR 40 % of
+    the time."""
+    networks = {name: trained(part, device, channels_last=isinstance(part, KLTJSCC)) for name, part in parts.items()}
     critic = PatchGAN().to(device) if recipe.adversarial else None
     if critic is not None:
         networks["critic"] = critic
@@ -356,21 +359,26 @@ class DiffJSCCTrainer(Trainer):
         self.parts["control"] = start_control(unet, self.csi, start, anchored)
         arguments = control_arguments(unet) | {"csi_width": self.csi.size, "anchored": anchored}
         self.blueprints["control"] = "LatentControlNet", arguments
-        self._build_jscc(base.components.get("jscc"))
+        self._build_jscc(base)
 
-    def _build_jscc(self, theirs: Component | None) -> None:
-        """The JSCC of the recipe: the base's weights if it is the same, else (rate-adaptive) the linear optimum."""
-        class_name, sizes = self.config["jscc"]["class"], self.config["jscc"]["model"]
-        jscc = self.make("jscc", class_name, sizes)
-        if theirs is not None and (theirs.class_name, dict(theirs.config)) == (class_name, sizes):
-            self.take("jscc", theirs)
-        elif isinstance(jscc, RateAdaptiveJSCC):
-            pixels = self.photographs.crops(256, 128, np.random.default_rng(0))[0]
-            fields = to_tensor(pixels, self.device)
+    def _build_jscc(self, base: Preset) -> None:
+        """JSCC and coarse head of the recipe: the base's weights where it has the same, else the linear optimum."""
+        sizes = self.config["jscc"]
+        jscc, head = self.make("jscc", sizes.get("class", "RateAdaptiveJSCC"), sizes["model"]), None
+        if "coarse" in sizes:
+            head = self.make("coarse", "CoarseHead", sizes["coarse"])
+            self.plans = type(self).plans | {"jscc": Plan(CodecRecipe, ("jscc", "coarse"))}  # type: ignore[misc]
+        ours, theirs = {"jscc", "coarse"} & self.parts.keys(), base.components
+        if all(n in theirs and (theirs[n].class_name, dict(theirs[n].config)) == self.blueprints[n] for n in ours):
+            for name in ours:
+                self.take(name, base.components[name])
+        elif isinstance(jscc, RateAdaptiveJSCC | KLTJSCC):
+            image = to_tensor(self.photographs.crops(256, 256, np.random.default_rng(0))[0], self.device)
+            fields = image
             if self.domain == "latent":
                 with torch.no_grad():
-                    fields = torch.cat([self.backbone.codec.encode(part) for part in fields.split(16)])
-            jscc.start_linear(*token_statistics(fields.contiguous().cpu(), jscc.config.factor))
+                    fields = torch.cat([self.backbone.codec.encode(part) for part in image.split(16)])
+            start_code(jscc, cast(CoarseHead | None, head), fields.contiguous().cpu(), image.cpu())
 
     def derived(self, name: str) -> nn.Module:
         """The JSCC that is trained against a critic: a copy of the trained one."""
@@ -379,10 +387,12 @@ class DiffJSCCTrainer(Trainer):
 
     def stage(self, stage: str, recipe: Any, generator: np.random.Generator) -> Stage:
         codec = self.backbone.codec
+        head = frozen(self.parts["coarse"].to(self.device)) if "coarse" in self.parts else None
         if stage in ("jscc", "adversarial"):
-            jscc = self.parts[self.plans[stage].networks[0]]
-            return codec_stage(jscc, image_code(jscc, codec, self.domain), self.photographs, recipe, generator, self.device)
-        code = image_code(frozen(self.parts["jscc"].to(self.device)), codec, self.domain)
+            parts = {name: self.parts[name] for name in self.plans[stage].networks}
+            code = image_code(parts[self.plans[stage].networks[0]], codec, self.domain, head)
+            return codec_stage(parts, code, self.photographs, recipe, generator, self.device)
+        code = image_code(frozen(self.parts["jscc"].to(self.device)), codec, self.domain, head)
         latents = self.latents(codec, recipe.crop)
         batches = ReceivedBatches(self.backbone, code, self.csi, latents, recipe, generator, self.device)
         control = cast(LatentControlNet, self.parts["control"])
@@ -395,6 +405,8 @@ class DiffJSCCTrainer(Trainer):
         assert self.base is not None
         shared, own = models / "shared" / self.base.name, models / self.method / self.config["name"]
         parts = {name: taken(self.base.components[name], shared) for name in BACKBONE} | {"control": self.part("control")}
+        if "coarse" in self.parts:
+            parts["coarse"] = self.part("coarse")
         codes = {"jscc": own, "adversary": own.with_name(f"{own.name}-adv")}
         for code in codes.keys() & self.parts.keys():
             write_preset(codes[code], self.method, parts | {"jscc": self.part(code)}, self.settings)

@@ -65,7 +65,7 @@ from gencomm_cli.methods.textguided.options import Parameterization, Receiver
 from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.backbone import Networks
 from gencomm_cli.networks.control import controlled, csi_features
-from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC
+from gencomm_cli.networks.klt_jscc import FieldCode
 from gencomm_cli.networks.tensors import Heard, to_image, to_tensor, within_range
 from gencomm_cli.networks.vae import Domain
 from gencomm_cli.presets import Preset
@@ -89,7 +89,7 @@ class TextGuided:
 
     def __init__(self, preset: Preset, networks: Networks, device: torch.device) -> None:
         self.preset, self.device, self.networks = preset, device, networks
-        self.codec, self.jscc = networks.codec, cast(RateAdaptiveJSCC, networks.jscc)
+        self.codec, self.jscc = networks.codec, cast(FieldCode, networks.jscc)
         settings = preset.settings
         self.domain: Domain = settings.get("domain", "latent")
         self.cbr_range: tuple[float, float] = tuple(settings.get("cbr_range", (0.0013, 0.0208)))
@@ -140,7 +140,7 @@ class TextGuided:
         field = self.codec.encode(x) if self.domain == "latent" else x
         snr_db = torch.tensor([within_range(request.snr_db)], device=self.device)
         try:
-            symbols = self.jscc.encode(field, request.symbols, snr_db)
+            symbols = self.jscc.encode(field, request.symbols, snr_db, x)
         except ValueError as error:
             raise RateError(f"--cbr: {error}; ask for less") from None
         return Transmission(symbols[0].cpu().numpy().astype(np.complex64))
@@ -149,16 +149,17 @@ class TextGuided:
     def decode(
         self, received: Received, options: Receiver, *, seed: int, progress: Callable[[int, int], None] | None = None
     ) -> Decoded:
-        """Coarse image D(z_c) with z_c = g_φ(y) (eq. 3), and refined images by Algorithm 1.
+        """Coarse image D(z_c), or the coarse head's, with z_c = g_φ(y) (eq. 3), and refined images by Algorithm 1.
 
         Args:
             received: all that is known. seed: of the sampler's starting noise. progress: called with (steps done, steps in all).
         """
         heard = Heard.of(received, self.device)
         size = self._field_size(received.image_size)
-        field = self.jscc.decode(heard.mmse(), heard.reliability, size, heard.snr_db)
+        tx_snr_db = torch.tensor([within_range(received.tx_snr_db)], device=self.device)
+        field = self.jscc.decode(heard.mmse(), heard.reliability, size, heard.snr_db, tx_snr_db)
         z_c = field if self.domain == "latent" else self.codec.encode(field.clamp(0, 1))
-        coarse = to_image(self.codec.decode(z_c), received.image_size)
+        coarse = to_image((self.networks.coarse or self.codec.decode)(z_c), received.image_size)
         if options.coarse:
             return Decoded(coarse)
         return Decoded(coarse, self._refine(z_c, heard.effective_snr_db, received, options, seed, progress))

@@ -14,4 +14,6 @@ def compose(source: Source, options: StableDiffusionSources) -> Composition:
     Raises:
         InputError: a part is missing, of another kind, or does not fit.
     """
-    return stable_diffusion.compose("textguided", source, options, {"steps": 5}, lambda _: CSI_WIDTH, ("RateAdaptiveJSCC",))
+    return stable_diffusion.compose(
+        "textguided", source, options, {"steps": 5}, lambda _: CSI_WIDTH, ("RateAdaptiveJSCC", "KLTJSCC")
+    )

@@ -16,17 +16,18 @@ from gencomm_cli.errors import InputError
 from gencomm_cli.methods.textguided.method import StartTable, diffuse, diffusion_loss, sample
 from gencomm_cli.methods.textguided.options import Parameterization
 from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.networks.coarse import CoarseHead
 from gencomm_cli.networks.control import LatentControlNet, controlled, csi_features
-from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC
+from gencomm_cli.networks.klt_jscc import KLTJSCC, FieldCode
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.networks.vae import Domain, LatentCodec
 from gencomm_cli.training.channel import ChannelDraw, awgn, draw, draw_cbr, send
 from gencomm_cli.training.data import to_tensor
 from gencomm_cli.training.latent_space import decoder_of
 from gencomm_cli.training.latents import Latents
-from gencomm_cli.training.linear_start import token_statistics
+from gencomm_cli.training.linear_start import start_code
 from gencomm_cli.training.loop import Schedule, autocast
-from gencomm_cli.training.losses import fold_pattern, perceptual_loss, psnr
+from gencomm_cli.training.losses import fold_pattern, perceptual_loss, psnr, rolled
 from gencomm_cli.training.parallel import rows
 from gencomm_cli.training.stage import Stage, frozen, trained
 
@@ -39,11 +40,23 @@ SHOWN_CBR, SHOWN_SNR_DB = 0.0033, 10.0
 
 @dataclass(frozen=True)
 class JSCCRecipe:
-    """MSE(z, z_c) alone, the second term of eqs. 18 and 19, on small crops. Not in the paper, whose stage 1 starts without it."""
+    """``latent`` · MSE(z, z_c) [+ ``pixel`` · MSE(s, s_c) + ``perceptual`` · LPIPS(s, s_c)], with s_c of the coarse head.
+
+    The first is the second term of eqs. 18 and 19. Not in the paper, whose stage 1 starts without it.
+
+    Attributes:
+        emphasis: an error in a channel of the latent counts as the power ``emphasis`` of what it does to the picture; 0: all alike.
+        shown: side in pixels of the piece of each picture that LPIPS sees.
+    """
 
     schedule: Schedule
     batch: int = 16
     crop: int = 24
+    latent: float = 1.0
+    pixel: float = 0.0
+    perceptual: float = 0.0
+    emphasis: float = 0.0
+    shown: int = 128
     seed: int = 2
 
 
@@ -80,18 +93,18 @@ class RefinerRecipe:
 
 
 def through_channel(
-    jscc: RateAdaptiveJSCC, field: Tensor, samples: int, cbr: float, channel: ChannelDraw
+    jscc: FieldCode, field: Tensor, image: Tensor, cbr: float, channel: ChannelDraw
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Sends fields [B, C, H, W] of ``samples`` source samples each: what is decoded, reliabilities [B, k], block gains [B]."""
+    """Sends fields [B, C, H, W] of images [B, 3, …]: what is decoded, reliabilities [B, k], block gains [B]."""
     config, size = jscc.config, (field.shape[2], field.shape[3])
     most = config.code_channels * (size[0] // config.factor) * (size[1] // config.factor) // 2
-    symbols = jscc.encode(field, max(1, min(round(cbr * samples), most)), channel.tx_snr_db)
+    symbols = jscc.encode(field, max(1, min(round(cbr * image[0].numel()), most)), channel.tx_snr_db, image)
     equalised, reliability, gain = send(symbols, channel)
-    return jscc.decode(equalised, reliability, size, channel.snr_db).float(), reliability, gain
+    return jscc.decode(equalised, reliability, size, channel.snr_db, channel.tx_snr_db).float(), reliability, gain
 
 
 def jscc_stage(
-    jscc: RateAdaptiveJSCC,
+    jscc: FieldCode,
     codec: LatentCodec,
     latents: Latents,
     recipe: JSCCRecipe,
@@ -100,39 +113,67 @@ def jscc_stage(
     *,
     domain: Domain = "latent",
     linear: bool = True,
+    coarse: CoarseHead | None = None,
+    backbones: Sequence[LPIPS] = (),
 ) -> Stage:
-    """MSE over random channels and rates, on latents or on pixels; ``linear`` sets the linear codec to the optimum first."""
+    """Over random channels and rates, on latents or on pixels; ``linear`` sets code and coarse head to the linear optimum first.
 
-    def fields(count: int) -> Tensor:
+    Raises:
+        InputError: the recipe wants pictures, and there is no coarse head.
+    """
+    if coarse is None and (recipe.pixel or recipe.perceptual or recipe.emphasis):
+        raise InputError("--config: jscc.recipe: pixel, perceptual and emphasis are of the coarse head's picture; give jscc.coarse")
+
+    def draw_fields(count: int) -> tuple[Tensor, Tensor]:
         clean, pixels, _ = latents.crops(count, recipe.crop, generator)
-        return (clean if domain == "latent" else to_tensor(pixels, torch.device("cpu"))).contiguous()
+        image = to_tensor(pixels, torch.device("cpu"))
+        return (clean if domain == "latent" else image).contiguous(), image
 
-    if linear:
-        jscc.start_linear(*token_statistics(fields(1000), jscc.config.factor))
-    trained(jscc, device, channels_last=False)
-    samples = 3 * (recipe.crop * latents.factor) ** 2
+    start_code(jscc, coarse, *draw_fields(2000), emphasis=recipe.emphasis, linear=linear)
+    networks: dict[str, nn.Module] = {"jscc": trained(jscc, device, channels_last=isinstance(jscc, KLTJSCC))}
+    counts = torch.ones(())
+    if coarse is not None:
+        networks["coarse"] = trained(coarse, device)
+        counts = coarse.importance().pow(recipe.emphasis)[:, None, None]
+        counts = counts / counts.mean()
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
-        clean = fields(recipe.batch).to(device)
+        clean, image = (each.to(device) for each in draw_fields(recipe.batch))
         channel, cbr = draw(recipe.batch, generator, device), draw_cbr(generator)
         with autocast(device, recipe.schedule.precision):
-            coarse, _, _ = through_channel(jscc, clean, samples, cbr, channel)
-        error = (coarse - clean).square().mean((1, 2, 3))
+            z_c, _, _ = through_channel(jscc, clean, image, cbr, channel)
+            error = (z_c - clean).square().mean((1, 2, 3))
+            total = recipe.latent * (counts * (z_c - clean).square()).mean()
+            figures = {"latent": float(error.mean().detach())}
+            if coarse is not None:
+                picture = coarse(z_c).float()
+                mse = (picture - image).square().mean()
+                total, figures["psnr"] = total + recipe.pixel * mse, psnr(mse)
+                if recipe.perceptual:
+                    perceptual = perceptual_loss(backbones, *cut(*rolled(picture, image, generator), recipe.shown, generator))
+                    total, figures["lpips"] = total + recipe.perceptual * perceptual, float(perceptual.detach())
         reference = channel.snr_db.sub(10).abs() < 3
         shown = cbr == 0.0033 and bool(reference.any())
-        return error.mean(), {"at10dB": float(error[reference].mean().detach()) * 2.5 if shown else 0.0}
+        return total, figures | {"at10dB": float(error[reference].mean().detach()) * 2.5 if shown else 0.0}
 
     def show(image: Tensor) -> Tensor:
         field = codec.encode(image) if domain == "latent" else image
-        coarse, _, _ = through_channel(jscc, field, image[0].numel(), SHOWN_CBR, awgn(len(image), SHOWN_SNR_DB, device))
-        return codec.decode(coarse) if domain == "latent" else coarse
+        z_c, _, _ = through_channel(jscc, field, image, SHOWN_CBR, awgn(len(image), SHOWN_SNR_DB, device))
+        return (coarse or codec.decode)(z_c) if domain == "latent" else z_c
 
-    return Stage({"jscc": jscc}, loss, show=show)
+    return Stage(networks, loss, show=show)
+
+
+def cut(first: Tensor, second: Tensor, side: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """The same random square of both images, of ``side`` pixels or all there are."""
+    top, left = (int(generator.integers(max(length - side, 0) + 1)) for length in first.shape[2:])
+    area = (..., slice(top, top + side), slice(left, left + side))
+    return first[area], second[area]
 
 
 def refiner_stage(
     control: LatentControlNet,
-    jscc: RateAdaptiveJSCC,
+    jscc: FieldCode,
     unet: UNet2DConditionModel,
     codec: LatentCodec,
     text: TextEncoder,
@@ -143,8 +184,9 @@ def refiner_stage(
     device: torch.device,
     *,
     domain: Domain = "latent",
+    head: CoarseHead | None = None,
 ) -> Stage:
-    """Control module and JSCC (and the VAE's decoder, if asked); UNet, encoder and text encoder stay frozen.
+    """Control module, JSCC and coarse head (and the VAE's decoder, if asked); UNet, encoder and text encoder stay frozen.
 
     L_1 (eq. 18) where λ_M = λ_L = 0, which is stage 1; else L_2 (eq. 19), stage 2.
 
@@ -159,14 +201,16 @@ def refiner_stage(
     for module in (unet, codec):
         frozen(module).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     networks: dict[str, nn.Module] = {"control": trained(control, device), "jscc": trained(jscc, device, channels_last=False)}
+    if head is not None:
+        networks["coarse"] = trained(head, device)
     if recipe.decoder:
         networks["decoder"] = decoder_of(codec)
 
     def received(
-        field: Tensor, samples: int, captions: list[str], channel: ChannelDraw, cbr: float, starts: Tensor
+        field: Tensor, image: Tensor, captions: list[str], channel: ChannelDraw, cbr: float, starts: Tensor
     ) -> tuple[Tensor, Callable[[Tensor, Tensor], Tensor]]:
         """z_c, and the network's prediction at (z_t, t), of fields that were sent with these captions."""
-        decoded, reliability, gain = through_channel(jscc, field, samples, cbr, channel)
+        decoded, reliability, gain = through_channel(jscc, field, image, cbr, channel)
         coarse = decoded if domain == "latent" else codec.encode(decoded.clamp(0, 1)).float()
         with torch.no_grad():
             prompt = text(captions)
@@ -183,7 +227,7 @@ def refiner_stage(
         captions = ["" if drop else caption for drop, caption in zip(dropped, captions, strict=True)]
         with autocast(device, recipe.schedule.precision):
             field = clean if domain == "latent" else image
-            coarse, predict = received(field, image[0].numel(), captions, channel, cbr, starts)
+            coarse, predict = received(field, image, captions, channel, cbr, starts)
             noise = torch.randn_like(clean)
             if refining:
                 count = STEPS if generator.random() < 0.6 else int(generator.integers(1, STEPS))
@@ -201,13 +245,14 @@ def refiner_stage(
             figures = {"diffusion": float(diffusion.detach()), "latent": float(latent.detach())}
             if refining:
                 quarter = max(1, recipe.batch // 4)
-                fields = [z, coarse[:quarter]] + ([clean[-quarter:]] if recipe.decoder else [])
-                pictures = codec.decode(torch.cat(fields)).float().split([len(field) for field in fields])
-                pairs = list(zip([pictures[0], *pictures[2:]], [image, image[-quarter:]], strict=False))
+                fields = [z, *([clean[-quarter:]] if recipe.decoder else []), *([coarse[:quarter]] if head is None else [])]
+                pictures = list(codec.decode(torch.cat(fields)).float().split([len(field) for field in fields]))
+                coarse_picture = pictures.pop() if head is None else head(coarse[:quarter]).float()
+                pairs = list(zip(pictures, [image, image[-quarter:]], strict=False))
                 # The other terms of eq. 19; the first pair is (s̃, s).
                 mse = torch.stack([(a - b).square().mean() for a, b in pairs])
                 perceptual = torch.stack([perceptual_loss(backbones, a, b) for a, b in pairs])
-                coarse_mse = (pictures[1] - image[:quarter]).square().mean()
+                coarse_mse = (coarse_picture - image[:quarter]).square().mean()
                 total = total + recipe.pixel * mse.mean() + recipe.perceptual * perceptual.mean() + recipe.coarse * coarse_mse
                 if recipe.grid and codec.fold > 1:
                     pattern = torch.stack([fold_pattern(a - b, codec.fold) for a, b in pairs]).mean()
@@ -220,7 +265,7 @@ def refiner_stage(
         start, channel = StartTable()(SHOWN_CBR), awgn(len(image), SHOWN_SNR_DB, device)
         starts = torch.full((len(image),), start, device=device)
         field = codec.encode(image) if domain == "latent" else image
-        coarse, predict = received(field, image[0].numel(), [""] * len(image), channel, SHOWN_CBR, starts)
+        coarse, predict = received(field, image, [""] * len(image), channel, SHOWN_CBR, starts)
         z = sample(
             coarse, torch.randn_like(coarse), sampling_steps(start, STEPS), alpha_bar,
             lambda z, t: predict(z, torch.full_like(starts, t)), parameterization=recipe.parameterization,

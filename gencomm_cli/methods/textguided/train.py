@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +23,7 @@ from gencomm_cli.networks.backbone import BACKBONE, Backbone
 from gencomm_cli.networks.control import LatentControlNet, control_arguments
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.networks.vae import Domain, KLCodec, LatentCodec, latent_codec
-from gencomm_cli.presets import Preset, find, is_pretrained, verify
+from gencomm_cli.presets import Component, Preset, find, is_pretrained, verify
 from gencomm_cli.presets.write import Part, taken, write_preset
 from gencomm_cli.training.autoencoder import AutoencoderRecipe, autoencoder_stage
 from gencomm_cli.training.latent_space import DecoderRecipe, VAERecipe, decoder_stage, vae_stage
@@ -38,6 +39,15 @@ STAGES = {
     "control": Plan(RefinerRecipe, ("control", "jscc")),
     "refine": Plan(RefinerRecipe, ("control", "jscc", "vae"), pictured=True),
 }
+
+
+def with_coarse(plans: Mapping[str, Plan]) -> dict[str, Plan]:
+    """The same where a coarse head is trained along with the JSCC."""
+    return {
+        name: replace(plan, networks=(*plan.networks, "coarse")) if "jscc" in plan.networks else plan
+        for name, plan in plans.items()
+    }
+
 
 OVER_BACKBONE = {
     "jscc": STAGES["jscc"], "control": STAGES["control"], "refine": replace(STAGES["refine"], networks=("control", "jscc"))
@@ -58,14 +68,27 @@ class TextGuidedTrainer(Trainer):
         if self.base is None:
             self.make("vae", vae.get("class", "AutoencoderKL"), vae["model"])
             self.make("unet", "UNet2DConditionModel", prior["unet"])
-            self.make("jscc", "RateAdaptiveJSCC", self.config["jscc"]["model"])
             self.make("text_encoder", "CLIPTextModel", {**prior["text"], "vocab_size": len(self.tokenizer)})
+            self.make_code({})
             return
         verify(self.base)
-        for name in ("vae", "unet", "jscc", "text_encoder"):
+        for name in ("vae", "unet", "text_encoder"):
             self.make(name, self.base.components[name].class_name, dict(self.base.components[name].config))
-        for name in (*self.parts, "control"):
+        self.make_code(self.base.components)
+        for name in {*self.parts, "control"} & self.base.components.keys():
             self.take(name, self.base.components[name])
+
+    def make_code(self, theirs: Mapping[str, Component]) -> None:
+        """The JSCC, and the coarse head where the recipe has one: of the sizes of ``theirs``, else of the recipe's."""
+        sizes = self.config["jscc"]
+        ours = {"jscc": (sizes.get("class", "RateAdaptiveJSCC"), sizes["model"])}
+        if "coarse" in sizes:
+            ours["coarse"] = "CoarseHead", sizes["coarse"]
+            self.plans = with_coarse(type(self).plans)  # type: ignore[misc]
+            if sizes["recipe"].get("perceptual") and "jscc" in self.stages:
+                _ = self.perceptual  # now, as for the stages that are pictured
+        for name, made in ours.items():
+            self.make(name, *((theirs[name].class_name, dict(theirs[name].config)) if name in theirs else made))
 
     def _tokenizer(self) -> PreTrainedTokenizerFast:
         """The run's own, which is that of the preset to start from, or made of the photographs' captions."""
@@ -115,13 +138,17 @@ class TextGuidedTrainer(Trainer):
             return prior_stage(parts["unet"], parts["text_encoder"], self.tokenizer, latents, recipe, *run, fresh=fresh)
         if stage == "jscc":
             linear = self.base is None or "jscc" not in self.base.components
-            return jscc_stage(parts["jscc"], self.codec(), latents, recipe, *run, domain=self.domain, linear=linear)
+            return jscc_stage(
+                parts["jscc"], self.codec(), latents, recipe, *run, domain=self.domain, linear=linear, coarse=parts.get("coarse"),
+                backbones=self.perceptual if recipe.perceptual else (),
+            )  # fmt: skip
         if stage == "decoder":
             return decoder_stage(self.codec(), latents, recipe, self.perceptual, *run)
         text = TextEncoder(self.tokenizer, frozen(parts["text_encoder"].to(self.device)))
         backbones = self.perceptual if self.plans[stage].pictured else ()
         return refiner_stage(
-            parts["control"], parts["jscc"], parts["unet"], self.codec(), text, latents, recipe, backbones, *run, domain=self.domain
+            parts["control"], parts["jscc"], parts["unet"], self.codec(), text, latents, recipe, backbones, *run,
+            domain=self.domain, head=parts.get("coarse"),
         )  # fmt: skip
 
     def export(self, models: Path) -> Path:
@@ -132,7 +159,7 @@ class TextGuidedTrainer(Trainer):
         return self._write(models, parts)
 
     def _write(self, models: Path, backbone: Any) -> Path:
-        parts = backbone | {name: self.part(name) for name in ("control", "jscc")}
+        parts = backbone | {name: self.part(name) for name in ("control", "jscc", *(["coarse"] if "coarse" in self.parts else []))}
         return write_preset(models / self.method / self.config["name"], self.method, parts, self.settings).folder
 
 
@@ -155,8 +182,8 @@ class OverBackbone(TextGuidedTrainer):
         backbone = Backbone(self.base, self.device)
         self.parts |= {"vae": backbone.codec.autoencoder, "unet": backbone.unet, "text_encoder": backbone.text.model}
         self.tokenizer = backbone.text.tokenizer
-        self.make("jscc", "RateAdaptiveJSCC", self.config["jscc"]["model"])
-        for name in {"control", "jscc"} & set(self.base.components):
+        self.make_code({})
+        for name in {"control", *self.parts} & set(self.base.components) - set(BACKBONE):
             self.take(name, self.base.components[name])
 
     def export(self, models: Path) -> Path:

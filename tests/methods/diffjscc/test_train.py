@@ -151,7 +151,7 @@ def test_the_shipped_recipe_builds_on_the_shipped_preset(data: Path, tmp_path: P
     assert trainer.base == find_base(config["start"])
     assert sum(p.numel() for p in trainer.module("control").parameters()) > 1e6
     assert recipe_from(ControlRecipe, config["control"]).schedule.learning_rate == 5e-4
-    assert recipe_from(CodecRecipe, config["jscc"]["recipe"]).schedule == Schedule(20000, 4e-4, max_minutes=11, weight_decay=0.0)
+    assert recipe_from(CodecRecipe, config["jscc"]["recipe"]).schedule == Schedule(20000, 4e-4, max_minutes=60, weight_decay=0.0)
 
 
 def test_a_control_module_of_textguided_goes_on_as_it_was() -> None:
@@ -241,6 +241,27 @@ def test_patchgan_sees_70_pixels_and_its_losses_stay_apart() -> None:
     real, fake = (critic(x).detach() for x in (image, made))
     assert float(fooling.detach()) == pytest.approx(float((fake - 1).square().mean()))
     assert float(telling.detach()) == pytest.approx(float(((real - 1).square().mean() + fake.square().mean()) / 2))
+
+
+def test_the_code_around_the_klt_is_trained_with_its_coarse_head(
+    data: Path, make_preset: Callable[..., Path], tmp_path: Path  # noqa: F811
+) -> None:  # fmt: skip
+    klt = {
+        "channels": 4, "code_channels": 16, "factor": 2, "pixels": 4, "width": 8, "depths": [1, 1], "token_width": 16,
+        "token_depth": 1,
+    }  # fmt: skip
+    jscc = {"class": "KLTJSCC", "model": klt, "coarse": {"channels": 4, "factor": 4, "width": 8, "depth": 1}}
+    options = asked(recipe(jscc), data, tmp_path / "run", stages=tuple(STAGES))
+    trainer = DiffJSCCTrainer(options, quiet, presets.load_config(make_preset()))
+    before = {name: state(trainer.module(name)) for name in ("jscc", "coarse")}
+    preset = presets.load_config(trainer.complete())
+    assert all(moved(before[name], trainer.module(name)) for name in before)
+    sibling = presets.load_config(preset.folder.with_name("tiny-adv"))
+    assert preset.components["coarse"].sha256 == sibling.components["coarse"].sha256
+    method, image = DiffJSCC.load(preset, CPU), np.full((40, 60, 3), 90, np.uint8)
+    sent = method.encode(image, Request(24, 10.0))
+    coarse = method.decode(Received(sent.symbols, None, 0.1, (40, 60)), Receiver(coarse=True), seed=0).coarse
+    assert coarse.shape == image.shape
 
 
 def test_rollouts_teach_the_states_that_the_sampler_meets(data: Path, make_preset: Callable[..., Path], tmp_path: Path) -> None:  # noqa: F811

@@ -15,7 +15,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from gencomm_cli import presets
 from gencomm_cli.methods import load_method
-from gencomm_cli.methods.base import Request
+from gencomm_cli.methods.base import Received, Request
+from gencomm_cli.methods.textguided.options import Receiver
 from gencomm_cli.methods.textguided.prior import PriorRecipe, prior_stage, train_tokenizer
 from gencomm_cli.methods.textguided.refiner import JSCCRecipe, RefinerRecipe, jscc_stage, refiner_stage
 from gencomm_cli.methods.textguided.train import STAGES, TextGuidedTrainer, open_trainer
@@ -88,11 +89,19 @@ def tiny_recipe() -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("domain", ["latent", "pixel"])
+KLT: dict[str, Any] = {
+    "channels": 4, "code_channels": 16, "factor": 2, "pixels": 4, "width": 8, "depths": [1, 1], "token_width": 16, "token_depth": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", ["latent", "pixel", "klt"])
 def test_from_photographs_to_a_preset_and_on_from_there(
-    photographs: Photographs, tiny_recipe: dict[str, Any], tmp_path: Path, domain: str
+    photographs: Photographs, tiny_recipe: dict[str, Any], tmp_path: Path, code: str
 ) -> None:
-    tiny_recipe["settings"]["domain"] = domain
+    domain = tiny_recipe["settings"]["domain"] = "pixel" if code == "pixel" else "latent"
+    if code == "klt":
+        tiny_recipe["jscc"] |= {"class": "KLTJSCC", "model": KLT, "coarse": {"channels": 4, "factor": 4, "width": 8, "depth": 1}}
+        tiny_recipe["jscc"]["recipe"] |= {"pixel": 10.0, "perceptual": 0.1, "emphasis": 0.5, "shown": 32}
     if domain == "pixel":
         tiny_recipe["jscc"]["model"] |= {"channels": 3, "dims": [8, 8], "depths": [1, 1]}
     data, out = tmp_path / "data", tmp_path / "run"
@@ -101,13 +110,18 @@ def test_from_photographs_to_a_preset_and_on_from_there(
         Image.fromarray(photographs.image(index)).save(data / name)
     options = asked(tiny_recipe, data, out)
     trainer = TextGuidedTrainer(options, quiet)
+    assert set(trainer.plans) == set(STAGES)
     for stage in STAGES:
         assert not trainer.restore(stage)
         trainer.run(stage)
         trainer.save(stage)
     preset = presets.find("textguided", str(trainer.export(tmp_path / "models")))
+    assert ("coarse" in preset.components) == (code == "klt")
     method = load_method(preset, CPU)
-    assert method.encode(np.zeros((20, 30, 3), np.uint8), Request(12)).symbols.shape == (12,)
+    sent = method.encode(np.zeros((20, 30, 3), np.uint8), Request(12))
+    assert sent.symbols.shape == (12,)
+    coarse = method.decode(Received(sent.symbols, None, 0.1, (20, 30)), Receiver(coarse=True), seed=0).coarse
+    assert coarse.shape == (20, 30, 3)
     again = TextGuidedTrainer(options, quiet)
     assert all(again.restore(stage) for stage in STAGES)
     more = open_trainer(replace(options, out=tmp_path / "more", start=str(preset.folder)), quiet)
