@@ -8,7 +8,8 @@
           └─ dense ◄─ Mamba┘
 
 KLT, powers and estimate are the best linear analog code for what is known at both ends (Lee & Petersen, 1976). The networks beside
-them add nothing at the start and learn what linear codes cannot do.
+them add nothing at the start and learn what linear codes cannot do; the receiver's correction is in units of the estimate's standard
+error, or learning at low rates would spoil what high ones have.
 
 A codeword has unit power, so that a busy picture is sent smaller than a flat one. The receiver has to know by how much, or it gets
 the contrast wrong; one symbol in a hundred says so with its phase, which needs no power of its own to be right.
@@ -110,6 +111,8 @@ class KLTJSCC(Conditioned):
 
     mean: Tensor
     spread: Tensor
+    analysis: Tensor
+    synthesis: Tensor
 
     def __init__(self, config: KLTConfig) -> None:
         super().__init__()
@@ -117,12 +120,12 @@ class KLTJSCC(Conditioned):
         channels, code = config.channels, config.code_channels
         self.register_buffer("mean", torch.zeros(channels, 1, 1))
         self.register_buffer("spread", torch.ones(code))  # standard deviations of the KLT's coefficients, largest first
-        self.analysis = nn.Conv2d(channels, code, config.factor, config.factor, bias=False)
-        self.synthesis = nn.ConvTranspose2d(code, channels, config.factor, config.factor, bias=False)
+        for name in ("analysis", "synthesis"):  # not learned: a learned pair drifts apart, which is 2 dB at the highest rate
+            self.register_buffer(name, torch.zeros(code, channels, config.factor, config.factor))
         self.looking = Dense(channels + 3 * config.pixels**2, BRIDGE, config.width, config.depths[0])
         self.encoder = MambaEncoder(config.mamba())
         self.decoder = MambaDecoder(config.mamba(), extra=code)
-        self.correcting = Dense(channels + BRIDGE, channels, config.width, config.depths[1])
+        self.correcting = Dense(2 * channels + BRIDGE, channels, config.width, config.depths[1])
         self.sent_gain = nn.Linear(CONDITION_WIDTH, code)
         self.received_gain = nn.Linear(CONDITION_WIDTH, code)
         for layer in (self.sent_gain, self.received_gain, self.encoder.head, self.correcting.last):
@@ -143,8 +146,8 @@ class KLTJSCC(Conditioned):
         spread, vectors = values[order].clamp_min(1e-8).sqrt(), vectors[:, order]
         self.mean.copy_(mean.view(self.config.channels, -1).mean(1)[:, None, None])
         self.spread.copy_(spread)
-        self.analysis.weight.copy_((vectors * root[:, None] / spread).T.reshape(self.analysis.weight.shape))
-        self.synthesis.weight.copy_((vectors / root[:, None] * spread).T.reshape(self.synthesis.weight.shape))
+        self.analysis.copy_((vectors * root[:, None] / spread).T.reshape(self.analysis.shape))
+        self.synthesis.copy_((vectors / root[:, None] * spread).T.reshape(self.synthesis.shape))
 
     def encode(self, field: Tensor, symbols: int, snr_db: Tensor, image: Tensor) -> Tensor:
         """x_c = f_θ(z): complex symbols [B, ``symbols``] with E|x|² = 1 each row.
@@ -164,7 +167,7 @@ class KLTJSCC(Conditioned):
         gain = torch.exp(self.sent_gain(condition))
         with torch.autocast(field.device.type, enabled=False):
             amplitude = self._powers(snr_db, 2 * (symbols - count) / tokens).sqrt() * gain.float()
-            code = (self.analysis(field.float() - self.mean) + learned.float()) * amplitude[:, :, None, None]
+            code = (self._coefficients(field) + learned.float()) * amplitude[:, :, None, None]
             return with_pilots(to_complex(code.flatten(1)[:, positions]), count)
 
     def decode(
@@ -191,9 +194,16 @@ class KLTJSCC(Conditioned):
             amplitude = (powers.sqrt() * size_of(equalised[:, ~code], reliability[:, ~code]))[:, :, None, None]
             received = (amplitude.square() * r + (1 - r) / 2).clamp_min(1e-9)  # powers of a real, over its reliability
             estimate, error = amplitude * values / received, (1 - r) / 2 / received
-            linear = self.synthesis(estimate * gain.float()[:, :, None, None]) + self.mean
+            linear = self._field(estimate * gain.float()[:, :, None, None], self.synthesis) + self.mean
+            unsure = self._field(error, self.synthesis.square()).sqrt()
         features = self.decoder(torch.cat([estimate, error], 1), ChannelState(condition=condition))
-        return linear + self.correcting(torch.cat([linear, features], 1), condition)
+        return linear + unsure * self.correcting(torch.cat([linear, unsure, features], 1), condition)
+
+    def _coefficients(self, field: Tensor) -> Tensor:
+        return F.conv2d(field.float() - self.mean, self.analysis, stride=self.config.factor)
+
+    def _field(self, coefficients: Tensor, basis: Tensor) -> Tensor:
+        return F.conv_transpose2d(coefficients, basis, stride=self.config.factor)
 
     def _tokens(self, size: tuple[int, ...] | torch.Size) -> int:
         return (size[0] // self.config.factor) * (size[1] // self.config.factor)

@@ -40,9 +40,10 @@ SHOWN_CBR, SHOWN_SNR_DB = 0.0033, 10.0
 
 @dataclass(frozen=True)
 class JSCCRecipe:
-    """``latent`` · MSE(z, z_c) [+ ``pixel`` · MSE(s, s_c) + ``perceptual`` · LPIPS(s, s_c)], with s_c of the coarse head.
+    """``latent`` · √MSE(z, z_c) [+ ``pixel`` · √MSE(s, s_c) + ``perceptual`` · LPIPS(s, s_c)], with s_c of the coarse head.
 
-    The first is the second term of eqs. 18 and 19. Not in the paper, whose stage 1 starts without it.
+    Roots of each sample's error: of the errors themselves low rates and SNRs would be nearly all. The first is that of the second
+    term of eqs. 18 and 19. Not in the paper, whose stage 1 starts without it.
 
     Attributes:
         emphasis: an error in a channel of the latent counts as the power ``emphasis`` of what it does to the picture; 0: all alike.
@@ -143,12 +144,12 @@ def jscc_stage(
         with autocast(device, recipe.schedule.precision):
             z_c, _, _ = through_channel(jscc, clean, image, cbr, channel)
             error = (z_c - clean).square().mean((1, 2, 3))
-            total = recipe.latent * (counts * (z_c - clean).square()).mean()
+            total = recipe.latent * root(counts * (z_c - clean).square())
             figures = {"latent": float(error.mean().detach())}
             if coarse is not None:
                 picture = coarse(z_c).float()
-                mse = (picture - image).square().mean()
-                total, figures["psnr"] = total + recipe.pixel * mse, psnr(mse)
+                squared = (picture - image).square()
+                total, figures["psnr"] = total + recipe.pixel * root(squared), psnr(squared.mean())
                 if recipe.perceptual:
                     perceptual = perceptual_loss(backbones, *cut(*rolled(picture, image, generator), recipe.shown, generator))
                     total, figures["lpips"] = total + recipe.perceptual * perceptual, float(perceptual.detach())
@@ -162,6 +163,11 @@ def jscc_stage(
         return (coarse or codec.decode)(z_c) if domain == "latent" else z_c
 
     return Stage(networks, loss, show=show)
+
+
+def root(squared: Tensor) -> Tensor:
+    """Mean over samples of the root of each one's mean; a little more than zero for none."""
+    return (squared.mean((1, 2, 3)) + 1e-6).sqrt().mean()
 
 
 def cut(first: Tensor, second: Tensor, side: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
