@@ -8,8 +8,8 @@
           └─ dense ◄─ Mamba┘
 
 KLT, powers and estimate are the best linear analog code for what is known at both ends (Lee & Petersen, 1976). The networks beside
-them add nothing at the start and learn what linear codes cannot do; the receiver's correction is in units of the estimate's standard
-error, or learning at low rates would spoil what high ones have.
+them add nothing at the start and learn what linear codes cannot do; the receiver's correction is in units of the standard error, or
+what is learned at low rates would spoil the high ones.
 
 A codeword has unit power, so that a busy picture is sent smaller than a flat one. The receiver has to know by how much, or it gets
 the contrast wrong; one symbol in a hundred says so with its phase, which needs no power of its own to be right.
@@ -195,7 +195,7 @@ class KLTJSCC(Conditioned):
             received = (amplitude.square() * r + (1 - r) / 2).clamp_min(1e-9)  # powers of a real, over its reliability
             estimate, error = amplitude * values / received, (1 - r) / 2 / received
             linear = self._field(estimate * gain.float()[:, :, None, None], self.synthesis) + self.mean
-            unsure = self._field(error, self.synthesis.square()).sqrt()
+            unsure = self._field(error, self.synthesis.square()).clamp_min(1e-8).sqrt()
         features = self.decoder(torch.cat([estimate, error], 1), ChannelState(condition=condition))
         return linear + unsure * self.correcting(torch.cat([linear, unsure, features], 1), condition)
 
