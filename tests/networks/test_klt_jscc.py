@@ -52,7 +52,7 @@ def test_at_the_start_its_error_is_the_closed_form(reals: int, snr_db: float, fa
         out = jscc.decode(mmse(received, h, torch.tensor(n0)), reliability(h, n0), (128, 128), snr, snr)
     assert torch.allclose(sent.abs().square().mean(1), torch.ones(4), atol=1e-4)
     expected = least_error(reals, snr_db)
-    if fading:  # as many draws of h tell it within 2 %: the same powers, and each real's own noise: its mean error over |h|² ~ Exp(1)
+    if fading:  # the same powers, and the mean error over |h|² ~ Exp(1), from fewer draws of h than 1 % takes
         nodes = -torch.log1p(-(torch.arange(20000, dtype=torch.float64) + 0.5) / 20000)
         spread = VALUES.sqrt()
         powers = water_filling(spread, (reals - torch.arange(16.0)).clamp(0, 1).double(), torch.tensor([n0 / 2]).double())[0]
