@@ -56,6 +56,11 @@ class LatentCodec(nn.Module, ABC):
     def decoder(self) -> nn.ModuleDict:
         """The parts of the autoencoder that decode."""
 
+    def encoding(self) -> dict[str, Tensor]:
+        """The tensors that latents depend on: all but those of the decoder."""
+        decoding = {id(parameter) for parameter in self.decoder().parameters()}
+        return {name: tensor for name, tensor in self.state_dict(keep_vars=True).items() if id(tensor) not in decoding}
+
     @abstractmethod
     def _encode(self, image: Tensor) -> Tensor: ...
 

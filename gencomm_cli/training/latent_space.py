@@ -53,7 +53,7 @@ def vae_stage(
             latent = mean + (0.5 * logvar).exp() * torch.randn_like(mean)
             decoded = codec.decode(latent * codec.scaling).float()
             mse = (decoded - image).square().mean()
-            perceptual = perceptual_loss(backbones, decoded, image)
+            perceptual = perceptual_loss(backbones, decoded, image, generator)
         kl = kl_divergence(mean.float(), logvar.float()).mean() / (3 * recipe.crop**2)
         figures = {"psnr": psnr(mse), "lpips": float(perceptual.detach()), "kl": float(kl.detach())}
         return mse + recipe.perceptual * perceptual + recipe.kl * kl, figures
@@ -102,7 +102,7 @@ def decoder_stage(
         with autocast(device, recipe.schedule.precision):
             decoded = codec.decode((clean + sigma * torch.randn_like(clean)).to(device, memory_format=torch.channels_last)).float()
             mse = (decoded - image).square().mean()
-            perceptual = perceptual_loss(backbones, decoded, image)
+            perceptual = perceptual_loss(backbones, decoded, image, generator)
         return mse + recipe.perceptual * perceptual, {"psnr": psnr(mse), "lpips": float(perceptual.detach())}
 
     return Stage({"decoder": decoder_of(codec)}, loss, show=lambda image: codec.decode(codec.encode(image)))

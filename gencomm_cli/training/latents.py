@@ -38,7 +38,7 @@ class Codec(Protocol):
     @property
     def scaling(self) -> float: ...
 
-    def state_dict(self) -> dict[str, Tensor]: ...
+    def encoding(self) -> dict[str, Tensor]: ...
 
     def encode(self, image: Tensor) -> Tensor: ...
 
@@ -112,9 +112,9 @@ def _of_photographs(photographs: Photographs) -> str:
 
 
 def _of_codec(codec: Codec) -> str:
-    """SHA-256 of the codec's scale and weights."""
+    """SHA-256 of the codec's scale and of the weights that encode."""
     digest = hashlib.sha256(repr(codec.scaling).encode())
-    for name, tensor in codec.state_dict().items():
+    for name, tensor in codec.encoding().items():
         digest.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 

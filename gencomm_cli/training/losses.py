@@ -27,8 +27,13 @@ def load_perceptual(metric_weights: Path | None, device: torch.device) -> list[L
     return [load_lpips(backbone, where).to(device) for backbone in ("alex", "squeeze")]
 
 
-def perceptual_loss(backbones: Sequence[LPIPS], made: Tensor, image: Tensor) -> Tensor:
-    """Mean LPIPS over images [B, 3, H, W] in [0, 1] and backbones."""
+def perceptual_loss(
+    backbones: Sequence[LPIPS], made: Tensor, image: Tensor, generator: np.random.Generator, side: int | None = None
+) -> Tensor:
+    """Mean LPIPS over images [B, 3, H, W] in [0, 1] and backbones, of a random square of ``side`` pixels after a random roll."""
+    made, image = rolled(made, image, generator)
+    if side is not None:
+        made, image = cut(made, image, side, generator)
     return torch.stack([lpips(made, image).mean() for lpips in backbones]).mean()
 
 
@@ -55,3 +60,10 @@ def rolled(first: Tensor, second: Tensor, generator: np.random.Generator, most: 
     """
     shifts = [int(generator.integers(most)) for _ in range(2)]
     return torch.roll(first, shifts, (2, 3)), torch.roll(second, shifts, (2, 3))
+
+
+def cut(first: Tensor, second: Tensor, side: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """The same random square of both images, of ``side`` pixels or all there are."""
+    top, left = (int(generator.integers(max(length - side, 0) + 1)) for length in first.shape[2:])
+    area = (..., slice(top, top + side), slice(left, left + side))
+    return first[area], second[area]

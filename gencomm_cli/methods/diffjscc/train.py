@@ -290,7 +290,7 @@ def rollout_stage(control: LatentControlNet, batches: ReceivedBatches, backbones
                 if steps[index] <= recipe.painted:
                     picture = codec.decode(z_0).float()
                     mse = (picture - batch.image).square().mean()
-                    perceptual = perceptual_loss(backbones, picture, batch.image)
+                    perceptual = perceptual_loss(backbones, picture, batch.image, batches.generator)
                     terms.append(recipe.pixel * mse + recipe.perceptual * perceptual)
                     if recipe.grid and codec.fold > 1:
                         terms.append(recipe.grid * fold_pattern(picture - batch.image, codec.fold))

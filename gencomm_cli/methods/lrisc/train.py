@@ -42,6 +42,7 @@ from gencomm_cli.training.channel import ChannelDraw, awgn, draw, send
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.linear_start import token_statistics
 from gencomm_cli.training.loop import Schedule, autocast
+from gencomm_cli.training.losses import perceptual_loss
 from gencomm_cli.training.parallel import rows
 from gencomm_cli.training.stage import Plan, Stage
 from gencomm_cli.training.trainer import Report, Trainer, TrainOptions
@@ -171,7 +172,7 @@ class StageLoss:
     def perception(self, image: Tensor, other: Tensor) -> Tensor:
         """η d_p (eqs. 10, 11), a mean over the batch, by one of the two backbones, at random: their mean costs twice the time."""
         lpips = self.backbones[int(self.generator.integers(len(self.backbones)))]
-        return self.recipe.perceptual * lpips((image + 1) / 2, (other.float() + 1) / 2).mean()
+        return self.recipe.perceptual * perceptual_loss([lpips], (other.float() + 1) / 2, (image + 1) / 2, self.generator)
 
     def on_path(self, contexts: list[Tensor], coarse: Tensor) -> tuple[Tensor, Tensor]:
         """X_θ(x_n, ẑ, n/T) at a random state of the sampler's path (eq. 8), and weights of 1 [B]."""

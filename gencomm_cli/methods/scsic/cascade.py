@@ -45,6 +45,10 @@ class StageA(nn.Module):
         """Image pixels per latent position along each side, f."""
         return int(self.vqgan.config.up_down_scale_factor * 2 ** (self.vqgan.config.levels - 1))
 
+    def encoding(self) -> dict[str, Tensor]:
+        """The tensors that latents depend on."""
+        return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("vqgan.up_blocks")}
+
     def encode(self, image: Tensor) -> Tensor:
         """X_VG = f_Θ(X) (eq. 1); H and W multiples of f."""
         return self.vqgan.encode(image.to(self.vqgan.dtype)).latents.to(image.dtype) / self.scale

@@ -199,7 +199,7 @@ def vqgan_stage(
             quantised, codebook, _ = vqgan.vquantizer(latent)
             chosen = torch.from_numpy(rows(generator.random, len(latent)) < recipe.quantised).to(device).view(-1, 1, 1, 1)
             made = vqgan.decode(torch.where(chosen, quantised, latent)).sample.float()
-            mse, perceptual = (made - image).square().mean(), perceptual_loss(backbones, made, image)
+            mse, perceptual = (made - image).square().mean(), perceptual_loss(backbones, made, image, generator)
             total = mse + recipe.perceptual * perceptual + recipe.codebook * codebook
             figures = {"psnr": psnr(mse), "lpips": float(perceptual.detach()), "vq": float(codebook.detach())}
             if critic is not None and progress >= recipe.adversarial_from:
@@ -241,7 +241,7 @@ def encoder_stage(
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         with autocast(device, recipe.schedule.precision):
             made, image = pictures()
-            mse, perceptual = (made - image).square().mean(), perceptual_loss(backbones, made, image)
+            mse, perceptual = (made - image).square().mean(), perceptual_loss(backbones, made, image, generator)
         return mse + recipe.perceptual * perceptual, {"psnr": psnr(mse), "lpips": float(perceptual.detach())}
 
     def show(image: Tensor) -> Tensor:
@@ -324,7 +324,7 @@ def rollout_stage(
             made = sample(torch.randn_like(x_0), visit, predict, lambda _: torch.randn_like(x_0), target=target, shift=shift)
             picture = stage_a.decode(made).float()
         error, mse = (made - x_0).square().mean(), (picture - image).square().mean()
-        perceptual, pattern = perceptual_loss(backbones, picture, image), fold_pattern(picture - image, patch)
+        perceptual, pattern = perceptual_loss(backbones, picture, image, generator), fold_pattern(picture - image, patch)
         figures = {"latent": error, "psnr": -10 * mse.log10(), "lpips": perceptual, "grid": pattern}
         total = recipe.latent * error + mse + recipe.perceptual * perceptual + recipe.grid * pattern
         return total, {name: float(figure.detach()) for name, figure in figures.items()}

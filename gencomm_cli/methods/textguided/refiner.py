@@ -27,7 +27,7 @@ from gencomm_cli.training.latent_space import decoder_of
 from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.linear_start import start_code
 from gencomm_cli.training.loop import Schedule, autocast
-from gencomm_cli.training.losses import fold_pattern, perceptual_loss, psnr, rolled
+from gencomm_cli.training.losses import fold_pattern, perceptual_loss, psnr
 from gencomm_cli.training.parallel import rows
 from gencomm_cli.training.stage import Stage, frozen, trained
 
@@ -151,7 +151,7 @@ def jscc_stage(
                 squared = (picture - image).square()
                 total, figures["psnr"] = total + recipe.pixel * root(squared), psnr(squared.mean())
                 if recipe.perceptual:
-                    perceptual = perceptual_loss(backbones, *cut(*rolled(picture, image, generator), recipe.shown, generator))
+                    perceptual = perceptual_loss(backbones, picture, image, generator, recipe.shown)
                     total, figures["lpips"] = total + recipe.perceptual * perceptual, float(perceptual.detach())
         reference = channel.snr_db.sub(10).abs() < 3
         shown = cbr == 0.0033 and bool(reference.any())
@@ -168,13 +168,6 @@ def jscc_stage(
 def root(squared: Tensor) -> Tensor:
     """Mean over samples of the root of each one's mean; a little more than zero for none."""
     return (squared.mean((1, 2, 3)) + 1e-6).sqrt().mean()
-
-
-def cut(first: Tensor, second: Tensor, side: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """The same random square of both images, of ``side`` pixels or all there are."""
-    top, left = (int(generator.integers(max(length - side, 0) + 1)) for length in first.shape[2:])
-    area = (..., slice(top, top + side), slice(left, left + side))
-    return first[area], second[area]
 
 
 def refiner_stage(
@@ -257,7 +250,7 @@ def refiner_stage(
                 pairs = list(zip(pictures, [image, image[-quarter:]], strict=False))
                 # The other terms of eq. 19; the first pair is (s̃, s).
                 mse = torch.stack([(a - b).square().mean() for a, b in pairs])
-                perceptual = torch.stack([perceptual_loss(backbones, a, b) for a, b in pairs])
+                perceptual = torch.stack([perceptual_loss(backbones, a, b, generator) for a, b in pairs])
                 coarse_mse = (coarse_picture - image[:quarter]).square().mean()
                 total = total + recipe.pixel * mse.mean() + recipe.perceptual * perceptual.mean() + recipe.coarse * coarse_mse
                 if recipe.grid and codec.fold > 1:
