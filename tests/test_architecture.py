@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "gencomm_cli"
 FLOORS = (
-    ("", "errors", "seeds", "console", "outputs"),
+    ("", "errors", "options", "seeds", "console", "outputs"),
     ("channels", "channels.*", "text", "text.*", "rates"),
     ("symbols", "symbols.*", "reception", "images"),
     ("methods", "methods.options", "methods.spec", "methods.base", "methods.*.options", "methods.?*:package"),
