@@ -19,7 +19,11 @@ from gencomm_cli import presets, rates
 from gencomm_cli.channels.estimation import BLOCK_PILOTS, Estimator
 from gencomm_cli.channels.fading import Kind, draw_gain, draw_noise
 from gencomm_cli.channels.fading import transmit as received_of
+from gencomm_cli.channels.frame import Arrived, duration, send
+from gencomm_cli.channels.measured import Measured
 from gencomm_cli.channels.ofdm import OfdmConfig, draw_taps, qpsk, through
+from gencomm_cli.channels.path_model import LIGHT, PathModel
+from gencomm_cli.channels.paths import draw_paths
 from gencomm_cli.channels.snr import SnrType, noise_power
 from gencomm_cli.errors import ImageLost, InputError, ModelMismatch, OptionError, PromptLost
 from gencomm_cli.methods import load_method, spec_of, specs
@@ -318,10 +322,13 @@ class Codec:
                 if strict:
                     raise PromptLost(f"{line}; without --strict the image is decoded without it")
                 say(f"{line}; the image is decoded without it")
+        # Of paths that change no one impulse response is W_h; unknown gains then differ from symbol to symbol, as Rayleigh's do.
+        fading, ofdm = header.channel.kind, header.channel.ofdm
+        if header.channel.paths is not None:
+            fading, ofdm = "rayleigh" if state.gain is None else "multipath", None
         known = Received(
             received.symbols, state.gain, state.n0, header.image_size, prompt, received.side_symbols, state.side_gain,
-            header.classical, received.ideal_bits, header.channel.kind, header.channel.ofdm, state.cir, header.side,
-            header.tx_snr_db,
+            header.classical, received.ideal_bits, fading, ofdm, state.cir, header.side, header.tx_snr_db,
         )  # fmt: skip
         decoded = self.method.decode(known, options, seed=seed, progress=progress)
         for note in decoded.notes:
@@ -351,6 +358,7 @@ class Codec:
         strict: bool = False,
         transmitter: TransmitterOptions | None = None,
         receiver: ReceiverOptions | None = None,
+        measured: Measured | None = None,
         say: Say = silent,
         progress: Progress | None = None,
         **given: Any,
@@ -359,6 +367,7 @@ class Codec:
 
         Args:
             tx_snr: what the transmitter knows: the channel's SNR and fading, another SNR in dB, or nothing.
+            measured: the impulse responses that the channel names, if it does.
         """
         if transmitter is None or receiver is None:
             transmitter, receiver = settled(self.spec, given, "transmitter", "receiver")
@@ -372,7 +381,7 @@ class Codec:
             say=say,
         )  # fmt: skip
         clock.append(time.perf_counter())
-        received = pass_channel(sent, channel, seed)
+        received = pass_channel(sent, channel, seed, measured)
         clock.append(time.perf_counter())
         reception = self.decode(
             received, seed=seed, estimator=estimator, strict=strict, options=receiver, say=say, progress=progress
@@ -464,7 +473,13 @@ def as_pixels(image: Pixels | Picture) -> Pixels:
 
 
 def channel_record(
-    kind: Kind, snr_db: float, snr_type: SnrType, csi: Csi, ofdm: OfdmConfig | None = None, rx_snr_db: float | None = None
+    kind: Kind,
+    snr_db: float,
+    snr_type: SnrType,
+    csi: Csi,
+    ofdm: OfdmConfig | None = None,
+    rx_snr_db: float | None = None,
+    paths: PathModel | None = None,
 ) -> ChannelRecord:
     """The channel that is asked for; multipath is the paper's where ``ofdm`` says nothing else, and sends no pilots without CSI.
 
@@ -474,33 +489,40 @@ def channel_record(
     if kind == "multipath":
         ofdm = ofdm or OfdmConfig()
         ofdm = replace(ofdm, pilots=0 if csi == "none" else ofdm.pilots)
-    return ChannelRecord(kind, float(snr_db), snr_type, csi, ofdm, None if rx_snr_db is None else float(rx_snr_db))
+    return ChannelRecord(kind, float(snr_db), snr_type, csi, ofdm, None if rx_snr_db is None else float(rx_snr_db), paths)
 
 
 def transmit(
     sent: SymbolFile,
     *,
     snr: float,
-    fading: Kind = "awgn",
+    fading: Kind | None = None,
     snr_type: SnrType = "esn0",
     csi: Csi = "perfect",
     ofdm: OfdmConfig | None = None,
     rx_snr: float | None = None,
+    paths: PathModel | None = None,
+    measured: Measured | None = None,
     seed: int = 0,
 ) -> SymbolFile:
     """Sent symbols → received symbols, over a simulated channel.
 
     Args:
-        snr: in dB; infinite is a clean channel. fading: ``awgn``, ``rayleigh``, ``block`` or ``multipath``.
+        snr: in dB; infinite is a clean channel. fading: ``awgn``, ``rayleigh``, ``block`` or ``multipath``; AWGN if None, but
+            multipath with ``paths``.
         snr_type: what the SNR counts: energy sent a symbol (``esn0``), a bit (``ebn0``), or what arrives (``received``).
         csi: what the receiver knows of the fading: ``perfect``, ``estimated`` (from pilots, which count) or ``none``.
         ofdm: of multipath; DiffCom's if None. rx_snr: what the receiver takes it to be, in the place of ``snr``.
+        paths: of multipath, such as ``PathModel(tdl="a", speed=30)``; DiffCom's, at rest, if None. measured: impulse responses of
+            a file (:func:`gencomm_cli.channels.measured.read`), for ``PathModel(cir=measured.sha256)``.
 
     Raises:
         InputError: as :func:`pass_channel`.
     """
     given = None if rx_snr is None else check_snr("--rx-snr", rx_snr)
-    return pass_channel(sent, channel_record(fading, check_snr("--snr", snr), snr_type, csi, ofdm, given), seed)
+    kind: Kind = fading or ("awgn" if paths is None else "multipath")
+    channel = channel_record(kind, check_snr("--snr", snr), snr_type, csi, ofdm, given, paths)
+    return pass_channel(sent, channel, seed, measured)
 
 
 def open_symbols(source: str | Path) -> SymbolFile:
@@ -508,11 +530,12 @@ def open_symbols(source: str | Path) -> SymbolFile:
     return read_symbols(Path(source))
 
 
-def pass_channel(file: SymbolFile, channel: ChannelRecord, seed: int) -> SymbolFile:
+def pass_channel(file: SymbolFile, channel: ChannelRecord, seed: int, measured: Measured | None = None) -> SymbolFile:
     """Sent symbols → received symbols, with what the receiver knows of the channel.
 
     Image, prompt and side symbols have random streams of their own. A block gain, or an impulse response, is one for all three:
     they are one transmission, over multipath in three bursts. The gain is the one that the transmitter knew, if it knew one.
+    ``measured``: the impulse responses, where the channel's paths are from a file.
 
     Raises:
         InputError: the file has been through a channel already, or was made for a block gain that this channel has not.
@@ -524,13 +547,20 @@ def pass_channel(file: SymbolFile, channel: ChannelRecord, seed: int) -> SymbolF
         raise InputError(f"channel: the transmitter knew the block gain {known:.3g} (encode --gain); use --block-rayleigh")
     received: dict[str, Any] = {}
     n0 = stated_n0 = 0.0
-    cir = None if channel.ofdm is None else draw_taps(channel.ofdm, generator(seed, "image fading"))
-    for name, stream in (("symbols", "image"), ("prompt_symbols", "prompt"), ("side_symbols", "side")):
+    cir = arrived = None
+    if channel.paths is not None:
+        channel, arrived = _over_paths(file, channel, generator(seed, "image fading"), measured)
+    elif channel.ofdm is not None:
+        cir = draw_taps(channel.ofdm, generator(seed, "image fading"))
+    streams = (("symbols", "image"), ("prompt_symbols", "prompt"), ("side_symbols", "side"))
+    for index, (name, stream) in enumerate(streams):
         sent: Symbols = getattr(file, name)
         gain = draw_gain(kind, sent.size, generator(seed, f"{stream} fading"))
         if kind == "block":
             gain = block_gain(seed) if known is None else np.array([known], np.complex64)
-        pilots = None
+        pilots, csi_gain = None, gain
+        if arrived is not None:
+            sent, csi_gain, pilots = arrived.symbols[index], arrived.gains[index], None if index else arrived.pilots
         if channel.ofdm is not None and cir is not None and sent.size:
             sent, pilots = through(sent, cir, channel.ofdm, channel.ofdm.pilots if name == "symbols" else 0)
         if name == "symbols":  # the image goes first, and the pilots before it
@@ -546,7 +576,7 @@ def pass_channel(file: SymbolFile, channel: ChannelRecord, seed: int) -> SymbolF
                 received["pilot_symbols"] = received_of(pilots.reshape(-1), None, noise, n0).astype(np.complex64)
         received[name] = received_of(sent, gain, draw_noise(sent.size, generator(seed, f"{stream} noise")), n0).astype(np.complex64)
         if csi == "perfect" and sent.size:
-            received[name.replace("symbols", "csi_gain")] = gain
+            received[name.replace("symbols", "csi_gain")] = csi_gain
     if csi == "perfect":
         received["csi_cir"] = cir
     extra = channel.extra_uses((file.symbols.size, file.prompt_symbols.size, file.side_symbols.size))
@@ -560,6 +590,28 @@ def pass_channel(file: SymbolFile, channel: ChannelRecord, seed: int) -> SymbolF
         provenance=replace(file.header.provenance, channel_seed=seed),
     )
     return SymbolFile(header, ideal_bits=file.ideal_bits, **received)
+
+
+def _over_paths(
+    file: SymbolFile, channel: ChannelRecord, rng: np.random.Generator, measured: Measured | None
+) -> tuple[ChannelRecord, Arrived]:
+    """What arrives of a frame without noise, and the channel with what only shows then."""
+    model, config = channel.paths, channel.ofdm
+    assert model is not None
+    assert config is not None
+    bursts = (file.symbols, file.prompt_symbols, file.side_symbols)
+    sample_rate = config.carriers * model.subcarrier_spacing
+    seconds = duration([burst.size for burst in bursts], config, model.pilot_period, sample_rate)
+    if model.cir is None:
+        paths = draw_paths(model, seconds, rng)
+    elif measured is None or measured.sha256 != model.cir:
+        raise InputError("cir: the impulse responses are in a file; give it with --cir")
+    else:
+        paths = measured.excerpt(seconds, rng)
+        speed = 3.6 * measured.doppler * LIGHT / model.carrier_frequency
+        model = replace(model, speed=speed if model.speed is None else model.speed)
+    arrived = send(bursts, paths, config, model.pilot_period, sample_rate)
+    return replace(channel, paths=model, interference=arrived.interference), arrived
 
 
 def block_gain(seed: int) -> Symbols:

@@ -14,7 +14,10 @@ from gencomm_cli.channels.estimation import (
     impulse_response,
     interference,
 )
-from gencomm_cli.channels.ofdm import places, response
+from gencomm_cli.channels.frame import slots
+from gencomm_cli.channels.ofdm import OfdmConfig, places, response
+from gencomm_cli.channels.path_model import PathModel
+from gencomm_cli.channels.tracking import track
 from gencomm_cli.symbols import SymbolFile, Symbols
 
 
@@ -38,8 +41,11 @@ def channel_state(file: SymbolFile, estimator: Estimator = "lmmse") -> ChannelSt
     channel, n0 = file.header.channel, file.header.n0
     assert channel is not None
     assert n0 is not None
-    if channel.csi == "none" or (channel.kind != "multipath" and channel.csi == "perfect"):
-        return ChannelState(file.csi_gain, file.prompt_csi_gain, file.side_csi_gain, n0)
+    if channel.csi == "none" or (channel.csi == "perfect" and (channel.kind != "multipath" or channel.paths is not None)):
+        unknown = 0.0 if channel.csi == "none" or estimator == "authors" else channel.interference
+        return ChannelState(file.csi_gain, file.prompt_csi_gain, file.side_csi_gain, n0 + unknown)
+    if channel.paths is not None and channel.ofdm is not None:
+        return _tracked(file, channel.ofdm, channel.paths, n0, channel.interference, estimator)
     if channel.ofdm is None:
         assert file.pilot_symbols is not None
         gain, error = estimate_block(file.pilot_symbols, n0, estimator)
@@ -61,3 +67,23 @@ def channel_state(file: SymbolFile, estimator: Estimator = "lmmse") -> ChannelSt
         for symbols in (file.symbols, file.prompt_symbols, file.side_symbols)
     )
     return ChannelState(image, prompt, side, n0, cir)
+
+
+def _tracked(
+    file: SymbolFile, config: OfdmConfig, paths: PathModel, n0: float, interference: float, estimator: Estimator
+) -> ChannelState:
+    """Gains of a frame from its pilots; N0 covers interference and, on average over the frame, estimation error."""
+    assert file.pilot_symbols is not None
+    bursts = (file.symbols, file.prompt_symbols, file.side_symbols)
+    ends = np.cumsum([0, *(config.ofdm_symbols(burst.size) for burst in bursts)])
+    pilots, data = slots(int(ends[-1]), config, paths.pilot_period)
+    spacing = (config.carriers + config.cp) / (config.carriers * paths.subcarrier_spacing)
+    alpha, rest = clipping(config)[0], 0.0 if estimator == "authors" else interference
+    observed = file.pilot_symbols.reshape(*pilots.shape, config.carriers) / np.float32(alpha)
+    noise = (n0 + rest) / alpha**2
+    gains, error = track(observed, pilots.mean(1) * spacing, data * spacing, paths.doppler, noise, config, estimator)
+    image, prompt, side = (
+        np.float32(alpha) * gains[first:last].reshape(-1)[places(burst.size, config)]
+        for burst, first, last in zip(bursts, ends, ends[1:], strict=False)
+    )
+    return ChannelState(image, prompt, side, n0 + rest + (0.0 if estimator == "authors" else alpha**2 * error))

@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
+from gencomm_cli.channels.path_model import PathModel
 from gencomm_cli.commands import flags
 
 
+@flags.with_fields("paths", PathModel, flags.PATHS)
 def channel(
     transmitted: Annotated[str, typer.Argument(metavar="TX", help="Symbol file of `gencomm encode`; - is standard input.")],
+    paths: flags.Given,
     snr: Annotated[float, typer.Option(metavar="DB", help="SNR in dB, 10*log10(1/N0); inf is a clean channel.")],
     output: Annotated[
         str | None,
@@ -29,6 +32,7 @@ def channel(
     taps: flags.Taps = None,
     decay: flags.Decay = None,
     no_interleaver: flags.NoInterleaver = False,
+    cir: flags.Cir = None,
     csi: flags.CsiFlag = "perfect",
     rx_snr: flags.RxSnr = None,
     seed: flags.Seed = 0,
@@ -40,18 +44,19 @@ def channel(
     gencomm channel tx.npz --snr 1 --rayleigh      writes rx.npz
     gencomm channel photo.tx.npz --snr inf         writes photo.rx.npz
     gencomm channel tx.npz --snr 10 --multipath --csi estimated --clip 0.8
+    gencomm channel tx.npz --snr 10 --tdl a --delay-spread 300e-9 --speed 120 --csi estimated
     """
     from gencomm_cli import console, pipeline, symbols
 
     target = flags.output(output, transmitted, received_name(transmitted))
-    channel = flags.channel_record(
+    channel, measured = flags.channel_record(
         snr, kinds={"awgn": awgn, "rayleigh": rayleigh, "block": block_rayleigh, "multipath": multipath}, snr_type=snr_type,
         csi=csi, rx_snr=rx_snr, ofdm={
             "clip": clip, "cp": cp, "carriers": carriers, "pilots": pilots, "taps": taps, "decay": decay,
             "no_interleaver": no_interleaver,
-        },
+        }, paths=paths, cir=cir,
     )  # fmt: skip
-    file = pipeline.pass_channel(symbols.read(flags.source(transmitted)), channel, seed)
+    file = pipeline.pass_channel(symbols.read(flags.source(transmitted)), channel, seed, measured)
     flags.write(target, symbols.to_bytes(file))
     if json:
         meta = file.header.to_json()

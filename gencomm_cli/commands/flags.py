@@ -17,18 +17,20 @@ import typer
 from typer.core import TyperCommand
 
 from gencomm_cli import DEFAULT_METHOD as DEFAULT_METHOD
+from gencomm_cli.channels.path_model import PathModel
 from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.methods import spec_of as spec_of
 from gencomm_cli.methods import specs
-from gencomm_cli.methods.options import Option, options_of, ratio
+from gencomm_cli.options import Option, options_of, ratio
 
 if TYPE_CHECKING:
     from gencomm_cli.channels.fading import Kind
+    from gencomm_cli.channels.measured import Measured
     from gencomm_cli.channels.ofdm import OfdmConfig
     from gencomm_cli.methods.spec import End
     from gencomm_cli.symbols import ChannelRecord
 
-CHANNEL, MULTIPATH, RATE = "Channel", "Multipath", "Rate"
+CHANNEL, MULTIPATH, PATHS, RATE = "Channel", "Multipath", "Multipath over paths of 3GPP, or measured", "Rate"
 """Groups of the help."""
 Csi = Literal["perfect", "estimated", "none"]
 SnrType = Literal["esn0", "ebn0", "received"]
@@ -145,6 +147,12 @@ Decay = Annotated[
     float | None,
     typer.Option(metavar="R", help="Path l has power ~ exp(-l/R), default 4 (samples).", rich_help_panel=MULTIPATH),
 ]
+Cir = Annotated[
+    Path | None,
+    typer.Option(
+        "--cir", metavar="FILE", help="Measured impulse responses: .npz of delays, gains, interval.", rich_help_panel=PATHS
+    ),
+]
 NoInterleaver = Annotated[
     bool, typer.Option("--no-interleaver", help="Do not shuffle symbols over the carriers.", rich_help_panel=MULTIPATH)
 ]
@@ -182,24 +190,29 @@ class Grouped(TyperCommand):
 
 def with_options(*ends: End) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Adds the methods' options of these ends to a command, which takes those that are given as ``options``, by name."""
+    return lambda command: _extended(command, "options", _union(ends))
 
-    def extend(command: Callable[..., None]) -> Callable[..., None]:
-        hints = get_type_hints(command, include_extras=True)
-        own = [p.replace(annotation=hints[p.name]) for p in inspect.signature(command).parameters.values() if p.name != "options"]
-        added = _union(ends)
-        keyword = inspect.Parameter.KEYWORD_ONLY
 
-        @wraps(command)
-        def call(**values: Any) -> None:
-            given = {name: value for name in added if (value := values.pop(name)) is not None}
-            command(**values, options=given)
+def with_fields(argument: str, cls: type, heading: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds the flags of an options dataclass under a heading; the command takes those that are given as ``argument``, by name."""
+    added = {name: _flag({"": option}, heading) for name, option in options_of(cls).items()}
+    return lambda command: _extended(command, argument, added)
 
-        extra = [inspect.Parameter(name, keyword, default=None, annotation=hint) for name, hint in added.items()]
-        call.__signature__ = inspect.Signature([p.replace(kind=keyword) for p in own] + extra)  # type: ignore[attr-defined]
-        call.__annotations__ = {p.name: p.annotation for p in (*own, *extra)}
-        return call
 
-    return extend
+def _extended(command: Callable[..., None], argument: str, added: Mapping[str, Any]) -> Callable[..., None]:
+    hints = get_type_hints(command, include_extras=True)
+    own = [p.replace(annotation=hints[p.name]) for p in inspect.signature(command).parameters.values() if p.name != argument]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+
+    @wraps(command)
+    def call(**values: Any) -> None:
+        given = {name: value for name in added if (value := values.pop(name)) is not None}
+        command(**values, **{argument: given})
+
+    extra = [inspect.Parameter(name, keyword, default=None, annotation=hint) for name, hint in added.items()]
+    call.__signature__ = inspect.Signature([p.replace(kind=keyword) for p in own] + extra)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in (*own, *extra)}
+    return call
 
 
 def _union(ends: tuple[End, ...]) -> dict[str, Any]:
@@ -211,21 +224,20 @@ def _union(ends: tuple[End, ...]) -> dict[str, Any]:
             for name, option in options_of(getattr(spec, end)).items():
                 readers.setdefault(name, {})[spec.name] = option
     return {
-        name: _flag(found, [spec.name for spec in having if spec.name not in found])
+        name: _flag(found, _heading(list(found), [spec.name for spec in having if spec.name not in found]))
         for name, found in sorted(readers.items(), key=lambda item: -len(item[1]))
     }
 
 
-def _flag(readers: Mapping[str, Option], others: list[str]) -> Any:
-    """Of one option, by the methods that have it; ``others`` have not. One that means the same everywhere has one help, else each
-    method's own."""
+def _flag(readers: Mapping[str, Option], heading: str | None) -> Any:
+    """Of one option, by the methods that have it. One that means the same everywhere has one help, else each method's own."""
     first = next(iter(readers.values()))
     helps = {name: option.flag.help for name, option in readers.items()}
     same = len(set(helps.values())) == 1
     metavar = first.flag.metavar or "|".join(first.choices) or None
     shown: dict[str, Any] = {
         "help": first.flag.help if same else " ".join(f"{name}: {words}" for name, words in helps.items()),
-        "rich_help_panel": _heading(list(readers), others),
+        "rich_help_panel": heading,
         "metavar": metavar,
     }
     names = [f"--{first.switch}", *(f"--{old}" for old in first.flag.also)]
@@ -301,23 +313,32 @@ def channel_record(
     csi: Csi,
     rx_snr: float | None,
     ofdm: Mapping[str, float | bool | None],
-) -> ChannelRecord:
-    """The channel that the flags describe; AWGN if none is asked for.
+    paths: Mapping[str, Any],
+    cir: Path | None,
+) -> tuple[ChannelRecord, Measured | None]:
+    """The channel that the flags describe, AWGN if none is asked for, and the measured impulse responses if ``cir`` names a file.
 
     Args:
-        kinds: whether each was asked for. ofdm: fields of ``OfdmConfig``, None or False if not given.
+        kinds: whether each was asked for. ofdm: fields of ``OfdmConfig``, None or False if not given. paths: of ``PathModel``; with
+            any, the channel is multipath.
 
     Raises:
         InputError: they contradict each other, or describe OFDM without multipath.
     """
     from gencomm_cli import pipeline
+    from gencomm_cli.channels.measured import read as read_measured
 
-    asked = [kind for kind, given in kinds.items() if given]
+    asked: list[Kind] = [kind for kind, given in kinds.items() if given]
+    measured = None if cir is None else read_measured(cir)
+    model = None if not paths and measured is None else PathModel(**paths, cir=measured and measured.sha256)
+    if model is not None and not asked:
+        asked = ["multipath"]
     if len(asked) > 1:
         raise InputError("channel: --awgn, --rayleigh, --block-rayleigh and --multipath exclude each other; give one")
     kind: Kind = asked[0] if asked else "awgn"
     known = None if rx_snr is None else pipeline.check_snr("--rx-snr", rx_snr)
-    return pipeline.channel_record(kind, pipeline.check_snr("--snr", snr), snr_type, csi, ofdm_config(kind, ofdm), known)
+    snr_db = pipeline.check_snr("--snr", snr)
+    return pipeline.channel_record(kind, snr_db, snr_type, csi, ofdm_config(kind, ofdm), known, model), measured
 
 
 def ofdm_config(kind: str, given: Mapping[str, float | bool | None]) -> OfdmConfig | None:

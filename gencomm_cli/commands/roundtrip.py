@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gencomm_cli.channels.path_model import PathModel
 from gencomm_cli.commands import flags
 
 if TYPE_CHECKING:
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
 
 
 @flags.with_options("transmitter", "receiver")
+@flags.with_fields("paths", PathModel, flags.PATHS)
 def roundtrip(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="Image to send; - is standard input.")],
     options: flags.Given,
+    paths: flags.Given,
     snr: Annotated[float, typer.Option(metavar="DB", help="SNR in dB, 10*log10(1/N0); inf is a clean channel.")],
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Image to write; photo.png gives photo.rx.png.")
@@ -57,6 +60,7 @@ def roundtrip(
     taps: flags.Taps = None,
     decay: flags.Decay = None,
     no_interleaver: flags.NoInterleaver = False,
+    cir: flags.Cir = None,
 ) -> None:  # fmt: skip
     """Send an image over a simulated channel and look at what arrives.
 
@@ -71,12 +75,12 @@ def roundtrip(
 
     transmitter, receiver = pipeline.settled(flags.spec_of(method), options, "transmitter", "receiver")
     pipeline.check_rate(cbr, cbr_total, transmitter)
-    channel = flags.channel_record(
+    channel, measured = flags.channel_record(
         snr, kinds={"awgn": awgn, "rayleigh": rayleigh, "block": block_rayleigh, "multipath": multipath}, snr_type=snr_type,
         csi=csi, rx_snr=rx_snr, ofdm={
             "clip": clip, "cp": cp, "carriers": carriers, "pilots": pilots, "taps": taps, "decay": decay,
             "no_interleaver": no_interleaver,
-        },
+        }, paths=paths, cir=cir,
     )  # fmt: skip
     known = at_transmitter(tx_snr)
     pipeline.known_snr(known, channel, transmitter)
@@ -93,7 +97,7 @@ def roundtrip(
     with console.progress("decoding") as progress:
         trip = codec.roundtrip(
             pixels, channel, cbr=cbr, cbr_total=cbr_total, strict_rate=cbr_strict, tx_snr=known, seed=seed, estimator=estimator,
-            strict=strict, transmitter=transmitter, receiver=receiver, say=console.say, progress=progress,
+            strict=strict, transmitter=transmitter, receiver=receiver, measured=measured, say=console.say, progress=progress,
         )  # fmt: skip
     reception = trip.reception
     metrics, coarse_metrics = results.measured(pixels, reception, folder)

@@ -88,9 +88,11 @@ def _check_csi(file: SymbolFile) -> None:
             raise InputError(f"meta.cbr.{name} does not count the {uses} uses that go with the channel")
     taps, gains = 0, [0, 0, 0]
     if channel is not None and channel.csi == "perfect":
-        taps = channel.ofdm.taps if channel.ofdm is not None else 0
-        if channel.kind in ("rayleigh", "block"):
-            gains = counts if channel.kind == "rayleigh" else [min(count, 1) for count in counts]
+        taps = channel.ofdm.taps if channel.ofdm is not None and channel.paths is None else 0
+        if channel.kind == "rayleigh" or channel.paths is not None:
+            gains = counts
+        elif channel.kind == "block":
+            gains = [min(count, 1) for count in counts]
     names = ("pilot_symbols", "csi_cir", "csi_gain", "prompt_csi_gain", "side_csi_gain")
     for name, size in zip(names, (extra.pilots, taps, *gains), strict=True):
         array = getattr(file, name)

@@ -12,9 +12,12 @@ from typing import Any, Literal, get_args
 
 from gencomm_cli.channels.estimation import BLOCK_PILOTS
 from gencomm_cli.channels.fading import Kind
+from gencomm_cli.channels.frame import frame_uses
 from gencomm_cli.channels.ofdm import ExtraUses, OfdmConfig, extra_uses
+from gencomm_cli.channels.path_model import PathModel
 from gencomm_cli.channels.snr import SnrType
 from gencomm_cli.errors import InputError
+from gencomm_cli.options import options_of
 from gencomm_cli.rates import CBR, ImageSize
 from gencomm_cli.symbols import fields
 from gencomm_cli.symbols.fields import Rule, boolean, integer, matching, name, number, one_of, or_null, pair
@@ -29,6 +32,8 @@ MAX_GAIN = 100.0
 """Of the parts of a gain that the transmitter knows; h ~ CN(0, 1) never comes near it."""
 SNR_RANGE = (-100.0, 100.0)
 
+_PLAIN = OfdmConfig()
+
 Stage = Literal["tx", "rx"]
 Csi = Literal["perfect", "estimated", "none"]
 
@@ -38,7 +43,9 @@ class ChannelRecord:
     """What channel a file went through; SNR in dB (infinite: no noise).
 
     ``ofdm`` is there for multipath alone; its pilots are those that were really sent. ``rx_snr_db``: what the receiver takes for
-    the SNR, if it was misled. Neither is in ``meta`` where it is None.
+    the SNR, if it was misled. ``paths``: what the paths of multipath follow, where it is not the exponential profile of a channel
+    at rest; ``interference`` is then the mean power a carrier of what other carriers and OFDM symbols leave there, which the
+    receiver knows as it knows N0. None of them is in ``meta`` where it is None or 0.
     """
 
     kind: Kind
@@ -47,6 +54,8 @@ class ChannelRecord:
     csi: Csi
     ofdm: OfdmConfig | None = None
     rx_snr_db: float | None = None
+    paths: PathModel | None = None
+    interference: float = 0.0
 
     def __post_init__(self) -> None:
         """Raises InputError where the fields do not go together."""
@@ -56,9 +65,17 @@ class ChannelRecord:
             raise InputError(f"--csi estimated: is for block and multipath fading, not {self.kind}; use perfect or none")
         if self.ofdm is not None and self.csi == ("none" if self.ofdm.pilots else "estimated"):
             raise InputError(f"--pilots: --csi {self.csi} does not go with {self.ofdm.pilots} OFDM symbols of pilots")
+        if self.paths is not None and self.ofdm is None:
+            raise InputError(f"--multipath: the models of paths are for it, not for {self.kind}")
+        if self.paths is not None and self.ofdm is not None and (self.ofdm.taps, self.ofdm.decay) != (_PLAIN.taps, _PLAIN.decay):
+            raise InputError("--taps, --decay: are of the exponential profile; leave them out with a model of paths")
+        if self.paths is None and self.interference:
+            raise InputError("interference is of a model of paths, and there is none")
 
     def extra_uses(self, counts: Sequence[int]) -> ExtraUses:
         """Pilots, prefixes and empty carriers that come with so many image, prompt and side symbols."""
+        if self.ofdm is not None and self.paths is not None:
+            return frame_uses(counts, self.ofdm, self.paths.pilot_period)
         if self.ofdm is not None:
             return extra_uses(counts, self.ofdm)
         return ExtraUses(pilots=BLOCK_PILOTS if self.csi == "estimated" else 0)
@@ -160,6 +177,20 @@ def _record(kind: type, where: str, rules: Mapping[str, Rule], left_out: Collect
     return read
 
 
+def _declared(kind: type) -> dict[str, Rule]:
+    """The rules of an options dataclass, as its flags declare them."""
+    rules: dict[str, Rule] = {}
+    for key, option in options_of(kind).items():
+        low, high = option.flag.low, option.flag.high
+        if option.choices:
+            rules[key] = one_of(*option.choices)
+        else:
+            assert low is not None
+            assert high is not None
+            rules[key] = integer(int(low), int(high)) if option.kind is int else number(low, high)
+    return rules
+
+
 def _image_size(value: Any) -> ImageSize:
     height, width = pair(integer(1, MAX_PIXELS), "[height, width]", tuple)(value)
     if height * width > MAX_PIXELS:
@@ -187,7 +218,8 @@ def _versions(value: Any) -> dict[str, str]:
 
 
 _LEFT_OUT: fields.LeftOut = {
-    Header: ("channel", "n0", "classical", "side", "tx_gain"), CBR: ("idle",), ChannelRecord: ("ofdm", "rx_snr_db"),
+    Header: ("channel", "n0", "classical", "side", "tx_gain"), CBR: ("idle",),
+    ChannelRecord: ("ofdm", "rx_snr_db", "paths", "interference"), PathModel: ("tdl", "cdl", "umi", "uma", "cir", "delay_spread"),
     PayloadFormat: ("text_model",), Provenance: ("channel_seed", "container_bytes"),
 }  # fmt: skip
 _SIZE, _COUNT = number(0.0, 1e9), integer(0, 2**16)
@@ -195,9 +227,11 @@ _OFDM = {
     "carriers": _COUNT, "cp": _COUNT, "pilots": _COUNT, "taps": _COUNT, "decay": _SIZE, "clip": or_null(_SIZE),
     "interleaver": boolean,
 }  # fmt: skip
+_PATHS = _declared(PathModel) | {"cir": matching("[0-9a-f]{64}", "a SHA-256 in lower-case hexadecimal")}
 _CHANNEL = {
     "kind": one_of(*get_args(Kind)), "snr_db": _snr, "snr_type": one_of(*get_args(SnrType)), "csi": one_of(*get_args(Csi)),
     "ofdm": _record(OfdmConfig, "meta.channel.ofdm", _OFDM), "rx_snr_db": _snr,
+    "paths": _record(PathModel, "meta.channel.paths", _PATHS, _LEFT_OUT[PathModel]), "interference": _SIZE,
 }  # fmt: skip
 _PAYLOAD = {"code": name, "modulation": one_of("bpsk", "qpsk"), "repetition": one_of(1, 2, 4), "crc_bits": integer(0, 64)}
 _PROMPT = {"payload_bits": integer(0, 2**17), "text_model": name} | _PAYLOAD

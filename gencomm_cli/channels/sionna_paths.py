@@ -1,0 +1,62 @@
+"""Paths of 3GPP TR 38.901's models CDL, UMi and UMa, through Sionna, an extra that is imported when used; one antenna at each end,
+omnidirectional and vertically polarised."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from gencomm_cli.channels.path_model import PathModel
+from gencomm_cli.channels.paths import Paths, interval
+from gencomm_cli.errors import InputError
+
+
+def sionna_paths(model: PathModel, duration: float, rng: np.random.Generator) -> Paths:
+    """Paths of a CDL, or of a place drawn in an urban cell, that last for ``duration`` in s; the first arrives at once.
+
+    Powers are as Sionna draws them without path loss and shadow fading, of mean 1 over places.
+
+    Raises:
+        InputError: Sionna is not installed.
+    """
+    config, tr38901 = _sionna()
+    config.seed = int(rng.integers(2**31))
+    step, count = interval(model.doppler, duration)
+    antenna = tr38901.Antenna("single", "V", "omni", model.carrier_frequency)
+    speed = (model.speed or 0.0) / 3.6
+    channel: Any
+    if model.cdl is not None:
+        channel = tr38901.CDL(
+            model.cdl.upper(), model.delay_spread, model.carrier_frequency, antenna, antenna, min_speed=speed, max_speed=speed
+        )
+        found, delays = channel(1, count, 1 / step)
+    else:
+        scenario, sight = ("umi", model.umi) if model.umi is not None else ("uma", model.uma)
+        kind = tr38901.UMi if scenario == "umi" else tr38901.UMa
+        channel = kind(
+            model.carrier_frequency, "low", antenna, antenna, "downlink", enable_pathloss=False, enable_shadow_fading=False
+        )
+        place = tr38901.gen_single_sector_topology(
+            1, 1, scenario, indoor_probability=0.0, min_ut_velocity=speed, max_ut_velocity=speed
+        )
+        upright = [place[0], place[1], 0 * place[2], 0 * place[3], *place[4:]]
+        channel.set_topology(*upright, los=sight == "los")
+        found, delays = channel(count, 1 / step)
+    times, gains = delays.cpu().numpy().astype(np.float64).reshape(-1), found.cpu().numpy().reshape(-1, count)
+    there = np.any(gains != 0, axis=1)  # Sionna fills up a place's clusters with some that have neither power nor a sane delay
+    return Paths(times[there] - times[there].min(), gains[there].astype(np.complex64), step)
+
+
+def _sionna() -> tuple[Any, ModuleType]:
+    try:
+        from sionna.phy import config  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        from sionna.phy.channel import (  # type: ignore[import-not-found, import-untyped, unused-ignore]
+            gen_single_sector_topology,
+            tr38901,
+        )
+    except ImportError:
+        raise InputError("channel: CDL, UMi and UMa need Sionna; pip install 'gencomm[sionna]', or use --tdl") from None
+    tr38901.gen_single_sector_topology = gen_single_sector_topology
+    return config, tr38901
