@@ -605,7 +605,7 @@ def _over_paths(
     if model.cir is None:
         paths = draw_paths(model, seconds, rng)
     elif measured is None or measured.sha256 != model.cir:
-        raise InputError("cir: the impulse responses are in a file; give it with --cir")
+        raise OptionError("cir", "the impulse responses are in a file; give it with --cir")
     else:
         paths = measured.excerpt(seconds, rng)
         speed = 3.6 * measured.doppler * LIGHT / model.carrier_frequency

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated
 
 from gencomm_cli import pipeline
 from gencomm_cli.bench.rows import KEYED, Chosen, canonical
 from gencomm_cli.channels.estimation import Estimator
+from gencomm_cli.channels.path_model import DelaySpread, PathModel, Speed
 from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.methods import specs
 from gencomm_cli.methods.options import Flag, Option, ReceiverOptions, TransmitterOptions, build, options_of, ratio
@@ -27,10 +28,21 @@ def _snr(text: str) -> float:
 
 @dataclass(frozen=True)
 class ChannelOptions:
-    """What every receiver knows of the channel."""
+    """What every receiver knows of the channel, and what of its paths is swept."""
 
     estimator: Annotated[Estimator, Flag("What makes gains of pilots.")] = "lmmse"
     rx_snr: Annotated[float | None, Flag("SNR that the receiver is given.", metavar="DB", parse=_snr)] = None
+    speed: Speed = None
+    delay_spread: DelaySpread = None
+
+    def over(self, paths: PathModel | None) -> PathModel | None:
+        """The model of the channel's paths with these values. Raises InputError where there is none that they could be of."""
+        given = {name: value for name in ("speed", "delay_spread") if (value := getattr(self, name)) is not None}
+        if given and paths is None:
+            raise InputError(
+                f"{flag(next(iter(given)))}: is of multipath over a model of paths, such as --channels multipath:tdl=a"
+            )
+        return None if paths is None else replace(paths, **given)
 
 
 def options_for(spec: MethodSpec, *, coarse: bool = False) -> dict[str, Option]:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import gencomm_cli
 from gencomm_cli import presets
-from gencomm_cli.bench import options
+from gencomm_cli.bench import channels, options
 from gencomm_cli.bench.options import Axes
 from gencomm_cli.bench.photographs import Photograph
 from gencomm_cli.bench.rows import KEYED, Cell, Chosen
@@ -133,8 +133,10 @@ class Sweep:
         """Raises InputError where a method, or its preset, cannot do what is asked of it."""
         preset = presets.find(each.method, each.preset_argument)
         for chosen in each.combinations(self.options):
-            transmitter, _, _ = options.built(each.spec, dict((*each.options, *chosen)))
+            transmitter, _, known = options.built(each.spec, dict((*each.options, *chosen)))
             transmitter.check_preset(preset)
+            for channel in self.channels:
+                known.over(channels.parse(channel).paths)
             self._check_snr_type(transmitter)
         for prompt in self.prompts if each.takes_prompts else ():
             if prompt not in ("own", "wrong") and (both := each.prompted(prompt).keys() & dict(self.options).keys()):

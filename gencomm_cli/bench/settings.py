@@ -13,12 +13,15 @@ from gencomm_cli.bench.quantities import CHANNELS, RATES, compact
 from gencomm_cli.bench.rows import Cell, Row
 from gencomm_cli.bench.statistics import Estimate, estimate
 
-_AXES = {
+_AXES = ("snr_db", "cbr", "clip")
+"""Of every method; options that are numbers are axes too."""
+_TITLES = {
     "snr_db": "SNR (dB)",
     "cbr": "CBR, total (channel uses / 3HW)",
     "clip": "Clip ratio (∞: none)",
+    "speed": "Speed (km/h)",
+    "delay_spread": "RMS delay spread (s)",
 }
-"""Of every method, with their titles; options that are numbers are axes too."""
 _SHORT = {"snr_db": "SNR", "cbr": "CBR"}
 _VARIANTS = {
     "preset": "", "prompt": "prompt ", "tx_snr_db": "tx SNR ", "csi": "csi ", "snr_type": "", "cbr_is_total": "",
@@ -109,7 +112,7 @@ def option_axes(cells: Iterable[Cell]) -> list[str]:
 
 def title(axis: str) -> str:
     """What is written along an axis: an option by its name."""
-    return _AXES.get(axis) or short(axis).capitalize()
+    return _TITLES.get(axis) or short(axis).capitalize()
 
 
 def short(axis: str) -> str:

@@ -21,11 +21,19 @@ def transmit(pixels: Pixels, codec: pipeline.Codec, cell: Cell, scheme: Scheme) 
     Raises:
         RateError: the rate cannot be met. InputError: what the pipeline refuses.
     """
-    kind, ofdm = channels.parse(cell.channel)
+    channel = channels.parse(cell.channel)
     transmitter, receiver, known = built(scheme.spec, scheme.given(cell, coarse=scheme.coarse))
     return codec.roundtrip(
         pixels,
-        pipeline.channel_record(kind, cell.snr_db, cell.snr_type, cell.csi, ofdm, known.rx_snr),  # type: ignore[arg-type]
+        pipeline.channel_record(
+            channel.kind,
+            cell.snr_db,
+            cell.snr_type,  # type: ignore[arg-type]
+            cell.csi,  # type: ignore[arg-type]
+            channel.ofdm,
+            known.rx_snr,
+            known.over(channel.paths),
+        ),
         cbr=None if cell.cbr_is_total else cell.cbr,
         cbr_total=cell.cbr if cell.cbr_is_total else None,
         tx_snr=cell.tx_snr_db,  # type: ignore[arg-type]

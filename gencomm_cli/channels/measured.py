@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gencomm_cli.channels.paths import Paths
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import InputError, OptionError
 
 MAX_BYTES = 512 * 2**20
 MAX_TAPS = 4096
@@ -54,16 +54,17 @@ class Measured:
         """As much as lasts for ``duration`` in s, from a place drawn at random.
 
         Raises:
-            InputError: the measurement is shorter.
+            OptionError: the measurement is shorter.
         """
         step, rows = self.paths.interval, self.paths.gains.shape[1]
         if rows == 1:
             return self.paths
         needed = math.ceil(duration / step) + 1
         if needed > rows:
-            raise InputError(
-                f"cir: the measurement lasts {(rows - 1) * step:.4g} s and the transmission {duration:.4g} s; take more "
-                "--subcarrier-spacing, or a longer measurement"
+            raise OptionError(
+                "cir",
+                f"the measurement lasts {(rows - 1) * step:.4g} s and the transmission {duration:.4g} s; take more "
+                "--subcarrier-spacing, or a longer measurement",
             )
         first = int(rng.integers(rows - needed + 1))
         return replace(self.paths, gains=self.paths.gains[:, first : first + needed])

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from gencomm_cli.channels.fading import draw_noise
 from gencomm_cli.channels.path_model import PathModel
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import OptionError
 
-SINUSOIDS = 64
+SINUSOIDS = 32
 """Of one tap: they come from as many directions."""
 SAMPLES_PER_CYCLE = 64
 """Of the largest Doppler shift: between samples gains are interpolated linearly, with an error of -58 dB at most."""
@@ -115,12 +115,13 @@ def draw_paths(model: PathModel, duration: float, rng: np.random.Generator) -> P
     """Paths of a model of 3GPP that last for ``duration`` in s; of one at rest the gains are constant.
 
     Raises:
-        InputError: the model needs Sionna, which is not installed, or its impulse responses are in a file.
+        InputError: the model needs Sionna, which is not installed.
+        OptionError: its impulse responses are in a file.
     """
     if model.tdl is not None:
         return tapped_delay_line(model, duration, rng)
     if model.cir is not None:
-        raise InputError("cir: the impulse responses are in a file; give it with --cir")
+        raise OptionError("cir", "the impulse responses are in a file; give it with --cir")
     from gencomm_cli.channels.sionna_paths import sionna_paths
 
     return sionna_paths(model, duration, rng)

@@ -68,7 +68,11 @@ Methods = Annotated[
 Snr = Annotated[str | None, typer.Option(metavar="LIST", help="In dB: 1,5,10 or -5:1:15 (both ends in). Default 1,5,10.")]
 Cbrs = Annotated[str | None, typer.Option(metavar="LIST", help="As --cbr of encode; 1/384 is one too. Default 0.0033.")]
 Channels = Annotated[
-    str | None, typer.Option(metavar="LIST", help="Of awgn, rayleigh, block, multipath, multipath:clip=0.8:cp=0. Default awgn.")
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="Of awgn, rayleigh, block, multipath, multipath:clip=0.8:cp=0, multipath:tdl=a:speed=120. Default awgn.",
+    ),
 ]
 Compile = Annotated[bool, typer.Option("--compile", help="Compile the denoisers first.")]
 Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="Text to send beside the image, at most 4 KiB of UTF-8.")]
@@ -83,7 +87,7 @@ Option = Annotated[
         metavar="NAME=LIST",
         autocompletion=_option_names,
         help="Values of another option of the methods, as guidance-lambda=0,10,50 or condition=spatial+csi,spatial, or of "
-        "estimator and rx-snr; may be repeated.",
+        "estimator, rx-snr, speed and delay-spread; may be repeated.",
     ),
 ]
 Fid = Annotated[bool, typer.Option("--fid", help="Also FID and KID of each setting's images, in DIR/sets.jsonl.")]
@@ -99,9 +103,7 @@ def run(
     images: Images,
     out: Out,
     methods: Methods = DEFAULT_METHODS,
-    channels: Annotated[
-        str | None, typer.Option(metavar="LIST", help="Of awgn, rayleigh, block, multipath, multipath:clip=0.8:cp=0. Default awgn.")
-    ] = None,
+    channels: Channels = None,
     snr: Snr = None,
     cbr: Cbrs = None,
     total: Annotated[bool, typer.Option("--total", help="--cbr bounds the prompt too.")] = False,

@@ -11,10 +11,10 @@ from gencomm_cli.channels.path_model import PathModel
 from gencomm_cli.commands import flags
 
 
-@flags.with_fields("paths", PathModel, flags.PATHS)
+@flags.with_fields("of_paths", PathModel, flags.PATHS)
 def channel(
     transmitted: Annotated[str, typer.Argument(metavar="TX", help="Symbol file of `gencomm encode`; - is standard input.")],
-    paths: flags.Given,
+    of_paths: flags.Given,
     snr: Annotated[float, typer.Option(metavar="DB", help="SNR in dB, 10*log10(1/N0); inf is a clean channel.")],
     output: Annotated[
         str | None,
@@ -54,7 +54,7 @@ def channel(
         csi=csi, rx_snr=rx_snr, ofdm={
             "clip": clip, "cp": cp, "carriers": carriers, "pilots": pilots, "taps": taps, "decay": decay,
             "no_interleaver": no_interleaver,
-        }, paths=paths, cir=cir,
+        }, paths=of_paths, cir=cir,
     )  # fmt: skip
     file = pipeline.pass_channel(symbols.read(flags.source(transmitted)), channel, seed, measured)
     flags.write(target, symbols.to_bytes(file))

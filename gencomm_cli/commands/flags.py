@@ -330,7 +330,7 @@ def channel_record(
 
     asked: list[Kind] = [kind for kind, given in kinds.items() if given]
     measured = None if cir is None else read_measured(cir)
-    model = None if not paths and measured is None else PathModel(**paths, cir=measured and measured.sha256)
+    model = None if not paths and measured is None else PathModel(**paths, cir=None if measured is None else measured.sha256)
     if model is not None and not asked:
         asked = ["multipath"]
     if len(asked) > 1:

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 @flags.with_options("transmitter", "receiver")
-@flags.with_fields("paths", PathModel, flags.PATHS)
+@flags.with_fields("of_paths", PathModel, flags.PATHS)
 def roundtrip(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="Image to send; - is standard input.")],
     options: flags.Given,
-    paths: flags.Given,
+    of_paths: flags.Given,
     snr: Annotated[float, typer.Option(metavar="DB", help="SNR in dB, 10*log10(1/N0); inf is a clean channel.")],
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Image to write; photo.png gives photo.rx.png.")
@@ -80,7 +80,7 @@ def roundtrip(
         csi=csi, rx_snr=rx_snr, ofdm={
             "clip": clip, "cp": cp, "carriers": carriers, "pilots": pilots, "taps": taps, "decay": decay,
             "no_interleaver": no_interleaver,
-        }, paths=paths, cir=cir,
+        }, paths=of_paths, cir=cir,
     )  # fmt: skip
     known = at_transmitter(tx_snr)
     pipeline.known_snr(known, channel, transmitter)
