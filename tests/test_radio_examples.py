@@ -38,16 +38,16 @@ class SoapyRadio:
     def __getattr__(self, name: str) -> Any:
         return lambda *given, **more: self.set.update({name: given})
 
-    def getSampleRate(self, direction: int, channel: int) -> float:  # noqa: N802
+    def getSampleRate(self, direction: int, channel: int) -> float:
         return 1e6
 
-    def writeStream(self, stream: object, buffers: Any, count: int, flags: int = 0, timeoutUs: int = 0) -> object:  # noqa: N802, N803
+    def writeStream(self, stream: object, buffers: Any, count: int, flags: int = 0, timeoutUs: int = 0) -> object:
         taken = buffers[0][: min(count, 5000)]
         SoapyRadio.kept = np.concatenate((SoapyRadio.kept, taken))
         self.flags = flags
         return SimpleNamespace(ret=taken.size)
 
-    def readStream(self, stream: object, buffers: Any, count: int, timeoutUs: int = 0) -> object:  # noqa: N802, N803
+    def readStream(self, stream: object, buffers: Any, count: int, timeoutUs: int = 0) -> object:
         if not self.overflown:
             self.overflown = True
             return SimpleNamespace(ret=-4)
@@ -89,7 +89,7 @@ class PlutoRadio:
 
     def __init__(self, uri: str) -> None:
         if uri != "ip:here":
-            raise Exception("No device found")  # noqa: TRY002 - as pyadi-iio does
+            raise Exception("No device found")
         self.position = 0
 
     def tx(self, samples: NDArray[np.complex64]) -> None:

@@ -4,8 +4,8 @@
 
     python3 gnuradio_channel.py tx.cf32 rx.cf32 --snr 15 --frequency-offset 2e-4 --clock-offset 20 --taps 1,0.3j
 
-Needs GNU Radio 3.10 (apt install gnuradio) and nothing of gencomm: `gencomm demodulate rx.cf32` reads the result, with the --fft and
---oversample of the transmitter where they were not the defaults.
+Needs GNU Radio 3.10 (apt install gnuradio) and nothing of gencomm: `gencomm demodulate rx.cf32` reads the result, with the --fft
+and --oversample of the transmitter where they were not the defaults.
 """
 
 from __future__ import annotations
@@ -47,9 +47,7 @@ def main() -> None:
     parser.add_argument("recording", type=Path, help="cf32 samples")
     parser.add_argument("output", type=Path, help="cf32 samples")
     parser.add_argument("--snr", type=float, default=20.0, help="dB within the recording's own bandwidth, default 20")
-    parser.add_argument(
-        "--oversample", type=int, default=2, help="of the recording, default 2 as modulate's: noise is wider than it"
-    )
+    parser.add_argument("--oversample", type=int, default=2, help="of the recording, default 2 as modulate's")
     parser.add_argument("--frequency-offset", type=float, default=0.0, help="cycles a sample, such as 2e-4")
     parser.add_argument("--clock-offset", type=float, default=0.0, help="ppm")
     parser.add_argument("--taps", default="1", help="of the paths, a sample apart: complex numbers such as 1,0.3j,-0.1")

@@ -82,9 +82,7 @@ def main() -> None:
     parser.add_argument("recording", type=Path, help=".sigmf, .sigmf-meta, .cf32 or .ci16")
     parser.add_argument("--uri", default="ip:192.168.2.1", help="of the radio; default ip:192.168.2.1")
     parser.add_argument("--frequency", type=float, required=True, help="Hz")
-    parser.add_argument(
-        "--gain", type=float, help="dB; -89 to 0 to send (default -20), 0 to 73 to receive (automatic if not given)"
-    )
+    parser.add_argument("--gain", type=float, help="dB; to send -89 to 0, default -20; to receive 0 to 73, default automatic")
     parser.add_argument("--sample-rate", type=float, help="Hz, 521e3 to 61e6; to send, the recording's if not given")
     parser.add_argument("--seconds", type=float, default=1.0)
     arguments = parser.parse_args()

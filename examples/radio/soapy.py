@@ -96,9 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("direction", choices=["transmit", "receive"])
     parser.add_argument("recording", type=Path, help=".sigmf, .sigmf-meta, .cf32 or .ci16")
-    parser.add_argument(
-        "--device", default="", help="as SoapySDR names it, such as driver=lime; the first that is found if not given"
-    )
+    parser.add_argument("--device", default="", help="such as driver=lime; the first that SoapySDR finds if not given")
     parser.add_argument("--channel", type=int, default=0)
     parser.add_argument("--antenna", help="such as TX/RX; the driver's default if not given")
     parser.add_argument("--frequency", type=float, required=True, help="Hz")
