@@ -146,6 +146,7 @@ def test_the_library_takes_paths_and_measured_ones(tmp_path: Path) -> None:
     assert channel is not None
     assert channel.paths is not None
     assert channel.paths.doppler == pytest.approx(known.doppler)
+    assert received.csi_gain is not None
     np.testing.assert_allclose(received.symbols, received.csi_gain * file.symbols, atol=0.02)
     with pytest.raises(InputError, match="give it with --cir"):
         gencomm_cli.transmit(file, snr=10, paths=PathModel(cir="0" * 64), measured=known)
@@ -186,14 +187,14 @@ def test_headers_and_arrays_that_disagree_are_refused() -> None:
 def test_the_command_sends_over_models_and_files_and_says_what_does_not_go(here: Gencomm, tmp_path: Path) -> None:
     sent().save("tx.npz")
     cir = impulse_responses(tmp_path)
-    flags = ["--tdl", "a", "--delay-spread", "300e-9", "--speed", 120, "--cp", 18]
-    assert here("channel", "tx.npz", "--snr", 10, "--seed", 7, *flags).returncode == 0
+    fast = ["--tdl", "a", "--delay-spread", "300e-9", "--speed", 120, "--cp", 18]
+    assert here("channel", "tx.npz", "--snr", 10, "--seed", 7, *fast).returncode == 0
     same(gencomm_cli.open_symbols("rx.npz"), passed())
     shown = here("inspect", "rx.npz").stdout.decode()
     assert "paths tdl a, delay_spread 3e-07, speed 120" in shown
     assert here("channel", "tx.npz", "--snr", 10, "--cir", cir, "--csi", "estimated").returncode == 0
     assert gencomm_cli.open_symbols("rx.npz").header.channel.paths.cir == measured.read(cir).sha256  # type: ignore[union-attr]
-    for flags, words in (
+    refusals: list[tuple[list[object], list[str]]] = [
         (["--tdl", "a", "--cdl", "b"], ["--tdl", "exclude"]),
         (["--speed", 30], ["--tdl", "give one"]),
         (["--tdl", "a", "--rayleigh"], ["--multipath"]),
@@ -202,5 +203,6 @@ def test_the_command_sends_over_models_and_files_and_says_what_does_not_go(here:
         (["--cir", "tx.npz"], ["--cir", "delays, gains, interval were expected"]),
         (["--cir", cir, "--subcarrier-spacing", 1], ["--cir", "lasts"]),
         (["--tdl", "a", "--speed", "nan"], ["--speed"]),
-    ):
+    ]
+    for flags, words in refusals:
         failed(here("channel", "tx.npz", "--snr", 10, *flags), 2, *words)

@@ -57,7 +57,8 @@ def correlation(found: list[Paths], taps: slice) -> NDArray[np.complex128]:
     """E a*(0) a(t) over draws and taps, each of power 1."""
     gains = np.stack([each.gains[taps] for each in found]).astype(np.complex128)
     gains /= np.sqrt(np.mean(np.abs(gains) ** 2, (0, 2), keepdims=True))
-    return np.mean(gains[:, :, :1].conj() * gains, (0, 1))
+    mean: NDArray[np.complex128] = np.mean(gains[:, :, :1].conj() * gains, (0, 1))
+    return mean
 
 
 def test_taps_have_jakes_spectrum_and_fade_as_rayleigh_s() -> None:
