@@ -103,7 +103,7 @@ class PlutoRadio:
     def rx(self) -> NDArray[np.complex64]:
         again = np.tile(PlutoRadio.held / 8, 2)[self.position : self.position + self.rx_buffer_size]
         self.position += self.rx_buffer_size
-        return np.round(again)
+        return np.round(again).astype(np.complex64)
 
 
 @needs_recordings

@@ -13,11 +13,12 @@ LIGHT = 299_792_458.0
 
 Letter = Literal["a", "b", "c", "d", "e"]
 Sight = Literal["los", "nlos"]
+# 100 ns is the nominal delay spread of TR 38.901, table 7.7.3-1; 3 km/h is its pedestrians' speed.
 DelaySpread = Annotated[
     float | None,
-    Flag("RMS delay spread of TDL and CDL in s; 100e-9 (nominal, TR 38.901 table 7.7.3-1) if not given.", "S", 0, 1e-4),
+    Flag("RMS delay spread of TDL and CDL in s, default 100e-9.", "S", 0, 1e-4),
 ]
-Speed = Annotated[float | None, Flag("Of the receiver in km/h; 3 if not given, of --cir as measured.", "KMH", 0, 3000)]
+Speed = Annotated[float | None, Flag("In km/h, default 3; of --cir as measured.", "KMH", 0, 3000)]
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,16 @@ class PathModel:
         OptionError: a value that cannot be, no model, several, or a delay spread of a model that has its own.
     """
 
-    tdl: Annotated[Letter | None, Flag("Tapped delay line of 3GPP TR 38.901; d and e have a line of sight.")] = None
-    cdl: Annotated[Letter | None, Flag("Clustered delay line of 3GPP TR 38.901 (needs Sionna), one antenna each.")] = None
-    umi: Annotated[Sight | None, Flag("3GPP urban microcell, with or without line of sight, outdoors (needs Sionna).")] = None
-    uma: Annotated[Sight | None, Flag("3GPP urban macrocell, likewise.")] = None
+    tdl: Annotated[Letter | None, Flag("TR 38.901's tapped delay line; d, e: line of sight.")] = None
+    cdl: Annotated[Letter | None, Flag("Its clustered delay line (needs Sionna).")] = None
+    umi: Annotated[Sight | None, Flag("Urban microcell, line of sight or not (Sionna).")] = None
+    uma: Annotated[Sight | None, Flag("Urban macrocell, likewise.")] = None
     cir: str | None = None
     delay_spread: DelaySpread = None
     speed: Speed = None
     carrier_frequency: Annotated[float, Flag("In Hz, default 3.5e9.", "HZ", 1e6, 1e12)] = 3.5e9
-    subcarrier_spacing: Annotated[float, Flag("In Hz, default 15e3; times --carriers is the sample rate.", "HZ", 1, 1e8)] = 15e3
-    pilot_period: Annotated[
-        int, Flag("Send the pilots again after N OFDM symbols, and at the end; default 4; 0: only before.", "N", 0, 2**16)
-    ] = 4
+    subcarrier_spacing: Annotated[float, Flag("In Hz, default 15e3.", "HZ", 1, 1e8)] = 15e3
+    pilot_period: Annotated[int, Flag("OFDM symbols between pilots, default 4; 0: only before.", "N", 0, 2**16)] = 4
 
     def __post_init__(self) -> None:
         """Fills in what depends on the model."""

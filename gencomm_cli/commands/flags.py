@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gencomm_cli.methods.spec import End
     from gencomm_cli.symbols import ChannelRecord
 
-CHANNEL, MULTIPATH, PATHS, RATE = "Channel", "Multipath", "Multipath over paths of 3GPP, or measured", "Rate"
+CHANNEL, MULTIPATH, PATHS, RATE = "Channel", "Multipath", "Paths of 3GPP, or measured", "Rate"
 """Groups of the help."""
 Csi = Literal["perfect", "estimated", "none"]
 SnrType = Literal["esn0", "ebn0", "received"]
@@ -149,9 +149,7 @@ Decay = Annotated[
 ]
 Cir = Annotated[
     Path | None,
-    typer.Option(
-        "--cir", metavar="FILE", help="Measured impulse responses: .npz of delays, gains, interval.", rich_help_panel=PATHS
-    ),
+    typer.Option("--cir", metavar="FILE", help="Measured: .npz of delays, gains, interval.", rich_help_panel=PATHS),
 ]
 NoInterleaver = Annotated[
     bool, typer.Option("--no-interleaver", help="Do not shuffle symbols over the carriers.", rich_help_panel=MULTIPATH)

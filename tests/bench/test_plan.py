@@ -267,7 +267,7 @@ def test_what_can_be_swept_follows_from_the_methods_options() -> None:
         for name, option in options_of(end).items()
         if option.flag.sweep
     }
-    assert set(readers()) == declared | {"estimator", "rx_snr"}
+    assert set(readers()) == declared | {"estimator", "rx_snr", "speed", "delay_spread"}
     assert {name.replace("_", "-") + "=" for name in readers()} == set(_option_names())
     assert {"prompt", "coarse", "compile", "codec"} & declared == set()
 
