@@ -28,6 +28,7 @@ from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.presets import Component, Preset
 from gencomm_cli.presets.build import build, builders
 from gencomm_cli.presets.write import Part
+from gencomm_cli.textfiles import read_text
 from gencomm_cli.training import losses, parallel
 from gencomm_cli.training.captions import captioned
 from gencomm_cli.training.data import Photographs, load
@@ -93,7 +94,7 @@ def load_config(path: Path | None, shipped: str, needed: Collection[str], packag
         InputError: it is not one, or lacks what is ``needed``.
     """
     own = files("gencomm_cli.methods") / shipped if package is None else files(package) / shipped.rpartition("/")[2]
-    text = path.read_text("utf-8") if path else own.read_text("utf-8")
+    text = read_text(path) if path else own.read_text("utf-8")
     try:
         config = json.loads(text)
         missing = set(needed) - set(config)
@@ -184,14 +185,14 @@ class Trainer:
     def photographs(self) -> Photographs:
         """The training photographs, with captions as they are asked for."""
         cache = self.out / "cache"
-        photographs = load(self.options.data, cache, validation=False)
+        photographs = load(self.options.data, cache, validation=False, report=self.report)
         return captioned(photographs, self.options.captioner, cache, self.options.device, self.report)
 
     @cached_property
     def validation(self) -> Photographs | None:
         """Those of the validation split, of which sheets of pictures are drawn; None where there are none."""
         try:
-            return load(self.options.data, self.out / "cache", validation=True)
+            return load(self.options.data, self.out / "cache", validation=True, report=self.report)
         except InputError:
             return None
 
