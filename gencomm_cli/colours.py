@@ -27,16 +27,17 @@ TURNS = dict(
 
 
 def srgb(image: Image.Image) -> NDArray[np.uint8]:
-    """An image of Pillow's as sRGB, uint8 [H, W, 3]: upright by its EXIF, converted by its ICC profile, transparency laid over white.
+    """An image of Pillow's as sRGB, uint8 [H, W, 3].
 
-    A profile that is broken, or of other colours than the image, counts as none. Grey of more than 8 bits spans the range of its
-    type: that of a TIFF file's bits, of 16 bits elsewhere and where 32 hold no more. Floating-point images are taken to be in 0…1
-    if no value exceeds 1, else in 0…255.
+    It is upright by its EXIF and converted by its ICC profile, transparency lies over white. A profile that is broken, or of other
+    colours than the image, counts as none. Grey of more than 8 bits spans the range of its type: that of a TIFF file's bits; of 16
+    bits elsewhere, and where 32 hold no more. Floating-point images are taken to be in 0…1 if no value exceeds 1, else in 0…255.
 
     Raises:
         ValueError: a mode that Pillow cannot convert, or values that are not finite.
         OSError: the pixels cannot be decoded.
     """
+    image.load()  # some formats turn themselves then
     turn, profile = _turn(image), image.info.get("icc_profile")
     if image.mode == "F" or image.mode.startswith("I"):
         image = _eight_bits(image)
@@ -89,7 +90,7 @@ def _profiled(image: Image.Image, profile: bytes | None) -> Image.Image:
         convert = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
         image = plain if mode == "RGB" else image
         steps = Image.fromarray(STEPS).convert(mode)
-        changed = np.subtract(ImageCms.applyTransform(steps, convert), steps.convert("RGB"), dtype=np.int16)
-        return plain if np.abs(changed).max() <= 2 else ImageCms.applyTransform(image, convert)
-    except (OSError, KeyError, ImageCms.PyCMSError):
+        changed = np.subtract(np.asarray(convert.apply(steps)), np.asarray(steps.convert("RGB")), dtype=np.int16)
+        return plain if np.abs(changed).max() <= 2 else convert.apply(image)
+    except (OSError, KeyError, ValueError, ImageCms.PyCMSError):
         return plain

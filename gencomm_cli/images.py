@@ -51,7 +51,7 @@ def read_image(source: Path | BinaryIO, most: int = MAX_PIXELS, stream: str = "s
         raise InputError(f"{name}: cannot be read ({error.strerror}); name a readable image") from None
     if len(data) > MAX_FILE:
         raise InputError(f"{name}: has more than 2^30 bytes; name a smaller file")
-    from PIL import UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     from gencomm_cli.colours import srgb
 
@@ -68,16 +68,15 @@ def read_image(source: Path | BinaryIO, most: int = MAX_PIXELS, stream: str = "s
     except (InputError, MemoryError):
         raise
     except UnidentifiedImageError:
-        extra = "; pip install 'gencomm[heif]' reads HEIC" if data[4:8] == b"ftyp" else ""
-        raise InputError(
-            f"{name}: is not an image that Pillow knows{extra}; PNG, JPEG, WebP and TIFF are among those it does"
-        ) from None
+        missing = data[4:8] == b"ftyp" and "HEIF" not in Image.OPEN
+        right = "pip install 'gencomm[heif]' for HEIC" if missing else "PNG, JPEG, WebP and TIFF are among those it does"
+        raise InputError(f"{name}: is not an image that Pillow knows, or damaged; {right}") from None
     except Exception as error:  # a broken file makes Pillow's plugins raise anything at all
         raise InputError(f"{name}: cannot be decoded as an image ({error}); is it damaged or cut off?") from None
 
 
 def _opened(data: bytes) -> Image:
-    """The image, not yet decoded. What Pillow does not know of itself is tried again with all plug-ins."""
+    """The image, not yet decoded. What Pillow does not know at once is tried again with all plug-ins."""
     from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # 64 MiB: programs keep their projects there, and profiles

@@ -19,13 +19,13 @@ NAMED = 8
 
 @cache
 def suffixes() -> frozenset[str]:
-    """Of the files that are images: of all formats that can be read here, and of HEIC, so that what cannot be is said."""
+    """Of the files that are images: of all formats that can be read here, and of some that can be elsewhere, so that it is said."""
     from PIL import Image, ImageFile
 
     load_plugins()
     stubs = {name for name, (made, _) in Image.OPEN.items() if isinstance(made, type) and issubclass(made, ImageFile.StubImageFile)}
     known = {suffix for suffix, name in Image.EXTENSION.items() if name in set(Image.OPEN) - stubs - {*REFUSED, "MPEG"}}
-    return frozenset(known | {".avif", ".heic", ".heif"})
+    return frozenset(known | {".mpo", ".avif", ".heic", ".heif"})
 
 
 def images_in(folder: Path) -> list[Path]:

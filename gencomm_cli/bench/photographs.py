@@ -19,6 +19,7 @@ from gencomm_cli.outputs import write_files
 from gencomm_cli.photographs import captions, images_in, is_hidden, left_out, read_found
 from gencomm_cli.symbols import MAX_PIXELS
 
+
 @dataclass(frozen=True)
 class Photograph:
     """An image of the bench. ``caption``: its line in captions.tsv, or "". ``sha256``: of its prepared pixels with their shape."""

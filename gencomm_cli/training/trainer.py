@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -129,8 +130,14 @@ def train(method: str, options: TrainOptions, report: Report = print) -> Path:
     """
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    trainer: Trainer = import_module(spec_of(method).training).open_trainer(options, report)
-    return trainer.complete()
+    fresh = not options.out.exists()
+    try:
+        trainer: Trainer = import_module(spec_of(method).training).open_trainer(options, report)
+        return trainer.complete()
+    except InputError:
+        if fresh and parallel.count() == 1 and options.out.is_dir() and not any(path.is_file() for path in options.out.iterdir()):
+            shutil.rmtree(options.out)  # it failed before there was anything to go on from
+        raise
 
 
 class Trainer:
