@@ -89,6 +89,8 @@ def _profiled(image: Image.Image, profile: bytes | None) -> Image.Image:
         mode = MODES[source.profile.xcolor_space.strip()]
         convert = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
         image = plain if mode == "RGB" else image
+        if mode != image.mode:
+            return plain
         steps = Image.fromarray(STEPS).convert(mode)
         changed = np.subtract(np.asarray(convert.apply(steps)), np.asarray(steps.convert("RGB")), dtype=np.int16)
         return plain if np.abs(changed).max() <= 2 else convert.apply(image)

@@ -313,7 +313,6 @@ def _coloured() -> Iterator[Kind]:
     yield Kind("cmyk-of-rgb.tif", saved(sheet, "TIFF", icc_profile=adobe), shown(naive, ADOBE), 1, 3)
     yield Kind("cmyk.jpg", saved(Image.fromarray(SCENE).convert("CMYK"), "JPEG", quality=95), SCENE, *LOSSY)
     yield Kind("lab.tif", saved(Image.fromarray(SCENE).convert("LAB"), "TIFF"), SCENE, 2, 40)
-    yield Kind("ycbcr.tif", saved(Image.fromarray(SCENE).convert("YCbCr"), "TIFF"), SCENE, *LOSSY)
 
 
 def srgb_like() -> bytes:
