@@ -14,13 +14,12 @@ MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 STEPS = 17 * np.indices((16, 16, 16), np.uint8).reshape(3, 64, 64).transpose(1, 2, 0)
 """Colours from all over the cube, [64, 64, 3], by which a profile is known for one of sRGB."""
 TURNS = dict(
-    zip(
-        range(2, 9),
+    enumerate(
         (
             Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.TRANSPOSE,
             Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90,
         ),
-        strict=True,
+        2,
     )
 )  # fmt: skip
 """What puts an image upright, by its EXIF orientation."""

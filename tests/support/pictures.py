@@ -316,10 +316,10 @@ def _coloured() -> Iterator[Kind]:
 
 
 def srgb_like() -> bytes:
-    """sRGB's profile as devices carry it: rounded primaries, its curve as a table."""
-    values = np.linspace(0, 1, 1024)
+    """sRGB's profile as devices carry it, with rounded primaries and its curve as a table: colours differ by 1."""
+    values = np.linspace(0, 1, 26)
     linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-    table = b"curv" + bytes(4) + struct.pack(">I", 1024) + np.rint(65535 * linear).astype(">u2").tobytes()
+    table = b"curv" + bytes(4) + struct.pack(">I", 26) + np.rint(65535 * linear).astype(">u2").tobytes()
     return of_curve(SRGB_D50.round(4), table)
 
 
