@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,6 +118,9 @@ def test_heic(here: Gencomm) -> None:
         Path(kind.name).write_bytes(kind.data)
         check(read_image(Path(kind.name)), kind)
         assert here("encode", kind.name, *SENT, "--snr", 20, "--fading", "awgn").returncode == 0
+    program = "from pathlib import Path; from gencomm_cli.images import read_image; print(read_image(Path('turned.heic')).shape)"
+    alone = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, check=True)
+    assert alone.stdout == b"(32, 24, 3)\n"  # in a process that has listed no folder
     Path("cut.heic").write_bytes(heic(SCENE)[:900])
     failed(here("encode", "cut.heic", *SENT, "--snr", 20), 2, "cut.heic")
 
