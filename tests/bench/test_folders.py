@@ -50,7 +50,7 @@ def test_too_small_for_the_crop(here: Gencomm) -> None:
             assert here("bench", "photos/d.png", *FINISHED, "--prepare", how).returncode == 2  # it was named itself
             shutil.rmtree("out")
         assert not Path("out").exists()
-    failed(here("bench", "photos", *FINISHED, "--prepare", "crop"), 2, "--prepare: 'crop' is not")
+    failed(here("bench", "photos", *FINISHED, "--prepare", "crop"), 2, "error: --prepare: 'crop' is not")
     assert not Path("out").exists()
 
 
