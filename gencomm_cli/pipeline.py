@@ -20,10 +20,9 @@ from gencomm_cli.channels.estimation import BLOCK_PILOTS, Estimator
 from gencomm_cli.channels.fading import Kind, draw_gain, draw_noise
 from gencomm_cli.channels.fading import transmit as received_of
 from gencomm_cli.channels.frame import Arrived, duration, send
-from gencomm_cli.channels.measured import Measured
+from gencomm_cli.channels.measured import Measured, paths_of
 from gencomm_cli.channels.ofdm import OfdmConfig, draw_taps, qpsk, through
 from gencomm_cli.channels.path_model import LIGHT, PathModel
-from gencomm_cli.channels.paths import draw_paths
 from gencomm_cli.channels.snr import SnrType, noise_power
 from gencomm_cli.errors import ImageLost, InputError, ModelMismatch, OptionError, PromptLost
 from gencomm_cli.methods import load_method, spec_of, specs
@@ -605,14 +604,9 @@ def _over_paths(
     bursts = (file.symbols, file.prompt_symbols, file.side_symbols)
     sample_rate = config.carriers * model.subcarrier_spacing
     seconds = duration([burst.size for burst in bursts], config, model.pilot_period, sample_rate)
-    if model.cir is None:
-        paths = draw_paths(model, seconds, rng)
-    elif measured is None or measured.sha256 != model.cir:
-        raise OptionError("cir", "the impulse responses are in a file; give it with --cir")
-    else:
-        paths = measured.excerpt(seconds, rng)
-        speed = 3.6 * measured.doppler * LIGHT / model.carrier_frequency
-        model = replace(model, speed=speed if model.speed is None else model.speed)
+    paths = paths_of(model, seconds, rng, measured)
+    if model.speed is None and measured is not None:
+        model = replace(model, speed=3.6 * measured.doppler * LIGHT / model.carrier_frequency)
     arrived = send(bursts, paths, config, model.pilot_period, sample_rate)
     return replace(channel, paths=model, interference=arrived.interference), arrived
 

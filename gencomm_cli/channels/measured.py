@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gencomm_cli.channels.paths import Paths
+from gencomm_cli.channels.path_model import PathModel
+from gencomm_cli.channels.paths import Paths, draw_paths
 from gencomm_cli.errors import InputError, OptionError
 
 MAX_BYTES = 512 * 2**20
@@ -68,6 +69,17 @@ class Measured:
             )
         first = int(rng.integers(rows - needed + 1))
         return replace(self.paths, gains=self.paths.gains[:, first : first + needed])
+
+
+def paths_of(model: PathModel, duration: float, rng: np.random.Generator, measured: Measured | None = None) -> Paths:
+    """Paths of a model that last for ``duration`` in s, or an excerpt of the measurement that it names.
+
+    Raises:
+        InputError: as :func:`~gencomm_cli.channels.paths.draw_paths`, or the measurement is another.
+    """
+    if model.cir is None or measured is None or measured.sha256 != model.cir:
+        return draw_paths(model, duration, rng)
+    return measured.excerpt(duration, rng)
 
 
 def read(path: Path) -> Measured:
