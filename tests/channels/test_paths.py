@@ -193,7 +193,7 @@ def test_measured_paths_have_mean_power_one_and_the_speed_at_which_they_were_mea
     ("data", "match"),
     [
         (b"", "not an intact"), (b"PK", "not an intact"), (saved()[:-80], "not an intact"),
-        (saved(more=np.ones(3)), "were expected"), (zipped([("delays.npy", b"")] * 2), "were expected"),
+        (saved(more=np.ones(3)), "were expected"), (zipped([("delays.npy", b"")]), "were expected"),
         (saved(delays=np.array([0, np.nan])), "delays that are not finite"), (saved(delays=np.array([0, np.inf])), "delays"),
         (saved(delays=np.array([0, 2.0])), "more than 1 s"), (saved(delays=np.zeros(3)), "shapes"),
         (saved(delays=np.zeros((1, 2))), "shapes"), (saved(gains=np.ones((0, 2), np.complex64)), "shapes"),
@@ -217,5 +217,9 @@ def test_claimed_sizes_are_checked_before_anything_is_allocated(tmp_path: Path) 
         huge = npy(f"{{'descr': '<c8', 'fortran_order': False, 'shape': {shape}, }}", bytes(16))
         with pytest.raises(InputError, match=r"gains|intact"):
             reread(tmp_path, zipped([(f"{name}.npy", content) for name, content in (sound | {"gains": huge}).items()]))
+    with pytest.warns(UserWarning, match="Duplicate"):
+        twice = zipped([(f"{name}.npy", b"") for name in ("delays", "gains", "interval", "gains")])
+    with pytest.raises(InputError, match="were expected"):
+        reread(tmp_path, twice)
     with pytest.raises(InputError, match="cannot be read"):
         measured.read(tmp_path / "nothing.npz")
