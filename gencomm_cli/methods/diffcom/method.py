@@ -83,7 +83,7 @@ from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.ntscc_codec import NTSCC
 from gencomm_cli.networks.rate_allocation import RATES, Levels
 from gencomm_cli.networks.source_codec import KnownCodec, KnownNTSCC, LearnedCodec, SourceCodec
-from gencomm_cli.networks.tensors import Heard, padded_size, to_image, to_tensor, within_range
+from gencomm_cli.networks.tensors import Heard, as_symbols, finite, padded_size, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
 from gencomm_cli.presets.build import build
 from gencomm_cli.seeds import torch_normal
@@ -537,13 +537,13 @@ class DiffCom:
         """
         x, snr_db = to_tensor(image, self.multiple, self.device), self._tx_snr_db(request.snr_db)
         if isinstance(self.codec, NTSCC):
-            size, latent = (image.shape[0], image.shape[1]), self.codec.latent(x)
+            size, latent = (image.shape[0], image.shape[1]), finite(self.codec.latent(x), "transform")
             rates = self.codec.allocate(
                 self.codec.information(latent, size), request.symbols, snr_db=request.snr_db, fading=request.fading,
                 kind=cast(Transmitter, request.options).allocation or "adaptive",
             )  # fmt: skip
             z = self.codec.send(latent, rates.levels, None if request.snr_db is None else float(snr_db))
-            return Transmission(z.cpu().numpy().astype(np.complex64), rates.side_symbols, side=rates.side)
+            return Transmission(as_symbols(z, "jscc"), rates.side_symbols, side=rates.side)
         try:
             return codec_side.send(self.codec, x, request, snr_db)
         except ValueError as error:
@@ -568,7 +568,7 @@ class DiffCom:
             return Decoded(lost, () if options.coarse else (lost,) * options.samples, outage=known is None, side_ok=False)
         problem, n0 = self._problem(received, known)
         x_d = problem.coarse()
-        coarse = to_image(x_d, received.image_size)
+        coarse = to_image(x_d, received.image_size, "codec")
         if options.coarse:
             return Decoded(coarse, side_ok=side_ok)
         notes = (_note_of_unknown(sampling.variant, options.variant is None, received.fading),) if unknown else ()
@@ -583,7 +583,7 @@ class DiffCom:
         if sampling.pick == "best":
             found = [min(found, key=lambda one: one.distance)]
         return Decoded(
-            coarse, tuple(to_image((one.x_0 + 1) / 2, received.image_size) for one in found), side_ok=side_ok,
+            coarse, tuple(to_image((one.x_0 + 1) / 2, received.image_size, "prior") for one in found), side_ok=side_ok,
             distances=tuple(one.distance for one in found),
             taps=tuple(one.h_0[0].cpu().numpy() for one in found if one.h_0 is not None), notes=notes,
         )  # fmt: skip
@@ -638,7 +638,7 @@ class DiffCom:
         heard = Heard.of(received, self.device).first(levels.size)
         codec = cast(NTSCC, self.codec)
         z = codec.receive(heard.mmse()[0], heard.reliability[0], levels, received.image_size, self.multiple)
-        return to_image((codec.coarse(z)[0] + 1) / 2, received.image_size)
+        return to_image((codec.coarse(z)[0] + 1) / 2, received.image_size, "transform")
 
     def _posterior_sample(
         self, problem: Problem, x_d: Tensor, sampling: Sampling, t_s: int, stream: tuple[int, str], report: Report | None

@@ -91,4 +91,4 @@ class JSCC:
         heard = Heard.of(received, self.device)
         z = self.codec.conventions.equalise(heard.y, heard.gain, heard.n0)
         x = codec.decode(z, size, heard.snr_db)
-        return Decoded(to_image(x, received.image_size), side_ok=side_ok)
+        return Decoded(to_image(x, received.image_size, "codec"), side_ok=side_ok)

@@ -33,7 +33,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -47,7 +46,7 @@ from gencomm_cli.methods.scsic.networks import ScSicNetworks
 from gencomm_cli.methods.scsic.options import Receiver
 from gencomm_cli.methods.scsic.previewer import Previewer
 from gencomm_cli.networks.acceleration import compiled
-from gencomm_cli.networks.tensors import Heard, to_image, to_tensor
+from gencomm_cli.networks.tensors import Heard, as_symbols, finite, to_image, to_tensor
 from gencomm_cli.presets import Preset
 from gencomm_cli.rates import ImageSize, samples
 from gencomm_cli.seeds import torch_normal
@@ -308,9 +307,9 @@ class ScSic:
                 f"--cbr: there is no embedding of {request.symbols} symbols with its gain; leave it out for s = {SCALE}"
             )
         x = to_tensor(image, self.multiple, self.device)
-        z, gain = to_symbols(self.networks.encoder(resize(x, grid, self.antialias)))
+        z, gain = to_symbols(finite(self.networks.encoder(resize(x, grid, self.antialias)), "encoder"))
         side = short_code.transmit(gain_index(float(gain)))
-        return Transmission(z[0].cpu().numpy().astype(np.complex64), side)
+        return Transmission(as_symbols(z[0], "encoder"), side)
 
     @torch.no_grad()
     def decode(self, received: Received, options: Receiver, *, seed: int, progress: Progress | None = None) -> Decoded:
@@ -329,7 +328,7 @@ class ScSic:
         height, width = (-(-side // self.multiple) * self.multiple for side in received.image_size)
         coarse = None
         if self.networks.previewer is not None:
-            coarse = to_image(preview(self.networks.previewer, z_hat, (height, width)), received.image_size)
+            coarse = to_image(preview(self.networks.previewer, z_hat, (height, width)), received.image_size, "previewer")
         if options.coarse and coarse is not None:
             return Decoded(coarse)
         guidance = self.preset.settings.get("guidance_scale", 1.5) if options.guidance_scale is None else options.guidance_scale
@@ -346,7 +345,7 @@ class ScSic:
                     progress(index * total + done, options.samples * total)
 
             latent = sample(draw(-1), times(steps), predict, draw, target=self.target, shift=self.shift, progress=report)
-            return to_image(stage_a.decode(latent), received.image_size)  # eq. 2
+            return to_image(stage_a.decode(finite(latent, "stage_b")), received.image_size, "stage_a")  # eq. 2
 
         refined = tuple(refine(index) for index in range(options.samples))
         return Decoded(refined[0] if coarse is None else coarse, refined)
