@@ -130,7 +130,9 @@ class NTSCC(nn.Module):
             RateError: fewer symbols than embeddings.
         """
         if budget < information.size:
-            raise RateError(f"--cbr: {budget} symbols are too few for {information.size} embeddings; one each is the least")
+            raise RateError(
+                f"{budget} symbols are too few for {information.size} embeddings; one each is the least", fits=information.size
+            )
         for group in GROUPS if kind == "adaptive" else ():
             found = self._fit(information, group, budget, snr_db, fading, side_share)
             if found is not None:

@@ -31,7 +31,7 @@ def text_model(**config: Any) -> CLIPTextModel:
 
 
 def _renamed(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Before transformers 5.6 every name had ``text_model.`` in front: puts it there, or takes it off, as the release here has it."""
+    """Before transformers 5.6 every name had ``text_model.`` in front: puts it there, or takes it off, as it is here."""
     own = {f"{prefix}{name}" for name in model.state_dict()}
     for name in [name for name in state if name.startswith(prefix) and name not in own]:
         bare = name.removeprefix(prefix)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import pickle
 import sys
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable, Sized
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
@@ -92,21 +93,21 @@ VALUES = frozenset({
 
 HARMLESS = {
     *(("builtins", kind) for kind in ("bytearray", "bytes", "complex", "dict", "frozenset", "list", "object", "range", "slice")),
-    ("argparse", "Namespace"), ("array", "_array_reconstructor"), ("copyreg", "_reconstructor"), ("functools", "partial"),
-    ("logging", "getLogger"), ("operator", "attrgetter"), ("operator", "itemgetter"), ("random", "Random"), ("re", "_compile"),
-    ("string", "Template"), ("time", "struct_time"), ("types", "SimpleNamespace"), ("urllib.parse", "ParseResult"),
+    ("argparse", "Namespace"), ("array", "array"), ("array", "_array_reconstructor"), ("copyreg", "_reconstructor"),
+    ("functools", "partial"), ("logging", "getLogger"), ("operator", "attrgetter"), ("operator", "itemgetter"),
+    ("random", "Random"), ("re", "_compile"), ("re", "RegexFlag"), ("string", "Template"), ("time", "struct_time"),
+    ("types", "SimpleNamespace"), ("urllib.parse", "ParseResult"), ("zoneinfo", "ZoneInfo._unpickle"),
     ("torch", "device"), ("torch.serialization", "_get_layout"), ("torch._utils", "_rebuild_tensor_v3"), ("numpy", "dtype"),
     *((f"numpy.{core}.multiarray", call) for core in ("core", "_core") for call in ("scalar", "_reconstruct")),
     *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")), ("numpy.ma.core", "_mareconstruct"),
     *(("numpy.random._pickle", f"__{kind}_ctor") for kind in ("randomstate", "generator", "bit_generator")),
+    ("numpy.random.bit_generator", "__pyx_unpickle_SeedSequence"),
 }  # fmt: skip
 """Likewise single names. Nothing of all this is looked up or run: such values become :class:`Inert`."""
 
-_PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
-
 
 def _standard(name: Name) -> bool:
-    return name.module.partition(".")[0] in sys.stdlib_module_names | {"commands"}  # the last is Python 2's
+    return name.module.partition(".")[0] in sys.stdlib_module_names
 
 
 def _instance(name: Any, *, called: bool) -> Inert:
@@ -134,7 +135,7 @@ class _Reader(pickle._Unpickler):
     """How many more items the file's calls and states may copy: a memo can name one long list any number of times."""
 
     def find_class(self, module: str, name: str) -> Any:
-        return Name(_PYTHON_2.get(module, module), name)
+        return Name(*NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name)))  # Python 2's names
 
     def _spend(self, *copied: Any) -> None:
         self.budget -= sum(len(each) for each in copied if isinstance(each, Sized))
@@ -171,7 +172,8 @@ class _Reader(pickle._Unpickler):
         self._new()
 
     def _bytes(self) -> None:
-        self.append(self.read(int.from_bytes(self.read(8), "little")))  # not allocated before it is seen to be there
+        size = int.from_bytes(self.read(8), "little")  # type: ignore[attr-defined]
+        self.stack.append(self.read(size))  # type: ignore[attr-defined] # not allocated before it is seen to be there
 
     def _build(self) -> None:
         state, made = self.stack.pop(), self.stack[-1]

@@ -74,6 +74,7 @@ from gencomm_cli.networks.deepjscc import DeepJSCC
 from gencomm_cli.networks.rate_adaptive import sinusoid
 from gencomm_cli.networks.tensors import Heard, as_symbols, finite, padded_size, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset
+from gencomm_cli.rates import whole_symbols
 from gencomm_cli.seeds import torch_normal
 from gencomm_cli.text.captioners import caption
 
@@ -147,7 +148,7 @@ class DiffJSCC:
     def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
         """k (eq. 1): the number of symbols nearest to ``cbr`` · 3HW that the preset's code can send."""
         low, high = self.cbr_range
-        wanted = round(min(max(cbr, low), high) * 3 * image_size[0] * image_size[1])
+        wanted = whole_symbols(min(max(cbr, low), high), image_size)
         return self.code.symbols(wanted, padded_size(image_size, self.multiple))
 
     @torch.no_grad()
@@ -167,7 +168,7 @@ class DiffJSCC:
         try:
             y = self.code.encode(x, request.symbols, torch.tensor([snr_db], device=self.device), gain)
         except ValueError as error:
-            raise RateError(f"--cbr: {error}; leave it out for the preset's own rate") from None
+            raise RateError(f"{error}; leave it out for the preset's own rate") from None
         return Transmission(as_symbols(y[0], "jscc"))
 
     @torch.no_grad()

@@ -73,6 +73,7 @@ from gencomm_cli.networks.ntscc_codec import MOST_SIDE, NTSCC, Allocation
 from gencomm_cli.networks.rate_allocation import RATES, Levels
 from gencomm_cli.networks.tensors import Heard, as_symbols, finite, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
+from gencomm_cli.rates import whole_symbols
 from gencomm_cli.seeds import torch_normal
 
 
@@ -123,7 +124,7 @@ class LRISC:
         """K, image and side symbols nearest to ``cbr`` · 3HW within the preset's range."""
         low, high = self.cbr_range
         rows, columns = self.codec.shape(image_size)
-        k = round(min(max(cbr, low), high) * 3 * image_size[0] * image_size[1])
+        k = whole_symbols(min(max(cbr, low), high), image_size)
         return max(1, min(k, RATES[-1] * rows * columns))
 
     @torch.no_grad()
@@ -160,7 +161,7 @@ class LRISC:
         most = self.symbol_budget(math.inf, size)
         if found.symbols > most:
             raise RateError(
-                f"--beta {options.beta:g}: takes {found.symbols} symbols, and {most} are the most here; give a smaller β"
+                f"{options.beta:g} takes {found.symbols} symbols, and {most} are the most here; give a smaller β", "beta"
             )
         return found
 

@@ -303,9 +303,7 @@ class ScSic:
         """
         grid = self._grid(request.symbols - short_code.SYMBOLS, (image.shape[0], image.shape[1]))
         if grid is None:
-            raise RateError(
-                f"--cbr: there is no embedding of {request.symbols} symbols with its gain; leave it out for s = {SCALE}"
-            )
+            raise RateError(f"there is no embedding of {request.symbols} symbols with its gain; leave it out for s = {SCALE}")
         x = to_tensor(image, self.multiple, self.device)
         z, gain = to_symbols(finite(self.networks.encoder(resize(x, grid, self.antialias)), "encoder"))
         side = short_code.transmit(gain_index(float(gain)))
