@@ -38,7 +38,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gencomm_cli.channels.equalisers import zero_forcing
-from gencomm_cli.diffusion.cosine import amplitudes, log_snr, time_of
+from gencomm_cli.diffusion.cosine import OFFSET, amplitudes, log_snr, time_of
 from gencomm_cli.errors import InputError, OptionError, RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
 from gencomm_cli.methods.scsic.efficientnet import FACTOR
@@ -203,6 +203,7 @@ def sample(
     *,
     target: Target = "epsilon",
     shift: float = 1.0,
+    s: float = OFFSET,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """From noise to x̂_0, which is X̂_VG: ancestral sampling, or (without ``draw``) DDIM.
@@ -215,10 +216,10 @@ def sample(
         visit: t_0 > … > t_N, as :func:`times` gives them; the prediction at t_{N−1} is the result.
         predict: (x_t, time [B]) → prediction of ``target``.
         draw: standard normal noise of x's shape for the i-th transition, 0 … N − 2.
-        shift: of the schedule. progress: called with (steps done, steps in all).
+        shift, s: of the schedule. progress: called with (steps done, steps in all).
     """
-    levels = log_snr(torch.tensor(visit, dtype=torch.float32), shift)  # stay on the CPU: numbers that never wait for a device
-    unshifted = torch.stack([time_of(level) for level in levels]).to(x.device)
+    levels = log_snr(torch.tensor(visit, dtype=torch.float32), shift, s)  # stay on the CPU: numbers that never wait for a device
+    unshifted = torch.stack([time_of(level, s) for level in levels]).to(x.device)
     for index, (here, there) in enumerate(itertools.pairwise(levels)):
         x_0, epsilon = clean_and_noise(x, predict(x, unshifted[index].expand(len(x))), here, target)
         if progress is not None:
@@ -244,7 +245,7 @@ class ScSic:
     """One preset's networks, ready to encode and decode.
 
     Settings: ``scales`` (least and largest s), ``antialias`` (see :func:`resize`), ``steps``, ``guidance_scale``, ``rescale`` (see
-    :func:`guide`), ``target`` (what stage B predicts), ``shift`` (of the schedule), ``snr_aware`` (stage B is also given how
+    :func:`guide`), ``target`` (what stage B predicts), ``shift``, ``s`` (of the schedule), ``snr_aware`` (stage B is also given how
     reliable Ẑ is: not in the paper).
     """
 
@@ -260,6 +261,7 @@ class ScSic:
         self.rescale: float = settings.get("rescale", 0.7)
         self.target: Target = settings.get("target", "epsilon")
         self.shift: float = settings.get("shift", 1.0)
+        self.s: float = settings.get("s", OFFSET)
         self.snr_aware: bool = settings.get("snr_aware", False)
         self.channels = networks.encoder.channels
         self.multiple = networks.multiple
@@ -342,7 +344,7 @@ class ScSic:
                 if progress is not None:
                     progress(index * total + done, options.samples * total)
 
-            latent = sample(draw(-1), times(steps), predict, draw, target=self.target, shift=self.shift, progress=report)
+            latent = sample(draw(-1), times(steps), predict, draw, target=self.target, shift=self.shift, s=self.s, progress=report)
             return to_image(stage_a.decode(finite(latent, "stage_b")), received.image_size, "stage_a")  # eq. 2
 
         refined = tuple(refine(index) for index in range(options.samples))

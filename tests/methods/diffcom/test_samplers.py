@@ -328,7 +328,9 @@ def test_published_sampling(run: str) -> None:
             assert guidance.zeta * distances[0] == pytest.approx(float(vector[f"{here}.loss.ofdm_sig"]), rel=1e-4)
         torch.testing.assert_close(x, vector[f"{here}.x_next"], atol=2e-5, rtol=0)
         if blind:
-            torch.testing.assert_close(h, vector[f"{here}.h_next"].view(1, 4), atol=1e-6 if steps[0] < 5 else 2e-4, rtol=0)  # betas of their own
+            torch.testing.assert_close(
+                h, vector[f"{here}.h_next"].view(1, 4), atol=1e-6 if steps[0] < 5 else 2e-4, rtol=0
+            )  # betas of their own
 
 
 def test_published_float32_tables() -> None:
