@@ -204,7 +204,7 @@ class ConditionalUNet(nn.Module):
         """
         require(preset, "unet")
         component = preset.components["unet"]
-        return filled(cls(UNetConfig.from_json(component.config)), component, device)
+        return filled(lambda: cls(UNetConfig.from_json(component.config)), component, device)
 
     def no_contexts(self, batch: int, size: tuple[int, int]) -> list[Tensor]:
         """What stands for contexts where there is no condition: zeros, for images of ``size`` (H, W)."""

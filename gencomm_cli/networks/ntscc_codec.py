@@ -94,9 +94,9 @@ class NTSCC(nn.Module):
         require(preset, "transform", "jscc", "rates")
         transform, jscc, rates = (preset.components[name] for name in ("transform", "jscc", "rates"))
         return cls(
-            filled(NonlinearTransform(TransformConfig.from_json(transform.config)), transform, device),
-            filled(LatentJSCC(NTSCCConfig.from_json(jscc.config)), jscc, device),
-            filled(RateTables(), rates, device),
+            filled(lambda: NonlinearTransform(TransformConfig.from_json(transform.config)), transform, device),
+            filled(lambda: LatentJSCC(NTSCCConfig.from_json(jscc.config)), jscc, device),
+            filled(RateTables, rates, device),
         ).eval()
 
     def shape(self, size: tuple[int, int]) -> tuple[int, int]:

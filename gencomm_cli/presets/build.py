@@ -118,8 +118,7 @@ def build(component: Component, device: torch.device, dtype: torch.dtype = torch
 
 def _own(component: Component, path: Path | None) -> nn.Module:
     assert path is not None
-    module = builders()[component.class_name](**component.config)
-    return filled(module, replace(component, path=path), torch.device("cpu"))
+    return filled(lambda: builders()[component.class_name](**component.config), replace(component, path=path), torch.device("cpu"))
 
 
 def _pretrained(component: Component, dtype: torch.dtype) -> nn.Module:

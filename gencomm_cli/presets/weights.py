@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook, register_module_parameter_registration_hook
 
 from gencomm_cli.errors import ModelMismatch
 from gencomm_cli.presets import Component, Preset
@@ -20,20 +22,60 @@ from gencomm_cli.presets.pack import unpacked
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def filled(module: Network, component: Component, device: torch.device) -> Network:
-    """``module`` with the component's weights, in evaluation mode on ``device``, float32, its parameters frozen.
+def filled(make: Callable[[], Network], component: Component, device: torch.device) -> Network:
+    """The module that ``make`` makes, with the component's weights, in evaluation mode on ``device``, float32, parameters frozen.
+
+    It is made without memory first, as far as the numbers in the file go: a configuration cannot ask for more.
 
     Raises:
-        ModelMismatch: the weights do not fit the module, or are not finite.
+        ModelMismatch: there is no such module, the weights do not fit it, or are not finite.
     """
     assert component.path is not None
+    with readable(component.path) as opened:
+        held = sum(math.prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
+    try:
+        with torch.device("meta"), at_most(held):
+            make()
+        module = make()
+    except ModelMismatch:
+        raise
+    except Exception as error:  # constructors are many, and each raises what it likes for sizes that cannot be
+        raise ModelMismatch(f"{component.path}: no network has its config ({type(error).__name__}: {_line(error)})") from None
     try:
         tensors = unpacked(load_file(component.path))
         check_finite(tensors, f"{component.path}: {component.name}")
         module.load_state_dict(tensors)
     except (RuntimeError, ValueError, SafetensorError) as error:
-        raise ModelMismatch(f"{component.path}: does not fit its config ({str(error).splitlines()[0]})") from None
+        raise ModelMismatch(f"{component.path}: does not fit its config ({_line(error)})") from None
     return module.to(device).eval().requires_grad_(False)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+@contextmanager
+def at_most(numbers: int) -> Iterator[None]:
+    """Refuses networks of many more parameters or modules than ``numbers``, as they are put together. (Some are made larger than
+    they stay: control modules.)
+
+    Raises:
+        ModelMismatch: there are more.
+    """
+    left = {"numbers": 4 * numbers + 10**6, "parts": 10_000 + numbers}
+
+    def count(module: nn.Module, name: str, added: nn.Module | nn.Parameter | None) -> None:
+        left["parts"] -= 1
+        left["numbers"] -= added.numel() if isinstance(added, Tensor) else 0
+        if min(left.values()) < 0:
+            raise ModelMismatch(f"the network of this config is larger than its weights, which have {numbers} numbers")
+
+    hooks = register_module_parameter_registration_hook(count), register_module_module_registration_hook(count)
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def check_finite(tensors: Mapping[str, Tensor], network: str) -> None:
