@@ -98,6 +98,8 @@ def is_finite(tensor: Tensor) -> bool:
         tensor = torch.view_as_real(tensor)
     if tensor.is_meta or not tensor.is_floating_point() or tensor.numel() == 0:
         return True
+    if tensor.element_size() == 1:  # torch knows no limits of 8-bit floats
+        tensor = tensor.float()
     return all(bool(bound.isfinite()) for bound in tensor.aminmax())
 
 

@@ -60,7 +60,7 @@ def test_encoder_has_unit_power_and_the_rate_asked_for(method: TextGuided) -> No
     image = photograph(96, 128)
     for cbr in (0.0013, 0.0033, 0.0208):
         k = method.symbol_budget(cbr, (96, 128))
-        assert abs(k - cbr * 3 * 96 * 128) <= 0.5
+        assert 0 <= cbr * 3 * 96 * 128 - k < 1
         sent = method.encode(image, Request(k, 3.0)).symbols
         assert sent.dtype == np.complex64
         assert sent.shape == (k,)
@@ -68,7 +68,7 @@ def test_encoder_has_unit_power_and_the_rate_asked_for(method: TextGuided) -> No
 
 
 def test_budget_stays_in_range_and_too_many_symbols_are_refused(method: TextGuided) -> None:
-    assert method.symbol_budget(1e-9, (64, 64)) == round(0.001 * 3 * 64 * 64)
+    assert method.symbol_budget(1e-9, (64, 64)) == int(0.001 * 3 * 64 * 64)
     assert method.symbol_budget(1e-9, (1, 1)) == 1
     with pytest.raises(RateError):
         method.encode(photograph(16, 16), Request(10_000))
