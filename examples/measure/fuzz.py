@@ -110,7 +110,7 @@ def value_changed(value: Any, rng: random.Random) -> Any:
         place = rng.randrange(len(value))
         return [*value[:place], value_changed(value[place], rng), *value[place + rng.randrange(2) :]]
     if isinstance(value, int | float) and not isinstance(value, bool) and rng.random() < 0.5:
-        return rng.choice((-value, value + 1, value * 1000, value / 2, value * 10**9))
+        return rng.choice((-value, value + 1, value * 1000, value // 2, value * 10**9))
     return rng.choice(ODD)
 
 
