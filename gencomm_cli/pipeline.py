@@ -308,7 +308,7 @@ class Codec:
         assert header.channel is not None
         state = channel_state(received, estimator)
         most = self.method.symbol_budget(math.inf, header.image_size)
-        if received.symbols.size + received.side_symbols.size > most + 1:  # versions to 0.1 rounded to the nearest
+        if received.symbols.size + received.side_symbols.size > most:
             raise InputError(
                 f"symbols: {self.preset.name} sends at most {most} for an image of this size, not {received.symbols.size}"
             )

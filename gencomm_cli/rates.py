@@ -71,6 +71,12 @@ def whole_symbols(cbr: float, image_size: ImageSize) -> int:
     return math.floor(cbr * samples(image_size) + 1e-6)
 
 
+def symbols_within(cbr: float, limits: tuple[float, float], image_size: ImageSize) -> int:
+    """The most symbols that ``cbr`` · 3HW bounds, within a preset's range of ratios, whose ends are rounded to the nearest."""
+    low, high = (round(limit * samples(image_size)) for limit in limits)
+    return max(low, min(whole_symbols(min(cbr, 2 * limits[1]), image_size), high))
+
+
 def account(requested: float | None, image_size: ImageSize, *, image: int, prompt: int, side: int) -> CBR:
     """The CBR of so many image, prompt and side symbols."""
     count = samples(image_size)

@@ -86,7 +86,7 @@ from gencomm_cli.networks.source_codec import KnownCodec, KnownNTSCC, LearnedCod
 from gencomm_cli.networks.tensors import Heard, as_symbols, finite, padded_size, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
 from gencomm_cli.presets.build import build
-from gencomm_cli.rates import whole_symbols
+from gencomm_cli.rates import symbols_within
 from gencomm_cli.seeds import torch_normal
 
 if TYPE_CHECKING:
@@ -524,8 +524,7 @@ class DiffCom:
 
     def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
         """k, the number of symbols nearest to ``cbr`` · 3HW that the preset's codec can send."""
-        low, high = self.cbr_range
-        wanted = whole_symbols(min(max(cbr, low), high), image_size)
+        wanted = symbols_within(cbr, self.cbr_range, image_size)
         if isinstance(self.codec, NTSCC):  # side symbols included
             return max(1, min(wanted, RATES[-1] * math.prod(self.codec.shape(image_size))))
         return self.codec.symbols(wanted, padded_size(image_size, self.multiple)) + codec_side.most_symbols(self.codec)

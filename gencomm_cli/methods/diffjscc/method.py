@@ -74,7 +74,7 @@ from gencomm_cli.networks.deepjscc import DeepJSCC
 from gencomm_cli.networks.rate_adaptive import sinusoid
 from gencomm_cli.networks.tensors import Heard, as_symbols, finite, padded_size, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset
-from gencomm_cli.rates import whole_symbols
+from gencomm_cli.rates import symbols_within
 from gencomm_cli.seeds import torch_normal
 from gencomm_cli.text.captioners import caption
 
@@ -147,8 +147,7 @@ class DiffJSCC:
 
     def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
         """k (eq. 1): the number of symbols nearest to ``cbr`` · 3HW that the preset's code can send."""
-        low, high = self.cbr_range
-        wanted = whole_symbols(min(max(cbr, low), high), image_size)
+        wanted = symbols_within(cbr, self.cbr_range, image_size)
         return self.code.symbols(wanted, padded_size(image_size, self.multiple))
 
     @torch.no_grad()

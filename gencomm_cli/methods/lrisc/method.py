@@ -73,7 +73,7 @@ from gencomm_cli.networks.ntscc_codec import MOST_SIDE, NTSCC, Allocation
 from gencomm_cli.networks.rate_allocation import RATES, Levels
 from gencomm_cli.networks.tensors import Heard, as_symbols, finite, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
-from gencomm_cli.rates import whole_symbols
+from gencomm_cli.rates import symbols_within
 from gencomm_cli.seeds import torch_normal
 
 
@@ -122,9 +122,8 @@ class LRISC:
 
     def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
         """K, image and side symbols nearest to ``cbr`` · 3HW within the preset's range."""
-        low, high = self.cbr_range
         rows, columns = self.codec.shape(image_size)
-        k = whole_symbols(min(max(cbr, low), high), image_size)
+        k = symbols_within(cbr, self.cbr_range, image_size)
         return max(1, min(k, RATES[-1] * rows * columns))
 
     @torch.no_grad()

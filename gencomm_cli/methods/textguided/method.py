@@ -69,7 +69,7 @@ from gencomm_cli.networks.klt_jscc import FieldCode
 from gencomm_cli.networks.tensors import Heard, as_symbols, finite, to_image, to_tensor, within_range
 from gencomm_cli.networks.vae import Domain
 from gencomm_cli.presets import Preset
-from gencomm_cli.rates import whole_symbols
+from gencomm_cli.rates import symbols_within
 from gencomm_cli.seeds import torch_normal
 
 Predict = Callable[[Tensor, int], Tensor]
@@ -121,8 +121,7 @@ class TextGuided:
 
     def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
         """k, the number of symbols nearest to ``cbr`` · 3HW within the preset's range; at least 1."""
-        low, high = self.cbr_range
-        k = whole_symbols(min(max(cbr, low), high), image_size)
+        k = symbols_within(cbr, self.cbr_range, image_size)
         height, width = self._field_size(image_size)
         factor = self.jscc.config.factor
         return max(1, min(k, self.jscc.config.code_channels * (height // factor) * (width // factor) // 2))

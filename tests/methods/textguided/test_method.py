@@ -68,7 +68,7 @@ def test_encoder_has_unit_power_and_the_rate_asked_for(method: TextGuided) -> No
 
 
 def test_budget_stays_in_range_and_too_many_symbols_are_refused(method: TextGuided) -> None:
-    assert method.symbol_budget(1e-9, (64, 64)) == int(0.001 * 3 * 64 * 64)
+    assert method.symbol_budget(1e-9, (64, 64)) == round(0.001 * 3 * 64 * 64)
     assert method.symbol_budget(1e-9, (1, 1)) == 1
     with pytest.raises(RateError):
         method.encode(photograph(16, 16), Request(10_000))
