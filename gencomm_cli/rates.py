@@ -72,8 +72,8 @@ def whole_symbols(cbr: float, image_size: ImageSize) -> int:
 
 
 def symbols_within(cbr: float, limits: tuple[float, float], image_size: ImageSize) -> int:
-    """The most symbols that ``cbr`` · 3HW bounds, within a preset's range of ratios, whose ends are rounded to the nearest."""
-    low, high = (round(limit * samples(image_size)) for limit in limits)
+    """The most symbols that ``cbr`` · 3HW bounds, within a preset's range of ratios, whose upper end is rounded to the nearest."""
+    low, high = whole_symbols(limits[0], image_size), round(limits[1] * samples(image_size))
     return max(low, min(whole_symbols(min(cbr, 2 * limits[1]), image_size), high))
 
 

@@ -64,7 +64,7 @@ def test_an_error_names_the_flag_that_was_given_and_what_would_do(total: bool, p
     assert with_remedy(other, total, prompt, size, None) is other
 
 
-def test_a_range_s_ends_are_rounded_and_the_request_is_not() -> None:
+def test_a_range_s_upper_end_is_rounded_and_the_request_is_not() -> None:
     """0.0208 of 64x48 is 191.7 symbols; as the printed end of a range that reaches 1/48 it is 192."""
     found = [symbols_within(cbr, (0.0013, 0.0208), (48, 64)) for cbr in (0.0, 0.01, 0.0208, 1 / 48, 1.0, math.inf)]
-    assert found == [12, 92, 191, 192, 192, 192]
+    assert found == [11, 92, 191, 192, 192, 192]
