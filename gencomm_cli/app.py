@@ -22,7 +22,7 @@ from gencomm_cli.commands.models import models
 from gencomm_cli.commands.roundtrip import roundtrip
 from gencomm_cli.commands.train import train
 from gencomm_cli.console import out, say
-from gencomm_cli.errors import GencommError, OptionError
+from gencomm_cli.errors import FieldError, GencommError
 
 app = typer.Typer(
     name="gencomm",
@@ -64,7 +64,7 @@ def run(arguments: list[str]) -> int:
         status = app(args=arguments or ["--help"], prog_name="gencomm", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except GencommError as error:
-        return _fail(error.flagged if isinstance(error, OptionError) else str(error), error.exit_status)
+        return _fail(error.flagged if isinstance(error, FieldError) else str(error), error.exit_status)
     except TyperException as error:
         return _fail(_usage(error), 2)
     except MemoryError:

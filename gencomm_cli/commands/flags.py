@@ -316,8 +316,8 @@ def channel_record(
     if len(asked) > 1:
         raise InputError("channel: --awgn, --rayleigh, --block-rayleigh and --multipath exclude each other; give one")
     kind: Kind = asked[0] if asked else "awgn"
-    known = None if rx_snr is None else pipeline.check_snr("--rx-snr", rx_snr)
-    return pipeline.channel_record(kind, pipeline.check_snr("--snr", snr), snr_type, csi, ofdm_config(kind, ofdm), known)
+    known = None if rx_snr is None else pipeline.check_snr("rx_snr", rx_snr)
+    return pipeline.channel_record(kind, pipeline.check_snr("snr", snr), snr_type, csi, ofdm_config(kind, ofdm), known)
 
 
 def ofdm_config(kind: str, given: Mapping[str, float | bool | None]) -> OfdmConfig | None:

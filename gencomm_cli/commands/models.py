@@ -57,14 +57,16 @@ def verify(
     preset: Annotated[str | None, typer.Argument(metavar="[PRESET]", help="METHOD/NAME or a folder; all if not given.")] = None,
     json: flags.Json = False,
 ) -> None:
-    """Check the SHA-256 of every file of weights (status 4 if one is wrong)."""
+    """Check that every file of weights has its SHA-256 and finite numbers (status 4 if one has not)."""
     from gencomm_cli import console, presets
     from gencomm_cli.presets.files import verify_pretrained
+    from gencomm_cli.presets.weights import check_files
 
     found = presets.available() if preset is None else [_find(preset)]
     for each in found:
         presets.verify(each)
         verify_pretrained(each)
+        check_files(each)
         if not json:
             console.out(f"{each.method}/{each.name}: intact, {each.weights_sha256}")
     if json:

@@ -128,6 +128,6 @@ def at_transmitter(tx_snr: str | None) -> TxSnr:
     if tx_snr == "unknown":
         return "unknown"
     try:
-        return check_snr("--tx-snr", float(tx_snr))
+        return check_snr("tx_snr", float(tx_snr))
     except ValueError:
         raise InputError(f"--tx-snr: {tx_snr!r} is not an SNR in dB; use a number, inf or unknown") from None

@@ -19,7 +19,6 @@ from typing import Any, Protocol, cast
 
 import torch
 from diffusers import ConfigMixin
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from gencomm_cli import presets
@@ -29,6 +28,7 @@ from gencomm_cli.methods.options import SourceOptions
 from gencomm_cli.presets import Component, Preset
 from gencomm_cli.presets.build import builders, pretrained_class
 from gencomm_cli.presets.files import digest, one_line
+from gencomm_cli.presets.weights import check_files, check_finite, readable
 from gencomm_cli.presets.write import taken, write_preset
 
 Say = Callable[[str], None]
@@ -236,17 +236,15 @@ def _weights(source: Source, subfolder: str, variant: str | None) -> tuple[list[
 
 
 def _check_numbers(source: LocalFolder, model: Model, weights: list[str]) -> None:
-    """Refuses weights that hold another number of numbers than the configuration asks for. (Names differ between releases.)"""
+    """Refuses weights that are not finite, or hold another number of numbers than the configuration asks for. (Names differ between
+    releases.)"""
     held = 0
     for file in weights:
-        try:
-            with safe_open(source.path(file), "pt") as opened:
-                slices = (opened.get_slice(key) for key in opened.keys())  # noqa: SIM118
-                held += sum(torch.Size(each.get_shape()).numel() for each in slices if each.get_dtype().startswith(("F", "BF")))
-        except (SafetensorError, OSError) as error:
-            raise InputError(
-                f"{source.path(file)}: not safetensors ({one_line(error)}); fetch it again from where you have it"
-            ) from None
+        with readable(source.path(file)) as opened:
+            for name in opened.keys():  # noqa: SIM118
+                tensor = opened.get_tensor(name)  # mapped, not read
+                check_finite({name: tensor}, f"{source.path(file)}: {model.component.name}")
+                held += tensor.numel() if tensor.is_floating_point() else 0
     wanted = sum(tensor.numel() for tensor in model.blueprint.state_dict().values() if tensor.is_floating_point())
     if held != wanted:
         raise InputError(
@@ -274,7 +272,9 @@ def from_preset(method: str, part: str, given: str) -> tuple[Preset, Component]:
     found = preset.components.get(part)
     if found is None or found.path is None:
         raise InputError(f"--{part} {given}: that preset has no {part} of its own; `gencomm train` or `models import` makes one")
-    presets.verify(replace(preset, components={part: found}))
+    alone = replace(preset, components={part: found})
+    presets.verify(alone)
+    check_files(alone)
     return preset, found
 
 

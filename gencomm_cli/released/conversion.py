@@ -19,10 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from gencomm_cli import presets
-from gencomm_cli.errors import InputError, ModelMismatch
+from gencomm_cli.console import say
+from gencomm_cli.errors import InputError, ModelMismatch, OptionError
 from gencomm_cli.methods import importers
 from gencomm_cli.presets import write
 from gencomm_cli.presets.build import build_tokenizer, builders
+from gencomm_cli.presets.weights import check_finite
 from gencomm_cli.released.checkpoint import Checkpoint
 
 
@@ -82,19 +84,42 @@ class Converter(Protocol):
 
 
 def converter(kind: str) -> Converter:
-    """The converter of a kind. Raises InputError where there is none."""
+    """The converter of a kind. Raises OptionError where there is none."""
     if kind not in importers():
-        raise InputError(f"--kind {kind}: unknown; there is: {', '.join(importers())}")
+        raise OptionError("kind", f"{kind} is unknown; there is: {', '.join(importers())}")
     return cast(Converter, import_module(importers()[kind]))
 
 
-def recognised(checkpoint: Checkpoint) -> str:
-    """The first kind that knows a checkpoint's tensors, by their names. Raises InputError where none does."""
-    for kind in importers():
-        if converter(kind).recognises(checkpoint.tensors):
-            return kind
+def recognised(checkpoint: Checkpoint, kind: str | None = None) -> tuple[str, Checkpoint]:
+    """The first kind that knows a checkpoint's tensors by their names, and the checkpoint or the part of it whose names these are.
+
+    Args:
+        kind: the one that it must be; None for any.
+
+    Raises:
+        InputError: no kind, or not the one that was asked for, knows them.
+    """
+    kinds = list(importers())
+    if kind is not None:
+        converter(kind)
+    for part in checkpoint.parts():
+        fitting = [name for name in tuple(kinds) if _fits(name, part, kinds)]
+        if fitting and kind not in (None, *fitting):
+            raise InputError(f"{checkpoint.path}: is not of kind {kind}; it looks like {fitting[0]}")
+        if fitting:
+            return kind or fitting[0], part
     count, few = len(checkpoint.tensors), ", ".join(list(checkpoint.tensors)[:3])
     raise InputError(f"{checkpoint.path}: of no kind that is known ({count} tensors: {few}, …); known: {', '.join(importers())}")
+
+
+def _fits(kind: str, part: Checkpoint, kinds: list[str]) -> bool:
+    """Whether a kind knows these tensors; one that is broken leaves ``kinds``, with a line."""
+    try:
+        return converter(kind).recognises(part.tensors)
+    except Exception as error:  # other people's code raises anything
+        say(f"{kind}: its importer is left out ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
+        kinds.remove(kind)
+        return False
 
 
 def only(checkpoints: Sequence[Checkpoint], kind: str) -> Checkpoint:
@@ -116,23 +141,20 @@ def convert(checkpoints: Sequence[Checkpoint], kind: str | None, config: Mapping
     """
     kinds: dict[str, list[Checkpoint]] = {}
     for checkpoint in checkpoints:
-        found = kind
-        if kind is None or not converter(kind).recognises(checkpoint.tensors):
-            found = recognised(checkpoint)
-        if kind not in (None, found):
-            raise InputError(f"{checkpoint.path}: is not of kind {kind}; it looks like {found}")
-        kinds.setdefault(cast(str, found), []).append(checkpoint)
+        found, part = recognised(checkpoint, kind)
+        kinds.setdefault(found, []).append(part)
     conversions = []
     for each, files in kinds.items():
         try:
             conversions.append(converter(each).convert(files, config))
             for component in conversions[-1].components:
                 check(component)
+                check_finite(component.tensors, f"{files[0].path}: {component.name}")
         except (LookupError, ValueError, TypeError, ArithmeticError, RuntimeError) as error:  # of shapes that no network has
             reason = " ".join(str(error).split())[:120]
             raise ModelMismatch(f"{files[0].path}: looks like {each}, but does not fit ({reason}); is it whole?") from None
     whole = joined(conversions)
-    left = tuple(pair for checkpoint in checkpoints for pair in checkpoint.dropped)
+    left = tuple(pair for parts in kinds.values() for part in parts for pair in part.dropped)
     return replace(whole, dropped=left + whole.dropped)
 
 
