@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,10 +45,10 @@ def find(images: Sequence[Path]) -> list[tuple[Path, str]]:
         if not found:
             raise InputError(f"{path}: holds no images; name a folder with {', '.join(sorted(SUFFIXES))} files")
         files += found
-    names = [file.name for file in files]
+    names = Counter(original(file.name) for file in files)
     for file in files:
-        if names.count(file.name) > 1:
-            raise InputError(f"{file}: two images have this name; rename one, as rows go by name")
+        if names[original(file.name)] > 1:
+            raise InputError(f"{file}: two images have this name, or a.jpg and a.jpg.png; rename one, as rows go by name")
     captions = {folder: _captions(folder / "captions.tsv") for folder in {file.parent for file in files}}
     return [(file, captions[file.parent].get(file.name, "")) for file in files]
 

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from gencomm_cli.errors import InputError
+from gencomm_cli.outputs import replacing, write_files
 from gencomm_cli.symbols import MAX_PIXELS
 from gencomm_cli.training.parallel import first, rows
 
@@ -27,7 +28,7 @@ MAX_BYTES = {".txt": 2**16, **dict.fromkeys(SUFFIXES, 2**26)}
 
 def is_validation(name: str) -> bool:
     """Whether an image belongs to the validation split: a rule by name, so that every session draws the same line."""
-    return zlib.crc32(name.encode()) % 20 == 0
+    return zlib.crc32(name.encode("utf-8", "surrogateescape")) % 20 == 0
 
 
 @dataclass(frozen=True)
@@ -118,17 +119,18 @@ def load(data: Path, cache: Path, *, validation: bool) -> Photographs:
     with first():
         if not index_file.exists() or not _same(json.loads(index_file.read_text()), source, stamps):
             cache.mkdir(parents=True, exist_ok=True)
+            index_file.unlink(missing_ok=True)  # it is of the pixels that are there now
             images: Iterator[tuple[str, str, Path | BinaryIO]]
             images = ((name, caption, data / name) for name, caption in source) if data.is_dir() else _samples(shards(data))
             index: dict[str, list[Any]] = {"source": source, "stamps": stamps, "names": [], "captions": [], "sizes": []}
-            with pixel_file.open("wb") as out:
+            with replacing(pixel_file) as path, path.open("wb") as out:
                 for name, caption, file in images:
                     if is_validation(name) == validation:
                         pixels = _decoded(name, file)
                         out.write(pixels.tobytes())
                         for key, value in (("names", name), ("captions", caption), ("sizes", pixels.shape[:2])):
                             index[key].append(value)
-            index_file.write_text(json.dumps(index))
+            write_files({index_file: json.dumps(index).encode()})
     index = json.loads(index_file.read_text())
     if not index["names"]:
         raise InputError(f"{data}: no training images; give a folder, or tar shards, of .webp, .png or .jpg files")
