@@ -86,6 +86,9 @@ BEST: Mapping[str, Mapping[str, Any]] = {
 }
 """By Pillow's name of a format: what makes its files lossless, or as good as they can be. The others are so by themselves."""
 
+LONGEST = {"JPEG": 65500, "MPO": 65500}
+"""Pixels of a side that libjpeg takes; it would say so itself, on standard error."""
+
 
 def suffix_of(target: str | Path) -> str:
     """What says the format: the name's suffix, ``.png`` for standard output, and for a device or pipe without a suffix."""
@@ -124,7 +127,7 @@ def encoded(pixels: Pixels, suffix: str = ".png") -> bytes:
     """The image [H, W, 3] or [H, W], uint8, as a file of the format that belongs to ``suffix``, as good as it can be.
 
     Raises:
-        KeyError: it belongs to none that Pillow writes.
+        KeyError: it belongs to none that Pillow writes. ValueError: the image is too large for it.
     """
     from PIL import Image
 
@@ -132,6 +135,8 @@ def encoded(pixels: Pixels, suffix: str = ".png") -> bytes:
     name = Image.EXTENSION[suffix.lower()]
     if name not in Image.SAVE:
         raise KeyError(name)
+    if max(pixels.shape) > LONGEST.get(name, MAX_PIXELS):
+        raise ValueError(f"its sides have at most {LONGEST[name]} pixels")
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, name, **BEST.get(name, {}))
     return buffer.getvalue()

@@ -29,17 +29,16 @@ def check(*targets: Path, inputs: Iterable[str | Path] = (), size: int = 0) -> N
     seen: dict[str, Path] = {}
     for target in targets:
         place = _place(target, size)
+        if place.exists() and not place.is_file():
+            continue  # a device takes anything
         same = unicodedata.normalize("NFC", str(place)).casefold()  # some file systems take these for one name
         if same in seen:
             raise InputError(f"{target}: is the same file as {seen[same]}; give two names, not only of other case")
-        if place.is_file():
-            seen[same] = target
-            for source in inputs:
-                with contextlib.suppress(OSError):  # what cannot be read is said where it is read
-                    if os.path.samestat(os.stat(0 if source == "-" else source), place.stat()):
-                        raise InputError(f"{target}: is the input itself, which would be lost; name another file")
-        elif not place.exists():
-            seen[same] = target
+        seen[same] = target
+        for source in inputs:
+            with contextlib.suppress(OSError):  # the target is new, or the input cannot be read, which is said in its place
+                if os.path.samestat(os.stat(0 if source == "-" else source), place.stat()):
+                    raise InputError(f"{target}: is the input itself, which would be lost; name another file")
 
 
 def check_folder(folder: Path, size: int = 0) -> None:
@@ -52,7 +51,7 @@ def check_folder(folder: Path, size: int = 0) -> None:
         try:
             if stat.S_ISDIR(place.stat().st_mode):
                 return _check_room(folder, place, size)
-            raise InputError(f"{folder}: is a file; name a folder" if place == folder.absolute() else f"{place}: is no folder")
+            raise InputError(f"{folder}: is a file; name a folder")
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -63,21 +62,24 @@ def _place(target: Path, size: int) -> Path:
     """The file that is written for a target, links followed, once nothing speaks against it."""
     try:
         mode = target.stat().st_mode
+        if stat.S_ISREG(mode):
+            os.close(os.open(target, os.O_WRONLY))
     except FileNotFoundError:
         mode = None
     except NotADirectoryError:
         raise InputError(f"{target}: there is no folder {target.parent}; make it first") from None
-    except OSError as error:  # a name that is too long, links in a circle, a folder that may not be searched
+    except OSError as error:  # a name that is too long, links in a circle, no permission
         raise _refused(target, error) from None
     if mode is not None and stat.S_ISDIR(mode):
         raise InputError(f"{target}: is a folder; name a file to write")
-    if mode is not None and not os.access(target, os.W_OK):
-        raise InputError(f"{target}: no permission to write there; name another file")
-    if mode is not None and not stat.S_ISREG(mode):
-        return target  # devices and pipes have no place that a link would lead to
+    if mode is not None and not stat.S_ISREG(mode):  # a device or pipe, which no link leads to and which opening might wake
+        if not os.access(target, os.W_OK):
+            raise InputError(f"{target}: cannot be written (Permission denied); choose another place")
+        return target
     place = Path(os.path.realpath(target))
     if not place.parent.is_dir():
-        raise InputError(f"{target}: there is no folder {place.parent}; make it first")
+        missing = place.parent if target.is_symlink() else target.parent
+        raise InputError(f"{target}: there is no folder {missing}; make it first")
     _check_room(target, place.parent, size, there=mode is not None)
     return place
 

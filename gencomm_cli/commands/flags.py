@@ -281,6 +281,8 @@ def output(given: str | None, source: str, default: str, *others: str) -> str:
     name = given if given is not None else "-" if source == "-" else default
     if name == "-" and sys.stdout.isatty():
         raise InputError("-: standard output is a terminal; name a file with -o or use a pipe")
+    if not os.path.basename(name):
+        raise InputError(f"{name or '-o'}: is no name of a file; name a file to write")
     if name != "-":
         check(Path(name), inputs=(source, *others))
     return name
