@@ -58,10 +58,10 @@ def encoded(reception: Reception, paths: Sequence[Path]) -> list[bytes]:
 
 def write(files: Sequence[bytes], paths: Sequence[Path], given: str | None, also: Mapping[Path, bytes] | None = None) -> None:
     """Writes what :func:`encoded` made, and further files, all or none; ``given`` as ``flags.output`` takes it."""
-    flags.say_replaced(given, *paths)
-    write_files({**(also or {}), **dict(zip(paths, files, strict=False))})
     if not paths:
         console.write_out(files[0])
+    flags.say_replaced(given, *paths)
+    write_files({**(also or {}), **dict(zip(paths, files, strict=False))})
 
 
 def deviation(pictures: list[images.Pixels]) -> images.Pixels:

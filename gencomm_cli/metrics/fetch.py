@@ -80,7 +80,7 @@ def fetch(name: str, folder: Path | None, say: Callable[[str], None], sources: M
     Raises:
         InputError: nothing could be fetched, or what came is not what was published.
     """
-    named = folder or Path(os.environ.get(weights.ENVIRONMENT) or Path.home() / ".cache" / "gencomm" / "metrics")
+    named = folder or Path(os.environ.get(weights.ENVIRONMENT) or Path(os.path.expanduser("~")) / ".cache" / "gencomm" / "metrics")
     found = sources or SOURCES[name]
     check_folder(named)
     contents: dict[Path, bytes] = {}

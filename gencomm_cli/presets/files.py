@@ -82,7 +82,7 @@ def digest(path: Path, *, afresh: bool = False) -> str:
 
 
 def _notes() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gencomm" / "hashes.json"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path(os.path.expanduser("~")) / ".cache") / "gencomm" / "hashes.json"
 
 
 def _remembered() -> dict[str, list[object]]:
