@@ -71,13 +71,15 @@ def run(arguments: list[str]) -> int:
         return _fail("memory: there is not enough for this; use a smaller image", 1)
     except (typer.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
-        return 141
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # Typer's own way out, with another status
+            return 141
+        raise
     except Exception as error:
         if os.environ.get("GENCOMM_DEBUG"):
             raise
         if isinstance(error, OSError):  # of the machine: a full disk, a file that is gone
-            what = os.fspath(error.filename or "input or output")
+            what = error.filename or "input or output"
             return _fail(f"{what}: {error.strerror or error}; see to its place, its permissions and the free space", 2)
         return _fail(f"internal fault: {type(error).__name__}: {error}; GENCOMM_DEBUG=1 shows where", 1)
 

@@ -73,7 +73,11 @@ def write_out(content: bytes, stream: TextIO | None = None) -> None:
 
 def out(line: str) -> None:
     """A line of the result on stdout, file names as they are."""
-    write_out(f"{line}\n".encode("utf-8", "surrogateescape"))
+    try:
+        content = f"{line}\n".encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # it holds what no name of a file does
+        content = utf8(f"{line}\n")
+    write_out(content)
 
 
 def print_json(value: dict[str, Any], *, stdout_is_taken: bool = False) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gencomm_cli import symbols
 from gencomm_cli.app import run
+from gencomm_cli.console import out
 from tests.support.commands import COMMAND, ENVIRONMENT, Result
 from tests.support.symbols import sent
 
@@ -61,3 +63,28 @@ def test_names_outside_the_locale_are_printed_as_they_are(expected: bytes) -> No
     assert named.returncode == 0, named.stderr
     assert os.fsencode(json.loads(named.stdout)["output"].encode("ascii", "surrogateescape")) == "é.rx.npz".encode()
     assert shell("", "channel", "é.tx.npz", "--snr", "1", **plain).stdout == "é.rx.npz\n".encode()
+
+
+def test_a_line_may_hold_anything(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    for line, printed in (("é", "é".encode()), (os.fsdecode(b"caf\xe9"), b"caf\xe9"), ("\ud800", rb"\ud800")):
+        out(line)
+        assert capfdbinary.readouterr().out == printed + b"\n"
+
+
+def test_what_the_machine_refuses_is_no_fault_of_the_program(here: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    from gencomm_cli import presets
+
+    for error, status, line in (
+        (OSError(28, "No space left on device", "a.bin"), 2, b"error: a.bin: No space left on device; see to"),
+        (OSError("cut off"), 2, b"error: input or output: cut off; see to"),
+        (BrokenPipeError(32, "Broken pipe"), 141, b""),
+        (KeyError("a"), 1, b"error: internal fault: KeyError"),
+    ):
+
+        def fail(error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(presets, "available", fail)
+        done = here("models", "list")
+        assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (status, b"", int(bool(line)))
+        assert done.stderr.startswith(line)

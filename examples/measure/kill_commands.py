@@ -117,7 +117,7 @@ def contents(path: Path) -> dict[str, bytes]:
 def rows(folder: Path) -> dict[str, store.Row]:
     """The rows of a bench, less what differs from run to run, once their pictures are seen to be whole."""
     found = store.read_rows(folder) if (folder / store.ROWS).exists() else []
-    for row in found:
+    for row in filter(lambda row: row.output, found):
         Image.open(folder / row.output).load()
     return {row.cell.id: store.result(row) for row in found}
 

@@ -103,7 +103,10 @@ class _Checkpoint:
         state = {"modules": {name: network.state_dict() for name, network in self.networks.items()}, "averages": self.averages}
         state |= {"optimizer": self.optimizer.state_dict(), "schedule": asdict(self.schedule), **asdict(now)}
         with replacing(self.path) as path:
-            torch.save(state, path)
+            try:
+                torch.save(state, path)
+            except RuntimeError as error:  # what torch makes of a full disk
+                raise InputError(f"{self.path}: cannot be written ({error}); make room, then --resume goes on") from None
 
     @torch.no_grad()
     def load(self) -> _Progress:
