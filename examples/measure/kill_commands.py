@@ -104,8 +104,13 @@ def finish(arguments: Sequence[str]) -> float:
     """Runs a command to its end, and returns its seconds."""
     started = time.monotonic()
     _, status = os.waitpid(start(arguments), 0)
-    assert os.waitstatus_to_exitcode(status) == 0, f"{' '.join(arguments)}: status {status}; {Path('log').read_text()[-2000:]}"
+    assert os.waitstatus_to_exitcode(status) == 0, f"{' '.join(arguments)}: status {status}; {said()}"
     return time.monotonic() - started
+
+
+def said() -> str:
+    """The end of what the commands printed."""
+    return Path("log").read_text("utf-8")[-2000:]
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -152,7 +157,7 @@ def check(command: str, moments: int, rng: np.random.Generator) -> str:
         time.sleep(rng.uniform(0, seconds))
         os.kill(process, number)
         status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-        assert status in (0, -number, 128 + number), f"status {status} after signal {number}"
+        assert status in (0, -number, 128 + number), f"status {status} after signal {number}; {said()}"
         found = look(out)
         if command == "bench":
             assert before.items() <= found.items(), "a row is lost"

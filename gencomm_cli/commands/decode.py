@@ -45,8 +45,8 @@ def decode(
     from gencomm_cli.errors import InputError
     from gencomm_cli.images import read_image
 
-    target = flags.output(output, received, flags.beside(received, ".png"))
     file = symbols.read(flags.source(received))
+    target = flags.output(output, received, flags.beside(received, ".png"))
     pipeline.check_received(file)
     header = file.header
     (receiver,) = pipeline.settled(flags.spec_of(header.method), options, "receiver")
