@@ -89,7 +89,12 @@ def train(
     from gencomm_cli.errors import InputError
     from gencomm_cli.outputs import check_folder
 
-    if not data.is_dir():
+    if data.is_dir():
+        from gencomm_cli.photographs import images_in
+
+        if not images_in(data):
+            raise InputError(f"--data {data}: holds no training images; name a folder of .png, .jpg, .heic or other image files")
+    else:
         from gencomm_cli.training.data import shards
 
         shards(data)

@@ -6,12 +6,13 @@ import json
 import os
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from gencomm_cli.errors import InputError
+from gencomm_cli.training import data
 from gencomm_cli.training.data import Photographs, is_validation, load
 from tests.support.training import photographs
 
@@ -42,7 +43,7 @@ def test_a_changed_image_is_decoded_again_and_caches_of_earlier_releases_stay(tm
     assert (index.read_bytes(), index.stat().st_mtime_ns) == written
 
 
-def test_a_cache_that_was_left_unfinished_is_not_taken_for_whole(tmp_path: Path) -> None:
+def test_a_cache_that_was_left_unfinished_is_not_taken_for_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos, cache = tmp_path / "photos", tmp_path / "cache"
     photos.mkdir()
     names = ("0.png", os.fsdecode(b"caf\xe9.png"))
@@ -52,9 +53,17 @@ def test_a_cache_that_was_left_unfinished_is_not_taken_for_whole(tmp_path: Path)
     assert first.names == sorted(names)
     saved = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in photos.iterdir()}
     Image.new("RGB", (8, 8), (99,) * 3).save(photos / names[0])
-    (photos / names[1]).write_bytes(b"damaged")
-    with pytest.raises(InputError, match=r"damaged|image"):
+    usable = data._usable
+
+    def killed(name: str, file: Path) -> Any:
+        if name != names[0]:
+            raise KeyboardInterrupt
+        return usable(name, file)
+
+    monkeypatch.setattr(data, "_usable", killed)
+    with pytest.raises(KeyboardInterrupt):
         load(photos, cache, validation=False)
+    monkeypatch.undo()
     for path, (content, time) in saved.items():
         path.write_bytes(content)
         os.utime(path, ns=(time, time))
