@@ -67,7 +67,7 @@ def encode(
         pixels, cbr=cbr, cbr_total=cbr_total, strict=cbr_strict, snr=known, fading=fading, channel=channel, options=transmitter,
         say=console.say,
     )  # fmt: skip
-    flags.write(target, symbols.to_bytes(sent))
+    flags.write(target, symbols.to_bytes(sent), output)
     ratio = sent.compression_ratio
     if json:
         printed = {"output": target, "meta": sent.header.to_json(), "compression_ratio": ratio}

@@ -132,9 +132,9 @@ def import_checkpoint(
     from gencomm_cli.released import conversion
     from gencomm_cli.released.checkpoint import files_in, read_checkpoint, read_config
 
-    conversion.check_folder(output, force)
-    settings = {} if config is None else read_config(config)
     files = [each for path in files for each in files_in(path)]
+    conversion.check_target(output, files, force)
+    settings = {} if config is None else read_config(config)
     converted = conversion.convert([read_checkpoint(path) for path in files], kind, settings)
     if tokenizer is not None:
         converted = conversion.with_tokenizer(converted, tokenizer)

@@ -6,9 +6,6 @@ whose spec names it (``importers``).
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -22,6 +19,7 @@ from gencomm_cli import presets
 from gencomm_cli.console import say
 from gencomm_cli.errors import InputError, ModelMismatch, OptionError
 from gencomm_cli.methods import importers
+from gencomm_cli.outputs import check_folder, utf8
 from gencomm_cli.presets import write
 from gencomm_cli.presets.build import build_tokenizer, builders
 from gencomm_cli.presets.weights import check_finite
@@ -233,33 +231,21 @@ def write_preset(conversion: Conversion, folder: Path, name: str, sources: Seque
     Raises:
         InputError: the folder holds something and ``force`` is not set, or it cannot be written.
     """
-    check_folder(folder, force)
-    try:
-        temporary = Path(tempfile.mkdtemp(dir=folder.absolute().parent, prefix=f".{folder.name}."))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); name another folder") from None
-    try:
+    size = sum(tensor.nbytes for each in conversion.components for tensor in each.tensors.values())
+    check_target(folder, sources, force, size)
+    with write.whole(folder) as temporary:
         _fill(conversion, temporary, name, sources)
-        if folder.is_dir():
-            for path in sorted(temporary.iterdir(), key=lambda path: path.name == "config.json"):  # the config last
-                os.replace(path, folder / path.name)
-        else:
-            temporary.chmod(0o755)
-            os.replace(temporary, folder)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); name another folder") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def check_folder(folder: Path, force: bool) -> None:
-    """Says before any work is done that a preset cannot be written to ``folder``. Raises InputError."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file; name a folder for the preset")
+def check_target(folder: Path, sources: Sequence[Path], force: bool, size: int = 0) -> None:
+    """Says before any work is done that a preset of ``size`` bytes cannot be written to ``folder``. Raises InputError."""
+    check_folder(folder, size)
     if not folder.absolute().parent.is_dir():
         raise InputError(f"{folder}: there is no folder {folder.parent}; make it first")
     if folder.is_dir() and any(folder.iterdir()) and not force:
         raise InputError(f"{folder}: not empty; name a new folder, or pass --force to replace the preset in it")
+    if folder.is_dir() and any(source.parent.samefile(folder) for source in sources):
+        raise InputError(f"{folder}: holds what is imported, which might be replaced; name another folder")
 
 
 def _fill(conversion: Conversion, folder: Path, name: str, sources: Sequence[Path]) -> None:
@@ -270,10 +256,10 @@ def _fill(conversion: Conversion, folder: Path, name: str, sources: Sequence[Pat
         else:
             parts[each.name] = write.Part(each.class_name, each.config, each.tensors)
     write.write_preset(folder, conversion.method, parts, conversion.settings, name)
-    (folder / "README.md").write_text(_card(conversion, name, sources), "utf-8")
+    (folder / "README.md").write_bytes(utf8(_card(conversion, name, sources)))
     rows = [("mapped", *pair) for pair in conversion.mapped] + [("dropped", *pair) for pair in conversion.dropped]
     rows += [("missed", "", ours) for ours in conversion.missed]
-    (folder / "tensors.tsv").write_text("".join("\t".join(row) + "\n" for row in rows), "utf-8")
+    (folder / "tensors.tsv").write_bytes(utf8("".join("\t".join(row) + "\n" for row in rows)))
 
 
 def _card(conversion: Conversion, name: str, sources: Sequence[Path]) -> str:
