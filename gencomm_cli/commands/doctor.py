@@ -17,7 +17,11 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 
 
 def doctor(json: flags.Json = False) -> None:
-    """Say what is installed and what is missing."""
+    """Say what is installed and what is missing.
+
+    \b
+    gencomm doctor
+    """
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
