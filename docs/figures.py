@@ -1,4 +1,4 @@
-"""Makes the manual's figures: ``python docs/figures.py`` (a few minutes; the extra `plots`). Nothing is chosen: seed 0, one photograph."""
+"""Makes the manual's figures: ``python docs/figures.py`` (a few minutes; the extra `plots`). Seed 0, one photograph."""
 
 from __future__ import annotations
 

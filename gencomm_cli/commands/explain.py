@@ -11,9 +11,7 @@ Topic = Literal["cbr", "snr", "csi", "formats"]
 
 
 def explain(
-    topic: Annotated[
-        Topic, typer.Argument(metavar="TOPIC", help=f"One of {', '.join(get_args(Topic))}.", show_default=False)
-    ],  # fmt: skip
+    topic: Annotated[Topic, typer.Argument(metavar="TOPIC", help=f"One of {', '.join(get_args(Topic))}.")],
 ) -> None:
     """Print the manual's page on a word that the commands use.
 
