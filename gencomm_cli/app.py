@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -36,10 +36,11 @@ class ByTask(TyperGroup):
     def format_commands(self, ctx, formatter):  # type: ignore[no-untyped-def]
         """Writes each group under its heading."""
         groups: dict[str, list[tuple[str, str]]] = {SEND: [], LOOK: [], MEASURE: [], WEIGHTS: []}
+        command: Any
         for name, command in self.commands.items():
             example = next(line.strip() for line in command.help.splitlines() if line.strip().startswith("gencomm "))
             lines = [(name, command.get_short_help_str(formatter.width)), ("", example.split("   ")[0])]
-            groups.setdefault(command.rich_help_panel, []).extend(lines)
+            groups[command.rich_help_panel] += lines
         for heading, lines in groups.items():
             with formatter.section(heading):
                 formatter.write_dl(lines)
@@ -54,12 +55,10 @@ app = typer.Typer(
     epilog="Exit status: 0 done, 1 internal fault, 2 bad usage or input, 3 prompt lost (--strict), 4 file and model do not "
     "match, 5 rate cannot be met (--cbr-strict).",
 )
-for command, task in {
-    encode: SEND, channel: SEND, decode: SEND, roundtrip: SEND, inspect: LOOK, explain: LOOK, doctor: LOOK
-}.items():  # fmt: skip
-    app.command(cls=Grouped, rich_help_panel=task)(command)
+for task, commands in ((SEND, (encode, channel, decode, roundtrip)), (LOOK, (inspect, explain, doctor)), (WEIGHTS, (train,))):
+    for command in commands:
+        app.command(cls=Grouped, rich_help_panel=task)(command)
 app.add_typer(bench, name="bench", rich_help_panel=MEASURE)
-app.command(cls=Grouped, rich_help_panel=WEIGHTS)(train)
 app.add_typer(models, name="models", rich_help_panel=WEIGHTS)
 
 

@@ -11,7 +11,18 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "plots": ("matplotlib",),
     "cluster": ("distributed",),
     "train": ("accelerate", "tensorboard", "webdataset"),
-    "test": ("pytest", "scipy", "matplotlib", "pillow-heif", "distributed", "accelerate", "tensorboard", "webdataset"),
+    "test": (
+        "pytest",
+        "scipy",
+        "matplotlib",
+        "pillow-heif",
+        "distributed",
+        "accelerate",
+        "jsonschema",
+        "tensorboard",
+        "webdataset",
+    ),  # fmt: skip
+    "docs": ("zensical", "mkdocstrings-python"),
     "dev": ("ruff", "mypy", "brotli", "zstandard"),
 }
 

@@ -23,17 +23,14 @@ def push(preset: Preset, repository: str, *, private: bool = False, dry_run: boo
         GencommError: the hub refuses, or cannot be reached.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         validate_repo_id(repository)
-    except HFValidationError:
-        repository_is_named = False
-    else:
-        repository_is_named = repository.count("/") == 1
-    if not repository_is_named:
-        raise InputError(f"--to: {repository!r} is not a repository of the hub; OWNER/NAME is expected")
+        _owner, _name = repository.split("/")
+    except ValueError:
+        raise InputError(f"--to: {repository!r} is not a repository of the hub; OWNER/NAME is expected") from None
     verify(preset)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, preset.method, preset.name)
