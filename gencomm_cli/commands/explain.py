@@ -18,12 +18,12 @@ def explain(
     \b
     gencomm explain cbr
     """
+    import re
     import sys
 
     from gencomm_cli import console
 
-    lines = page(topic).read_text("utf-8").splitlines()
-    text = "\n".join(line for line in lines if not line.startswith("!["))  # a terminal shows no figures
+    text = re.sub(r"!\[.*\n\n\*.*\*\n\n", "", page(topic).read_text("utf-8")).rstrip()  # a terminal shows no figures
     if not sys.stdout.isatty():
         console.out(text)
         return
