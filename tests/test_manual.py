@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+import yaml
 from jsonschema import Draft202012Validator, ValidationError
 from PIL import Image
 
+import gencomm_cli
 from gencomm_cli import symbols
 from gencomm_cli.app import app, run
 from gencomm_cli.bench.plan import Sweep
@@ -145,6 +147,13 @@ def test_figures_and_links_are_there() -> None:
 
 def test_the_front_page_is_short() -> None:
     assert len((ROOT / "README.md").read_bytes()) <= 8 * 1024
+
+
+def test_the_citation_names_this_version_and_every_paper() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert citation["version"] == gencomm_cli.__version__
+    cited = {(paper["title"], paper["url"].removeprefix("https://arxiv.org/abs/")) for paper in citation["references"]}
+    assert cited == {(spec.title, spec.reference.removeprefix("arXiv:")) for spec in specs().values() if spec.title}
 
 
 def test_schemas_are_schemas_and_strict() -> None:
