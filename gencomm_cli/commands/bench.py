@@ -30,7 +30,10 @@ class RunUnlessNamed(TyperGroup):
 
 
 bench = typer.Typer(
-    cls=RunUnlessNamed, rich_markup_mode=None, help="Sweeps over methods, channels, SNR and CBR. `bench IMAGES…` means `bench run`."
+    cls=RunUnlessNamed,
+    rich_markup_mode=None,
+    help="Sweeps over methods, channels, SNR and CBR. `bench IMAGES…` means `bench run`."
+    "\n\n\b\ngencomm bench photos --out results --snr 1,5,10\ngencomm bench report results",
 )
 
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from gencomm_cli.methods.spec import MethodSpec
     from gencomm_cli.presets import Preset
 
-models = typer.Typer(help="Presets (weights of the methods) and weights of the metrics.", rich_markup_mode=None)
+models = typer.Typer(
+    help="Presets (weights of the methods) and weights of the metrics.\n\n\b\ngencomm models list", rich_markup_mode=None
+)
 
 PresetName = Annotated[str, typer.Argument(metavar="PRESET", help="METHOD/NAME as `gencomm models list` prints it, or a folder.")]
 
@@ -175,6 +177,31 @@ def pack(
     else:
         for path in written:
             console.out(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+@models.command()
+def push(
+    preset: PresetName,
+    to: Annotated[str, typer.Option(metavar="OWNER/NAME", help="Repository of the Hugging Face hub; made if it is not there.")],
+    private: Annotated[bool, typer.Option("--private", help="Make it a private one.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
+    json: flags.Json = False,
+) -> None:
+    """Publish a preset on the Hugging Face hub, under your login there.
+
+    \b
+    gencomm models push runs/mine/models/METHOD/mine --to OWNER/NAME --dry-run
+    """
+    from gencomm_cli import console
+    from gencomm_cli.presets.push import push
+
+    files = push(_find(preset), to, private=private, dry_run=dry_run)
+    if json:
+        console.print_json({"repository": to, "sent": not dry_run, "files": files})
+        return
+    for name, size in files.items():
+        console.out(f"{size / 1e6:8.2f} MB  {name}")
+    console.out(f"{to}: {'nothing was sent' if dry_run else 'sent'}")
 
 
 @models.command(cls=flags.Grouped)
