@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +24,7 @@ from gencomm_cli.reception import channel_state
 from gencomm_cli.symbols import SymbolFile
 from tests.support.commands import Result, failed
 from tests.support.symbols import members, packed, refused, same, sent, through, unit, with_meta
+from tests.test_manual import validator
 
 Gencomm = Callable[..., Result]
 SAMPLES = 3 * 37 * 53
@@ -58,6 +60,7 @@ def impulse_responses(folder: Path, rows: int = 400) -> Path:
 )
 def test_what_is_written_comes_back(file: SymbolFile) -> None:
     same(symbols.read(io.BytesIO(symbols.to_bytes(file))), file)
+    validator("meta.json").validate(json.loads(json.dumps(file.header.to_json())))
 
 
 def test_files_hold_what_the_receiver_may_know_and_nothing_else() -> None:
@@ -150,9 +153,9 @@ def test_the_library_takes_paths_and_measured_ones(tmp_path: Path) -> None:
     np.testing.assert_allclose(received.symbols, received.csi_gain * file.symbols, atol=0.02)
     with pytest.raises(InputError, match="give it with --cir"):
         gencomm_cli.transmit(file, snr=10, paths=PathModel(cir="0" * 64), measured=known)
-    with pytest.raises(InputError, match="--multipath"):
+    with pytest.raises(InputError, match="multipath: the models"):
         gencomm_cli.transmit(file, snr=10, fading="block", paths=FAST)
-    with pytest.raises(InputError, match="--taps"):
+    with pytest.raises(InputError, match="taps: with --decay"):
         gencomm_cli.transmit(file, snr=10, paths=FAST, ofdm=OfdmConfig(taps=3))
 
 

@@ -57,7 +57,7 @@ def channel(
         }, paths=of_paths, cir=cir,
     )  # fmt: skip
     file = pipeline.pass_channel(symbols.read(flags.source(transmitted)), channel, seed, measured)
-    flags.write(target, symbols.to_bytes(file))
+    flags.write(target, symbols.to_bytes(file), output)
     if json:
         meta = file.header.to_json()
         console.print_json({"output": target, "meta": meta}, stdout_is_taken=target == "-")

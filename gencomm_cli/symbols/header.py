@@ -16,7 +16,7 @@ from gencomm_cli.channels.frame import frame_uses
 from gencomm_cli.channels.ofdm import ExtraUses, OfdmConfig, extra_uses
 from gencomm_cli.channels.path_model import PathModel
 from gencomm_cli.channels.snr import SnrType
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.options import options_of
 from gencomm_cli.rates import CBR, ImageSize
 from gencomm_cli.symbols import fields
@@ -62,13 +62,13 @@ class ChannelRecord:
         if (self.ofdm is not None) != (self.kind == "multipath"):
             raise InputError(f"ofdm is {'missing' if self.ofdm is None else 'there'}, against the channel's kind {self.kind}")
         if self.csi == "estimated" and self.kind not in ("block", "multipath"):
-            raise InputError(f"--csi estimated: is for block and multipath fading, not {self.kind}; use perfect or none")
+            raise OptionError("csi", f"estimated is for block and multipath fading, not {self.kind}; use perfect or none")
         if self.ofdm is not None and self.csi == ("none" if self.ofdm.pilots else "estimated"):
-            raise InputError(f"--pilots: --csi {self.csi} does not go with {self.ofdm.pilots} OFDM symbols of pilots")
+            raise OptionError("pilots", f"CSI {self.csi} does not go with {self.ofdm.pilots} OFDM symbols of pilots")
         if self.paths is not None and self.ofdm is None:
-            raise InputError(f"--multipath: the models of paths are for it, not for {self.kind}")
+            raise OptionError("multipath", f"the models of paths are for it, not for {self.kind}")
         if self.paths is not None and self.ofdm is not None and (self.ofdm.taps, self.ofdm.decay) != (_PLAIN.taps, _PLAIN.decay):
-            raise InputError("--taps, --decay: are of the exponential profile; leave them out with a model of paths")
+            raise OptionError("taps", "with --decay is of the exponential profile; leave it out with a model of paths")
         if self.paths is None and self.interference:
             raise InputError("interference is of a model of paths, and there is none")
 
@@ -172,7 +172,7 @@ def _record(kind: type, where: str, rules: Mapping[str, Rule], left_out: Collect
         try:
             return kind(**given)
         except InputError as error:
-            raise ValueError(str(error).replace("--", "")) from None
+            raise ValueError(str(error)) from None
 
     return read
 
