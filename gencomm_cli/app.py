@@ -19,6 +19,7 @@ from gencomm_cli.commands.encode import encode
 from gencomm_cli.commands.flags import Grouped
 from gencomm_cli.commands.inspect import inspect
 from gencomm_cli.commands.models import models
+from gencomm_cli.commands.modulate import demodulate, modulate
 from gencomm_cli.commands.roundtrip import roundtrip
 from gencomm_cli.commands.train import train
 from gencomm_cli.console import out, say
@@ -32,7 +33,7 @@ app = typer.Typer(
     epilog="Exit status: 0 done, 1 internal fault, 2 bad usage or input, 3 prompt lost (--strict), 4 file and model do not "
     "match, 5 rate cannot be met (--cbr-strict).",
 )
-for command in (encode, channel, decode, roundtrip, inspect, train, doctor):
+for command in (encode, channel, modulate, demodulate, decode, roundtrip, inspect, train, doctor):
     app.command(cls=Grouped)(command)
 app.add_typer(bench, name="bench")
 app.add_typer(models, name="models")

@@ -11,7 +11,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "plots": ("matplotlib",),
     "cluster": ("distributed",),
     "train": ("accelerate", "tensorboard", "webdataset"),
-    "test": ("pytest", "scipy", "matplotlib", "pillow-heif", "distributed", "accelerate", "tensorboard", "webdataset"),
+    "radio": ("scipy", "sigmf"),
+    "test": ("pytest", "scipy", "sigmf", "matplotlib", "pillow-heif", "distributed", "accelerate", "tensorboard", "webdataset"),
     "dev": ("ruff", "mypy", "brotli", "zstandard"),
 }
 

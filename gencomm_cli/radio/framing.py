@@ -3,9 +3,9 @@
     image, prompt, side symbols ─► shuffled over the whole file ─► every B-th to each of B bursts ─► phases scrambled
     header and description ─► CRC-24, LDPC, BPSK ─► before them, in every burst
 
-The symbols stay analog. Each burst says all that a receiver needs of the file: the first codeword has a fixed size, and says how long
-the description is; what does not fit into it follows in codewords of its own. What comes out of it was received by radio, so every
-number is checked before anything is allocated.
+The symbols stay analog. Each burst says all that a receiver needs of the file: the first codeword has a fixed size, and says how
+long the description is; what does not fit into it follows in codewords of its own. It was received by radio, so every number is
+checked before anything is allocated.
 """
 
 from __future__ import annotations
@@ -100,13 +100,15 @@ def split(file: SymbolFile, waveform: Waveform) -> list[Complex]:
     if header.stage != "tx":
         raise InputError("symbols: have been through a channel already; give the transmitted file (tx)")
     if file.ideal_bits is not None:
-        raise InputError("symbols: come with bits of an ideal code (--capacity), a bound that no waveform carries; encode without it")
+        raise InputError("symbols: come with bits of an ideal code (--capacity), which no waveform carries; encode without it")
     if header.tx_gain is not None:
         raise InputError("symbols: were made for a known block gain (encode --gain), which a radio has not; encode without it")
     parts = [file.symbols, file.prompt_symbols, file.side_symbols]
     payload = np.concatenate(parts)
     if payload.size > MAX_SYMBOLS:
-        raise InputError(f"symbols: there are {payload.size}, and a waveform carries at most {MAX_SYMBOLS}; encode at a lower --cbr")
+        raise InputError(
+            f"symbols: there are {payload.size}, more than the {MAX_SYMBOLS} that a waveform carries; use a lower --cbr"
+        )
     description = describe(Description(header, (parts[0].size, parts[1].size, parts[2].size)))
     if len(description) > MAX_DESCRIPTION:
         raise InputError(f"description: takes {len(description)} bytes, more than {MAX_DESCRIPTION}; use shorter names")
@@ -181,7 +183,7 @@ def read_description(data: bytes) -> Description:
     own = fields.read("description", {name: meta.pop(name, None) for name in _OWN}, _OWN)
     counts = (own["counts"][0], own["counts"][1], own["counts"][2])
     nothing = {"requested": None, "image": 0.0, "prompt": 0.0, "side": 0.0, "pilots": 0.0, "cp": 0.0, "total": 0.0}
-    provenance = {"versions": {}}
+    provenance: dict[str, object] = {"versions": {}}
     header = Header.from_json(
         {"format": "gencomm-symbols", "version": 1, "weights_sha256": data[:32].hex(), "cbr": nothing, "power": 1.0}
         | {"provenance": provenance} | meta | {"stage": "tx"}
@@ -278,4 +280,3 @@ def _decode(received: Complex, gain: Complex, size: int) -> bytes | None:
     message = _coding().receive(received, gain, 1.0, 8 * size + crc.BITS)
     payload = None if message is None else crc.verified(message, _VERSION)
     return None if payload is None else np.packbits(payload).tobytes()
-

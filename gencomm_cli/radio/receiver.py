@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 
 from gencomm_cli.radio import framing
 from gencomm_cli.radio.framing import Description, Piece
+from gencomm_cli.radio.options import MAX_BURST_SAMPLES
 from gencomm_cli.radio.synchronisation import Capture, Floats, Found, excerpt
 from gencomm_cli.radio.waveform import PREAMBLE, Complex, Mask, Waveform
 
-MAX_SAMPLES = 2**22
-"""Of a burst: demodulating it takes some 40 bytes for each, within 200 MB."""
 MAX_CLOCK_OFFSET = 100e-6
 _ROUNDS, _BAYES_ROUNDS = 3, 12
 _FLOOR = 1e-10
@@ -99,9 +98,9 @@ def equalised(capture: Capture, found: Found, offset: complex, symbols: int, wav
 
 
 def received_carriers(capture: Capture, found: Found, offset: complex, symbols: int, waveform: Waveform) -> Complex | None:
-    """Y, complex128 [2 + symbols, U]: the DFTs begin a quarter of a prefix early, which leaves room for paths before the strongest."""
+    """Y, complex128 [2 + symbols, U]: the DFTs begin a quarter of a prefix early, for paths before the strongest."""
     count = (PREAMBLE + symbols) * waveform.length
-    if count * waveform.oversample > MAX_SAMPLES:
+    if count * waveform.oversample > 2 * MAX_BURST_SAMPLES:
         return None
     early = waveform.prefix // 4
     begin = found.start - early * waveform.oversample
@@ -138,7 +137,7 @@ def estimated(grid: Complex, known: NDArray[np.complex64], free: Mask, waveform:
 
 def channel(matched: Complex, power: Floats, noise: Floats, waveform: Waveform) -> tuple[Complex, Floats, float]:
     """H from pilots by sparse Bayesian learning of its impulse response (Tipping, J. Machine Learning Research 1, 2001): taps
-    CN(0, p_l) whose powers p_l are learned with them, by expectation and maximisation, so that few strong taps stand above the rest.
+    CN(0, p_l) whose powers p_l are learned with them, by expectation and maximisation, so that few strong ones are left.
 
     Args:
         matched: Σ X*Y a carrier, complex [U]. power: Σ |X|². noise: N a carrier.
@@ -192,8 +191,8 @@ def _preamble_noise(grid: Complex, known: NDArray[np.complex64]) -> float:
 
 
 def _noise_by_carrier(residual: Floats, counts: NDArray[np.int64], parameters: float, power: float) -> Floats:
-    """N a carrier of squared residuals [U], each the sum of ``counts``, after a fit of so many parameters: one for all carriers, but
-    for those where it and its neighbours are louder (interference)."""
+    """N a carrier of squared residuals [U], each the sum of ``counts``, after a fit of so many parameters: one for all carriers,
+    but for those that are louder with their neighbours (interference)."""
     window = np.ones(2 * _NEIGHBOURS + 1)
     local = np.convolve(residual, window, "same") / np.convolve(counts, window, "same")
     loud = local > _LOUD * np.median(local)

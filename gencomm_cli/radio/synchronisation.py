@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,7 +158,7 @@ def synchronise(samples: Complex, place: int, waveform: Waveform) -> Found | Non
 @cache
 def preamble_samples(waveform: Waveform) -> Complex:
     """The preamble from its first DFT on, at one sample for each that OFDM needs: complex64 [2·fft + prefix]."""
-    plain = Waveform(waveform.fft, 1, 0)
+    plain = Waveform(waveform.fft, 1, 0)  # as its receiver sees it
     return plain.samples(plain.known(0)[0])[plain.prefix :]
 
 
@@ -176,7 +176,7 @@ def _whole_carriers(samples: Complex, waveform: Waveform) -> int | None:
     return int(shifts[np.abs(np.sum(first[bins].conj() * second[bins] * turn, 1)).argmax()])
 
 
-def _moving_sum(values: NDArray[np.generic], count: int) -> NDArray[np.generic]:
+def _moving_sum(values: NDArray[Any], count: int) -> NDArray[Any]:
     """Sums of ``count`` neighbours, [n - count + 1]."""
     total = np.concatenate((np.zeros(1, values.dtype), np.cumsum(values)))
     return total[count:] - total[:-count]

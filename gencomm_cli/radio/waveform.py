@@ -12,14 +12,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gencomm_cli.channels.ofdm import qpsk
-from gencomm_cli.errors import OptionError
-from gencomm_cli.methods.options import Flag, options_of
+from gencomm_cli.radio.options import WaveformOptions
 
 Complex = NDArray[np.complexfloating[Any, Any]]
 Mask = NDArray[np.bool_]
@@ -27,55 +26,18 @@ Mask = NDArray[np.bool_]
 PREAMBLE = 2
 """OFDM symbols before the first cells."""
 PILOT_SPACING, PILOT_STEP = 8, 3
-FFT_SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
-MAX_BURST = 1024
 _FILTER_SPAN = 16
 """Critical samples on either side of a pulse's centre."""
 
 
 @dataclass(frozen=True)
-class Waveform:
-    """What transmitter and receiver must agree on; the receiver reads ``fft`` and ``oversample`` alone.
-
-    The cyclic prefix is an eighth of the DFT. With oversampling r, carriers are sample rate/(r·fft) apart.
-    """
-
-    fft: Annotated[int, Flag("Size of the DFT, a power of two; default 256.", metavar="N", low=64, high=4096)] = 256
-    oversample: Annotated[int, Flag("Samples for each one that OFDM needs; default 2.", metavar="N", low=1, high=16)] = 2
-    window: Annotated[
-        int | None,
-        Flag("Samples (before oversampling) over which OFDM symbols fade into one another; default fft/32.", "N", 0, 256),
-    ] = None
-    rrc: Annotated[
-        float | None, Flag("Shape the spectrum with a root-raised-cosine filter of this roll-off.", "ROLLOFF", 0.01, 0.25)
-    ] = None
-    burst: Annotated[int, Flag("Most OFDM symbols of a burst; default 64.", metavar="N", low=16, high=MAX_BURST)] = 64
-
-    def __post_init__(self) -> None:
-        """Raises OptionError where a value cannot be."""
-        for name, option in options_of(Waveform).items():
-            option.check(getattr(self, name))
-        if self.fft not in FFT_SIZES:
-            raise OptionError("fft", f"{self.fft} is not a power of two; one of {', '.join(map(str, FFT_SIZES))}")
-        if self.ramp > self.prefix // 2:
-            raise OptionError("window", f"{self.ramp} samples leave too little of the prefix; at most {self.prefix // 2}")
-        if self.rrc is not None and self.oversample == 1:
-            raise OptionError("rrc", "shapes nothing without oversampling; give --oversample 2 or more")
-
-    @property
-    def prefix(self) -> int:
-        """Samples of the cyclic prefix."""
-        return self.fft // 8
+class Waveform(WaveformOptions):
+    """What the options make. The cyclic prefix is an eighth of the DFT; with oversampling r, carriers are rate/(r·fft) apart."""
 
     @property
     def length(self) -> int:
         """Samples of an OFDM symbol with its prefix, before oversampling."""
         return self.fft + self.prefix
-
-    @property
-    def ramp(self) -> int:
-        """Samples of the window."""
-        return self.fft // 32 if self.window is None else self.window
 
     @cached_property
     def carriers(self) -> NDArray[np.int64]:
@@ -118,7 +80,7 @@ class Waveform:
         return grid
 
     def samples(self, grid: Complex) -> NDArray[np.complex64]:
-        """Carriers [S, U] to samples complex64 [(S·length + ramp)·oversample] of power U/fft: inverse DFT, prefix, window, pulse."""
+        """Carriers [S, U] to samples complex64 [(S·length + ramp)·oversample] of power U/fft: IDFT, prefix, window, pulse."""
         size, rate = self.fft * self.oversample, self.oversample
         bins = np.zeros((len(grid), size), np.complex128)
         bins[:, self.carriers % size] = grid
