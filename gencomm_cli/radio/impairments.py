@@ -74,7 +74,7 @@ def resampled(samples: Samples, positions: NDArray[np.float64]) -> Samples:
     padded = np.concatenate((np.zeros(_HALF, samples.dtype), samples, np.zeros(_HALF + 1, samples.dtype)))
     found = np.empty(positions.size, np.complex128)
     for begin in range(0, positions.size, 2**15):
-        at = positions[begin : begin + 2**15].clip(-_HALF, samples.size)
+        at = positions[begin : begin + 2**15].clip(-_HALF, samples.size + _HALF)
         whole = np.floor(at).astype(np.int64)
         near = np.arange(1 - _HALF, _HALF + 1)
         apart = (at - whole)[:, None] - near

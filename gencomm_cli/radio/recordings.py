@@ -221,7 +221,9 @@ def _spans(annotations: Sequence[dict[str, Any]], length: int, rate: float) -> l
         start, count = int(each["core:sample_start"]), int(each.get("core:sample_count", length))
         low, high = each.get("core:freq_lower_edge", -rate / 2), each.get("core:freq_upper_edge", rate / 2)
         if 0 <= start < length and low < high:
-            spans.append(Span(start, min(count, length - start), max(low, -rate / 2), min(high, rate / 2)))
+            spans.append(
+                Span(start, min(count, length - start), max(low, -rate / 2), min(high, rate / 2), each.get("core:label", ""))
+            )
     return spans
 
 
