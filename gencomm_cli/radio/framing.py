@@ -30,8 +30,8 @@ from gencomm_cli.symbols.npz import parse_json
 from gencomm_cli.text import crc, ldpc
 from gencomm_cli.text.coded_modulation import CodedModulation
 
-MAX_SYMBOLS = 2**22
-"""Of a file: putting it together takes 40 bytes for each, within 200 MB."""
+MAX_SYMBOLS = 2**21
+"""Of a file: putting it together takes some 60 bytes for each, within 200 MB."""
 MAX_DESCRIPTION = 2048
 MAX_N0 = 1e6
 _CODE, _MODULATION = "r12n1536", "bpsk"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from gencomm_cli.radio import framing
 from gencomm_cli.radio.framing import Description, Piece
-from gencomm_cli.radio.options import MAX_BURST_SAMPLES
+from gencomm_cli.radio.options import MAX_BURST, MAX_BURST_SAMPLES
 from gencomm_cli.radio.synchronisation import Capture, Floats, Found, excerpt
 from gencomm_cli.radio.waveform import PREAMBLE, Complex, Mask, Waveform
 
@@ -89,7 +89,8 @@ def receive(capture: Capture, found: Found, offset: complex, waveform: Waveform)
 
 
 def equalised(capture: Capture, found: Found, offset: complex, symbols: int, waveform: Waveform) -> Equalised | None:
-    """The cells of a burst's preamble and first ``symbols`` OFDM symbols; None where the capture ends before."""
+    """The cells of a burst's preamble and first ``symbols`` OFDM symbols; None where the capture ends before, or
+    no burst is that long."""
     grid = received_carriers(capture, found, offset, symbols, waveform)
     if grid is None:
         return None
@@ -99,9 +100,9 @@ def equalised(capture: Capture, found: Found, offset: complex, symbols: int, wav
 
 def received_carriers(capture: Capture, found: Found, offset: complex, symbols: int, waveform: Waveform) -> Complex | None:
     """Y, complex128 [2 + symbols, U]: the DFTs begin a quarter of a prefix early, for paths before the strongest."""
-    count = (PREAMBLE + symbols) * waveform.length
-    if count * waveform.oversample > 2 * MAX_BURST_SAMPLES:
+    if symbols > MAX_BURST or symbols * waveform.fft * waveform.oversample > MAX_BURST_SAMPLES:
         return None
+    count = (PREAMBLE + symbols) * waveform.length
     early = waveform.prefix // 4
     begin = found.start - early * waveform.oversample
     if begin + (count - waveform.prefix) * waveform.oversample > len(capture):

@@ -69,8 +69,8 @@ def test_raw_samples_are_what_numpy_reads(tmp_path: Path, suffix: str, kind: str
 
 
 META: dict[str, Any] = {
-    "global": {"core:datatype": "cf32_le", "core:version": "1.2.0", "core:sample_rate": 1e6}, "captures": [{"core:sample_start": 0}],
-    "annotations": [],
+    "global": {"core:datatype": "cf32_le", "core:version": "1.2.0", "core:sample_rate": 1e6},
+    "captures": [{"core:sample_start": 0}], "annotations": [],
 }  # fmt: skip
 DELETED = object()
 
@@ -154,7 +154,7 @@ def test_odd_archives(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=word):
             recordings.read(archive(*entries))
     (tmp_path / "o.sigmf").write_bytes(archive(meta, data).read_bytes()[:1540])
-    with pytest.raises(InputError, match="ends before|intact|no .sigmf"):
+    with pytest.raises(InputError, match=r"ends before|intact|no \.sigmf"):
         recordings.read(tmp_path / "o.sigmf")
 
 
