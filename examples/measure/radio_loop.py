@@ -176,8 +176,8 @@ def signal(sent: Path, received: Path, symbols: Path, target: Path) -> None:
         for points, gain, colour in parts:
             shown = points if name == "as received" else mmse(points, gain, n0)
             place.plot(shown.real, shown.imag, ".", color=colour, markersize=2)
-        place.set(title=f"{name}: image, prompt (QPSK)", aspect="equal", xlim=(-3, 3), ylim=(-3, 3))
-    figure.savefig(target, dpi=80)
+        place.set(title=f"symbols, {name}", aspect="equal", xlim=(-3, 3), ylim=(-3, 3))
+    figure.savefig(target, dpi=64)
 
 
 def main() -> None:
