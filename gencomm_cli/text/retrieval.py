@@ -2,7 +2,7 @@
 
 Image features made by hand (colour layout, colour histograms, gradient histograms) are mapped linearly to latent semantic
 space (Deerwester et al., 1990), where every caption has a place; the nearest caption is the answer.
-:mod:`gencomm_cli.training.captioner` makes the tables.
+``examples/build/captioner_tables.py`` makes the tables.
 """
 
 from __future__ import annotations

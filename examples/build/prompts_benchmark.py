@@ -1,4 +1,4 @@
-"""What prompts cost and how often they are lost: ``python examples/prompts_benchmark.py --help``.
+"""What prompts cost and how often they are lost: ``python examples/build/prompts_benchmark.py --help``.
 
 Bits a character as sent (CRC apart) of the text model, beside brotli and zstd with a dictionary trained on the same captions (if
 these two packages are installed), one caption at a time; with ``--unicode``, random strings through the coder; with ``--losses``,
@@ -15,9 +15,9 @@ from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
+from text_link import hold_out, read_tsv
 
 from gencomm_cli.text import crc, range_coder
-from gencomm_cli.text.build import hold_out, read_tsv
 from gencomm_cli.text.link import receive_prompt, transmit_prompt
 from gencomm_cli.text.modes import Fading
 

@@ -1,4 +1,4 @@
-"""Makes the data that the text link ships: ``python -m gencomm_cli.text.build text | codes | thresholds``.
+"""Makes the data that the text link ships: ``python examples/build/text_link.py text | codes | thresholds``.
 
 This is where floating point is allowed: what it writes are integers, and coding uses nothing but what is written here.
 """
@@ -25,7 +25,7 @@ from gencomm_cli.text.text_model import ALPHA_SHIFT, BEGIN, END, END_OF_BYTES, E
 Arrays = dict[str, NDArray[Any]]
 Ids = NDArray[np.int64]
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(text_model.__file__).parent / "data"
 
 # alpha = 2**(-code / 12): a step of 6 %, down to 2**-21
 ALPHAS = np.round(2.0 ** (ALPHA_SHIFT - np.arange(1, 257) / 12.0)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Makes the tables of the built-in captioner: ``python -m gencomm_cli.training.captioner DATA OUT``.
+"""Makes the tables of the built-in captioner: ``python examples/build/captioner_tables.py DATA OUT``.
 
 ``DATA`` holds images and ``captions.tsv`` (file name, tab, caption). Everything is in closed form: an SVD places the words, a
 ridge regression maps image features (of each image and its mirror image) to the places of their captions. Images of the
