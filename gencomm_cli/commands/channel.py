@@ -56,8 +56,9 @@ def channel(
 
     target = flags.output(output, transmitted, received_name(transmitted))
     if is_recording(transmitted):
-        if awgn or rayleigh or block_rayleigh or multipath:
-            raise InputError("channel: fading is for symbol files; a recording takes --snr, --clip and the flags of waveforms")
+        others = [awgn, rayleigh, block_rayleigh, multipath, cp, carriers, pilots, taps, decay, no_interleaver, rx_snr]
+        if any(each is not None and each is not False for each in others) or (snr_type, csi) != ("esn0", "perfect"):
+            raise InputError("channel: fading and CSI are for symbol files; a recording takes --snr, --clip and waveforms' flags")
         _record(transmitted, target, build(Impairments, impairments), clip, pipeline.check_snr("--snr", snr), seed, json)
         return
     if impairments:

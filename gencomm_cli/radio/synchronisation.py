@@ -74,9 +74,8 @@ def excerpt(capture: Capture, start: int, count: int, offset: complex, waveform:
 
 
 def metric(samples: Complex, half: int) -> tuple[Complex, Floats]:
-    """P_d = Σ_m r*_(d+m) r_(d+m+L) over m < L = ``half`` (equation 5), and M_d = |P_d|²/(E_d E_(d+L)) in 0 … 1, for each d with
-    2L samples from there on. E are the energies of the two halves: with the geometric mean in the place of the paper's second
-    energy (equation 8), a burst's edges do not exceed 1.
+    """P_d = Σ_m r*_(d+m) r_(d+m+L) over m < L = ``half``, and M_d = |P_d|²/(E_d E_(d+L)) in 0 … 1, for each d with 2L samples from
+    there on. E are the energies of the halves: with both, where the paper has the second's square, a burst's edges do not exceed 1.
     """
     lagged = _moving_sum(samples[:-half].conj() * samples[half:], half)
     energy = _moving_sum(np.abs(samples) ** 2, half)
@@ -163,7 +162,7 @@ def preamble_samples(waveform: Waveform) -> Complex:
 
 
 def _whole_carriers(samples: Complex, waveform: Waveform) -> int | None:
-    """The even number of carriers (equation 25's g, twice) that the preamble is off by; samples begin with its first DFT."""
+    """The even number of carriers that the preamble is off by; samples begin with its first DFT."""
     size, known = waveform.fft, waveform.known(0)[0]
     if samples.size < waveform.length + size:
         return None

@@ -2,8 +2,8 @@
 
     | A: preamble | B: preamble | cells: header, description, symbols … each OFDM symbol with its cyclic prefix
 
-A and B are Schmidl and Cox's ("Robust frequency and timing synchronization for OFDM", IEEE Trans. Commun. 45(12), 1997): A has even
-carriers alone, so that its two halves are the same; B has all. An eighth of the carriers of every later OFDM symbol are pilots, at
+A and B are Schmidl and Cox's (IEEE Trans. Commun. 45(12), 1997): A has even carriers alone, so that its two halves are the same; B
+has all. An eighth of the carriers of every later OFDM symbol are pilots, at
 other places in each, so that a burst has some on every carrier. Every carrier has unit power (A's two), and all that is known is
 public QPSK.
 """
@@ -105,10 +105,7 @@ class Waveform(WaveformOptions):
 
 
 def root_raised_cosine(rolloff: float, rate: int) -> NDArray[np.float64]:
-    """The pulse with spectrum √(raised cosine), unit energy, ``rate`` samples a symbol, float64 [32·rate + 1].
-
-    Proakis, Digital Communications, 4th edition, equation 9.2-28's root in time.
-    """
+    """The pulse whose spectrum is the root of a raised cosine: unit energy, ``rate`` samples a symbol, float64 [32·rate + 1]."""
     t = np.arange(-_FILTER_SPAN * rate, _FILTER_SPAN * rate + 1) / rate + 1e-9  # off the two points where the formula is 0/0
     b = 4 * rolloff * t
     pulse = (np.sin(np.pi * t * (1 - rolloff)) + b * np.cos(np.pi * t * (1 + rolloff))) / (np.pi * t * (1 - b**2))

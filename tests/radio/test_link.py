@@ -15,6 +15,7 @@ import pytest
 
 from gencomm_cli.channels.fading import draw_noise
 from gencomm_cli.errors import InputError
+from gencomm_cli.pipeline import pass_channel
 from gencomm_cli.radio import framing, link
 from gencomm_cli.radio.framing import BurstHeader
 from gencomm_cli.radio.impairments import impaired
@@ -22,7 +23,7 @@ from gencomm_cli.radio.options import Impairments
 from gencomm_cli.radio.recordings import of_samples
 from gencomm_cli.radio.waveform import Waveform
 from gencomm_cli.reception import channel_state
-from gencomm_cli.symbols import from_bytes, to_bytes
+from gencomm_cli.symbols import ChannelRecord, Header, from_bytes, to_bytes
 from gencomm_cli.symbols.checks import mean_power
 from tests.radio.support import RATE, SMALL, SPACING, counted, evm_db, file, joined, recorded, through
 from tests.support.symbols import ideal, received
@@ -115,6 +116,18 @@ def test_bursts_of_several_files_in_any_order_and_a_lost_one() -> None:
     np.testing.assert_allclose(one.symbols[~erased] / one.csi_gain[~erased], first.symbols[~erased], atol=0.5)
     assert evm_db(two, second) < -20
     from_bytes(to_bytes(one))
+
+
+def test_a_received_file_that_contradicts_itself_is_refused() -> None:
+    (found,) = link.demodulate(through(file(), 20), SMALL)
+    with pytest.raises(InputError, match="csi_gain is missing"):
+        to_bytes(replace(found.file, csi_gain=None))
+    meta = json.loads(json.dumps(found.file.header.to_json()))
+    for wrong in ({"cbr": meta["cbr"] | {"total": 0.1}}, {"channel": meta["channel"] | {"csi": "perfect"}}):
+        with pytest.raises(InputError, match=r"waveform|estimated"):
+            Header.from_json(meta | wrong)
+    with pytest.raises(InputError, match="modulate"):
+        pass_channel(file(), ChannelRecord("radio", 3.0, "received", "estimated"), 0)
 
 
 def test_every_channel_use_counts() -> None:

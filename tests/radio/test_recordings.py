@@ -194,6 +194,7 @@ def test_errors_are_one_line(here: Gencomm, tx: Path) -> None:
     failed(here("modulate", "tx.npz", "-o", "a.wav"), 2, ".sigmf")
     failed(here("modulate", "tx.npz", "--fft", 100), 2, "--fft")
     failed(here("channel", "tx.npz", "--snr", 3, "--cfo", 5), 2, "--cfo", "modulate")
-    failed(here("channel", "a.ci16", "--snr", 3, "--rayleigh"), 2, "fading")
+    for flag in ("--rayleigh", "--cp=0", "--csi=none"):
+        failed(here("channel", "a.ci16", "--snr", 3, flag), 2, "symbol files")
     failed(here("channel", "a.ci16", "--snr", 3, "--tones", "x"), 2, "--tones")
     assert not list(tx.parent.glob("rx*"))

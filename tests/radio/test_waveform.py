@@ -58,7 +58,7 @@ def test_the_metrics_phase_is_the_frequency_offset() -> None:
 
 
 def test_the_metric_under_noise_has_its_expected_value() -> None:
-    """E[M] is near (S/(S + N))² where the halves are the same, and 1/L in noise alone (the paper's section III-A)."""
+    """E[M] is near (S/(S + N))² where the halves are the same, and 1/L in noise alone."""
     rng = np.random.default_rng(0)
     plain = Waveform(256, 1, 0)
     body = plain.samples(plain.known(0)[0])[32:288]
