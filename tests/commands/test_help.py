@@ -95,7 +95,7 @@ def test_own_flags_come_first_and_shared_ones_before_those_of_one_method(help_of
 
 
 @pytest.mark.parametrize(
-    "command", ["", "encode", "channel", "decode", "roundtrip", "inspect", "train", "doctor", "models", "bench"]
+    "command", ["", "encode", "channel", "modulate", "decode", "roundtrip", "inspect", "train", "doctor", "models", "bench"]
 )
 def test_help_imports_nothing_heavy(command: str) -> None:
     program = (
