@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 DEMO_IMAGE ?= examples/kodim23.png
 DEMO_PROMPT ?= two macaws, one red and yellow and one blue and yellow, before green leaves
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test lint versions setup clean
 
 demo: $(READY)
 	$(BIN)/gencomm roundtrip $(DEMO_IMAGE) -o demo.png --compare demo-compare.png --cbr 0.0033 --snr 10 --prompt "$(DEMO_PROMPT)"
@@ -26,6 +26,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Needs uv and some gigabytes; other interpreters: bash examples/measure/versions.sh highest python3.13
+versions:
+	bash examples/measure/versions.sh lowest-direct $(PYTHON)
+	bash examples/measure/versions.sh highest $(PYTHON)
 
 setup: $(READY)
 

@@ -22,8 +22,8 @@ from gencomm_cli.commands.models import models
 from gencomm_cli.commands.modulate import demodulate, modulate
 from gencomm_cli.commands.roundtrip import roundtrip
 from gencomm_cli.commands.train import train
-from gencomm_cli.console import out, say
-from gencomm_cli.errors import GencommError, OptionError
+from gencomm_cli.console import flush_streams, open_streams, out, say
+from gencomm_cli.errors import FieldError, GencommError
 
 app = typer.Typer(
     name="gencomm",
@@ -65,23 +65,35 @@ def run(arguments: list[str]) -> int:
         status = app(args=arguments or ["--help"], prog_name="gencomm", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except GencommError as error:
-        return _fail(error.flagged if isinstance(error, OptionError) else str(error), error.exit_status)
+        return _fail(error.flagged if isinstance(error, FieldError) else str(error), error.exit_status)
     except TyperException as error:
         return _fail(_usage(error), 2)
     except MemoryError:
         return _fail("memory: there is not enough for this; use a smaller image", 1)
     except (typer.Abort, KeyboardInterrupt):
         return 130
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # Typer's own way out, with another status
+            return 141
+        raise
     except Exception as error:
         if os.environ.get("GENCOMM_DEBUG"):
             raise
+        if isinstance(error, OSError):  # of the machine: a full disk, a file that is gone
+            what = error.filename or "input or output"
+            return _fail(f"{what}: {error.strerror or error}; see to its place, its permissions and the free space", 2)
         return _fail(f"internal fault: {type(error).__name__}: {error}; GENCOMM_DEBUG=1 shows where", 1)
 
 
 def main() -> None:
     """Entry point of the console script."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary files are removed
-    sys.exit(run(sys.argv[1:]))
+    open_streams()
+    for name in ("SIGTERM", "SIGHUP"):  # so that temporary files are removed; Windows has no SIGHUP, and nohup ignores it
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
+    status = run(sys.argv[1:])
+    sys.exit(status if flush_streams() else status or 2)
 
 
 def _fail(line: str, status: int) -> int:

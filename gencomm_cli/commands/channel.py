@@ -59,7 +59,12 @@ def channel(
         others = [awgn, rayleigh, block_rayleigh, multipath, cp, carriers, pilots, taps, decay, no_interleaver, rx_snr]
         if any(each is not None and each is not False for each in others) or (snr_type, csi) != ("esn0", "perfect"):
             raise InputError("channel: fading and CSI are for symbol files; a recording takes --snr, --clip and waveforms' flags")
-        _record(transmitted, target, build(Impairments, impairments), clip, pipeline.check_snr("--snr", snr), seed, json)
+        befalls = replace(build(Impairments, impairments), clip=clip)
+        samples = _record(transmitted, target, befalls, pipeline.check_snr("--snr", snr), seed, output)
+        if json:
+            console.print_json({"output": target, "samples": samples})
+        else:
+            console.out(target)
         return
     if impairments:
         raise OptionError(next(iter(impairments)), f"is for recordings ({', '.join(SUFFIXES)}); `gencomm modulate` makes one")
@@ -71,7 +76,7 @@ def channel(
         },
     )  # fmt: skip
     file = pipeline.pass_channel(symbols.read(flags.source(transmitted)), channel, seed)
-    flags.write(target, symbols.to_bytes(file))
+    flags.write(target, symbols.to_bytes(file), output)
     if json:
         meta = file.header.to_json()
         console.print_json({"output": target, "meta": meta}, stdout_is_taken=target == "-")
@@ -79,19 +84,17 @@ def channel(
         console.out(target)
 
 
-def _record(source: str, target: str, impairments: Impairments, clip: float | None, snr_db: float, seed: int, json: bool) -> None:
-    """Writes the recording that arrives."""
-    from gencomm_cli import console
+def _record(source: str, target: str, impairments: Impairments, snr_db: float, seed: int, given: str | None) -> int:
+    """Writes the recording that arrives, and says how many samples it has."""
     from gencomm_cli.outputs import write_files
     from gencomm_cli.radio import recordings
     from gencomm_cli.radio.impairments import impaired
 
-    arrived = impaired(recordings.read(Path(source)), replace(impairments, clip=clip), snr_db, seed)
-    write_files(recordings.files(Path(target), arrived))
-    if json:
-        console.print_json({"output": target, "samples": len(arrived), "sample_rate": arrived.sample_rate})
-    else:
-        console.out(target)
+    arrived = impaired(recordings.read(Path(source)), impairments, snr_db, seed)
+    written = recordings.files(Path(target), arrived)
+    flags.say_replaced(given, *written)
+    write_files(written)
+    return len(arrived)
 
 
 def received_name(transmitted: str) -> str:

@@ -57,14 +57,16 @@ def verify(
     preset: Annotated[str | None, typer.Argument(metavar="[PRESET]", help="METHOD/NAME or a folder; all if not given.")] = None,
     json: flags.Json = False,
 ) -> None:
-    """Check the SHA-256 of every file of weights (status 4 if one is wrong)."""
+    """Check that every file of weights has its SHA-256 and finite numbers (status 4 if one has not)."""
     from gencomm_cli import console, presets
     from gencomm_cli.presets.files import verify_pretrained
+    from gencomm_cli.presets.weights import check_files
 
     found = presets.available() if preset is None else [_find(preset)]
     for each in found:
         presets.verify(each)
         verify_pretrained(each)
+        check_files(each)
         if not json:
             console.out(f"{each.method}/{each.name}: intact, {each.weights_sha256}")
     if json:
@@ -130,9 +132,9 @@ def import_checkpoint(
     from gencomm_cli.released import conversion
     from gencomm_cli.released.checkpoint import files_in, read_checkpoint, read_config
 
-    conversion.check_folder(output, force)
-    settings = {} if config is None else read_config(config)
     files = [each for path in files for each in files_in(path)]
+    conversion.check_target(output, files, force)
+    settings = {} if config is None else read_config(config)
     converted = conversion.convert([read_checkpoint(path) for path in files], kind, settings)
     if tokenizer is not None:
         converted = conversion.with_tokenizer(converted, tokenizer)

@@ -52,7 +52,9 @@ def modulate(
     file = symbols.read(flags.source(transmitted))
     sent = link.modulate(file, waveform)
     recording = sent.recording(waveform, sample_rate)
-    write_files(recordings.files(Path(target), recording, f"{datatype}_le"))
+    written = recordings.files(Path(target), recording, f"{datatype}_le")
+    flags.say_replaced(output, *written)
+    write_files(written)
     if json:
         cbr = rates.with_waveform(file.header.cbr, file.header.image_size, sent.uses)
         meta = {**file.header.to_json(), "cbr": file.header.to_json()["cbr"] | {"waveform": cbr.waveform, "total": cbr.total}}
@@ -94,8 +96,9 @@ def demodulate(
     if target == "-":
         if len(found) > 1:
             raise InputError(f"--output: {len(found)} files do not fit on standard output; name a file with -o")
-        flags.write(target, symbols.to_bytes(found[0].file))
+        flags.write(target, symbols.to_bytes(found[0].file), output)
     else:
+        flags.say_replaced(output, *map(Path, names))
         write_files({Path(name): symbols.to_bytes(each.file) for name, each in zip(names, found, strict=True)})
     for each in found:
         if each.lost:

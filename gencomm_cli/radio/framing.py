@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from gencomm_cli import rates
 from gencomm_cli.channels.ofdm import qpsk
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.radio.waveform import PREAMBLE, Complex, Waveform
 from gencomm_cli.seeds import generator
 from gencomm_cli.symbols import ChannelRecord, Header, Provenance, SymbolFile, Symbols, fields
@@ -114,10 +114,10 @@ def split(file: SymbolFile, waveform: Waveform) -> list[Complex]:
         raise InputError(f"description: takes {len(description)} bytes, more than {MAX_DESCRIPTION}; use shorter names")
     room = waveform.burst * waveform.cells_per_symbol - header_cells(len(description))
     if room < 1:
-        raise InputError(f"--burst: {waveform.burst} OFDM symbols do not even hold the header; use more, or a larger --fft")
+        raise OptionError("burst", f"{waveform.burst} OFDM symbols do not even hold the header; use more, or a larger DFT")
     bursts = -(-payload.size // room)
     if bursts >= 2**16:
-        raise InputError(f"--burst: the file takes {bursts} bursts, more than 65535; use longer ones")
+        raise OptionError("burst", f"the file takes {bursts} bursts, more than 65535; use longer ones")
     digest = hashlib.sha256(payload.tobytes() + description).digest()
     shuffled = payload[_order(payload.size)]
 
