@@ -55,12 +55,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from gencomm_cli.diffusion.cosine import STEPS, cosine_alpha_bar
 from gencomm_cli.diffusion.steps import AncestralStep, ddim_step
@@ -68,11 +68,11 @@ from gencomm_cli.errors import RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
 from gencomm_cli.methods.lrisc.options import Receiver, Transmitter
 from gencomm_cli.networks.acceleration import compiled
-from gencomm_cli.networks.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.networks.ntscc_codec import MOST_SIDE, NTSCC, Allocation
 from gencomm_cli.networks.rate_allocation import RATES, Levels
 from gencomm_cli.networks.tensors import Heard, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
+from gencomm_cli.presets.build import build, builders
 from gencomm_cli.seeds import torch_normal
 
 
@@ -80,7 +80,7 @@ class LRISC:
     """One preset's networks, ready to encode and decode.
 
     Settings: ``cbr_range``; ``steps``, N; ``side_share``, the share of the budget that side symbols may take; ``start_noise``, the
-    standard deviation of x_N (the published program of the diffusion takes 0.8).
+    standard deviation of x_N (the published program of the diffusion takes 0.8); ``spacing``: arguments of :func:`visited`.
     """
 
     method = "lrisc"
@@ -91,8 +91,11 @@ class LRISC:
         self.preset, self.codec, self.device, self.dtype = preset, codec, device, dtype
         self.cbr_range: tuple[float, float] = tuple(preset.settings.get("cbr_range", (0.0033, 0.0417)))
         self.side_share = float(preset.settings.get("side_share", MOST_SIDE))
+        self.spacing: dict[str, Any] = dict(preset.settings.get("spacing", {}))
         self.alpha_bar = cosine_alpha_bar()
-        self.multiple = math.lcm(codec.multiple, UNetConfig.from_json(preset.components["unet"].config).multiple)
+        unet = preset.components["unet"]
+        with torch.device("meta"):
+            self.multiple = math.lcm(codec.multiple, int(builders()[unet.class_name](**unet.config).multiple))  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> LRISC:
@@ -106,9 +109,9 @@ class LRISC:
         return cls(preset, NTSCC.load(preset, device), device, dtype)
 
     @cached_property
-    def unet(self) -> ConditionalUNet:
+    def unet(self) -> nn.Module:
         """X_θ."""
-        return ConditionalUNet.load(self.preset, self.device).to(self.dtype)
+        return build(self.preset.components["unet"], self.device, self.dtype)
 
     @cached_property
     def denoiser(self) -> Callable[..., Tensor]:
@@ -189,10 +192,10 @@ class LRISC:
         """
         steps = options.steps or int(self.preset.settings.get("steps", 17))
         levels, side_ok = self.levels(received)
-        heard = Heard.of(received, self.device)
-        if side_ok is False:
-            heard = heard.first(levels.size)  # the first symbol of every embedding
-        z = self.codec.receive(heard.mmse()[0], heard.reliability[0], levels, received.image_size, self.multiple)
+        heard = Heard.of(received, self.device)  # where the side symbols are lost, the first symbol of every embedding is taken
+        z = self.codec.receive(
+            heard.mmse()[0], heard.reliability[0], levels, received.image_size, self.multiple, within_range(received.tx_snr_db)
+        )
         coarse, contexts = self.codec.coarse(z)
         picture = to_image((coarse + 1) / 2, received.image_size)
         if options.coarse:
@@ -201,7 +204,7 @@ class LRISC:
         def refine(index: int) -> Image:
             noise = torch_normal(tuple(coarse.shape), seed, f"sampler {index}", self.device).to(coarse)
             x = sample(
-                noise * float(self.preset.settings.get("start_noise", 1.0)), visited(steps), self.alpha_bar,
+                noise * float(self.preset.settings.get("start_noise", 1.0)), visited(steps, **self.spacing), self.alpha_bar,
                 lambda x, time: self.denoiser(x, torch.full((1,), time, device=self.device), contexts, coarse),
                 progress=None if progress is None else lambda done, total: progress(index * total + done, options.samples * total),
             )  # fmt: skip
@@ -210,9 +213,16 @@ class LRISC:
         return Decoded(picture, tuple(refine(index) for index in range(options.samples)), side_ok=side_ok)
 
 
-def visited(count: int, steps: int = STEPS) -> list[int]:
-    """The ``count`` steps of training that the sampler visits, evenly spaced from T − 1 down to 0 (a single one is T − 1)."""
-    return [steps - 1] if count == 1 else [index * (steps - 1) // (count - 1) for index in reversed(range(count))]
+def visited(count: int, steps: int = STEPS, *, power: float = 1.0, last: float = 0.0) -> list[int]:
+    """The ``count`` steps of training that the sampler visits, from T − 1 down to ``last`` · (T − 1); a single one is T − 1.
+
+    Evenly spaced in (n/T)^(1/``power``). The published program's are those of 1 and 0. They say little where so much of the image
+    is received: noise tells of what is missing only where it is no louder than that, at small n.
+    """
+    if count == 1:
+        return [steps - 1]
+    places = (index / (count - 1) for index in reversed(range(count)))
+    return [math.floor((last + (1 - last) * place**power) * (steps - 1) + 1e-6) for place in places]
 
 
 def sample(

@@ -47,7 +47,11 @@ class StageA(nn.Module):
 
     def encoding(self) -> dict[str, Tensor]:
         """The tensors that latents depend on."""
-        return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith(("vqgan.up_blocks", "vqgan.out_block"))}
+        return {
+            name: tensor
+            for name, tensor in self.state_dict().items()
+            if not name.startswith(("vqgan.up_blocks", "vqgan.out_block"))
+        }
 
     def encode(self, image: Tensor) -> Tensor:
         """X_VG = f_Θ(X) (eq. 1); H and W multiples of f."""
