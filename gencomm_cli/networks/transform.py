@@ -168,8 +168,11 @@ class NonlinearTransform(Hyperprior):
         return self.to_latent(h) + self.analysis(image) if self.config.coarse else h
 
     def contexts(self, z: Tensor) -> list[Tensor]:
-        """c_0, c_1, … of ẑ, as X_θ takes it (section III-A.4), finest first: [B, width, H/fold/2^level, W/fold/2^level]."""
-        ladder = []
+        """c_0, c_1, … of ẑ, as X_θ takes it (section III-A.4), finest first: [B, width, H/fold/2^level, W/fold/2^level].
+
+        Channels beyond those of z, the errors that some codes tell, are left out, here and in :meth:`image`.
+        """
+        z, ladder = z[:, : self.config.widths[-1]], []
         for parts in self.dec:
             block, up = cast(nn.ModuleList, parts)
             z = up(block(z))
@@ -178,5 +181,7 @@ class NonlinearTransform(Hyperprior):
 
     def image(self, z: Tensor, contexts: list[Tensor]) -> Tensor:
         """The coarse image g_s(ẑ) [B, 3, H, W]; not clamped, so that training sees gradients outside [−1, 1]."""
-        out: Tensor = self.synthesis(z) + F.pixel_shuffle(self.to_pixels(contexts[0]), self.config.fold)
+        out: Tensor = self.synthesis(z[:, : self.config.widths[-1]]) + F.pixel_shuffle(
+            self.to_pixels(contexts[0]), self.config.fold
+        )
         return out

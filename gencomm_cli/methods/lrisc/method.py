@@ -32,18 +32,24 @@ x ─► g_e ─► z ─┬─► h_e, h_d ─► −β log2 p(z_i | ŷ) ─►
                                             `diffusion.steps.AncestralStep.variance`
   section II-B  X_θ(x_n, ẑ, n/N)            `networks.conditional_unet.ConditionalUNet`; ẑ on the grids of its first levels:
                                             `networks.transform.NonlinearTransform.contexts`
-  eq. 7         L(θ, x_0)                   `train.StageLoss.refined` has X_θ at a random n and the weight ᾱ_n/(1 − ᾱ_n),
-                                            `train.StageLoss.distortion` the squared norm
+  eq. 7         L(θ, x_0)                   `train.StageLoss.refined` has X_θ at a true x_n of a random n, and the weight
+                                            ᾱ_n/(1 − ᾱ_n), `train.StageLoss.distortion` the squared norm
   eq. 8         DDIM                        `sample`, `diffusion.steps.ddim_step`
   eq. 9         L_RD                        `train.StageLoss.distortion`, `train.StageLoss.rate`
   eq. 9         p(y)                        `networks.entropy.FactorisedPrior`, which the paper does not describe
   eq. 10        L_P                         `train.StageLoss.perception`
   eq. 11        L_RDP                       `train.StageLoss.__call__`; λ, η: `train.Recipe`
   Algorithm 1   three stages                `train.STAGES`; lines 5 and 7: `train.StageLoss.refined`, lines 6 and 8:
-                                            `train.StageLoss.__call__`. nano's stage 2 leaves X_θ out (``refined`` is 0)
+                                            `train.StageLoss.__call__`. nano's stages 1 and 2 leave X_θ out (``refined`` is 0)
 
 The paper's α_n, a product of 1 − β_i, is ᾱ_n here (``alpha_bar``). The log of its eq. 3 is log2, so that β counts symbols a bit.
-Its η is the weight of eq. 11 and nothing else; its d, in eqs. 9 and 11, is the squared error with the weight of eq. 7. Its receiver
+nano's networks are those of the paper around their linear optimum: g_e, g_s and the contexts around PCA
+(`networks.residual_transform.ResidualTransform`), f_e and f_d around KLT powers and LMMSE, with pilots that say how large the code
+is sent (`networks.klt_latent.KLTLatentJSCC`), X_θ around the mean of a Gaussian given x_n, ẑ, rates and SNR
+(`networks.residual_unet.ResidualUNet`). ``paper.json`` has the paper's own.
+
+Its η is the weight of eq. 11 and nothing else; its d, in eqs. 9 and 11, is the squared error with the weight of eq. 7; of the coarse
+image it is the norm itself. Its receiver
 has the k_i for nothing; here they are side symbols, which count: `networks.rate_indices.encode`,
 `networks.ntscc_codec.NTSCC.levels_at_receiver`. It has no coarse image: g_s is `networks.transform.NonlinearTransform.image`. Where
 its words and the program it builds on (CDC: Yang & Mandt, 2023) differ, the networks are the program's: five U-Net units on the way

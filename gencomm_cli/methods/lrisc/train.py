@@ -80,8 +80,10 @@ class Recipe:
         distortion: d is this many times the mean squared error. perceptual: η. rate: λ.
         weights: between which eq. 7's ᾱ/(1 − ᾱ) is held: beyond, only one end of the schedule would be learnt.
         power: n/N is u^power for a uniform u, and what is seen more often counts that much less: the mean is that of eq. 7.
-        coarse: weight of d of the coarse image. coarse_perceptual: of its d_p, from the share ``perceptual_from`` of the stage on.
-        refined: share of the crops of which x̂_0 is made. bare: share of these of which x̄_0 is.
+        coarse: weight of d of the coarse image, not squared there. coarse_perceptual: of its d_p, from the share
+            ``perceptual_from`` of the stage on.
+        refined: share of the crops of which x̂_0 is made, from the share ``refined_from`` of the stage on: until then transform and
+            code learn faster alone. bare: share of these of which x̄_0 is.
         latent: weight of the error of ẑ, in units of its rounding step. medians: of the prior's medians. variances: of how unlikely
             x_0 − c is under the U-Net's variances, which learn by nothing else.
         codec: learning rate of transform and code as a share of the U-Net's.
@@ -103,6 +105,7 @@ class Recipe:
     coarse_perceptual: float = 0.0
     perceptual_from: float = 0.0
     refined: float = 1.0
+    refined_from: float = 0.0
     bare: float = 1.0
     latent: float = 0.0
     medians: float = 1e-3
@@ -201,6 +204,13 @@ class StageLoss:
         figures[name] = float(-10 * (mse.detach().mean() / 4).log10())
         return (1 - self.recipe.perceptual) * self.recipe.distortion * (mse * weight).mean()
 
+    def norm(self, image: Tensor, coarse: Tensor, figures: dict[str, float]) -> Tensor:
+        """(1 − η) d of the coarse image, d the norm itself, as eq. 9 is put in words: squared, the worst channels would drown the
+        good ones."""
+        mse = (coarse - image).square().mean((1, 2, 3))
+        figures["coarse"] = float(-10 * (mse.detach() / 4).log10().mean())
+        return (1 - self.recipe.perceptual) * mse.clamp_min(1e-8).sqrt().mean()
+
     def perception(self, image: Tensor, other: Tensor) -> Tensor:
         """η d_p (eqs. 10, 11), a mean over the batch, by one of the two backbones, at random: their mean costs twice the time."""
         lpips = self.backbones[int(self.generator.integers(len(self.backbones)))]
@@ -274,12 +284,12 @@ class StageLoss:
                 total = total + recipe.latent * missed
             contexts = transform.contexts(received)
             coarse = transform.image(received, contexts).float()
-            total = total + recipe.coarse * self.distortion(image, coarse, 1.0, figures, "coarse")
+            total = total + recipe.coarse * self.norm(image, coarse, figures)
             if recipe.coarse_perceptual:
                 perception = recipe.coarse_perceptual * self.perception(image, coarse)
                 figures["coarse_perception"] = float(perception.detach())
                 total = total + perception * (progress >= recipe.perceptual_from)
-            if some := round(recipe.refined * len(image)):
+            if (some := round(recipe.refined * len(image))) and progress >= recipe.refined_from:
                 if isinstance(unet, ResidualUNet) and "unet" in self.trained:
                     surprise = unet.surprise(image - coarse, contexts)
                     total, figures["surprise"] = total + recipe.variances * surprise, float(surprise.detach())
@@ -299,7 +309,8 @@ class StageLoss:
         return total, figures
 
     def show(self, image: Tensor) -> Tensor:
-        """What the sampler (eq. 8) makes of images [B, 3, H, W] in [0, 1], sent at 10 dB and random rates."""
+        """What the sampler (eq. 8), or g_s where that is not trained, makes of images [B, 3, H, W] in [0, 1], sent at 10 dB and
+        random rates."""
         transform, unet = self.networks.transform, self.networks.unet
         z = transform.encode(2 * image - 1).float()
         if self.stage != "transform":
@@ -307,6 +318,8 @@ class StageLoss:
             z = through_channel(self.networks.jscc, z, levels, levels, awgn(len(z), 10.0, self.device)).float()
         contexts = transform.contexts(z)
         coarse = transform.image(z, contexts).float()
+        if not self.recipe.refined:
+            return (coarse + 1) / 2
         visit = visited(self.recipe.path, **self.spacing)
         made = sample(torch.randn_like(coarse), visit, self.alpha_bar, lambda x, t: unet(x, self.time(t, x), contexts, coarse))
         return (made + 1) / 2
@@ -347,8 +360,8 @@ class LRISCTrainer(Trainer):
             verify(self.base)
             sizes |= {name: dict(component.config) for name, component in theirs.items()}
             classes |= {name: component.class_name for name, component in theirs.items()}
-            if classes["jscc"] == "LatentJSCC":
-                sizes["jscc"] = sizes["jscc"] | {"channels": sizes["transform"]["widths"][-1]}
+            latent = sizes["transform"].get("channels") or sizes["transform"]["widths"][-1]
+            sizes["jscc"] = sizes["jscc"] | {"channels": latent}
         if classes["transform"] == "NonlinearTransform" and not sizes["transform"].get("coarse"):
             raise InputError("--config: networks, transform: makes no coarse image, which decode --coarse shows; add coarse: true")
         for name in PARTS:
@@ -453,19 +466,21 @@ class LRISCTrainer(Trainer):
 
 
 @torch.enable_grad()
-def fit_variances(jscc: KLTLatentJSCC, z: Tensor, information: Tensor, steps: int = 300, batch: int = 64) -> None:
+def fit_variances(jscc: KLTLatentJSCC, z: Tensor, information: Tensor, steps: int = 300, draws: int = 16) -> None:
     """Sets the variances that the code expects of an embedding by its rate to the likeliest for z [N, C, rows, columns], in
     pictures of eight random crops at random rates."""
     generator = np.random.default_rng(0)
-    optimizer = torch.optim.Adam(jscc.log_spread.parameters(), 3e-3)
-    for _ in range(steps):
-        chosen = torch.from_numpy(generator.choice(len(z), min(batch, len(z) // 8 * 8), replace=False)).to(z.device)
-        pictures = len(chosen) // 8
-        levels, _ = draw_levels(information[chosen], pictures, generator)
-        expected = jscc.spread(levels, pictures)
-        unit = z[chosen].detach().flatten(2).transpose(1, 2) / expected
+    optimizer = torch.optim.Adam(jscc.log_spread.requires_grad_(True).parameters(), 3e-3)
+    batches: list[tuple[Tensor, Tensor]] = []
+    for _ in range(draws):
+        chosen = torch.from_numpy(generator.choice(len(z), min(64, len(z) // 8 * 8), replace=False)).to(z.device)
+        levels, _ = draw_levels(information[chosen], len(chosen) // 8, generator)
+        batches.append((z[chosen].detach().flatten(2).transpose(1, 2), levels))
+    for step in range(steps):
+        rows_of_z, levels = batches[step % draws]
+        expected = jscc.spread(levels, len(levels) // 8)
         optimizer.zero_grad()
-        (expected.log() + unit.square() / 2).mean().backward()
+        (expected.log() + (rows_of_z / expected).square() / 2).mean().backward()
         optimizer.step()
 
 
