@@ -165,7 +165,6 @@ def from_blocks(values: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-@torch.inference_mode(False)
 def _basis(device: torch.device) -> Tensor:
     """[192, 3, 8, 8], float32."""
     place = torch.arange(BLOCK, dtype=torch.float64)

@@ -48,12 +48,12 @@ nano's networks are those of the paper around their linear optimum: g_e, g_s and
 is sent (`networks.klt_latent.KLTLatentJSCC`), X_θ around the mean of a Gaussian given x_n, ẑ, rates and SNR
 (`networks.residual_unet.ResidualUNet`). ``paper.json`` has the paper's own.
 
-Its η is the weight of eq. 11 and nothing else; its d, in eqs. 9 and 11, is the squared error with the weight of eq. 7; of the coarse
-image it is the norm itself. Its receiver
-has the k_i for nothing; here they are side symbols, which count: `networks.rate_indices.encode`,
-`networks.ntscc_codec.NTSCC.levels_at_receiver`. It has no coarse image: g_s is `networks.transform.NonlinearTransform.image`. Where
-its words and the program it builds on (CDC: Yang & Mandt, 2023) differ, the networks are the program's: five U-Net units on the way
-up for six on the way down (the lowest has the middle blocks in its place), and LeakyReLU for ReLU in h_e and h_d.
+Its η is the weight of eq. 11 and nothing else; its d, in eqs. 9 and 11, is the squared error with the weight of eq. 7, and of the
+coarse image the norm itself. Its receiver has the k_i for nothing; here they are side symbols, which count:
+`networks.rate_indices.encode`, `networks.ntscc_codec.NTSCC.levels_at_receiver`. It has no coarse image: g_s is
+`networks.transform.NonlinearTransform.image`. Where its words and the program it builds on (CDC: Yang & Mandt, 2023) differ, the
+networks are the program's: five U-Net units on the way up for six on the way down (the lowest has the middle blocks in its place),
+and LeakyReLU for ReLU in h_e and h_d.
 """
 
 from __future__ import annotations
