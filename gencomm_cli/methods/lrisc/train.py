@@ -190,11 +190,12 @@ class StageLoss:
 
     def __init__(
         self, networks: Networks, stage: str, recipe: Recipe, photographs: Photographs, backbones: list[LPIPS],
-        generator: np.random.Generator, device: torch.device, spacing: Mapping[str, Any] | None = None,
+        generator: np.random.Generator, device: torch.device, settings: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self.networks, self.stage, self.recipe, self.trained = networks, stage, recipe, STAGES[stage].networks
         self.photographs, self.backbones, self.generator, self.device = photographs, backbones, generator, device
-        self.spacing = spacing or {}
+        self.spacing = (settings or {}).get("spacing", {})
+        self.start_noise = float((settings or {}).get("start_noise", 1.0))
         self.critic = trainable(LatentCritic(3 * FOLD**2), device) if recipe.critic else None
         self.alpha_bar = cosine_alpha_bar().float().to(device)
 
@@ -241,7 +242,7 @@ class StageLoss:
             with torch.set_grad_enabled(time <= visit[-2] / STEPS):
                 return self.networks.unet(x, self.time(time, x), contexts, coarse).float()
 
-        return sample(torch.randn_like(coarse), visit, self.alpha_bar, predict)
+        return sample(self.start_noise * torch.randn_like(coarse), visit, self.alpha_bar, predict)
 
     def told_apart(self, image: Tensor, contexts: list[Tensor], coarse: Tensor, progress: float) -> tuple[Tensor, dict[str, float]]:
         """The hinge losses of the sampler and of the critic, who sees pictures beside the coarse one, ``FOLD``² pixels at once."""
@@ -321,7 +322,8 @@ class StageLoss:
         if not self.recipe.refined:
             return (coarse + 1) / 2
         visit = visited(self.recipe.path, **self.spacing)
-        made = sample(torch.randn_like(coarse), visit, self.alpha_bar, lambda x, t: unet(x, self.time(t, x), contexts, coarse))
+        noise = self.start_noise * torch.randn_like(coarse)
+        made = sample(noise, visit, self.alpha_bar, lambda x, t: unet(x, self.time(t, x), contexts, coarse))
         return (made + 1) / 2
 
     def received(self, z: Tensor) -> Tensor:
@@ -392,7 +394,7 @@ class LRISCTrainer(Trainer):
             for parameter in unet.final_conv[1].parameters():
                 nn.init.zeros_(parameter)
         if stage == "fixed" and "jscc" not in self.started and (step is not None or isinstance(jscc, KLTLatentJSCC)):
-            z = torch.cat([transform.encode(part.to(self.device)) for part in self.fields(400).split(20)])
+            z = torch.cat([transform.encode(part.to(self.device)) for part in self.fields(200).split(20)])
             jscc.start_linear(z.transpose(0, 1).flatten(1).std(1))
             if isinstance(jscc, KLTLatentJSCC):
                 fit_variances(jscc, z, transform.information(z))
@@ -428,8 +430,7 @@ class LRISCTrainer(Trainer):
                 module.requires_grad_(False)
         if stage in ("joint", "rollout"):
             keep_linear(networks)
-        spacing = self.settings.get("spacing")
-        loss = StageLoss(networks, stage, recipe, self.photographs, self.perceptual, generator, self.device, spacing)
+        loss = StageLoss(networks, stage, recipe, self.photographs, self.perceptual, generator, self.device, self.settings)
         slower = {"transform": recipe.codec, "jscc": recipe.codec}
         trained = {name: self.parts[name] for name in names} | ({} if loss.critic is None else {"critic": loss.critic})
         return Stage(trained, loss, slower, loss.show)
@@ -466,11 +467,11 @@ class LRISCTrainer(Trainer):
 
 
 @torch.enable_grad()
-def fit_variances(jscc: KLTLatentJSCC, z: Tensor, information: Tensor, steps: int = 300, draws: int = 16) -> None:
+def fit_variances(jscc: KLTLatentJSCC, z: Tensor, information: Tensor, steps: int = 120, draws: int = 12) -> None:
     """Sets the variances that the code expects of an embedding by its rate to the likeliest for z [N, C, rows, columns], in
     pictures of eight random crops at random rates."""
     generator = np.random.default_rng(0)
-    optimizer = torch.optim.Adam(jscc.log_spread.requires_grad_(True).parameters(), 3e-3)
+    optimizer = torch.optim.Adam(jscc.log_spread.requires_grad_(True).parameters(), 1e-2)
     batches: list[tuple[Tensor, Tensor]] = []
     for _ in range(draws):
         chosen = torch.from_numpy(generator.choice(len(z), min(64, len(z) // 8 * 8), replace=False)).to(z.device)

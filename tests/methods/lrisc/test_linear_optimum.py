@@ -125,7 +125,7 @@ def test_variances_follow_the_rates() -> None:
     loud = (torch.rand(64, 1, 4, 4, generator=generator) < 0.5).float() + 0.5
     z = torch.randn(64, 128, 4, 4, generator=generator) * SPREAD[:, None, None] * loud
     information = 20 + 200 * loud[:, 0]
-    fit_variances(code, z, information, steps=120)
+    fit_variances(code, z, information)
     levels, _ = draw_levels(information, 8, np.random.default_rng(5))
     many = levels.flatten(1) > levels.flatten(1).double().mean(1, keepdim=True)
     spread = code.spread(levels, 8).detach()[..., 20]
