@@ -53,7 +53,7 @@ def latents(photographs: Photographs, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def schedule(steps: int) -> Schedule:
-    return Schedule(steps=steps, learning_rate=3e-3, warmup=5, ema=0.9)
+    return Schedule(steps=steps, learning_rate=3e-3, warmup=5, ema=0.9, log_every=min(steps, 50))
 
 
 def figures(out: Path, stage: str, name: str = "loss") -> list[float]:

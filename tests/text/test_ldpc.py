@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+import text_link
 
-from gencomm_cli.text import build, ldpc
+from gencomm_cli.text import ldpc
 
 NAMES = [f"{rate}n{n}" for rate in ("r14", "r12", "r34") for n in (192, 288, 384, 576, 768, 1152, 1536)]
 
@@ -9,7 +10,7 @@ NAMES = [f"{rate}n{n}" for rate in ("r14", "r12", "r34") for n in (192, 288, 384
 def test_codes_are_regular_and_of_the_promised_sizes() -> None:
     assert sorted(ldpc.load()) == sorted(NAMES)
     for name, code in ldpc.load().items():
-        column_weight, row_weight = build.RATES[name[:3]]
+        column_weight, row_weight = text_link.RATES[name[:3]]
         assert code.n == int(name[4:])
         assert code.checks.shape[1] == row_weight
         assert (np.bincount(code.checks.reshape(-1), minlength=code.n) == column_weight).all()
@@ -57,9 +58,9 @@ def test_builder_starts_from_make_ldpc_and_solves_it() -> None:
     import pyldpc
 
     h, g = pyldpc.make_ldpc(48, 3, 6, seed=7)
-    checks = build.make_checks("r12n48", 7)
+    checks = text_link.make_checks("r12n48", 7)
     np.testing.assert_array_equal(np.nonzero(h)[1].reshape(len(h), -1), checks)
-    code = build.systematic("r12n48", checks)
+    code = text_link.systematic("r12n48", checks)
     assert code.k == g.shape[1]
     words = code.encode(np.eye(code.k, dtype=np.uint8))
     assert not (words[:, code.checks].sum(axis=2) & 1).any()
@@ -70,7 +71,7 @@ def test_measured_losses_are_pyldpcs() -> None:
     code = ldpc.load()["r12n192"]
     rng = np.random.default_rng(4)
     received = rng.normal(2.9, np.sqrt(2 * 2.9), (150, code.n))
-    fast = build.simulator()(code.checks, received.clip(-ldpc.MAX_LLR, ldpc.MAX_LLR), ldpc.ITERATIONS)
+    fast = text_link.simulator()(code.checks, received.clip(-ldpc.MAX_LLR, ldpc.MAX_LLR), ldpc.ITERATIONS)
     slow = sum(m is None or bool(m.any()) for m in (code.decode(word[None], code.k) for word in received))
     assert 20 < slow < 130
     assert abs(fast - slow) <= 2

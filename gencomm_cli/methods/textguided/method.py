@@ -42,7 +42,7 @@ square root of its 1 − ᾱ_t−1. Eqs. 10 to 15 step to t − 1 and Algorithm 
 
 Not in the paper: the stages ``vae``, ``prior`` and ``decoder``, which make what Stable Diffusion is there, and ``jscc``, a start
 for stage 1; the weights ``diffusion``, ``coarse`` and ``grid`` and the trained ``decoder`` of the recipe; one JSCC for all rates;
-SNR, N_s and h as inputs of the control module; N_s by SNR; quadratic spacing of the steps.
+SNR, N_s and h as inputs of the control module; N_s by SNR; quadratic spacing of the steps; guidance of the text alone.
 """
 
 from __future__ import annotations
@@ -183,11 +183,17 @@ class TextGuided:
         )  # fmt: skip
         unet, control, text = self.networks.unet, self.networks.control, self.networks.text
         prompt, nothing = text([received.prompt or ""]), text([""]) if guidance != 1.0 else None
-        apart = parameterization == "paper"  # `sample` mixes its branches; those of u are mixed by `controlled`, in one pass
+        alone = options.guidance_of == "text"  # both branches under control, which is not in the paper
+        # `sample` mixes the branches of ``paper``; those of u are mixed by `controlled`, in one pass.
+        apart = parameterization == "paper" and not alone
 
         def conditional(z: Tensor, t: int) -> Tensor:
             now = torch.full((1,), t, device=self.device)
-            return self.controlled(unet, control, z, now, prompt, z_c, csi, None if apart else nothing, guidance)
+            if nothing is None or not alone:
+                return self.controlled(unet, control, z, now, prompt, z_c, csi, None if apart else nothing, guidance)
+            z, now, coarse, state = (torch.cat([each, each]) for each in (z, now, z_c, csi))
+            own, none = self.controlled(unet, control, z, now, torch.cat([prompt, nothing]), coarse, state).chunk(2)
+            return none + guidance * (own - none)
 
         def unconditional(z: Tensor, t: int) -> Tensor:
             now = torch.full((1,), t - 1, device=self.device)

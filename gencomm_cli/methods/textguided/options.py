@@ -9,6 +9,7 @@ from gencomm_cli.methods.options import DomainTransmitter, Flag, SamplerOptions,
 
 Spacing = Literal["uniform", "quadratic"]
 Parameterization = Literal["u", "paper"]
+Strengthened = Literal["all", "text"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,9 @@ class Receiver(SamplerOptions, TextReceiver):
     guidance_scale: Annotated[
         float | None, Flag("Classifier-free guidance ω; 1 is the conditional prediction alone.", metavar="W")
     ] = None  # fmt: skip
+    guidance_of: Annotated[
+        Strengthened, Flag("What ω strengthens: text and coarse image, as in the paper, or the text alone.")
+    ] = "all"  # fmt: skip
     start_step: Annotated[
         int | None, Flag("Noise level to start at; by SNR and CBR if not given.", metavar="N", low=1, high=1000)
     ] = None

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gencomm_cli.channels.equalisers import effective_snr_db
 from gencomm_cli.diffusion.schedule import sampling_steps, scaled_linear
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.textguided.method import StartTable, diffuse, diffusion_loss, sample
+from gencomm_cli.methods.textguided.method import StartTable, clean_from_u, diffuse, diffusion_loss, sample
 from gencomm_cli.methods.textguided.options import Parameterization
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.coarse import CoarseHead
@@ -22,6 +22,7 @@ from gencomm_cli.networks.klt_jscc import KLTJSCC, FieldCode
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.networks.vae import Domain, LatentCodec
 from gencomm_cli.training.channel import ChannelDraw, awgn, draw, draw_cbr, send
+from gencomm_cli.training.critic import LatentCritic, hinge_losses
 from gencomm_cli.training.data import to_tensor
 from gencomm_cli.training.latent_space import decoder_of
 from gencomm_cli.training.latents import Latents
@@ -65,16 +66,19 @@ class JSCCRecipe:
 class RefinerRecipe:
     """L_1 = E‖u − û‖² + λ_D MSE(z, z_c) (eq. 18); L_2 = MSE(z, z̃_0) + λ_D MSE(z, z_c) + λ_M MSE(s, s̃) + λ_L LPIPS(s, s̃) (eq. 19).
 
-    The first term of L_2 is ours: see :func:`refiner_stage`. LPIPS is the mean over two backbones.
+    The first term of L_2 is ours where ``path`` is set: see :func:`refiner_stage`. LPIPS is the mean over two backbones.
 
     Attributes:
         diffusion: weight of the first term, 1 in the paper. latent, pixel, perceptual: λ_D, λ_M, λ_L; stage 1 has λ_M = λ_L = 0.
-            ``coarse``, ``grid`` and ``decoder`` are not in the paper.
+            ``coarse``, ``grid``, ``critic``, ``path`` and ``decoder`` are not in the paper.
+        path: take L_2 at the end of the sampler's whole path; false: of one prediction at a random t ≤ N_s, as in the paper.
         parameterization: what the network predicts: u, or the paper's ε.
         coarse: weight of MSE(s, D(z_c)) on a quarter of the batch, so that the coarse image stays a good picture too.
         decoder: train the VAE's decoder along. The paper freezes it; a small decoder that saw an hour's training gains from meeting
             the latents it will have to decode. The same terms on clean latents (another quarter) keep it a decoder of the VAE.
         grid: weight of the fold's own pattern in s̃ − s (see :func:`~gencomm_cli.training.losses.fold_pattern`).
+        critic: weight of a hinge loss on z̃_0 given z_c, against a critic that learns along: MSE and LPIPS alone end in the mean
+            of what the picture may be. It counts once a tenth of the stage is over.
         drop: share of prompts replaced by the empty one.
     """
 
@@ -87,6 +91,8 @@ class RefinerRecipe:
     perceptual: float = 0.0
     coarse: float = 0.0
     grid: float = 0.0
+    critic: float = 0.0
+    path: bool = True
     decoder: bool = False
     drop: float = 0.1
     parameterization: Parameterization = "u"
@@ -189,9 +195,10 @@ def refiner_stage(
 
     L_1 (eq. 18) where λ_M = λ_L = 0, which is stage 1; else L_2 (eq. 19), stage 2.
 
-    Stage 1 draws t uniformly in 1 … N_s. Stage 2 runs the whole sampler, ``STEPS`` steps or fewer, and takes the losses on what it
-    ends in, with the gradient through all of its steps: one prediction at a random t would teach neither the states that the
-    sampler meets nor, through the little that the last step changes, the encoder. Its diffusion term is the error of z̃_0.
+    Stage 1 draws t uniformly in 1 … N_s. Stage 2 runs the whole sampler (``path``), ``STEPS`` steps or fewer, and takes the losses
+    on what it ends in, with the gradient through all of its steps: one prediction at a random t, as in the paper, teaches neither
+    the states that the sampler meets nor, through the little that the last step changes, the encoder. Its diffusion term is then
+    the error of z̃_0.
     """
     alpha_bar = scaled_linear().float().to(device)
     refining = recipe.pixel > 0 or recipe.perceptual > 0
@@ -202,6 +209,9 @@ def refiner_stage(
     networks: dict[str, nn.Module] = {"control": trained(control, device), "jscc": trained(jscc, device, channels_last=False)}
     if head is not None:
         networks["coarse"] = trained(head, device)
+    critic = trained(LatentCritic(codec.channels), device) if recipe.critic else None
+    if critic is not None:
+        networks["critic"] = critic
     if recipe.decoder:
         networks["decoder"] = decoder_of(codec)
 
@@ -228,17 +238,17 @@ def refiner_stage(
             field = clean if domain == "latent" else image
             coarse, predict = received(field, image, captions, channel, cbr, starts)
             noise = torch.randn_like(clean)
-            if refining:
+            if refining and recipe.path:
                 count = STEPS if generator.random() < 0.6 else int(generator.integers(1, STEPS))
                 steps = sampling_steps(start, count)
                 z = sample(coarse, noise, steps, alpha_bar, lambda z, t: predict(z, torch.full_like(starts, t)))
                 diffusion = (z - clean).square().mean()  # in place of the first term of eq. 19
             else:
                 t = torch.from_numpy(rows(lambda n: generator.integers(1, start + 1, n), recipe.batch)).to(device)
-                z, target = diffuse(clean, coarse, noise, t, starts, alpha_bar)
-                if recipe.parameterization == "paper":
-                    target = noise
-                diffusion = diffusion_loss(target, predict(z, t))
+                z_t, u = diffuse(clean, coarse, noise, t, starts, alpha_bar)
+                predicted = predict(z_t, t)
+                diffusion = diffusion_loss(u if recipe.parameterization == "u" else noise, predicted)
+                z = clean_from_u(z_t, predicted, alpha_bar[t].view(-1, 1, 1, 1))  # ẑ_0, where it is used
             latent = (coarse - clean).square().mean()
             total = recipe.diffusion * diffusion + recipe.latent * latent  # eq. 18
             figures = {"diffusion": float(diffusion.detach()), "latent": float(latent.detach())}
@@ -257,6 +267,10 @@ def refiner_stage(
                     pattern = torch.stack([fold_pattern(a - b, codec.fold) for a, b in pairs]).mean()
                     total = total + recipe.grid * pattern
                     figures["grid"] = float(pattern.detach())
+                if critic is not None:
+                    fooling, telling = hinge_losses(critic, clean, z, coarse)
+                    total = total + recipe.critic * (telling + (fooling if progress > 0.1 else 0.0))
+                    figures |= {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
                 figures |= {"psnr": psnr(mse[0]), "lpips": float(perceptual[0].detach()), "coarse_psnr": psnr(coarse_mse)}
         return total, figures
 

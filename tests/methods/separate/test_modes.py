@@ -8,12 +8,12 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+import separate_codes
 
 from gencomm_cli.errors import InputError, OptionError, RateError
 from gencomm_cli.methods.base import Fading
 from gencomm_cli.methods.options import build as build_options
 from gencomm_cli.methods.options import options_of
-from gencomm_cli.methods.separate import build
 from gencomm_cli.methods.separate.capacity import shannon_db
 from gencomm_cli.methods.separate.codecs import CODECS
 from gencomm_cli.methods.separate.five_g import FiveG
@@ -50,7 +50,7 @@ def test_table_is_what_decoding_gives(modes: Modes, code: str, modulation: str, 
     pytest.importorskip("numba")
     median, spread = modes.curves[code, modulation, channel]
     snr = median - spread * NormalDist().inv_cdf(0.2)
-    rate = build.loss_rate(modes.codes[code], 576, modulation, channel, np.random.default_rng(5), snr, 1000)
+    rate = separate_codes.loss_rate(modes.codes[code], 576, modulation, channel, np.random.default_rng(5), snr, 1000)
     assert rate == pytest.approx(0.2, abs=0.07)
 
 

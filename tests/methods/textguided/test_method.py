@@ -15,7 +15,7 @@ from gencomm_cli.errors import ModelMismatch, OptionError, RateError
 from gencomm_cli.methods import load_method
 from gencomm_cli.methods.base import Method, Received, Request
 from gencomm_cli.methods.textguided.method import TextGuided
-from gencomm_cli.methods.textguided.options import Receiver
+from gencomm_cli.methods.textguided.options import Parameterization, Receiver
 from gencomm_cli.networks.control import CSI_WIDTH, LatentControlNet, controlled
 
 CPU = torch.device("cpu")
@@ -95,6 +95,7 @@ def test_same_inputs_same_bytes_and_every_input_matters(method: TextGuided) -> N
         "start": refined(base, Receiver(steps=3, start_step=100)),
         "spacing": refined(base, Receiver(steps=3, spacing="quadratic")),
         "guidance": refined(base, Receiver(steps=3, guidance_scale=4.0)),
+        "guidance of the text": refined(base, Receiver(steps=3, guidance_scale=4.0, guidance_of="text")),
         "parameterization": refined(base, Receiver(steps=3, parameterization="paper")),
     }
     assert [name for name, value in others.items() if value == first] == []
@@ -143,6 +144,27 @@ def test_flipped_byte_and_wrong_config_are_refused(make_preset: Callable[..., Pa
     weights.write_bytes(data)
     with pytest.raises(ModelMismatch, match=r"jscc\.safetensors: SHA-256"):
         load_method(presets.load_config(folder), CPU)
+
+
+@pytest.mark.parametrize("parameterization", ["u", "paper"])
+def test_guidance_of_the_text_leaves_the_control_in_both_branches(
+    method: TextGuided, monkeypatch: pytest.MonkeyPatch, parameterization: Parameterization
+) -> None:
+    """ẑ_0 = ẑ_0(none) + ω (ẑ_0(own) − ẑ_0(none)), each drawn by itself; of one step, or with ``paper`` the second of two."""
+    base, latents = received(method, photograph(64, 64)), []
+    steps, decode = 1 if parameterization == "u" else 2, method.codec.decode
+
+    def kept(z: torch.Tensor) -> torch.Tensor:
+        latents.append(z)
+        return decode(z)
+
+    monkeypatch.setattr(method.codec, "decode", kept)
+    for prompt, scale in ((base.prompt, 1.0), ("", 1.0), (base.prompt, 4.0)):
+        options = Receiver(steps=steps, guidance_scale=scale, guidance_of="text", parameterization=parameterization)
+        method.decode(dataclasses.replace(base, prompt=prompt), options, seed=0)
+    own, none, guided = latents[1::2]
+    assert not torch.allclose(own, none, atol=1e-3)
+    assert torch.allclose(guided, none + 4 * (own - none), atol=1e-3)
 
 
 def test_both_branches_in_one_batch_are_guidance_of_two_passes(method: TextGuided) -> None:

@@ -61,9 +61,12 @@ def test_prior_jscc_and_both_refining_stages_learn(latents: Latents, tmp_path: P
     control = LatentControlNet.over(unet)
     text, squeeze = TextEncoder(words, text_model), backbones("squeeze")
     for stage, recipe in {
-        "control": RefinerRecipe(schedule(50), batch=2, crop=8),
-        "paper": RefinerRecipe(schedule(50), batch=2, crop=8, parameterization="paper"),
-        "refine": RefinerRecipe(schedule(50), batch=2, crop=8, diffusion=0.1, pixel=10.0, perceptual=1.0, coarse=1.0, decoder=True),
+        "control": RefinerRecipe(schedule(10), batch=2, crop=8),
+        "paper": RefinerRecipe(schedule(10), batch=2, crop=8, parameterization="paper"),
+        "refine": RefinerRecipe(
+            schedule(10), batch=2, crop=8, diffusion=0.1, pixel=10.0, perceptual=1.0, coarse=1.0, decoder=True, critic=0.1
+        ),
+        "stage 2": RefinerRecipe(schedule(10), batch=2, crop=8, pixel=10.0, perceptual=1.0, path=False),
     }.items():
         weights = [p.clone() for p in (*control.parameters(), *jscc.parameters())]
         learn(stage, recipe, tmp_path, refiner_stage, control, jscc, unet, codec, text, latents, recipe, squeeze)

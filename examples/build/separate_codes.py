@@ -1,4 +1,4 @@
-"""Makes what the preset ``separate/classical`` ships: ``python -m gencomm_cli.methods.separate.build codes | modes | card``.
+"""Makes what the preset ``separate/classical`` ships: ``python examples/build/separate_codes.py codes | modes | card``.
 
 ``codes`` chooses the parity-check matrices, ``modes`` measures how often each code with each modulation loses a codeword.
 """
@@ -23,7 +23,7 @@ from gencomm_cli.methods.separate.capacity import shannon_db
 from gencomm_cli.methods.separate.five_g import LENGTH, SHORT, FiveG
 from gencomm_cli.presets import models_root
 from gencomm_cli.text import ldpc, modem
-from gencomm_cli.text.build import Arrays, best_code, fit_curve, simulator
+from text_link import Arrays, best_code, fit_curve, simulator
 from gencomm_cli.text.ldpc import Code
 
 LENGTHS = (SHORT, LENGTH)
