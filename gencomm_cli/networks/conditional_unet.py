@@ -117,9 +117,9 @@ class Downsample(nn.Module):
 class Upsample(nn.Module):
     """Doubles the picture by a transposed convolution."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, after: int | None = None) -> None:
         super().__init__()
-        self.conv = nn.ConvTranspose2d(channels, channels, 4, 2, 1)
+        self.conv = nn.ConvTranspose2d(channels, channels if after is None else after, 4, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.conv(x)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -100,7 +101,7 @@ class NTSCC(nn.Module):
         require(preset, "transform", "jscc", "rates")
         parts: list[Any] = []
         for component in (preset.components[name] for name in ("transform", "jscc", "rates")):
-            parts.append(filled(builders()[component.class_name](**component.config), component, device))
+            parts.append(filled(partial(builders()[component.class_name], **component.config), component, device))
         return cls(*parts).eval()
 
     def shape(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -139,7 +140,10 @@ class NTSCC(nn.Module):
         """
         budget_of_code = budget - pilots(budget + 1) * self.code.piloted
         if budget_of_code < information.size:
-            raise RateError(f"--cbr: {budget} symbols are too few for {information.size} embeddings; one each is the least")
+            raise RateError(
+                f"{budget} symbols are too few for {information.size} embeddings; one each is the least",
+                fits=information.size + self.pilots(information.size),
+            )
         for group in GROUPS if kind == "adaptive" else ():
             found = self._fit(information, group, budget, snr_db, fading, side_share)
             if found is not None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -369,7 +370,7 @@ class LRISCTrainer(Trainer):
         for name in PARTS:
             self.make(name, classes[name], sizes[name])
         for name, component in theirs.items():
-            filled(self.parts[name], component, torch.device("cpu"))
+            filled(partial(self.parts.__getitem__, name), component, torch.device("cpu"))
         self.started = set(theirs)
 
     def networks(self) -> Networks:
