@@ -327,7 +327,8 @@ class Codec:
                     raise PromptLost(f"{line}; without --strict the image is decoded without it")
                 say(f"{line}; the image is decoded without it")
         # Of paths that change no one impulse response is W_h; unknown gains then differ from symbol to symbol, as Rayleigh's do.
-        fading, ofdm = header.channel.kind, header.channel.ofdm
+        fading: Fading = "unknown" if header.channel.kind == "radio" else header.channel.kind
+        ofdm = header.channel.ofdm
         if header.channel.paths is not None:
             fading, ofdm = "rayleigh" if state.gain is None else "multipath", None
         known = Received(
@@ -376,7 +377,7 @@ class Codec:
         if transmitter is None or receiver is None:
             transmitter, receiver = settled(self.spec, given, "transmitter", "receiver")
         snr = known_snr(tx_snr, channel, transmitter)
-        fading: Fading = "unknown" if tx_snr == "unknown" else channel.kind
+        fading: Fading = "unknown" if tx_snr == "unknown" or channel.kind == "radio" else channel.kind
         if isinstance(transmitter, GainTransmitter) and channel.kind == "block" and tx_snr != "unknown":
             transmitter = replace(transmitter, gain=complex(block_gain(seed)[0]))
         clock = [time.perf_counter()]
@@ -550,6 +551,8 @@ def pass_channel(file: SymbolFile, channel: ChannelRecord, seed: int, measured: 
     if file.header.stage != "tx":
         raise InputError("symbols: have been through a channel already; give the transmitted file (tx)")
     kind, csi, known = channel.kind, channel.csi, file.header.tx_gain
+    if kind == "radio":
+        raise InputError("channel: a radio takes waveforms; give a simulated channel, or run `gencomm modulate`")
     if known is not None and kind != "block":
         raise InputError(f"channel: the transmitter knew the block gain {known:.3g} (encode --gain); use --block-rayleigh")
     received: dict[str, Any] = {}

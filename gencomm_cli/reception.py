@@ -41,7 +41,8 @@ def channel_state(file: SymbolFile, estimator: Estimator = "lmmse") -> ChannelSt
     channel, n0 = file.header.channel, file.header.n0
     assert channel is not None
     assert n0 is not None
-    if channel.csi == "none" or (channel.csi == "perfect" and (channel.kind != "multipath" or channel.paths is not None)):
+    known = channel.csi == "perfect" and (channel.kind != "multipath" or channel.paths is not None)
+    if channel.csi == "none" or channel.kind == "radio" or known:
         unknown = 0.0 if channel.csi == "none" or estimator == "authors" else channel.interference
         return ChannelState(file.csi_gain, file.prompt_csi_gain, file.side_csi_gain, n0 + unknown)
     if channel.paths is not None and channel.ofdm is not None:

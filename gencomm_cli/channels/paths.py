@@ -7,7 +7,7 @@ its other models, :mod:`gencomm_cli.channels.measured` the impulse responses of 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,20 @@ class Paths:
         before = np.minimum(places.astype(np.int64), last - 1)
         share = (places - before).astype(np.float32)
         return self.gains[:, before] * (1 - share) + self.gains[:, before + 1] * share
+
+
+def over_paths(signal: NDArray[np.complex64], paths: Paths, sample_rate: float) -> NDArray[np.complex128]:
+    """y(t) = Σ_l a_l(t)·x(t − τ_l) of a sampled signal [n], complex128 [n]; what comes after its end is cut off.
+
+    Delays are exact for what lies within the band, in samples and fractions.
+    """
+    size = signal.size + math.ceil(paths.delays.max() * sample_rate) + 64  # the DFT's signal is periodic: silence lies between
+    spectrum, frequencies = np.fft.fft(signal.astype(np.complex128), size), np.fft.fftfreq(size, 1 / sample_rate)
+    times, total = np.arange(signal.size) / sample_rate, np.zeros(signal.size, np.complex128)
+    for index, delay in enumerate(paths.delays):
+        late = np.fft.ifft(spectrum * np.exp(-2j * np.pi * frequencies * delay))[: signal.size]
+        total += replace(paths, gains=paths.gains[index : index + 1]).at(times)[0] * late
+    return total
 
 
 def interval(doppler: float, duration: float) -> tuple[float, int]:

@@ -1,19 +1,32 @@
-"""``gencomm channel``: transmitted → received symbols. Imports neither torch nor Pillow."""
+"""``gencomm channel``: transmitted → received symbols, or waveforms. Imports neither torch nor Pillow."""
 
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gencomm_cli.channels.path_model import PathModel
 from gencomm_cli.commands import flags
+from gencomm_cli.errors import InputError, OptionError
+from gencomm_cli.methods.options import build
+from gencomm_cli.radio import SUFFIXES, is_recording
+from gencomm_cli.radio.options import Impairments
+
+if TYPE_CHECKING:
+    from gencomm_cli.channels.measured import Measured
 
 
 @flags.with_fields("of_paths", PathModel, flags.PATHS)
+@flags.with_fields("impairments", Impairments, "Waveforms (recordings of `gencomm modulate`)")
 def channel(
-    transmitted: Annotated[str, typer.Argument(metavar="TX", help="Symbol file of `gencomm encode`; - is standard input.")],
+    transmitted: Annotated[
+        str, typer.Argument(metavar="TX", help="Symbol file of `gencomm encode`, or a recording; - is standard input.")
+    ],
+    impairments: flags.Given,
     of_paths: flags.Given,
     snr: Annotated[float, typer.Option(metavar="DB", help="SNR in dB, 10*log10(1/N0); inf is a clean channel.")],
     output: Annotated[
@@ -45,10 +58,27 @@ def channel(
     gencomm channel photo.tx.npz --snr inf         writes photo.rx.npz
     gencomm channel tx.npz --snr 10 --multipath --csi estimated --clip 0.8
     gencomm channel tx.npz --snr 10 --tdl a --delay-spread 300e-9 --speed 120 --csi estimated
+    gencomm channel tx.sigmf --snr 15 --cfo 6640 --clock-offset 20 --phase-noise=-80
+    gencomm channel tx.sigmf --snr 20 --tdl a --delay-spread 300e-9 --speed 30
     """
     from gencomm_cli import console, pipeline, symbols
 
     target = flags.output(output, transmitted, received_name(transmitted))
+    if is_recording(transmitted):
+        others = [awgn, rayleigh, block_rayleigh, multipath, cp, carriers, pilots, taps, decay, no_interleaver, rx_snr]
+        if any(each is not None and each is not False for each in others) or (snr_type, csi) != ("esn0", "perfect"):
+            raise InputError("channel: a recording takes --snr, --clip, and the flags of paths and waveforms alone")
+        if unread := {"subcarrier_spacing", "pilot_period"} & set(of_paths):
+            raise OptionError(min(unread), "is for symbol files; a recording has carriers and pilots of its own")
+        befalls, over = replace(build(Impairments, impairments), clip=clip), flags.path_model(of_paths, cir)
+        samples = _record(transmitted, target, befalls, over, pipeline.check_snr("snr", snr), seed, output)
+        if json:
+            console.print_json({"output": target, "samples": samples})
+        else:
+            console.out(target)
+        return
+    if impairments:
+        raise OptionError(next(iter(impairments)), f"is for recordings ({', '.join(SUFFIXES)}); `gencomm modulate` makes one")
     channel, measured = flags.channel_record(
         snr, kinds={"awgn": awgn, "rayleigh": rayleigh, "block": block_rayleigh, "multipath": multipath}, snr_type=snr_type,
         csi=csi, rx_snr=rx_snr, ofdm={
@@ -65,7 +95,34 @@ def channel(
         console.out(target)
 
 
+def _record(
+    source: str,
+    target: str,
+    impairments: Impairments,
+    over: tuple[PathModel | None, Measured | None],
+    snr_db: float,
+    seed: int,
+    given: str | None,
+) -> int:
+    """Writes the recording that arrives, and says how many samples it has."""
+    from gencomm_cli.channels.measured import paths_of
+    from gencomm_cli.outputs import write_files
+    from gencomm_cli.radio import recordings
+    from gencomm_cli.radio.impairments import impaired
+    from gencomm_cli.seeds import generator
+
+    (model, measured), sent, paths = over, recordings.read(Path(source)), None
+    if model is not None:
+        paths = paths_of(model, len(sent) / sent.sample_rate, generator(seed, "waveform fading"), measured)
+    arrived = impaired(sent, impairments, snr_db, seed, paths)
+    written = recordings.files(Path(target), arrived)
+    flags.say_replaced(given, *written)
+    write_files(written)
+    return len(arrived)
+
+
 def received_name(transmitted: str) -> str:
-    """``tx.npz`` → ``rx.npz``, ``a.tx.npz`` → ``a.rx.npz``, ``a.npz`` → ``a.rx.npz``, beside the input."""
-    folder, name = os.path.split(transmitted.removesuffix(".npz"))
-    return os.path.join(folder, "rx.npz" if name == "tx" else f"{name.removesuffix('.tx')}.rx.npz")
+    """``tx.npz`` → ``rx.npz``, ``a.tx.npz`` → ``a.rx.npz``, ``a.npz`` → ``a.rx.npz``, beside the input; likewise of recordings."""
+    stem, suffix = os.path.splitext(transmitted) if is_recording(transmitted) else (transmitted.removesuffix(".npz"), ".npz")
+    folder, name = os.path.split(stem)
+    return os.path.join(folder, f"rx{suffix}" if name == "tx" else f"{name.removesuffix('.tx')}.rx{suffix}")

@@ -340,11 +340,9 @@ def channel_record(
         InputError: they contradict each other, or describe OFDM without multipath.
     """
     from gencomm_cli import pipeline
-    from gencomm_cli.channels.measured import read as read_measured
 
     asked: list[Kind] = [kind for kind, given in kinds.items() if given]
-    measured = None if cir is None else read_measured(cir)
-    model = None if not paths and measured is None else PathModel(**paths, cir=None if measured is None else measured.sha256)
+    model, measured = path_model(paths, cir)
     if model is not None and not asked:
         asked = ["multipath"]
     if len(asked) > 1:
@@ -353,6 +351,20 @@ def channel_record(
     known = None if rx_snr is None else pipeline.check_snr("rx_snr", rx_snr)
     snr_db = pipeline.check_snr("snr", snr)
     return pipeline.channel_record(kind, snr_db, snr_type, csi, ofdm_config(kind, ofdm), known, model), measured
+
+
+def path_model(given: Mapping[str, Any], cir: Path | None) -> tuple[PathModel | None, Measured | None]:
+    """The model of paths that the flags describe, and the measured impulse responses if ``cir`` names a file; None where none is.
+
+    Raises:
+        InputError: they contradict each other, or the file is none.
+    """
+    if cir is None:
+        return (PathModel(**given) if given else None), None
+    from gencomm_cli.channels.measured import read
+
+    measured = read(cir)
+    return PathModel(**given, cir=measured.sha256), measured
 
 
 def ofdm_config(kind: str, given: Mapping[str, float | bool | None]) -> OfdmConfig | None:

@@ -36,6 +36,8 @@ _PLAIN = OfdmConfig()
 
 Stage = Literal["tx", "rx"]
 Csi = Literal["perfect", "estimated", "none"]
+ChannelKind = Literal[Kind, "radio"]
+"""Of a simulated channel of symbols, or what a waveform's receiver found."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,11 @@ class ChannelRecord:
     ``ofdm`` is there for multipath alone; its pilots are those that were really sent. ``rx_snr_db``: what the receiver takes for
     the SNR, if it was misled. ``paths``: what the paths of multipath follow, where it is not the exponential profile of a channel
     at rest; ``interference`` is then the mean power a carrier of what other carriers and OFDM symbols leave there, which the
-    receiver knows as it knows N0. None of them is in ``meta`` where it is None or 0.
+    receiver knows as it knows N0. None of them is in ``meta`` where it is None or 0. Over a ``radio`` the SNR
+    is the received one, as estimated, and the file has an estimated gain for each symbol.
     """
 
-    kind: Kind
+    kind: ChannelKind
     snr_db: float
     snr_type: SnrType
     csi: Csi
@@ -61,7 +64,9 @@ class ChannelRecord:
         """Raises InputError where the fields do not go together."""
         if (self.ofdm is not None) != (self.kind == "multipath"):
             raise InputError(f"ofdm is {'missing' if self.ofdm is None else 'there'}, against the channel's kind {self.kind}")
-        if self.csi == "estimated" and self.kind not in ("block", "multipath"):
+        if self.kind == "radio" and (self.csi, self.snr_type) != ("estimated", "received"):
+            raise InputError("radio: gains are estimated and the SNR is the received one")
+        if self.csi == "estimated" and self.kind not in ("block", "multipath", "radio"):
             raise OptionError("csi", f"estimated is for block and multipath fading, not {self.kind}; use perfect or none")
         if self.ofdm is not None and self.csi == ("none" if self.ofdm.pilots else "estimated"):
             raise OptionError("pilots", f"CSI {self.csi} does not go with {self.ofdm.pilots} OFDM symbols of pilots")
@@ -78,7 +83,7 @@ class ChannelRecord:
             return frame_uses(counts, self.ofdm, self.paths.pilot_period)
         if self.ofdm is not None:
             return extra_uses(counts, self.ofdm)
-        return ExtraUses(pilots=BLOCK_PILOTS if self.csi == "estimated" else 0)
+        return ExtraUses(pilots=BLOCK_PILOTS if self.csi == "estimated" and self.kind == "block" else 0)
 
 
 @dataclass(frozen=True)
@@ -200,10 +205,11 @@ def _image_size(value: Any) -> ImageSize:
 
 def _cbr(value: Any) -> CBR:
     parts = ("image", "prompt", "side", "pilots", "cp", "idle")
-    rules = dict.fromkeys((*parts, "total"), _SIZE) | {"requested": or_null(_SIZE)}
+    rules = dict.fromkeys((*parts, "waveform", "total"), _SIZE) | {"requested": or_null(_SIZE)}
     cbr: CBR = _record(CBR, "meta.cbr", rules, _LEFT_OUT[CBR])(value)
-    if abs(cbr.total - sum(getattr(cbr, part) for part in parts)) > 1e-9 * max(1.0, cbr.total):
-        raise ValueError(f"total {cbr.total:g} is not the sum of its parts")
+    expected = cbr.waveform or sum(getattr(cbr, part) for part in parts)
+    if abs(cbr.total - expected) > 1e-9 * max(1.0, cbr.total):
+        raise ValueError(f"total {cbr.total:g} is not {'waveform' if cbr.waveform else 'the sum of its parts'}")
     return cbr
 
 
@@ -218,7 +224,7 @@ def _versions(value: Any) -> dict[str, str]:
 
 
 _LEFT_OUT: fields.LeftOut = {
-    Header: ("channel", "n0", "classical", "side", "tx_gain"), CBR: ("idle",),
+    Header: ("channel", "n0", "classical", "side", "tx_gain"), CBR: ("idle", "waveform"),
     ChannelRecord: ("ofdm", "rx_snr_db", "paths", "interference"), PathModel: ("tdl", "cdl", "umi", "uma", "cir", "delay_spread"),
     PayloadFormat: ("text_model",), Provenance: ("channel_seed", "container_bytes"),
 }  # fmt: skip
@@ -229,7 +235,7 @@ _OFDM = {
 }  # fmt: skip
 _PATHS = _declared(PathModel) | {"cir": matching("[0-9a-f]{64}", "a SHA-256 in lower-case hexadecimal")}
 _CHANNEL = {
-    "kind": one_of(*get_args(Kind)), "snr_db": _snr, "snr_type": one_of(*get_args(SnrType)), "csi": one_of(*get_args(Csi)),
+    "kind": one_of(*get_args(ChannelKind)), "snr_db": _snr, "snr_type": one_of(*get_args(SnrType)), "csi": one_of(*get_args(Csi)),
     "ofdm": _record(OfdmConfig, "meta.channel.ofdm", _OFDM), "rx_snr_db": _snr,
     "paths": _record(PathModel, "meta.channel.paths", _PATHS, _LEFT_OUT[PathModel]), "interference": _SIZE,
 }  # fmt: skip

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from scipy.special import j0
 
 from gencomm_cli.channels import measured
+from gencomm_cli.channels.fading import draw_noise
 from gencomm_cli.channels.path_model import PathModel
-from gencomm_cli.channels.paths import TABLES, Paths, draw_paths
+from gencomm_cli.channels.paths import TABLES, Paths, draw_paths, over_paths
 from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.seeds import generator
 from tests.support.symbols import npy, zipped
@@ -223,3 +224,16 @@ def test_claimed_sizes_are_checked_before_anything_is_allocated(tmp_path: Path) 
         reread(tmp_path, twice)
     with pytest.raises(InputError, match="cannot be read"):
         measured.read(tmp_path / "nothing.npz")
+
+
+def test_a_waveform_goes_over_the_same_paths() -> None:
+    """A tone in the middle of a band, and whole delays of any signal."""
+    model, rate = PathModel(tdl="b", delay_spread=300e-9, speed=300), 2e6
+    paths = draw_paths(model, 2e-3, generator(0, "test"))
+    time = np.arange(4000) / rate
+    tone = (np.hanning(4000) * np.exp(2j * np.pi * 2e5 * time)).astype(np.complex64)
+    gains: NDArray[np.complex128] = np.exp(-2j * np.pi * 2e5 * paths.delays) @ paths.at(time)
+    np.testing.assert_allclose(over_paths(tone, paths, rate), tone * gains, atol=5e-3)
+    signal = draw_noise(300, generator(1, "test"))
+    late = over_paths(signal, Paths(np.array([0, 7]) / rate, np.array([[1], [0.5j]], np.complex64), 1.0), rate)
+    np.testing.assert_allclose(late, signal + 0.5j * np.concatenate((np.zeros(7), signal[:-7])), atol=1e-5)
