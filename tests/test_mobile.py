@@ -23,8 +23,8 @@ from gencomm_cli.errors import InputError
 from gencomm_cli.reception import channel_state
 from gencomm_cli.symbols import SymbolFile
 from tests.support.commands import Result, failed
+from tests.support.schemas import validator
 from tests.support.symbols import members, packed, refused, same, sent, through, unit, with_meta
-from tests.test_manual import validator
 
 Gencomm = Callable[..., Result]
 SAMPLES = 3 * 37 * 53

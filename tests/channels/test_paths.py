@@ -236,4 +236,6 @@ def test_a_waveform_goes_over_the_same_paths() -> None:
     np.testing.assert_allclose(over_paths(tone, paths, rate), tone * gains, atol=5e-3)
     signal = draw_noise(300, generator(1, "test"))
     late = over_paths(signal, Paths(np.array([0, 7]) / rate, np.array([[1], [0.5j]], np.complex64), 1.0), rate)
-    np.testing.assert_allclose(late, signal + 0.5j * np.concatenate((np.zeros(7), signal[:-7])), atol=1e-5)
+    earlier = np.zeros_like(signal)
+    earlier[7:] = signal[:-7]
+    np.testing.assert_allclose(late, signal + np.complex64(0.5j) * earlier, atol=1e-5)
