@@ -60,7 +60,7 @@ def channel(
         if any(each is not None and each is not False for each in others) or (snr_type, csi) != ("esn0", "perfect"):
             raise InputError("channel: fading and CSI are for symbol files; a recording takes --snr, --clip and waveforms' flags")
         befalls = replace(build(Impairments, impairments), clip=clip)
-        samples = _record(transmitted, target, befalls, pipeline.check_snr("--snr", snr), seed, output)
+        samples = _record(transmitted, target, befalls, pipeline.check_snr("snr", snr), seed, output)
         if json:
             console.print_json({"output": target, "samples": samples})
         else:
