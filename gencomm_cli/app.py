@@ -21,6 +21,7 @@ from gencomm_cli.commands.inspect import inspect
 from gencomm_cli.commands.models import models
 from gencomm_cli.commands.roundtrip import roundtrip
 from gencomm_cli.commands.train import train
+from gencomm_cli.commands.ui import ui
 from gencomm_cli.console import out, say
 from gencomm_cli.errors import GencommError, OptionError
 
@@ -32,7 +33,7 @@ app = typer.Typer(
     epilog="Exit status: 0 done, 1 internal fault, 2 bad usage or input, 3 prompt lost (--strict), 4 file and model do not "
     "match, 5 rate cannot be met (--cbr-strict).",
 )
-for command in (encode, channel, decode, roundtrip, inspect, train, doctor):
+for command in (encode, channel, decode, roundtrip, inspect, train, ui, doctor):
     app.command(cls=Grouped)(command)
 app.add_typer(bench, name="bench")
 app.add_typer(models, name="models")

@@ -23,6 +23,7 @@ FLOORS = (
     ("methods.*",),
     ("pipeline",),
     ("bench", "bench.*"),
+    ("ui", "ui.*"),
     ("commands", "commands.*"),
     ("app", "__main__"),
 )
