@@ -25,11 +25,14 @@ class Tab:
     strangers: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("response", lambda answer: answer.status >= 400 and self.errors.append(f"{answer.status} {answer.url}"))
+        self.page.on("console", lambda message: self._complain(message.type == "error", message.text))
+        self.page.on("pageerror", lambda error: self._complain(True, str(error)))
+        self.page.on("response", lambda answer: self._complain(answer.status >= 400, f"{answer.status} {answer.url}"))
         self.page.on("request", lambda request: self._asked(request.url))
         self.page.goto(self.home)
+
+    def _complain(self, wrong: bool, words: str) -> None:
+        self.errors += [words] * wrong
 
     def _asked(self, url: str) -> None:
         if not url.startswith((self.home, "data:", "blob:")):

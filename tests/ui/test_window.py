@@ -36,7 +36,7 @@ def address(chromium: Any, tmp_path: Path) -> Iterator[str]:
         try:
             yield process.stdout.readline().strip()
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 143
+            assert process.wait(60) == 143
             assert process.stderr.read() == ""
         finally:
             process.kill()
@@ -75,3 +75,4 @@ def test_a_photograph_is_sent_again_whenever_a_slider_moves(chromium: Any, addre
     tab.wait("document.querySelector('#figures .wrong')")
     assert page.inner_text("#figures .wrong").startswith("bad.png: is not an image")
     assert (tab.errors, tab.strangers) == ([], [])
+    page.close()
