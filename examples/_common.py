@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gencomm_cli.images import Pixels, read_image
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
+from gencomm_cli.photographs import captions, images_in, is_hidden
 
 
 @dataclass(frozen=True)
@@ -22,13 +21,10 @@ class Photograph:
 
 def photographs(folder: Path, limit: int | None = None) -> list[Photograph]:
     """Images of ``folder`` by name, with their lines of ``captions.tsv`` (file name, tab, caption)."""
-    names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)[:limit]
-    if not names:
+    files = [file for file in images_in(folder) if not is_hidden(file.name)][:limit]
+    if not files:
         raise SystemExit(f"{folder}: holds no images")
-    table = folder / "captions.tsv"
-    lines = table.read_text("utf-8").splitlines() if table.is_file() else []
-    captions = {name: caption for name, _, caption in (line.partition("\t") for line in lines)}
-    return [Photograph(name, read_image(folder / name), captions.get(name, "")) for name in names]
+    return [Photograph(file.name, read_image(file), caption) for file, caption in zip(files, captions(files), strict=True)]
 
 
 def central(image: Pixels, side: int = 256) -> Pixels:

@@ -1,10 +1,13 @@
-"""Photographs in and out: any mode that Pillow opens becomes uint8 RGB [H, W, 3]."""
+"""Photographs in and out: any image that Pillow opens becomes uint8 sRGB [H, W, 3]."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
 from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -19,63 +22,80 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 MAX_FILE = 2**30
+REFUSED = ("EPS", "IPTC")
+"""Pillow's formats that start programs: EPS is Ghostscript's, and IPTC holds a file of any format."""
+PLUGINS = ("pillow_heif.HeifImagePlugin", "pillow_avif", "pillow_jxl")
+"""Modules that make more formats known to Pillow as they are imported."""
 
 
-def read_image(source: Path | BinaryIO) -> Pixels:
-    """The image as uint8 RGB [H, W, 3], upright (EXIF orientation applied), transparency laid over white.
+def read_image(source: Path | BinaryIO, most: int = MAX_PIXELS, stream: str = "standard input") -> Pixels:
+    """The image as sRGB, uint8 [H, W, 3], of every format that Pillow and its installed plug-ins know but those of ``REFUSED``.
 
-    16-bit grey is scaled by 1/257. Floating-point images are taken to be in 0…1 if no value exceeds 1, else in 0…255.
+    Upright, transparency over white, any mode and depth: as :func:`gencomm_cli.colours.srgb` has it. Of several frames, the first.
+
+    Args:
+        most: pixels that it may have, a power of two; seen before anything is decoded. stream: name of a source that is no file.
 
     Raises:
-        InputError: no such file, not an image, or more than 2^27 pixels (seen before anything is decoded).
+        InputError: no such file, not an image, or too large.
     """
-    name = str(source) if isinstance(source, Path) else "standard input"
+    name = str(source) if isinstance(source, Path) else stream
     try:
-        data = source.read_bytes() if isinstance(source, Path) else source.read(MAX_FILE)
+        with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as opened:
+            data = opened.read(MAX_FILE + 1)
     except FileNotFoundError:
         raise InputError(f"{name}: no such file; name an image") from None
     except IsADirectoryError:
         raise InputError(f"{name}: is a folder; name an image") from None
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror}); name a readable image") from None
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    if len(data) > MAX_FILE:
+        raise InputError(f"{name}: has more than 2^30 bytes; name a smaller file")
+    from PIL import Image, UnidentifiedImageError
+
+    from gencomm_cli.colours import srgb
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large images; the limit here is ours
-            with Image.open(io.BytesIO(data)) as image:
+            with _opened(data) as image:
+                if image.format in REFUSED:
+                    raise InputError(f"{name}: is {image.format}, which may start other programs; save it as PNG, JPEG or TIFF")
                 width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise InputError(f"{name}: {width}x{height} is more than 2^27 pixels; scale it down")
-                image.load()
-                return rgb(ImageOps.exif_transpose(image))
-    except InputError:
+                if width * height > most:
+                    raise InputError(f"{name}: {width}x{height} is more than 2^{most.bit_length() - 1} pixels; scale it down")
+                return srgb(image)
+    except (InputError, MemoryError):
         raise
     except UnidentifiedImageError:
-        raise InputError(f"{name}: is not an image that Pillow knows; PNG, JPEG, WebP and TIFF are among those it does") from None
+        missing = data[4:8] == b"ftyp" and "HEIF" not in Image.OPEN
+        right = "pip install 'gencomm[heif]' for HEIC" if missing else "PNG, JPEG, WebP and TIFF are among those it does"
+        raise InputError(f"{name}: is not an image that Pillow knows, or damaged; {right}") from None
     except Exception as error:  # a broken file makes Pillow's plugins raise anything at all
         raise InputError(f"{name}: cannot be decoded as an image ({error}); is it damaged or cut off?") from None
 
 
-def rgb(image: Image) -> Pixels:
-    """An image of Pillow's as uint8 RGB [H, W, 3], transparency laid over white."""
-    from PIL import Image as pillow
+def _opened(data: bytes) -> Image:
+    """The image, not yet decoded. What Pillow does not know at once is tried again with all plug-ins."""
+    from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-    if image.mode.startswith("I"):
-        return _grey(np.asarray(image).astype(np.float64) / 257)
-    if image.mode == "F":
-        values = np.asarray(image, np.float64)
-        if not np.isfinite(values).all():
-            raise ValueError("it holds values that are not finite")
-        return _grey(values * (255 if values.max() <= 1 else 1))
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        above = image.convert("RGBA")
-        image = pillow.alpha_composite(pillow.new("RGBA", above.size, "white"), above)
-    return np.array(image.convert("RGB"))
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # 64 MiB: programs keep their projects there, and profiles
+    try:
+        return Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        load_plugins()
+        return Image.open(io.BytesIO(data))
 
 
-def _grey(values: NDArray[np.float64]) -> Pixels:
-    return np.repeat(np.rint(values).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+@cache
+def load_plugins() -> None:
+    """Makes Pillow know all its formats, and those of the plug-ins that are installed."""
+    from PIL import Image
+
+    Image.init()
+    for name in PLUGINS:
+        with contextlib.suppress(ImportError):
+            import_module(name)
 
 
 def check_format(target: Path) -> None:

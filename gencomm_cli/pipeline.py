@@ -464,15 +464,18 @@ def known_snr(tx_snr: TxSnr, channel: ChannelRecord, options: TransmitterOptions
 
 
 def as_pixels(image: Pixels | Picture) -> Pixels:
-    """An image of Pillow's, or an array, as uint8 [H, W, 3].
+    """An image of Pillow's (as :func:`gencomm_cli.colours.srgb` has it), or an array, as uint8 [H, W, 3].
 
     Raises:
-        InputError: an array of another type or shape.
+        InputError: an array of another type or shape, or an image that cannot be decoded.
     """
     if not isinstance(image, np.ndarray):
-        from gencomm_cli.images import rgb
+        from gencomm_cli.colours import srgb
 
-        return rgb(image)
+        try:
+            return srgb(image)
+        except Exception as error:  # Pillow decodes a file only now, and raises anything at all
+            raise InputError(f"image: cannot be converted to sRGB ({error}); give an image of Pillow's that can be") from None
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise InputError(
             f"image: {image.dtype} {list(image.shape)} is not uint8 [H, W, 3]; give such an array, or an image of Pillow's"

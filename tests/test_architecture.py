@@ -13,9 +13,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "gencomm_cli"
 FLOORS = (
-    ("", "errors", "seeds", "console", "outputs"),
+    ("", "errors", "seeds", "console", "outputs", "textfiles"),
     ("channels", "channels.*", "text", "text.*", "rates"),
-    ("symbols", "symbols.*", "reception", "images"),
+    ("symbols", "symbols.*", "reception", "images", "colours", "photographs"),
     ("methods", "methods.options", "methods.spec", "methods.base", "methods.*.options", "methods.?*:package"),
     ("presets", "presets.*", "text.captioners", "text.retrieval", "metrics", "metrics.*", "diffusion", "diffusion.*"),
     ("networks", "networks.*"),

@@ -14,23 +14,22 @@ from pathlib import Path
 import numpy as np
 
 from gencomm_cli.errors import InputError
+from gencomm_cli.images import read_image
+from gencomm_cli.photographs import CAPTIONS
 from gencomm_cli.text.retrieval import Retriever, features, load, save, words
+from gencomm_cli.textfiles import read_table
 from gencomm_cli.training.data import is_validation
 
 
 def _read(folder: Path) -> list[tuple[str, str]]:
-    lines = (folder / "captions.tsv").read_text("utf-8").splitlines()
-    return [(name, text) for name, _, text in (line.partition("\t") for line in lines) if text]
+    return [(name, text) for name, text in read_table(folder / CAPTIONS) if text]
 
 
 def _features(folder: Path, names: list[str], mirrored: bool) -> np.ndarray:
     """Features float32 [len(names), n], of mirror images too if asked for [2·len(names), n]."""
-    from PIL import Image
-
     rows = []
     for name in names:
-        with Image.open(folder / name) as opened:
-            image = np.asarray(opened.convert("RGB"))
+        image = read_image(folder / name)
         rows.append([features(image), features(image[:, ::-1])] if mirrored else [features(image)])
     return np.array(rows).reshape(len(names) * (1 + mirrored), -1)
 

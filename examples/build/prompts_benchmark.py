@@ -15,11 +15,12 @@ from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
-from text_link import hold_out, read_tsv
+from text_link import hold_out
 
 from gencomm_cli.text import crc, range_coder
 from gencomm_cli.text.link import receive_prompt, transmit_prompt
 from gencomm_cli.text.modes import Fading
+from gencomm_cli.textfiles import lines, read_table, read_text
 
 CAPTION = "A brown dog with a red collar runs through tall grass next to a white fence, ok."
 
@@ -106,11 +107,11 @@ def main() -> None:
     parser.add_argument("--sends", type=int, default=1000)
     arguments = parser.parse_args()
     start = time.perf_counter()
-    lines = arguments.captions.read_text(encoding="utf-8").split("\n") if arguments.captions else []
-    train, held = hold_out([line for line in lines if line], arguments.blocks or [len([line for line in lines if line])])
+    texts = [line for line in lines(read_text(arguments.captions)) if line] if arguments.captions else []
+    train, held = hold_out(texts, arguments.blocks or [len(texts)])
     if arguments.captions or arguments.tsv:
         sizes = compressors(train) if train else {"gencomm": lambda text: len(range_coder.encode(text))}
-        for name, captions in [("held out", held)] * bool(held) + [(str(p), [c for _, c in read_tsv(p)]) for p in arguments.tsv]:
+        for name, captions in [("held out", held)] * bool(held) + [(str(p), [c for _, c in read_table(p)]) for p in arguments.tsv]:
             rates(name, captions, sizes)
     if arguments.unicode:
         unicode_strings(arguments.unicode)

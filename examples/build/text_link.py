@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from gencomm_cli.text import ldpc, modem, modes, text_model
 from gencomm_cli.text.ldpc import Code
 from gencomm_cli.text.text_model import ALPHA_SHIFT, BEGIN, END, END_OF_BYTES, ESCAPE, SHIFT
+from gencomm_cli.textfiles import lines, read_table, read_text
 
 Arrays = dict[str, NDArray[Any]]
 Ids = NDArray[np.int64]
@@ -163,12 +164,6 @@ def hold_out(lines: Sequence[str], blocks: Sequence[int]) -> tuple[list[str], li
         train += lines[start:cut]
         held += lines[cut:stop]
     return train, held
-
-
-def read_tsv(path: Path) -> list[tuple[str, str]]:
-    """(file name, caption) of each line."""
-    rows = (line.split("\t", 1) for line in path.read_text(encoding="utf-8").splitlines() if line)
-    return [(name, caption) for name, caption in rows]
 
 
 def is_held_out(name: str) -> bool:
@@ -391,9 +386,9 @@ def main() -> None:
     elif arguments.command == "thresholds":
         arrays = build_thresholds(arguments.words, list(ldpc.load()))
     else:
-        lines = arguments.captions.read_text(encoding="utf-8").split("\n")
-        train, _ = hold_out(lines, arguments.blocks or [len(lines)])
-        captioner = [caption for name, caption in read_tsv(arguments.captioner) if not is_held_out(name)]
+        texts = lines(read_text(arguments.captions))
+        train, _ = hold_out(texts, arguments.blocks or [len(texts)])
+        captioner = [caption for name, caption in read_table(arguments.captioner) if not is_held_out(name)]
         arrays = build_text(train, captioner, (1, 1, 2), (1, 1, 1))
     np.savez_compressed(arguments.output, **arrays)  # type: ignore[arg-type]
 

@@ -21,7 +21,7 @@ SIDES = (768, 512, 384, 256, 192)
 """Longer sides to try, in pixels; the largest with which everything fits is taken."""
 CAP = 15_000_000
 """Bytes of all pictures together; as text in the html they take a third more."""
-LARGEST = 64_000_000
+LARGEST = 2**26
 """Pixels of a picture that is read at all."""
 
 
@@ -81,7 +81,7 @@ def gallery(folder: Path, results: Results, found: Sequence[Setting], report: Pr
                 left["over the size limit; the files lie in the bench folder"] += 1
                 continue
             try:
-                pixels = _read(item.path)
+                pixels = read_image(item.path, LARGEST)
             except InputError:
                 left["damaged or too large to read"] += 1
                 continue
@@ -125,23 +125,11 @@ def _side(paths: Sequence[Path], total: int) -> int:
     samples = []
     for path in paths[:: max(1, len(paths) // 8)][:8]:
         try:
-            samples.append(_read(path))
+            samples.append(read_image(path, LARGEST))
         except InputError:
             continue
     sizes = ((side, np.mean([len(_webp(pixels, side)) for pixels in samples]) if samples else 0) for side in SIDES)
     return next((side for side, size in sizes if size * total < 0.9 * CAP), SIDES[-1])
-
-
-def _read(path: Path) -> Pixels:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:  # reads the header only
-            if image.width * image.height > LARGEST:
-                raise InputError(f"{path}: is larger than {LARGEST} pixels; scale it down")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise InputError(f"{path}: cannot be decoded as an image; is it damaged?") from None
-    return read_image(path)
 
 
 def _webp(pixels: Pixels, side: int) -> bytes:

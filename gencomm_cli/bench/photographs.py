@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from gencomm_cli.bench.store import original
+from gencomm_cli.console import say
 from gencomm_cli.errors import InputError
 from gencomm_cli.images import Pixels, encoded, read_image
 from gencomm_cli.outputs import write_files
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
+from gencomm_cli.photographs import captions, images_in, is_hidden, left_out, read_found
+from gencomm_cli.symbols import MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -27,34 +29,35 @@ class Photograph:
     sha256: str
 
 
-def find(images: Sequence[Path]) -> list[tuple[Path, str]]:
-    """Files and folders → image files with their captions (``captions.tsv`` beside them: file name, tab, caption).
+@dataclass(frozen=True)
+class Found:
+    """An image file with its caption, or "". ``named``: it was asked for itself, not found in a folder."""
+
+    path: Path
+    caption: str
+    named: bool
+
+
+def find(images: Sequence[Path]) -> list[Found]:
+    """Files, and folders' images with their captions (``captions.tsv`` beside them: file name, tab, caption).
 
     Raises:
         InputError: a path does not exist, a folder holds no images, or two images have one name.
     """
-    files: list[Path] = []
+    files: list[tuple[Path, bool]] = []
     for path in images:
-        if path.is_file():
-            files.append(path)
-            continue
         if not path.exists():
             raise InputError(f"{path}: no such file; name images, or folders of them")
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        found = images_in(path) if path.is_dir() else [path]
         if not found:
-            raise InputError(f"{path}: holds no images; name a folder with {', '.join(sorted(SUFFIXES))} files")
-        files += found
-    names = [file.name for file in files]
-    for file in files:
-        if names.count(file.name) > 1:
+            raise InputError(f"{path}: holds no images; name a folder with .png, .jpg, .webp, .heic or other image files")
+        files += [(file, not path.is_dir()) for file in found]
+    count = Counter(file.name for file, named in files if named or not is_hidden(file.name))
+    for file, _ in files:
+        if count[file.name] > 1:
             raise InputError(f"{file}: two images have this name; rename one, as rows go by name")
-    captions = {folder: _captions(folder / "captions.tsv") for folder in {file.parent for file in files}}
-    return [(file, captions[file.parent].get(file.name, "")) for file in files]
-
-
-def _captions(path: Path) -> dict[str, str]:
-    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-    return {name: caption.strip() for name, _, caption in (line.partition("\t") for line in lines)}
+    texts = captions([file for file, _ in files])
+    return [Found(file, caption.strip(), named) for (file, named), caption in zip(files, texts, strict=True)]
 
 
 def prepare(pixels: Pixels, how: str) -> Pixels:
@@ -67,16 +70,15 @@ def prepare(pixels: Pixels, how: str) -> Pixels:
     Raises:
         InputError: another word, or an image smaller than its crop.
     """
-    if how == "none":
+    kind, side = _parsed(how)
+    if kind == "none":
         return pixels
-    match = re.fullmatch(r"(crop|fit|stretch):([1-9]\d{0,4})", how)
-    if match is None:
-        raise InputError(f"--prepare: {how!r} is not none, crop:N, fit:N or stretch:N")
-    kind, side = match[1], int(match[2])
     height, width = pixels.shape[:2]
     if kind != "crop":
         scale = side / min(height, width)
         size = (side, side) if kind == "stretch" else (round(width * scale), round(height * scale))
+        if size[0] * size[1] > MAX_PIXELS:
+            raise InputError(f"--prepare {how}: an image of {width}x{height} is too narrow; use stretch:{side} or another image")
         from PIL import Image
 
         pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
@@ -87,28 +89,47 @@ def prepare(pixels: Pixels, how: str) -> Pixels:
     return np.ascontiguousarray(pixels[top : top + side, left : left + side])
 
 
+def _parsed(how: str) -> tuple[str, int]:
+    """What :func:`prepare` is to do, and to which side."""
+    match = re.fullmatch(r"(none)|(crop|fit|stretch):([1-9]\d{0,4})", how)
+    if match is None:
+        raise InputError(f"--prepare: {how!r} is not none, crop:N, fit:N or stretch:N")
+    return match[1] or match[2], int(match[3] or 0)
+
+
 def pixel_hash(pixels: Pixels) -> str:
     """SHA-256 of the pixels with their shape."""
     return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
 
 
-def gather(images: Sequence[Path], how: str, folder: Path) -> list[Photograph]:
+def gather(found: Sequence[Found], how: str, folder: Path) -> list[Photograph]:
     """Reads and prepares images, and writes them to ``folder``/originals, from where they are sent.
 
+    Those of folders that are hidden, cannot be read or are too small are left out, which is said on stderr.
+
     Raises:
-        InputError: as :func:`find`, :func:`prepare` and ``read_image``; or the folder holds another image of that name.
+        InputError: an image that was named, or every one, is as those; or the folder holds another image of that name.
     """
-    photographs = []
-    for path, caption in find(images):
+    _parsed(how)
+    photographs, unused = [], {}
+    for each in found:
+        path = each.path
         try:
-            pixels = prepare(read_image(path), how)
+            pixels = prepare(read_image(path) if each.named else read_found(path, str(path)), how)
         except InputError as error:
-            raise error if str(path) in str(error) else InputError(f"{path}: {error}") from None
+            unused[path.name] = str(error) if str(path) in str(error) else f"{path}: {error}"
+            if each.named:
+                raise InputError(unused[path.name]) from None
+            continue
         kept = folder / original(path.name)
-        photograph = Photograph(path.name, caption, pixel_hash(pixels))
+        photograph = Photograph(path.name, each.caption, pixel_hash(pixels))
         if not kept.exists():
             write_files({kept: encoded(pixels)})
         elif pixel_hash(read_image(kept)) != photograph.sha256:
             raise InputError(f"{kept}: is another image than {path} with --prepare {how}; use another --out")
         photographs.append(photograph)
+    if not photographs:
+        raise InputError(left_out(unused, len(found)))
+    if unused:
+        say(left_out(unused, len(found)))
     return photographs

@@ -47,10 +47,10 @@ def run(
     Raises:
         InputError: the sweep asks for what is not there, or another process writes to the folder.
     """
-    find(images)
+    found = find(images)
     sweep.schemes()  # what is not there is said before the folder is made
     with opened(place.folder) as store:
-        wanted = shard(jobs(sweep, gather(images, prepare, place.folder)), part)
+        wanted = shard(jobs(sweep, gather(found, prepare, place.folder)), part)
         cells = [cell for job in wanted for cell in job.cells]
         ids = {cell.id for cell in cells}
         store.keep(lambda row: row.status != "error" and (row.cell.id not in ids or _is_done(row, place.metrics)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -77,6 +78,7 @@ def opened(folder: Path) -> Iterator[Store]:
     Raises:
         InputError: another process writes there, or the folder cannot be made.
     """
+    fresh = not folder.exists()
     try:
         for name in (ORIGINALS, IMAGES):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -94,6 +96,8 @@ def opened(folder: Path) -> Iterator[Store]:
         yield Store(folder)
     finally:
         lock.release()
+        if fresh and not (folder / ROWS).exists():  # it failed before there could be a row
+            shutil.rmtree(folder)
 
 
 def merge(folders: Sequence[Path], output: Path) -> int:

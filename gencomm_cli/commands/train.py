@@ -88,7 +88,12 @@ def train(
     from gencomm_cli import console
     from gencomm_cli.errors import InputError
 
-    if not data.is_dir():
+    if data.is_dir():
+        from gencomm_cli.photographs import images_in
+
+        if not images_in(data):
+            raise InputError(f"--data {data}: holds no training images; name a folder of .png, .jpg, .heic or other image files")
+    else:
         from gencomm_cli.training.data import shards
 
         shards(data)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gencomm_cli.errors import InputError
+from gencomm_cli.textfiles import lines
 
 Floats = NDArray[Any]
 
@@ -144,7 +145,7 @@ def load(folder: Path) -> Retriever:
 
     try:
         tables = {name: table.astype(np.float32) for name, table in load_file(folder / "tables.safetensors").items()}
-        captions, vocabulary = (tuple((folder / name).read_text("utf-8").splitlines()) for name in TEXTS)
+        captions, vocabulary = (tuple(lines((folder / name).read_text("utf-8"))) for name in TEXTS)
         retriever = Retriever(captions, vocabulary, **tables)
         consistent = retriever.places.shape == (len(vocabulary), len(retriever.centre)) and bool(captions)
     except (OSError, ValueError, TypeError, SafetensorError) as error:
@@ -161,5 +162,5 @@ def save(retriever: Retriever, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     names = ("rarity", "places", "centre", "mean", "scale", "mapping")
     save_file({name: getattr(retriever, name).astype(np.float16) for name in names}, folder / "tables.safetensors")
-    for name, lines in zip(TEXTS, (retriever.captions, retriever.vocabulary), strict=True):
-        (folder / name).write_text("\n".join(lines) + "\n", "utf-8")
+    for name, texts in zip(TEXTS, (retriever.captions, retriever.vocabulary), strict=True):
+        (folder / name).write_text("\n".join(texts) + "\n", "utf-8")

@@ -6,7 +6,7 @@ import io
 import json
 import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,17 +17,21 @@ from PIL import Image
 from torch import Tensor
 
 from gencomm_cli.errors import InputError
-from gencomm_cli.symbols import MAX_PIXELS
+from gencomm_cli.images import Pixels
+from gencomm_cli.outputs import write_files
+from gencomm_cli.photographs import captions, images_in, is_hidden, left_out, read_found, suffixes
+from gencomm_cli.textfiles import decoded
 from gencomm_cli.training.parallel import first, rows
 
-SUFFIXES = {".webp", ".png", ".jpg", ".jpeg"}
-MAX_BYTES = {".txt": 2**16, **dict.fromkeys(SUFFIXES, 2**26)}
-"""What is read of a shard's entries, and how large each may be."""
+MAX_CAPTION, MAX_IMAGE = 2**16, 2**26
+"""Bytes of a shard's entry."""
+MIN_SIDE, MAX_ASPECT = 8, 64
+"""A photograph's shorter side in pixels, and how often it may go into the longer one: crops of others show next to nothing."""
 
 
 def is_validation(name: str) -> bool:
     """Whether an image belongs to the validation split: a rule by name, so that every session draws the same line."""
-    return zlib.crc32(name.encode()) % 20 == 0
+    return zlib.crc32(name.encode("utf-8", "surrogateescape")) % 20 == 0
 
 
 @dataclass(frozen=True)
@@ -94,47 +98,64 @@ class Photographs:
         return index, top, left, side, bool(generator.random() < 0.5)
 
 
-def load(data: Path, cache: Path, *, validation: bool) -> Photographs:
+def load(data: Path, cache: Path, *, validation: bool, report: Callable[[str], None] = lambda line: None) -> Photographs:
     """Images of ``data`` with their captions, decoded once into ``cache``.
+
+    Hidden, unreadable and very small images (``MIN_SIDE``, ``MAX_ASPECT``) are left out; ``report`` takes the line that says so.
 
     Args:
         data: a folder, with ``captions.tsv`` (file name, tab, caption) in it, if any; or tar shards as WebDataset writes them,
             ``train-{000..010}.tar``: images, each with its caption in a .txt entry of the same name.
 
     Raises:
-        InputError: there is no image, one cannot be decoded, or a shard is not there, damaged or has too large an entry.
+        InputError: there is no image that can be used, or a shard is not there, damaged or has too large an entry.
     """
     source: list[Any]
     if data.is_dir():
-        captions = dict(_captions(data / "captions.tsv"))
-        names = sorted(p.name for p in data.iterdir() if p.suffix.lower() in SUFFIXES and is_validation(p.name) == validation)
-        source, files = [[name, captions.get(name, "")] for name in names], [data / name for name in names]
+        files = [file for file in images_in(data) if is_validation(file.name) == validation]
+        source = [[file.name, caption] for file, caption in zip(files, captions(files), strict=True)]
     else:
         source = [[str(shard), shard.stat().st_size, shard.stat().st_mtime_ns] for shard in shards(data)]
         files = []
-    stamps = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    stamps = [_stamp(file) for file in files]
     split = "validation" if validation else "train"
     index_file, pixel_file = cache / f"{split}.json", cache / f"{split}.u8"
     with first():
         if not index_file.exists() or not _same(json.loads(index_file.read_text()), source, stamps):
             cache.mkdir(parents=True, exist_ok=True)
+            index_file.unlink(missing_ok=True)  # it is of other pixels than those to come
             images: Iterator[tuple[str, str, Path | BinaryIO]]
             images = ((name, caption, data / name) for name, caption in source) if data.is_dir() else _samples(shards(data))
             index: dict[str, list[Any]] = {"source": source, "stamps": stamps, "names": [], "captions": [], "sizes": []}
+            unused: dict[str, str] = {}
             with pixel_file.open("wb") as out:
                 for name, caption, file in images:
                     if is_validation(name) == validation:
-                        pixels = _decoded(name, file)
+                        try:
+                            pixels = _usable(name, file)
+                        except InputError as error:
+                            unused[name] = str(error)
+                            continue
                         out.write(pixels.tobytes())
                         for key, value in (("names", name), ("captions", caption), ("sizes", pixels.shape[:2])):
                             index[key].append(value)
-            index_file.write_text(json.dumps(index))
+            if unused:
+                report(left_out(unused, len(unused) + len(index["names"])))
+            write_files({index_file: json.dumps(index).encode()})
     index = json.loads(index_file.read_text())
     if not index["names"]:
-        raise InputError(f"{data}: no training images; give a folder, or tar shards, of .webp, .png or .jpg files")
+        raise InputError(f"{data}: no training images; give a folder, or tar shards, of photographs (PNG, JPEG, WebP, HEIC, ...)")
     sizes = np.array(index["sizes"], np.int64)
     offsets = np.concatenate([[0], np.cumsum(sizes.prod(1) * 3)[:-1]])
     return Photographs(index["names"], index["captions"], np.memmap(pixel_file, np.uint8, "r"), offsets, sizes)
+
+
+def _stamp(file: Path) -> list[int]:
+    """Size and time of a file; none of a link that leads nowhere."""
+    try:
+        return [file.stat().st_size, file.stat().st_mtime_ns]
+    except OSError:
+        return []
 
 
 def _same(index: dict[str, Any], source: list[Any], stamps: list[Any]) -> bool:
@@ -142,22 +163,13 @@ def _same(index: dict[str, Any], source: list[Any], stamps: list[Any]) -> bool:
     return index.get("source") == source and index.get("stamps", stamps) == stamps
 
 
-def _captions(table: Path) -> Iterator[tuple[str, str]]:
-    for line in table.read_text("utf-8").splitlines() if table.exists() else []:
-        name, tab, caption = line.partition("\t")
-        if tab:
-            yield name, caption
-
-
-def _decoded(name: str, file: Path | BinaryIO) -> np.ndarray:
-    """The image as uint8 [H, W, 3]. Pillow's other formats are left out: some start programs."""
-    try:
-        with Image.open(file, formats=("JPEG", "PNG", "WEBP")) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise ValueError(f"{opened.width}x{opened.height} is more than 2^27 pixels")
-            return np.asarray(opened.convert("RGB"))
-    except Exception as error:  # a broken file makes Pillow's plugins raise anything at all
-        raise InputError(f"{name}: cannot be decoded as a JPEG, PNG or WebP image ({error}); leave it out") from None
+def _usable(name: str, file: Path | BinaryIO) -> Pixels:
+    """An image [H, W, 3] that one can learn from. Raises InputError where it is none."""
+    pixels = read_found(file, name)
+    shorter, longer = sorted(pixels.shape[:2])
+    if shorter < MIN_SIDE or longer > MAX_ASPECT * shorter:
+        raise InputError(f"{name}: {pixels.shape[1]}x{pixels.shape[0]} is too small or too narrow to learn from")
+    return pixels
 
 
 def shards(pattern: Path) -> list[Path]:
@@ -183,9 +195,9 @@ def _samples(paths: list[Path]) -> Iterator[tuple[str, str, BinaryIO]]:
 
     try:
         for sample in group_by_keys(entry for path in paths for entry in _entries(path)):
-            caption = " ".join(sample.get("txt", b"").decode("utf-8", "replace").split())
+            caption = " ".join(decoded(sample.get("txt", b"")).split())
             for suffix in sample:
-                if f".{suffix}" in SUFFIXES:
+                if f".{suffix}" in suffixes():
                     yield f"{sample['__key__']}.{suffix}", caption, io.BytesIO(sample[suffix])
     except ValueError as error:
         raise InputError(f"--data: {error}; give each entry of a shard a name of its own") from None
@@ -199,8 +211,9 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with tarfile.open(path, "r:") as archive:
             for entry in archive:
-                limit = MAX_BYTES.get(Path(entry.name).suffix.lower())
-                if limit is None or not entry.isreg():
+                suffix = Path(entry.name).suffix.lower()
+                limit = MAX_CAPTION if suffix == ".txt" else MAX_IMAGE if suffix in suffixes() else 0
+                if not limit or not entry.isreg() or is_hidden(entry.name):  # macOS packs a hidden twin of every file
                     continue
                 if entry.size > limit:
                     raise InputError(f"{path}: {entry.name} has {entry.size} bytes, more than {limit}; leave it out")

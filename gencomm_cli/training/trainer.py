@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.presets import Component, Preset
 from gencomm_cli.presets.build import build, builders
 from gencomm_cli.presets.write import Part
+from gencomm_cli.textfiles import read_text
 from gencomm_cli.training import losses, parallel
 from gencomm_cli.training.captions import captioned
 from gencomm_cli.training.data import Photographs, load
@@ -93,7 +95,7 @@ def load_config(path: Path | None, shipped: str, needed: Collection[str], packag
         InputError: it is not one, or lacks what is ``needed``.
     """
     own = files("gencomm_cli.methods") / shipped if package is None else files(package) / shipped.rpartition("/")[2]
-    text = path.read_text("utf-8") if path else own.read_text("utf-8")
+    text = read_text(path) if path else own.read_text("utf-8")
     try:
         config = json.loads(text)
         missing = set(needed) - set(config)
@@ -128,8 +130,14 @@ def train(method: str, options: TrainOptions, report: Report = print) -> Path:
     """
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    trainer: Trainer = import_module(spec_of(method).training).open_trainer(options, report)
-    return trainer.complete()
+    fresh = not options.out.exists()
+    try:
+        trainer: Trainer = import_module(spec_of(method).training).open_trainer(options, report)
+        return trainer.complete()
+    except InputError:
+        if fresh and parallel.count() == 1 and options.out.is_dir() and not any(path.is_file() for path in options.out.iterdir()):
+            shutil.rmtree(options.out)  # it failed before there was anything to go on from
+        raise
 
 
 class Trainer:
@@ -184,14 +192,14 @@ class Trainer:
     def photographs(self) -> Photographs:
         """The training photographs, with captions as they are asked for."""
         cache = self.out / "cache"
-        photographs = load(self.options.data, cache, validation=False)
+        photographs = load(self.options.data, cache, validation=False, report=self.report)
         return captioned(photographs, self.options.captioner, cache, self.options.device, self.report)
 
     @cached_property
     def validation(self) -> Photographs | None:
         """Those of the validation split, of which sheets of pictures are drawn; None where there are none."""
         try:
-            return load(self.options.data, self.out / "cache", validation=True)
+            return load(self.options.data, self.out / "cache", validation=True, report=self.report)
         except InputError:
             return None
 

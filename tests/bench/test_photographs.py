@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from gencomm_cli.bench.photographs import find, gather, prepare
+from gencomm_cli.bench.photographs import Found, find, gather, prepare
 from gencomm_cli.bench.store import opened
 from gencomm_cli.errors import InputError
 from gencomm_cli.images import read_image
@@ -16,8 +17,9 @@ from tests.support.commands import picture
 
 
 def test_files_and_folders_with_captions(photos: Path) -> None:
-    assert find([photos]) == [(photos / "a.png", "a red house"), (photos / "b.jpg", 'two dogs, it\'s "grass"')]
-    assert find([photos / "b.jpg"])[0][1].startswith("two dogs")
+    red, dogs = Found(photos / "a.png", "a red house", False), Found(photos / "b.jpg", 'two dogs, it\'s "grass"', False)
+    assert find([photos]) == [red, dogs]
+    assert find([photos / "b.jpg"]) == [replace(dogs, named=True)]
     with pytest.raises(InputError, match="two images have this name"):
         find([photos, photos / "a.png"])
     (photos / "empty").mkdir()
@@ -39,12 +41,12 @@ def test_preparations() -> None:
 
 def test_originals_are_what_is_sent_and_are_not_replaced(photos: Path, tmp_path: Path) -> None:
     with opened(tmp_path / "out") as store:
-        first, second = gather([photos], "crop:32", store.folder)
+        first, second = gather(find([photos]), "crop:32", store.folder)
         assert read_image(store.folder / "originals/b.jpg.png").shape == (32, 32, 3)
         np.testing.assert_array_equal(read_image(store.folder / "originals/a.png"), picture(64, 96)[16:48, 32:64])
-        assert gather([photos], "crop:32", store.folder) == [first, second]
+        assert gather(find([photos]), "crop:32", store.folder) == [first, second]
         with pytest.raises(InputError, match="another image"):
-            gather([photos], "none", store.folder)
+            gather(find([photos]), "none", store.folder)
         Image.fromarray(picture(32, 32)).save(photos / "a.png")
         with pytest.raises(InputError, match="another image"):
-            gather([photos], "crop:32", store.folder)
+            gather(find([photos]), "crop:32", store.folder)

@@ -12,6 +12,11 @@ from gencomm_cli.errors import InputError
 from gencomm_cli.training import trainer
 
 
+@pytest.fixture(autouse=True)
+def _photograph(tmp_path: Path) -> None:
+    (tmp_path / "photograph.png").touch()
+
+
 @pytest.mark.parametrize(("method", "stage"), [("textguided", "refine"), ("diffjscc", "rollout"), ("scsic", "rollout")])
 def test_the_methods_own_recipe_is_run_with_its_own_stages(
     method: Any, stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

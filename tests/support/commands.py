@@ -6,18 +6,26 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer.main
 from numpy.typing import NDArray
 from PIL import Image
 
-from gencomm_cli.app import run
+from gencomm_cli import app
 
 Result = subprocess.CompletedProcess[bytes]
 COMMAND = [sys.executable, "-c", "from gencomm_cli.app import main; main()"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"}
+
+
+@cache
+def commands() -> Callable[..., object]:
+    """The command line, put together."""
+    return typer.main.get_command(app.app)
 
 
 @pytest.fixture
@@ -35,12 +43,13 @@ def gencomm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Re
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Result]:
-    """The same in this process, in an empty folder: quicker, as torch is loaded once."""
+    """The same in this process, in an empty folder: quicker, as torch is loaded and the commands are put together once."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(app, "app", commands())
 
     def call(*arguments: object) -> Result:
         capfdbinary.readouterr()
-        status = run([str(argument) for argument in arguments])
+        status = app.run([str(argument) for argument in arguments])
         sys.stdout.flush()
         out, err = capfdbinary.readouterr()
         return subprocess.CompletedProcess([*map(str, arguments)], status, out, err)

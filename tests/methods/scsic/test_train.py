@@ -115,7 +115,7 @@ def test_every_stage_learns(data: Path, tmp_path: Path) -> None:
         trainer.run(stage)
     for stage in list(STAGES)[:-1]:
         first, last = figures(trainer.out, stage)
-        assert last < 0.95 * first, stage
+        assert last < 0.97 * first, stage
     assert figures(trainer.out, "finetune")[0] < figures(trainer.out, "diffusion")[0]  # it goes on from there
 
 

@@ -1,0 +1,52 @@
+"""Text files as people's editors write them: in any usual encoding, lines ended in any usual way."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from pathlib import Path
+
+from gencomm_cli.errors import InputError
+
+MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+"""Encodings by the byte-order mark that a file begins with; UTF-32's begins with one of UTF-16's."""
+
+
+def decoded(data: bytes) -> str:
+    """The text of ``data``: by its byte-order mark, else UTF-8, else Windows-1252, which has all that Latin-1 can show."""
+    marked = next((encoding for mark, encoding in MARKS.items() if data.startswith(mark)), None)
+    try:
+        return data.decode(marked or "utf-8")
+    except UnicodeDecodeError:
+        return data.decode(marked or "cp1252", "replace")
+
+
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        InputError: it cannot be read, or is no text.
+    """
+    try:
+        text = decoded(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); name a readable text file") from None
+    if "\0" in text:
+        raise InputError(f"{path}: is not text in UTF-8, UTF-16 with a byte-order mark or Latin-1; save it as UTF-8")
+    return text
+
+
+def lines(text: str) -> list[str]:
+    r"""The lines of a text, which end at \n, \r\n or \r and, unlike those of ``str.splitlines``, at nothing else."""
+    found = re.split(r"\r\n?|\n", text)
+    return found if found[-1] else found[:-1]
+
+
+def read_table(path: Path) -> list[tuple[str, str]]:
+    """(name, text) of each line with a tab: ``captions.tsv``. Other lines are left out.
+
+    Raises:
+        InputError: as :func:`read_text`.
+    """
+    rows = (line.partition("\t") for line in lines(read_text(path)))
+    return [(name, text) for name, tab, text in rows if tab]
