@@ -9,9 +9,21 @@ from gencomm_cli.commands import flags
 REQUIRED = ("torch", "diffusers", "transformers", "safetensors", "numpy", "pillow", "pyldpc", "constriction", "typer", "rich")
 EXTRAS: dict[str, tuple[str, ...]] = {
     "plots": ("matplotlib",),
+    "ui": ("gradio",),
     "cluster": ("distributed",),
     "train": ("accelerate", "tensorboard", "webdataset"),
-    "test": ("pytest", "scipy", "matplotlib", "pillow-heif", "distributed", "accelerate", "tensorboard", "webdataset"),
+    "test": (
+        "pytest",
+        "scipy",
+        "matplotlib",
+        "pillow-heif",
+        "distributed",
+        "accelerate",
+        "tensorboard",
+        "webdataset",
+        "gradio",
+        "playwright",
+    ),
     "dev": ("ruff", "mypy", "brotli", "zstandard"),
 }
 
