@@ -21,7 +21,7 @@ STYLE = """
 #figures p, #symbols p, #figures thead th { color: color-mix(in srgb, var(--body-text-color) 72%, transparent); }
 #figures p, #symbols p { margin: .3rem 0; font-size: .92em; overflow-wrap: anywhere; }
 #figures .wrong { color: #c2410c; font-weight: 600; } .dark #figures .wrong { color: #fb923c; }
-#status { text-align: right; align-self: center; }
+#status { text-align: right; align-self: center; min-width: 12rem; } #status .progress-level { display: none; }
 #symbols svg { display: block; width: 100%; max-width: 20rem; margin: 0 auto; }
 #symbols path { fill: none; stroke-linecap: round; stroke: currentColor; }
 #symbols .axis { stroke: var(--border-color-primary); }

@@ -85,19 +85,18 @@ def build(desk: Desk) -> gr.Blocks:
                 yield {figures: "", symbols: "", status: "", slider: None, shown: {}}
                 return
             source, link = Source(path, side, model, cbr, prompt), Link(snr, fading, known, seed or 0, steps)
-
             start = time.monotonic()
 
             def step(done: int, total: int, note: str = "", /) -> None:
-                progress((done, total), desc="refining")
+                progress((done, total))
 
             try:
                 for view in desk.send(source, link, request.session_hash or "", step):
-                    images, spent = _images(view), f"{time.monotonic() - start:.1f} s"
+                    images = _images(view)
                     yield {
                         shown: images, slider: _compared(images, wanted), figures: drawing.figures(view),
                         symbols: drawing.constellation(view.sent, view.received),
-                        status: f"sent and decoded in {spent}" if view.last else f"coarse after {spent}, refining …",
+                        status: f"done in {time.monotonic() - start:.1f} s" if view.last else "",
                     }  # fmt: skip
             except Superseded:
                 yield {status: gr.skip()}  # the next send says what there is to see

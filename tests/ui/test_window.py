@@ -14,7 +14,7 @@ import pytest
 from tests.support.browser import Tab
 from tests.support.commands import COMMAND, ENVIRONMENT
 
-DONE = "document.querySelector('#status')?.innerText.includes('sent and decoded')"
+DONE = "document.querySelector('#status')?.innerText.includes('done in')"
 
 
 @pytest.fixture
