@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import gencomm_cli
@@ -16,27 +17,50 @@ from gencomm_cli.commands.channel import channel
 from gencomm_cli.commands.decode import decode
 from gencomm_cli.commands.doctor import doctor
 from gencomm_cli.commands.encode import encode
+from gencomm_cli.commands.explain import explain
 from gencomm_cli.commands.flags import Grouped
 from gencomm_cli.commands.inspect import inspect
 from gencomm_cli.commands.models import models
 from gencomm_cli.commands.roundtrip import roundtrip
 from gencomm_cli.commands.train import train
 from gencomm_cli.commands.ui import ui
-from gencomm_cli.console import out, say
-from gencomm_cli.errors import GencommError, OptionError
+from gencomm_cli.console import flush_streams, open_streams, out, say
+from gencomm_cli.errors import FieldError, GencommError
+
+SEND, LOOK, MEASURE, WEIGHTS = "Send a picture", "Look and learn", "Measure and compare", "Weights"
+"""Groups of the commands in the help."""
+
+
+class ByTask(TyperGroup):
+    """The commands by what one wants of them (``rich_help_panel``), each with the first example of its own help."""
+
+    def format_commands(self, ctx, formatter):  # type: ignore[no-untyped-def]
+        """Writes each group under its heading."""
+        groups: dict[str, list[tuple[str, str]]] = {SEND: [], LOOK: [], MEASURE: [], WEIGHTS: []}
+        command: Any
+        for name, command in self.commands.items():
+            example = next(line.strip() for line in command.help.splitlines() if line.strip().startswith("gencomm "))
+            lines = [(name, command.get_short_help_str(formatter.width)), ("", example.split("   ")[0])]
+            groups[command.rich_help_panel] += lines
+        for heading, lines in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(lines)
+
 
 app = typer.Typer(
     name="gencomm",
+    cls=ByTask,
     rich_markup_mode=None,  # rich alone would take longer to import than the help takes to print
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 110},
     epilog="Exit status: 0 done, 1 internal fault, 2 bad usage or input, 3 prompt lost (--strict), 4 file and model do not "
     "match, 5 rate cannot be met (--cbr-strict).",
 )
-for command in (encode, channel, decode, roundtrip, inspect, train, ui, doctor):
-    app.command(cls=Grouped)(command)
-app.add_typer(bench, name="bench")
-app.add_typer(models, name="models")
+for task, commands in ((SEND, (encode, channel, decode, roundtrip)), (LOOK, (ui, inspect, explain, doctor)), (WEIGHTS, (train,))):
+    for command in commands:
+        app.command(cls=Grouped, rich_help_panel=task)(command)
+app.add_typer(bench, name="bench", rich_help_panel=MEASURE)
+app.add_typer(models, name="models", rich_help_panel=WEIGHTS)
 
 
 def _print_version(asked: bool) -> None:
@@ -49,14 +73,7 @@ def _print_version(asked: bool) -> None:
 def root(
     version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
-    """Send a photograph over a noisy channel and let a diffusion model repair what arrives.
-
-    \b
-    gencomm encode photo.png -o tx.npz --cbr 0.0033
-    gencomm channel tx.npz --snr 1 --rayleigh
-    gencomm decode rx.npz
-    gencomm roundtrip photo.png --snr 1 --rayleigh     the three in one
-    """
+    """Send a photograph over a noisy channel and let a diffusion model repair what arrives."""
 
 
 def run(arguments: list[str]) -> int:
@@ -65,23 +82,35 @@ def run(arguments: list[str]) -> int:
         status = app(args=arguments or ["--help"], prog_name="gencomm", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except GencommError as error:
-        return _fail(error.flagged if isinstance(error, OptionError) else str(error), error.exit_status)
+        return _fail(error.flagged if isinstance(error, FieldError) else str(error), error.exit_status)
     except TyperException as error:
         return _fail(_usage(error), 2)
     except MemoryError:
         return _fail("memory: there is not enough for this; use a smaller image", 1)
     except (typer.Abort, KeyboardInterrupt):
         return 130
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # Typer's own way out, with another status
+            return 141
+        raise
     except Exception as error:
         if os.environ.get("GENCOMM_DEBUG"):
             raise
+        if isinstance(error, OSError):  # of the machine: a full disk, a file that is gone
+            what = error.filename or "input or output"
+            return _fail(f"{what}: {error.strerror or error}; see to its place, its permissions and the free space", 2)
         return _fail(f"internal fault: {type(error).__name__}: {error}; GENCOMM_DEBUG=1 shows where", 1)
 
 
 def main() -> None:
     """Entry point of the console script."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary files are removed
-    sys.exit(run(sys.argv[1:]))
+    open_streams()
+    for name in ("SIGTERM", "SIGHUP"):  # so that temporary files are removed; Windows has no SIGHUP, and nohup ignores it
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
+    status = run(sys.argv[1:])
+    sys.exit(status if flush_streams() else status or 2)
 
 
 def _fail(line: str, status: int) -> int:

@@ -15,11 +15,11 @@ class InputError(GencommError):
     exit_status = 2
 
 
-class OptionError(InputError):
-    """An option that cannot be as it is given.
+class FieldError(GencommError):
+    """A failure that lies in one thing that was asked for.
 
     Args:
-        field: the option by its name in Python; a command shows it as its flag.
+        field: its name in Python; a command shows it as its flag.
         problem: what is wrong with it, and what would be right.
     """
 
@@ -31,6 +31,10 @@ class OptionError(InputError):
     def flagged(self) -> str:
         """The line with the flag in the place of the field: ``--guidance-scale: …``."""
         return f"--{self.field.replace('_', '-')}: {self.problem}"
+
+
+class OptionError(FieldError, InputError):
+    """An option that cannot be as it is given."""
 
 
 class PromptLost(GencommError):
@@ -51,7 +55,24 @@ class ModelMismatch(GencommError):
     exit_status = 4
 
 
-class RateError(GencommError):
-    """The requested rate cannot be met."""
+class NotFinite(GencommError):
+    """A network gave NaN or infinite numbers."""
+
+    def __init__(self, network: str) -> None:
+        super().__init__(
+            f"{network}: gives NaN or infinite numbers for this input; train it again, or give --precision fp32 if it ran in half"
+        )
+
+
+class RateError(FieldError):
+    """The requested rate cannot be met.
+
+    Args:
+        fits: the fewest symbols, for image and side information together, that would do; None where nobody knows.
+    """
 
     exit_status = 5
+
+    def __init__(self, problem: str, field: str = "cbr", fits: int | None = None) -> None:
+        super().__init__(field, problem)
+        self.fits = fits

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,26 +98,67 @@ def load_plugins() -> None:
             import_module(name)
 
 
-def check_format(target: Path) -> None:
-    """Says before any work that the suffix of ``target`` is no image format.
+BEST: Mapping[str, Mapping[str, Any]] = {
+    "JPEG": {"quality": 100, "subsampling": 0},
+    "MPO": {"quality": 100, "subsampling": 0},
+    "WEBP": {"lossless": True},
+    "AVIF": {"quality": 100, "subsampling": "4:4:4"},
+}
+"""By Pillow's name of a format: what makes its files lossless, or as good as they can be. The others are so by themselves."""
+
+LONGEST = {"JPEG": 65500, "MPO": 65500}
+"""Pixels of a side that libjpeg takes; it would say so itself, on standard error."""
+
+
+def suffix_of(target: str | Path) -> str:
+    """What says the format: the name's suffix, ``.png`` for standard output, and for a device or pipe without a suffix."""
+    path = Path(target)
+    return path.suffix or (".png" if str(target) == "-" or (path.exists() and not path.is_file()) else "")
+
+
+def check_format(target: Path, shape: tuple[int, ...]) -> int:
+    """Says before any work that pictures of this shape cannot be written to ``target``, or not be read back.
+
+    Args:
+        shape: [H, W, 3] or [H, W].
+
+    Returns:
+        Bytes of a black one, which has about the fewest.
 
     Raises:
-        InputError: Pillow writes no such format.
+        InputError: the suffix is of no format, or its format has no such size.
+    """
+    suffix = suffix_of(target)
+    black = np.zeros(shape, np.uint8)
+    try:
+        content = encoded(black, suffix)
+        there = read_image(io.BytesIO(content)).shape[:2]
+    except KeyError:
+        raise InputError(f"{target}: {suffix or 'no suffix'} is not an image format; use .png, .webp, .tif or .jpg") from None
+    except Exception as error:  # Pillow's plug-ins raise anything at all
+        reason = "it cannot be read back" if isinstance(error, InputError) else str(error)
+        raise InputError(f"{target}: no {shape[1]}x{shape[0]} picture can be a {suffix} ({reason}); use .png or .tif") from None
+    if there != shape[:2]:
+        raise InputError(f"{target}: a {suffix} holds {there[1]}x{there[0]} of {shape[1]}x{shape[0]} pixels; use .png or .tif")
+    return len(content)
+
+
+def encoded(pixels: Pixels, suffix: str = ".png") -> bytes:
+    """The image [H, W, 3] or [H, W], uint8, as a file of the format that belongs to ``suffix``, as good as it can be.
+
+    Raises:
+        KeyError: it belongs to none that Pillow writes. ValueError: the image is too large for it.
     """
     from PIL import Image
 
     Image.init()
-    if Image.EXTENSION.get(target.suffix.lower()) not in Image.SAVE:
-        raise InputError(f"{target}: {target.suffix or 'no suffix'} is not an image format; use .png, .webp, .tif or .jpg")
-
-
-def encoded(pixels: Pixels, suffix: str = ".png") -> bytes:
-    """The image [H, W, 3] or [H, W], uint8, as a file of the format that belongs to ``suffix``."""
-    from PIL import Image
-
-    Image.init()
+    name = Image.EXTENSION[suffix.lower()]
+    if name not in Image.SAVE:
+        raise KeyError(name)
+    if max(pixels.shape) > LONGEST.get(name, MAX_PIXELS):
+        raise ValueError(f"its sides have at most {LONGEST[name]} pixels")
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, Image.EXTENSION[suffix.lower()])
+    Image.fromarray(pixels).save(buffer, name, **BEST.get(name, {}))
     return buffer.getvalue()
 
 

@@ -21,7 +21,7 @@ from gencomm_cli.channels.fading import Kind, draw_gain, draw_noise
 from gencomm_cli.channels.fading import transmit as received_of
 from gencomm_cli.channels.ofdm import OfdmConfig, draw_taps, qpsk, through
 from gencomm_cli.channels.snr import SnrType, noise_power
-from gencomm_cli.errors import ImageLost, InputError, ModelMismatch, OptionError, PromptLost
+from gencomm_cli.errors import ImageLost, InputError, ModelMismatch, OptionError, PromptLost, RateError
 from gencomm_cli.methods import load_method, spec_of, specs
 from gencomm_cli.methods.base import Fading, Method, Received, Request
 from gencomm_cli.methods.options import (
@@ -226,10 +226,10 @@ class Codec:
         """
         options = options or settled(self.spec, given, "transmitter")[0]
         check_rate(cbr, cbr_total, options)
-        snr = None if snr is None else check_snr("--snr", snr)
+        snr = None if snr is None else check_snr("snr", snr)
         pixels = as_pixels(image)
         image_size = (int(pixels.shape[0]), int(pixels.shape[1]))
-        total = cbr_total is not None
+        total, field = cbr_total is not None, "cbr" if cbr_total is None else "cbr_total"
         requested = next((rate for rate in (cbr_total, cbr) if rate is not None), self.method.default_cbr)
         prompt = self._prompt(pixels, options)
         prompt_symbols, prompt_format = _send_prompt(prompt, snr, fading)
@@ -246,14 +246,19 @@ class Codec:
             say(f"prompt: left out, as {cost}; --prompt sends one anyway")
             prompt, prompt_symbols, prompt_format = "", np.empty(0, np.complex64), None
             target, count = budget()
-        sent = self.method.encode(pixels, Request(count, snr, fading, options))
+        try:
+            sent = self.method.encode(pixels, Request(count, snr, fading, options))
+        except RateError as error:
+            extra = None if channel is None or not total else channel.extra_uses
+            raise rates.with_remedy(error, total, prompt_symbols.size, image_size, extra) from None
         for note in sent.notes:
             say(note)
         sizes = {"image": sent.symbols.size, "prompt": prompt_symbols.size, "side": sent.side_symbols.size}
         by_rate = options.rate_field is None
         account = rates.account(requested if by_rate else None, image_size, **sizes)
-        bound = by_rate and self.method.exact_rate
-        if bound and (line := rates.check_met(account, target, image_size, strict=strict)):
+        asked = strict or cbr is not None or total  # what nobody asked for is the preset's own rate
+        bound = by_rate and asked and self.method.exact_rate
+        if bound and (line := rates.check_met(account, target, image_size, strict=strict, field=field)):
             say(line)
         header = Header(
             stage="tx",
@@ -454,13 +459,13 @@ def known_snr(tx_snr: TxSnr, channel: ChannelRecord, options: TransmitterOptions
     """
     if tx_snr == "channel" and channel.snr_type == "ebn0":
         if not options.mode_is_fixed:
-            raise InputError(
-                "--snr-type ebn0: the mode sets Es/N0; fix --modulation and --code-rate, or give --tx-snr (Es/N0 in dB)"
+            raise OptionError(
+                "snr_type", "ebn0: the mode sets Es/N0; fix --modulation and --code-rate, or give --tx-snr (Es/N0 in dB)"
             )
         return None
     if tx_snr == "unknown":
         return None
-    return channel.snr_db if tx_snr == "channel" else check_snr("--tx-snr", float(tx_snr))
+    return channel.snr_db if tx_snr == "channel" else check_snr("tx_snr", float(tx_snr))
 
 
 def as_pixels(image: Pixels | Picture) -> Pixels:
@@ -519,8 +524,8 @@ def transmit(
     Raises:
         InputError: as :func:`pass_channel`.
     """
-    given = None if rx_snr is None else check_snr("--rx-snr", rx_snr)
-    return pass_channel(sent, channel_record(fading, check_snr("--snr", snr), snr_type, csi, ofdm, given), seed)
+    given = None if rx_snr is None else check_snr("rx_snr", rx_snr)
+    return pass_channel(sent, channel_record(fading, check_snr("snr", snr), snr_type, csi, ofdm, given), seed)
 
 
 def open_symbols(source: str | Path) -> SymbolFile:
@@ -595,14 +600,14 @@ def check_received(file: SymbolFile) -> None:
         raise InputError("symbols: have not been through a channel; run `gencomm channel` first (--snr inf for a clean one)")
 
 
-def check_snr(flag: str, snr_db: float) -> float:
-    """An SNR in dB as the command line allows it: in −100…100, or infinite.
+def check_snr(field: str, snr_db: float) -> float:
+    """An SNR in dB as options may have it: in −100…100, or infinite.
 
     Raises:
-        InputError: anything else.
+        OptionError: anything else.
     """
     if snr_db != math.inf and not SNR_RANGE[0] <= snr_db <= SNR_RANGE[1]:
-        raise InputError(f"{flag}: {snr_db:g} is not an SNR in dB from {SNR_RANGE[0]:g} to {SNR_RANGE[1]:g}, or inf")
+        raise OptionError(field, f"{snr_db:g} is not an SNR in dB from {SNR_RANGE[0]:g} to {SNR_RANGE[1]:g}, or inf")
     return float(snr_db)
 
 

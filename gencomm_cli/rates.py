@@ -66,6 +66,17 @@ def samples(image_size: ImageSize) -> int:
     return 3 * image_size[0] * image_size[1]
 
 
+def whole_symbols(cbr: float, image_size: ImageSize) -> int:
+    """The most symbols that ``cbr`` · 3HW bounds; a ratio that is meant to give a whole number gives it, whatever its last bit."""
+    return math.floor(cbr * samples(image_size) + 1e-6)
+
+
+def symbols_within(cbr: float, limits: tuple[float, float], image_size: ImageSize) -> int:
+    """The most symbols that ``cbr`` · 3HW bounds, within a preset's range of ratios, whose upper end is rounded to the nearest."""
+    low, high = whole_symbols(limits[0], image_size), round(limits[1] * samples(image_size))
+    return max(low, min(whole_symbols(min(cbr, 2 * limits[1]), image_size), high))
+
+
 def account(requested: float | None, image_size: ImageSize, *, image: int, prompt: int, side: int) -> CBR:
     """The CBR of so many image, prompt and side symbols."""
     count = samples(image_size)
@@ -99,21 +110,47 @@ def image_target(
     def uses(image: int) -> int:
         return image + prompt_symbols + sum(astuple(extra_uses((image, prompt_symbols))))
 
-    most = math.floor(cbr * samples(image_size) + 1e-6)
+    most = whole_symbols(cbr, image_size)
     return (bisect_right(range(most + 1), most, key=uses) - 1) / samples(image_size)
 
 
-def check_met(requested: CBR, target: float, image_size: ImageSize, *, strict: bool) -> str | None:
-    """One line if image and side symbols miss ``target`` by more than a symbol and by more than 1 %, else None.
+def check_met(got: CBR, target: float, image_size: ImageSize, *, strict: bool, field: str = "cbr") -> str | None:
+    """One line if image and side symbols are more than ``target`` allows, or fewer by more than a symbol and by more than 1 %.
+
+    Args:
+        field: the option that bounds the rate: ``cbr``, or ``cbr_total``, which also bounds what is not counted in ``target``.
 
     Raises:
         RateError: the target is missed and ``strict`` is set.
     """
-    miss = abs(requested.image + requested.side - target)
-    if miss <= max(1.0 / samples(image_size), 0.01 * target) * (1 + 1e-9):
+    count, sent = samples(image_size), got.image + got.side
+    over = round(sent * count) - whole_symbols(target, image_size)
+    if over <= 0 and target - sent <= max(1.0 / count, 0.01 * target) * (1 + 1e-9):
         return None
-    nearest = requested.image + requested.side
-    line = f"--cbr: {target:.6g} for the image cannot be met at {image_size[1]}x{image_size[0]}; the nearest is {nearest:.6g}"
+    size = f"{image_size[1]}x{image_size[0]}"
+    problem = f"{max(target, 0):.6g} for the image cannot be met at {size}; the nearest is {sent:.6g}"
     if strict:
-        raise RateError(f"{line}, which --cbr-strict forbids")
-    return line
+        raise RateError(f"{problem}, which --cbr-strict forbids", field)
+    return RateError(problem, field).flagged
+
+
+def with_remedy(
+    error: RateError, total: bool, prompt_symbols: int, image_size: ImageSize,
+    extra_uses: Callable[[Sequence[int]], ExtraUses] | None,
+) -> RateError:  # fmt: skip
+    """The error of a method, which counts symbols, as one of the ratio that was given; with the least that would do, if known."""
+    if error.field != "cbr":
+        return error
+    field, problem = "cbr_total" if total else "cbr", error.problem
+    if error.fits is not None:
+        uses = error.fits + prompt_symbols * total
+        if extra_uses is not None:
+            uses += sum(astuple(extra_uses((error.fits, prompt_symbols))))
+        problem += f"; {_at_least(uses / samples(image_size)):g} or more would do"
+    return RateError(problem, field, error.fits)
+
+
+def _at_least(ratio: float) -> float:
+    """The next ratio of four digits from this one up."""
+    unit = 10.0 ** (math.floor(math.log10(ratio)) - 3)
+    return math.ceil(ratio / unit - 1e-9) * unit

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -56,14 +55,3 @@ def test_errors_name_fields() -> None:
         codec.decode(gencomm_cli.transmit(codec.encode(picture(64, 96)), snr=10), steps=0)
     with pytest.raises(InputError, match=r"not uint8 \[H, W, 3\]"):
         codec.encode(picture(64, 96).astype(np.float32))  # type: ignore[arg-type]
-
-
-def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    Image.fromarray(picture(64, 96)).save(tmp_path / "photo.png")
-    script = Path(__file__).parents[1] / "examples" / "library.py"
-    monkeypatch.setattr(sys, "argv", ["library.py", str(tmp_path / "photo.png"), str(tmp_path / "out.png")])
-    runpy.run_path(str(script), run_name="__main__")
-    said = capsys.readouterr().out
-    assert "refined" in said
-    assert said.endswith("textguided\n")
-    assert Image.open(tmp_path / "out.png").size == (96, 64)

@@ -1,4 +1,4 @@
-"""README's full-size section, followed word by word on stand-ins with the real layouts."""
+"""The manual's pages on full-size, released and launched training, followed word by word on stand-ins with the real layouts."""
 
 from __future__ import annotations
 
@@ -38,17 +38,20 @@ from tests.text.test_captioners import _save_blip, _save_tokenizer
 from tests.training.test_full_size import RECIPES
 
 __all__ = ["here"]
-FULL_SIZE, LAUNCHED, RELEASED = "Full-size weights", "Training on several GPUs or machines", "Weights that others released"
+FULL_SIZE, LAUNCHED, RELEASED = "Full-size weights", "Several GPUs or machines", "Weights that others released"
 
 
 def commands() -> dict[str, list[str]]:
-    """The lines to type of each part of the section, by its heading."""
-    text = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
-    section = re.search(rf"\n## ({FULL_SIZE}\n.*?)\n## ", text, re.DOTALL)
-    assert section is not None
-    parts = dict(part.split("\n", 1) for part in section[1].split("\n### "))
-    blocks = {heading: re.findall(r"```sh\n(.*?)```", part, re.DOTALL) for heading, part in parts.items()}
-    return {heading: [line for block in found for line in block.splitlines() if line] for heading, found in blocks.items()}
+    """The lines to type, by the heading that they stand under."""
+    found = {}
+    for page, heading in (("full-size", FULL_SIZE), ("training", LAUNCHED), ("released", RELEASED)):
+        text = (Path(__file__).parents[1] / "docs" / f"{page}.md").read_text("utf-8")
+        section = re.search(rf"^##? {heading}\n(.*?)(?=^##? |\Z)", text, re.DOTALL | re.MULTILINE)
+        assert section is not None
+        found[heading] = [
+            line for block in re.findall(r"```sh\n(.*?)```", section[1], re.DOTALL) for line in block.splitlines() if line
+        ]
+    return found
 
 
 def follow(here: Callable[..., Result], line: str) -> None:

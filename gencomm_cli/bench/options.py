@@ -22,7 +22,7 @@ Axes = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def _snr(text: str) -> float:
-    return pipeline.check_snr("--option rx-snr", float(text))
+    return pipeline.check_snr("option rx-snr", float(text))
 
 
 @dataclass(frozen=True)

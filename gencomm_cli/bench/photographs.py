@@ -52,10 +52,10 @@ def find(images: Sequence[Path]) -> list[Found]:
         if not found:
             raise InputError(f"{path}: holds no images; name a folder with .png, .jpg, .webp, .heic or other image files")
         files += [(file, not path.is_dir()) for file in found]
-    count = Counter(file.name for file, named in files if named or not is_hidden(file.name))
+    count = Counter(original(file.name) for file, named in files if named or not is_hidden(file.name))
     for file, _ in files:
-        if count[file.name] > 1:
-            raise InputError(f"{file}: two images have this name; rename one, as rows go by name")
+        if count[original(file.name)] > 1:
+            raise InputError(f"{file}: two images have this name, or a.jpg and a.jpg.png; rename one, as rows go by name")
     texts = captions([file for file, _ in files])
     return [Found(file, caption.strip(), named) for (file, named), caption in zip(files, texts, strict=True)]
 

@@ -103,12 +103,12 @@ class Sweep:
     def __post_init__(self) -> None:
         """Raises InputError where a value is out of its range."""
         for snr_db, cbr in self.points:
-            check_snr("--snr", snr_db)
+            check_snr("snr", snr_db)
             if not 0 < cbr < 1e6:
                 raise InputError(f"--cbr: {cbr:g} is not a ratio above 0; 0.0033 is usual")
         for known in self.tx_snr_db:
             if not isinstance(known, str):
-                check_snr("--tx-snr", known)
+                check_snr("tx_snr", known)
         for prompt in self.prompts:
             if prompt not in ("none", "own", "wrong", "builtin") and not prompt.startswith(("hf:", "openai:")):
                 raise InputError(f"--prompts: {prompt!r} is not none, own, wrong, builtin, hf:FOLDER_OR_ID or openai:MODEL")

@@ -23,7 +23,7 @@ from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.images import Pixels
 from gencomm_cli.metrics import weights
 from gencomm_cli.metrics.lpips import LPIPS, MIN_SIDE
-from gencomm_cli.outputs import write_files
+from gencomm_cli.outputs import utf8, write_files
 
 NAME = "predictability"
 
@@ -152,5 +152,5 @@ def write(found: Sequence[Predictability], image: Path, backbone: str, folder: P
     folder.mkdir(parents=True, exist_ok=True)
     text = f"LPIPS ({backbone}) between sends of {image.name}, mean ± standard deviation over all pairs\n\n{table(found)}\n"
     files = {f"{NAME}.json": json.dumps(document, indent=1, allow_nan=False) + "\n", f"{NAME}.md": text}
-    write_files({folder / name: content.encode() for name, content in files.items()})
+    write_files({folder / name: utf8(content) for name, content in files.items()})
     return document

@@ -30,8 +30,10 @@ from gencomm_cli.bench.settings import (
     styles,
     title,
 )
-from gencomm_cli.errors import InputError
-from gencomm_cli.outputs import check_writable, write_files
+from gencomm_cli.outputs import check, check_folder, utf8, write_files
+
+FILES = ("report.html", "table.md", "table.tex", "rows.csv", "compressai.json")
+"""What is written beside the plots."""
 
 
 def write_report(folder: Path, output: Path | None = None, with_references: bool = False) -> Path:
@@ -52,11 +54,9 @@ def write_report(folder: Path, output: Path | None = None, with_references: bool
     plots.require()
     results = bench_folder.read(folder)
     output = output or folder
-    try:
-        (output / "plots").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{output / 'plots'}: cannot be made ({error.strerror}); name another folder") from None
-    check_writable(output / "report.html")
+    check_folder(output / "plots")
+    if output.is_dir():
+        check(*(output / name for name in FILES), inputs=(folder / "rows.jsonl", folder / "sets.jsonl"))
     found, strays = settings(results)
     for line in (*results.skipped, *strays):
         console.say(line)
@@ -65,19 +65,18 @@ def write_report(folder: Path, output: Path | None = None, with_references: bool
         drawn = [references.beside(chart, found) for chart in drawn]
     with console.progress("pictures") as bar:
         pictures = gallery(folder, results, found, bar)
-    contents = {
-        output / "report.html": _html(folder, results, found, drawn, pictures, [*results.skipped, *strays]).encode(),
-        output / "table.md": tables.markdown(found).encode(),
-        output / "table.tex": tables.latex(found).encode(),
-        output / "rows.csv": tables.rows_csv(results.rows).encode(),
-        output / "compressai.json": tables.compressai(found).encode(),
-    }
+    texts = (
+        _html(folder, results, found, drawn, pictures, [*results.skipped, *strays]), tables.markdown(found), tables.latex(found),
+        tables.rows_csv(results.rows), tables.compressai(found),
+    )  # fmt: skip
+    contents = {output / name: utf8(content) for name, content in zip(FILES, texts, strict=True)}
     count = sum(len(plots.names(found, chart)) for chart in drawn)
     with console.progress("plots") as bar:
         for index, (stem, png, svg) in enumerate(plots.draw(found, drawn), 1):
             contents |= {output / "plots" / f"{stem}.png": png, output / "plots" / f"{stem}.svg": svg}
             if bar:
                 bar(index, count)
+    (output / "plots").mkdir(parents=True, exist_ok=True)
     write_files(contents)
     return output / "report.html"
 

@@ -236,6 +236,7 @@ def _labels(cells: Iterable[Cell], axes: Sequence[str]) -> dict[Cell, str]:
             if name not in axes and len({other.option(name) for other in alike}) > 1:
                 words.append(f"{name.replace('_', '-')} {value}")
         label = ", ".join((cell.method, *filter(None, words)))
+        label = label.encode("utf-8", "replace").decode()  # a folder's name may be no UTF-8, which no plot takes
         labels[cell] = label if len(label) <= 80 else label[:79] + "…"
     return labels
 

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from gencomm_cli.bench.rows import Row
 from gencomm_cli.errors import InputError
-from gencomm_cli.outputs import write_files
+from gencomm_cli.outputs import TEMPORARY, utf8, write_files
 
 ROWS, ORIGINALS, IMAGES = "rows.jsonl", "originals", "images"
 
@@ -62,12 +62,17 @@ class Store:
         write_files({self.folder / ROWS: b"".join(map(_line, self.rows.values()))})
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Appends rows and returns when they are on the disk."""
+        """Appends rows and returns when they are on the disk. Raises InputError where they cannot be written."""
         rows = list(rows)
-        with (self.folder / ROWS).open("ab") as file:
-            file.write(b"".join(map(_line, rows)))
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with (self.folder / ROWS).open("ab") as file:
+                file.write(b"".join(map(_line, rows)))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise InputError(
+                f"{self.folder / ROWS}: cannot be written ({error.strerror}); make room, then the same command goes on"
+            ) from None
         self.rows |= {row.cell.id: row for row in rows}
 
 
@@ -91,7 +96,7 @@ def opened(folder: Path) -> Iterator[Store]:
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); name another folder with --out") from None
     try:
-        for left_by_a_kill in folder.glob("**/.*.tmp"):
+        for left_by_a_kill in folder.glob(f"**/{TEMPORARY}*.tmp"):
             left_by_a_kill.unlink(missing_ok=True)
         yield Store(folder)
     finally:
@@ -150,4 +155,4 @@ def _copy(source: Path, target: Path, row: Row) -> None:
 
 
 def _line(row: Row) -> bytes:
-    return json.dumps(row.to_json(), allow_nan=False, ensure_ascii=False).encode() + b"\n"
+    return utf8(json.dumps(row.to_json(), allow_nan=False, ensure_ascii=False) + "\n")

@@ -16,7 +16,7 @@ from gencomm_cli.bench.plan import COARSE, Job, Scheme
 from gencomm_cli.bench.rows import Cell, Row
 from gencomm_cli.bench.store import IMAGES, original
 from gencomm_cli.bench.transmission import figures, transmit
-from gencomm_cli.errors import GencommError, InputError, OptionError, RateError
+from gencomm_cli.errors import FieldError, GencommError, InputError, RateError
 from gencomm_cli.images import Pixels, encoded, read_image
 from gencomm_cli.outputs import write_files
 
@@ -77,11 +77,10 @@ class Worker:
         reset_peak(self.place.device)
         try:
             return self._rows(job)
-        except RateError as error:
-            return [self._without_result(cell, job, "infeasible", str(error)) for cell in job.cells]
         except GencommError as error:
-            line = error.flagged if isinstance(error, OptionError) else str(error)
-            return [self._without_result(cell, job, "error", line) for cell in job.cells]
+            line = error.flagged if isinstance(error, FieldError) else str(error)
+            status: Literal["infeasible", "error"] = "infeasible" if isinstance(error, RateError) else "error"
+            return [self._without_result(cell, job, status, line) for cell in job.cells]
         except Exception as error:
             return [self._without_result(cell, job, "error", f"{type(error).__name__}: {error}") for cell in job.cells]
 

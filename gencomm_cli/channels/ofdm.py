@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gencomm_cli.channels.fading import draw_noise
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import OptionError
 from gencomm_cli.seeds import generator
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class OfdmConfig:
         interleaver: symbols are shuffled over the carriers.
 
     Raises:
-        InputError: a value out of its range.
+        OptionError: a value out of its range.
     """
 
     carriers: int = 256
@@ -61,9 +61,10 @@ class OfdmConfig:
         for name, (low, high) in _LIMITS.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                raise InputError(f"--{name}: {value:g} is out of range; {low:g} to {high:g}")
-        if max(self.cp, self.taps) > self.carriers:
-            raise InputError(f"--cp, --taps: {max(self.cp, self.taps)} samples are more than an OFDM symbol has ({self.carriers})")
+                raise OptionError(name, f"{value:g} is out of range; {low:g} to {high:g}")
+        longest = "cp" if self.cp > self.taps else "taps"
+        if getattr(self, longest) > self.carriers:
+            raise OptionError(longest, f"{getattr(self, longest)} samples are more than an OFDM symbol has ({self.carriers})")
 
     def ofdm_symbols(self, count: int) -> int:
         """OFDM symbols that ``count`` symbols take."""
@@ -118,12 +119,15 @@ def places(count: int, config: OfdmConfig) -> NDArray[np.int64]:
     return np.argsort(generator(0, "interleaver").bit_generator.random_raw(every), kind="stable")[:count]
 
 
-def through(symbols: Array, cir: Array, config: OfdmConfig, pilots: int = 0) -> tuple[Array, Array]:
+def through(
+    symbols: Array, cir: Array, config: OfdmConfig, pilots: int = 0, straight_through: bool = False
+) -> tuple[Array, Array]:  # fmt: skip
     """W_h: one burst of symbols through transmitter, channel and DFT, without noise.
 
     Args:
         symbols: complex [..., k]. cir: h, complex [..., taps], any number of taps up to M; batches broadcast.
         pilots: OFDM symbols of pilots that go before; at most ``config.pilots``.
+        straight_through: the gradient passes clipping as if there were none (torch alone).
 
     Returns:
         Received carriers complex [..., k] in the symbols' order, and received pilots complex [..., pilots, M].
@@ -137,18 +141,21 @@ def through(symbols: Array, cir: Array, config: OfdmConfig, pilots: int = 0) -> 
     if pilots:
         known: Any = _constant(pilot_symbols(config)[:pilots], symbols)
         grid = xp.concatenate((xp.broadcast_to(known, (*grid.shape[:-2], *known.shape)), grid), -2)
-    received = demodulate(convolve(transmitted(grid, config), cir), config)
+    received = demodulate(convolve(transmitted(grid, config, straight_through), cir), config)
     data = received[..., pilots:, :]
     return data.reshape(*data.shape[:-2], -1)[..., where], received[..., :pilots, :]
 
 
-def transmitted(grid: Array, config: OfdmConfig) -> Array:
+def transmitted(grid: Array, config: OfdmConfig, straight_through: bool = False) -> Array:
     """Carriers [..., S, M] to what the antenna sends, complex [..., S·(M + cp)]: IDFT, cyclic prefix, clipping."""
     xp = _namespace(grid)
     time = xp.fft.ifft(grid, None, -1, "ortho")
     prefixed = xp.concatenate((time[..., config.carriers - config.cp :], time), -1)
     signal = prefixed.reshape(*grid.shape[:-2], -1)
-    return signal if config.clip is None else clip(signal, config.clip)
+    if config.clip is None:
+        return signal
+    clipped = clip(signal, config.clip)
+    return signal + (clipped - signal).detach() if straight_through else clipped  # type: ignore[union-attr]
 
 
 def clip(signal: Array, ratio: float) -> Array:

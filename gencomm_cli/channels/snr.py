@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import OptionError
 
 SnrType = Literal["esn0", "ebn0", "received"]
 
@@ -28,13 +28,13 @@ def noise_power(
     ``ebn0`` counts the transmitted energy of each of the ``bits`` information bits that the symbols carry.
 
     Raises:
-        InputError: ``ebn0`` for symbols that carry no bits.
+        OptionError: ``ebn0`` for symbols that carry no bits.
     """
     if snr_type == "esn0":
         return n0_from_db(snr_db)
     if snr_type == "ebn0":
         if not bits:
-            raise InputError("--snr-type ebn0: these symbols carry no bits; only separate has energy a bit, so use esn0")
+            raise OptionError("snr_type", "ebn0 needs symbols that carry bits, as those of separate; use esn0")
         return n0_from_db(snr_db, symbols.size / bits)
     arrived = symbols if gain is None else gain * symbols
     return n0_from_db(snr_db, float(np.mean(np.abs(arrived.astype(np.complex128)) ** 2)))

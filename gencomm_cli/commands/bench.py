@@ -30,7 +30,10 @@ class RunUnlessNamed(TyperGroup):
 
 
 bench = typer.Typer(
-    cls=RunUnlessNamed, rich_markup_mode=None, help="Sweeps over methods, channels, SNR and CBR. `bench IMAGES…` means `bench run`."
+    cls=RunUnlessNamed,
+    rich_markup_mode=None,
+    help="Sweeps over methods, channels, SNR and CBR. `bench IMAGES…` means `bench run`."
+    "\n\n\b\ngencomm bench photos --out results --snr 1,5,10\ngencomm bench report results",
 )
 
 
@@ -302,7 +305,9 @@ def predictability(
     from gencomm_cli.bench import predictability as study
     from gencomm_cli.bench.worker import Workplace
     from gencomm_cli.images import read_image
+    from gencomm_cli.outputs import check_folder
 
+    check_folder(out)
     place = Workplace(out, _device(device), (), _weights(metric_weights), "none", precision, compile)
     pixels = photographs.prepare(read_image(image), prepare or "none")
     found = study.predictability(pixels, image.name, prompt or "", sweep, place, lpips, console.say)

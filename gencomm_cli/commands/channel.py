@@ -52,7 +52,7 @@ def channel(
         },
     )  # fmt: skip
     file = pipeline.pass_channel(symbols.read(flags.source(transmitted)), channel, seed)
-    flags.write(target, symbols.to_bytes(file))
+    flags.write(target, symbols.to_bytes(file), output)
     if json:
         meta = file.header.to_json()
         console.print_json({"output": target, "meta": meta}, stdout_is_taken=target == "-")

@@ -45,12 +45,12 @@ def decode(
     from gencomm_cli.errors import InputError
     from gencomm_cli.images import read_image
 
-    target = flags.output(output, received, flags.beside(received, ".png"))
     file = symbols.read(flags.source(received))
+    target = flags.output(output, received, flags.beside(received, ".png"))
     pipeline.check_received(file)
     header = file.header
     (receiver,) = pipeline.settled(flags.spec_of(header.method), options, "receiver")
-    paths = results.targets(target, receiver.pictures)
+    paths = results.targets(target, receiver.pictures, header.image_size, (received, *filter(None, [reference])))
     original = None if reference is None else read_image(flags.source(reference))
     if original is not None and original.shape[:2] != header.image_size:
         height, width = header.image_size
@@ -71,7 +71,8 @@ def decode(
         "seconds": {"decode": perf_counter() - started},
         **results.extras(header, reception),
     }
+    files = results.encoded(reception, paths)
     if original is not None:
-        extra["metrics"], extra["coarse_metrics"] = results.measured(original, reception, folder)
-    results.write(reception, target, paths, {})
+        extra["metrics"], extra["coarse_metrics"] = results.measured(original, reception, files[0], folder)
+    results.write(files, paths, output)
     results.report(target, paths, reception, extra, json)

@@ -6,32 +6,16 @@ from typing import Any
 
 from gencomm_cli.commands import flags
 
-REQUIRED = ("torch", "diffusers", "transformers", "safetensors", "numpy", "pillow", "pyldpc", "constriction", "typer", "rich")
-EXTRAS: dict[str, tuple[str, ...]] = {
-    "plots": ("matplotlib",),
-    "ui": ("gradio",),
-    "cluster": ("distributed",),
-    "train": ("accelerate", "tensorboard", "webdataset"),
-    "test": (
-        "pytest",
-        "scipy",
-        "matplotlib",
-        "pillow-heif",
-        "distributed",
-        "accelerate",
-        "tensorboard",
-        "webdataset",
-        "gradio",
-        "playwright",
-    ),
-    "dev": ("ruff", "mypy", "brotli", "zstandard"),
-}
-
 
 def doctor(json: flags.Json = False) -> None:
-    """Say what is installed and what is missing."""
+    """Say what is installed and what is missing.
+
+    \b
+    gencomm doctor
+    """
     import platform
-    from importlib.metadata import PackageNotFoundError, version
+    import re
+    from importlib.metadata import PackageNotFoundError, requires, version
 
     import gencomm_cli
     from gencomm_cli import console, presets
@@ -46,19 +30,25 @@ def doctor(json: flags.Json = False) -> None:
         except PackageNotFoundError:
             return None
 
+    wanted: dict[str, list[str]] = {}
+    for requirement in (installed("gencomm") and requires("gencomm")) or ():
+        name, extra = re.findall(r"^[\w.-]+", requirement)[0], re.findall(r"extra == ['\"]([\w-]+)", requirement)
+        if name != "gencomm":
+            wanted.setdefault(extra[0] if extra else "", []).append(name)
     try:
         folder = weights.folder()
     except InputError as error:
         console.say(str(error))
         folder = None
     complete = {name: folder is not None and all((folder / file).is_file() for file in files) for name, files in SOURCES.items()}
-    extras = {name: names for spec in specs().values() for name, names in spec.extras.items()} | EXTRAS
+    extras = {name: names for spec in specs().values() for name, names in spec.extras.items()}
+    extras |= {name: tuple(names) for name, names in wanted.items() if name}
     tools = [tool for spec in specs().values() if spec.doctor for tool in resolved(spec.doctor)()]
     kinds = {f"{tool.kind}s": {each.name: each.version for each in tools if each.kind == tool.kind} for tool in tools}
     found: dict[str, Any] = kinds | {
         "gencomm": gencomm_cli.__version__,
         "python": platform.python_version(),
-        "packages": {name: installed(name) for name in REQUIRED},
+        "packages": {name: installed(name) for name in wanted.get("", ())},
         "extras": {extra: {name: installed(name) for name in names} for extra, names in extras.items()},
         "devices": _devices(),
         "presets": [f"{preset.method}/{preset.name}" for preset in presets.available()],
@@ -69,7 +59,7 @@ def doctor(json: flags.Json = False) -> None:
         return
     console.out(f"gencomm {found['gencomm']}, Python {found['python']}")
     for name, number in found["packages"].items():
-        console.out(f"  {name:14}{number or 'MISSING: install gencomm again'}")
+        console.out(f"  {name:17}{number or 'MISSING: install gencomm again'}")
     for extra, versions in found["extras"].items():
         missing = [name for name, number in versions.items() if number is None]
         console.out(f"extra {extra:10}{'complete' if not missing else 'without ' + ', '.join(missing)}")

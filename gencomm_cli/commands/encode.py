@@ -59,7 +59,7 @@ def encode(
     transmitter.check_alone()
     pipeline.check_rate(cbr, cbr_total, transmitter)
     target = flags.output(output, image, flags.beside(image, ".tx.npz"))
-    known = None if snr is None else pipeline.check_snr("--snr", snr)
+    known = None if snr is None else pipeline.check_snr("snr", snr)
     channel = counted(fading, cbr_total, cp=cp, carriers=carriers, pilots=pilots)
     pixels = read_image(flags.source(image))
     codec = pipeline.load(method, preset, device=device, precision=precision, options=transmitter)
@@ -67,7 +67,7 @@ def encode(
         pixels, cbr=cbr, cbr_total=cbr_total, strict=cbr_strict, snr=known, fading=fading, channel=channel, options=transmitter,
         say=console.say,
     )  # fmt: skip
-    flags.write(target, symbols.to_bytes(sent))
+    flags.write(target, symbols.to_bytes(sent), output)
     ratio = sent.compression_ratio
     if json:
         printed = {"output": target, "meta": sent.header.to_json(), "compression_ratio": ratio}

@@ -270,26 +270,42 @@ def beside(source: str, suffix: str) -> str:
     return os.path.splitext(source)[0] + suffix
 
 
-def output(given: str | None, source: str, default: str) -> str:
-    """Where the result goes: as given, ``-`` where the input is ``-``, or the default name; looked at before any work is done."""
-    from gencomm_cli.outputs import check_writable
+def output(given: str | None, source: str, default: str, *others: str) -> str:
+    """Where the result goes: as given, ``-`` where the input is ``-``, or the default name; looked at before any work is done.
+
+    Args:
+        source: the input, which the output is not to replace. others: further ones.
+    """
+    from gencomm_cli.outputs import check
 
     name = given if given is not None else "-" if source == "-" else default
     if name == "-" and sys.stdout.isatty():
         raise InputError("-: standard output is a terminal; name a file with -o or use a pipe")
+    if not os.path.basename(name):
+        raise InputError(f"{name or '-o'}: is no name of a file; name a file to write")
     if name != "-":
-        check_writable(Path(name))
+        check(Path(name), inputs=(source, *others))
     return name
 
 
-def write(name: str, content: bytes) -> None:
-    """Writes a result to a file, whole or not at all, or to standard output."""
+def say_replaced(given: str | None, *targets: Path) -> None:
+    """Says which files that were there a default name replaces: `a.png` and `a.jpg` share one."""
+    from gencomm_cli.console import say
+
+    for target in targets:
+        if given is None and target.is_file():
+            say(f"{target}: was there and is replaced; -o names another file")
+
+
+def write(name: str, content: bytes, given: str | None) -> None:
+    """Writes a result to a file, whole or not at all, or to standard output; ``given`` as :func:`output` takes it."""
     from gencomm_cli.console import write_out
     from gencomm_cli.outputs import write_files
 
     if name == "-":
         write_out(content)
     else:
+        say_replaced(given, Path(name))
         write_files({Path(name): content})
 
 
@@ -316,8 +332,8 @@ def channel_record(
     if len(asked) > 1:
         raise InputError("channel: --awgn, --rayleigh, --block-rayleigh and --multipath exclude each other; give one")
     kind: Kind = asked[0] if asked else "awgn"
-    known = None if rx_snr is None else pipeline.check_snr("--rx-snr", rx_snr)
-    return pipeline.channel_record(kind, pipeline.check_snr("--snr", snr), snr_type, csi, ofdm_config(kind, ofdm), known)
+    known = None if rx_snr is None else pipeline.check_snr("rx_snr", rx_snr)
+    return pipeline.channel_record(kind, pipeline.check_snr("snr", snr), snr_type, csi, ofdm_config(kind, ofdm), known)
 
 
 def ofdm_config(kind: str, given: Mapping[str, float | bool | None]) -> OfdmConfig | None:

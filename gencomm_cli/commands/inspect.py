@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,11 +38,14 @@ def inspect(
     """
     from gencomm_cli import console, symbols
     from gencomm_cli.errors import InputError
+    from gencomm_cli.images import check_format
 
     if (picture or preset) and not rates:
         raise InputError("inspect: a picture and --preset go with --rates; add it")
     target = flags.output(picture, file, flags.beside(file, ".rates.png")) if rates else None
     found = symbols.read(flags.source(file))
+    if target is not None:
+        check_format(Path(target), (*found.header.image_size, 3))
     meta = found.header.to_json()
     arrays = {
         name: {"size": array.size, "mean_power": symbols.mean_power(array) if array.size else None}
@@ -49,7 +53,7 @@ def inspect(
     }
     if found.ideal_bits is not None:
         arrays["ideal_bits"] = {"size": found.ideal_bits.size, "mean_power": None}
-    drawn = {} if target is None else {"rates": _draw(found, target, preset, device)}
+    drawn = {} if target is None else {"rates": _draw(found, target, picture, preset, device)}
     ratio = found.compression_ratio
     if json:
         printed = {"output": file, "meta": meta, "arrays": arrays, "compression_ratio": ratio, **drawn}
@@ -66,20 +70,17 @@ def inspect(
         console.out(f"{name:18}{array['size']} values{power}")
 
 
-def _draw(file: SymbolFile, target: str, preset: str | None, device: str) -> dict[str, Any]:
+def _draw(file: SymbolFile, target: str, given: str | None, preset: str | None, device: str) -> dict[str, Any]:
     """Draws the heat map of the rates and says what is in it: symbols a block."""
-    from pathlib import Path
-
     from gencomm_cli import console, images, pipeline
 
-    suffix = ".png" if target == "-" else Path(target).suffix
-    images.check_format(Path(f"x{suffix}"))
     header = file.header
     codec = pipeline.load(header.method, preset or header.preset, device=device, weights_sha256=header.weights_sha256)
     found = codec.rates_of(file)
     received = pipeline.transmit(file, snr=float("inf")) if header.stage == "tx" else file
     reception = codec.decode(received, say=console.say, coarse=True)
-    flags.write(target, images.encoded(images.heat_map(found, reception.coarse), suffix))
+    picture = images.encoded(images.heat_map(found, reception.coarse), images.suffix_of(target))
+    flags.write(target, picture, given)
     return {
         "picture": target, "blocks": list(found.shape), "smallest": int(found.min()), "mean": float(found.mean()),
         "largest": int(found.max()),

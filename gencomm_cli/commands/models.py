@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from gencomm_cli.methods.spec import MethodSpec
     from gencomm_cli.presets import Preset
 
-models = typer.Typer(help="Presets (weights of the methods) and weights of the metrics.", rich_markup_mode=None)
+models = typer.Typer(
+    help="Presets (weights of the methods) and weights of the metrics.\n\n\b\ngencomm models list", rich_markup_mode=None
+)
 
 PresetName = Annotated[str, typer.Argument(metavar="PRESET", help="METHOD/NAME as `gencomm models list` prints it, or a folder.")]
 
@@ -57,14 +59,16 @@ def verify(
     preset: Annotated[str | None, typer.Argument(metavar="[PRESET]", help="METHOD/NAME or a folder; all if not given.")] = None,
     json: flags.Json = False,
 ) -> None:
-    """Check the SHA-256 of every file of weights (status 4 if one is wrong)."""
+    """Check that every file of weights has its SHA-256 and finite numbers (status 4 if one has not)."""
     from gencomm_cli import console, presets
     from gencomm_cli.presets.files import verify_pretrained
+    from gencomm_cli.presets.weights import check_files
 
     found = presets.available() if preset is None else [_find(preset)]
     for each in found:
         presets.verify(each)
         verify_pretrained(each)
+        check_files(each)
         if not json:
             console.out(f"{each.method}/{each.name}: intact, {each.weights_sha256}")
     if json:
@@ -130,9 +134,9 @@ def import_checkpoint(
     from gencomm_cli.released import conversion
     from gencomm_cli.released.checkpoint import files_in, read_checkpoint, read_config
 
-    conversion.check_folder(output, force)
-    settings = {} if config is None else read_config(config)
     files = [each for path in files for each in files_in(path)]
+    conversion.check_target(output, files, force)
+    settings = {} if config is None else read_config(config)
     converted = conversion.convert([read_checkpoint(path) for path in files], kind, settings)
     if tokenizer is not None:
         converted = conversion.with_tokenizer(converted, tokenizer)
@@ -173,6 +177,31 @@ def pack(
     else:
         for path in written:
             console.out(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+@models.command()
+def push(
+    preset: PresetName,
+    to: Annotated[str, typer.Option(metavar="OWNER/NAME", help="Repository of the Hugging Face hub; made if it is not there.")],
+    private: Annotated[bool, typer.Option("--private", help="Make it a private one.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
+    json: flags.Json = False,
+) -> None:
+    """Publish a preset on the Hugging Face hub, under your login there.
+
+    \b
+    gencomm models push runs/mine/models/METHOD/mine --to OWNER/NAME --dry-run
+    """
+    from gencomm_cli import console
+    from gencomm_cli.presets.push import push
+
+    files = push(_find(preset), to, private=private, dry_run=dry_run)
+    if json:
+        console.print_json({"repository": to, "sent": not dry_run, "files": files})
+        return
+    for name, size in files.items():
+        console.out(f"{size / 1e6:8.2f} MB  {name}")
+    console.out(f"{to}: {'nothing was sent' if dry_run else 'sent'}")
 
 
 @models.command(cls=flags.Grouped)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gencomm_cli import console, images
+from gencomm_cli.commands import flags
 from gencomm_cli.errors import InputError
 from gencomm_cli.metrics import weights
-from gencomm_cli.outputs import check_writable, write_files
+from gencomm_cli.outputs import check, write_files
 
 if TYPE_CHECKING:
     from gencomm_cli.pipeline import Reception
@@ -21,37 +23,45 @@ if TYPE_CHECKING:
 Metrics = dict[str, float | None]
 
 
-def targets(output: str, samples: int) -> list[Path]:
+def targets(
+    output: str, samples: int, size: tuple[int, int], inputs: Sequence[str], also: Mapping[Path, tuple[int, ...]] | None = None
+) -> list[Path]:
     """The files that ``samples`` images and their standard deviation go to: OUT.1.png … and OUT.std.png, or OUT.png alone.
 
+    Args:
+        size: [H, W] of the images. inputs: files that are read. also: the shapes of further pictures, by their files.
+
     Raises:
-        InputError: a target cannot be written, or several images were to go to standard output.
+        InputError: a target cannot be written or is an input, or several images were to go to standard output.
     """
-    if output == "-":
-        if samples > 1:
-            raise InputError("--samples: several images do not fit on standard output; name a file with -o")
-        return []
     path = Path(output)
-    images.check_format(path)
-    if samples == 1:
-        return [path]
-    paths = [path.with_suffix(f".{name}{path.suffix}") for name in (*range(1, samples + 1), "std")]
-    for path in paths:
-        check_writable(path)
-    return paths
+    if output == "-" and samples > 1:
+        raise InputError("--samples: several images do not fit on standard output; name a file with -o")
+    pictures = [] if output == "-" else [path]
+    if samples > 1:
+        pictures = [path.with_suffix(f".{name}{path.suffix}") for name in (*range(1, samples + 1), "std")]
+    also = also or {}
+    shapes = {**dict.fromkeys(pictures[:1], (*size, 3)), **dict.fromkeys(pictures[samples:], size), **also}
+    check(*pictures, *also, inputs=inputs, size=sum(images.check_format(each, shape) for each, shape in shapes.items()))
+    return pictures
 
 
-def write(reception: Reception, output: str, paths: list[Path], also: Mapping[Path, bytes]) -> None:
-    """Writes the refined images (the coarse one where there is none), what samples differ in, and further files, all or none."""
+def encoded(reception: Reception, paths: Sequence[Path]) -> list[bytes]:
+    """The files of the refined images (the coarse one where there is none) and of what samples differ in; without ``paths``, the
+    one for standard output."""
     pictures = list(reception.refined or (reception.coarse,))
-    if output == "-":
-        write_files(also)
-        console.write_out(images.encoded(pictures[0]))
-        return
     if len(paths) > 1:
         pictures.append(deviation(pictures))
-    named = {path: images.encoded(picture, path.suffix) for path, picture in zip(paths, pictures, strict=True)}
-    write_files({**also, **named})
+    suffixes = [images.suffix_of(path) for path in paths] or [".png"]
+    return [images.encoded(picture, suffix) for picture, suffix in zip(pictures, suffixes, strict=True)]
+
+
+def write(files: Sequence[bytes], paths: Sequence[Path], given: str | None, also: Mapping[Path, bytes] | None = None) -> None:
+    """Writes what :func:`encoded` made, and further files, all or none; ``given`` as ``flags.output`` takes it."""
+    if not paths:
+        console.write_out(files[0])
+    flags.say_replaced(given, *paths)
+    write_files({**(also or {}), **dict(zip(paths, files, strict=False))})
 
 
 def deviation(pictures: list[images.Pixels]) -> images.Pixels:
@@ -69,12 +79,12 @@ def metrics_folder(given: Path | None) -> Path | None:
     return found
 
 
-def measured(reference: images.Pixels, reception: Reception, folder: Path | None) -> tuple[Metrics, Metrics]:
-    """Metrics of the (first) refined image and of the coarse one against the original."""
+def measured(reference: images.Pixels, reception: Reception, file: bytes, folder: Path | None) -> tuple[Metrics, Metrics]:
+    """Metrics of the (first) image against the original, as its ``file`` has it, and of the coarse one."""
     from gencomm_cli.metrics.report import measure
 
-    coarse = dict(measure(reference, reception.coarse, folder))
-    return (dict(measure(reference, reception.refined[0], folder)) if reception.refined else coarse), coarse
+    written = dict(measure(reference, images.read_image(io.BytesIO(file)), folder))
+    return written, dict(measure(reference, reception.coarse, folder)) if reception.refined else written
 
 
 def extras(header: Header, reception: Reception) -> dict[str, Any]:

@@ -67,7 +67,6 @@ def roundtrip(
     """
     from gencomm_cli import console, images, pipeline
     from gencomm_cli.commands import results
-    from gencomm_cli.outputs import check_writable
 
     transmitter, receiver = pipeline.settled(flags.spec_of(method), options, "transmitter", "receiver")
     pipeline.check_rate(cbr, cbr_total, transmitter)
@@ -81,11 +80,10 @@ def roundtrip(
     known = at_transmitter(tx_snr)
     pipeline.known_snr(known, channel, transmitter)
     target = flags.output(output, image, flags.beside(image, ".rx.png"))
-    paths = results.targets(target, receiver.pictures)
-    if compare is not None:
-        check_writable(compare)
-        images.check_format(compare)
     pixels = images.read_image(flags.source(image))
+    labels = ("original", "coarse", "refined")
+    also = {} if compare is None else {compare: images.side_by_side(dict.fromkeys(labels, pixels)).shape}
+    paths = results.targets(target, receiver.pictures, pixels.shape[:2], (image,), also)
     folder = results.metrics_folder(metric_weights)
     codec = pipeline.load(
         method, preset, device=device, precision=precision, options=transmitter, compile=getattr(receiver, "compile", False)
@@ -96,7 +94,8 @@ def roundtrip(
             strict=strict, transmitter=transmitter, receiver=receiver, say=console.say, progress=progress,
         )  # fmt: skip
     reception = trip.reception
-    metrics, coarse_metrics = results.measured(pixels, reception, folder)
+    files = results.encoded(reception, paths)
+    metrics, coarse_metrics = results.measured(pixels, reception, files[0], folder)
     extra = {
         "metrics": metrics,
         "coarse_metrics": coarse_metrics,
@@ -106,11 +105,9 @@ def roundtrip(
         "seconds": trip.seconds,
         **results.extras(trip.sent.header, reception),
     }
-    also: dict[Path, bytes] = {}
-    if compare is not None:
-        row = dict(zip(("original", "coarse", "refined"), (pixels, reception.coarse, *reception.refined), strict=False))
-        also[compare] = images.encoded(images.side_by_side(row), compare.suffix)
-    results.write(reception, target, paths, also)
+    row = dict(zip(labels, (pixels, reception.coarse, *reception.refined), strict=False))
+    drawn = {path: images.encoded(images.side_by_side(row), images.suffix_of(path)) for path in also}
+    results.write(files, paths, output, drawn)
     results.report(target, paths, reception, extra, json)
 
 
@@ -128,6 +125,6 @@ def at_transmitter(tx_snr: str | None) -> TxSnr:
     if tx_snr == "unknown":
         return "unknown"
     try:
-        return check_snr("--tx-snr", float(tx_snr))
+        return check_snr("tx_snr", float(tx_snr))
     except ValueError:
         raise InputError(f"--tx-snr: {tx_snr!r} is not an SNR in dB; use a number, inf or unknown") from None

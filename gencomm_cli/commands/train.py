@@ -87,6 +87,7 @@ def train(
     """
     from gencomm_cli import console
     from gencomm_cli.errors import InputError
+    from gencomm_cli.outputs import check_folder
 
     if data.is_dir():
         from gencomm_cli.photographs import images_in
@@ -105,8 +106,9 @@ def train(
         captioner = settled(captioner)
     if config is not None and not config.is_file():
         raise InputError(f"--config: there is no file {config}")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out: {out} is not a folder")
+    check_folder(out)
+    if out.is_dir() and data.is_dir() and out.samefile(data):
+        raise InputError(f"--out {out}: is --data too, where sheets of pictures would be trained with; name another folder")
     from gencomm_cli.pipeline import pick_device
     from gencomm_cli.training import parallel, trainer
 

@@ -43,19 +43,20 @@ def cosine_time(a: float) -> float:
     return max(0.0, math.acos(math.sqrt(a * least)) * 2 / math.pi * (1 + OFFSET) - OFFSET)
 
 
-def log_snr(t: Tensor, shift: float = 1.0) -> Tensor:
+def log_snr(t: Tensor, shift: float = 1.0, s: float = OFFSET) -> Tensor:
     """Level log ᾱ/(1 − ᾱ) at times ``t`` in 0 … 1: ᾱ = cos²(π/2 · (t + s)/(1 + s)), scaled to 1 at t = 0, in ``LEAST`` … ``MOST``.
 
     Args:
+        s: of the schedule; 0.02 is used, too.
         shift: divides the amplitude's SNR √ᾱ/√(1 − ᾱ): above 1 for images with more pixels than a network was trained on.
     """
-    alpha_bar = (torch.cos((t + OFFSET) / (1 + OFFSET) * math.pi / 2).clamp(0, 1) / _first()).square().clamp(LEAST, MOST)
+    alpha_bar = (torch.cos((t + s) / (1 + s) * math.pi / 2).clamp(0, 1) / _first(s)).square().clamp(LEAST, MOST)
     return (torch.logit(alpha_bar) - 2 * math.log(shift)).clamp(_logit(LEAST), _logit(MOST))
 
 
-def time_of(level: Tensor) -> Tensor:
+def time_of(level: Tensor, s: float = OFFSET) -> Tensor:
     """The time t in 0 … 1 of a level under the schedule without shift."""
-    return ((level.sigmoid().sqrt() * _first()).acos() / (math.pi / 2)) * (1 + OFFSET) - OFFSET
+    return ((level.sigmoid().sqrt() * _first(s)).acos() / (math.pi / 2)) * (1 + s) - s
 
 
 def amplitudes(level: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,8 +64,8 @@ def amplitudes(level: Tensor) -> tuple[Tensor, Tensor]:
     return level.sigmoid().sqrt(), (-level).sigmoid().sqrt()
 
 
-def _first() -> float:
-    return math.cos(OFFSET / (1 + OFFSET) * math.pi / 2)
+def _first(s: float) -> float:
+    return math.cos(s / (1 + s) * math.pi / 2)
 
 
 def _logit(probability: float) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 
 from gencomm_cli.errors import InputError
 from gencomm_cli.metrics import weights
-from gencomm_cli.outputs import write_files
+from gencomm_cli.outputs import check_folder, write_files
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,9 @@ def fetch(name: str, folder: Path | None, say: Callable[[str], None], sources: M
     Raises:
         InputError: nothing could be fetched, or what came is not what was published.
     """
-    named = folder or Path(os.environ.get(weights.ENVIRONMENT) or Path.home() / ".cache" / "gencomm" / "metrics")
+    named = folder or Path(os.environ.get(weights.ENVIRONMENT) or Path(os.path.expanduser("~")) / ".cache" / "gencomm" / "metrics")
     found = sources or SOURCES[name]
+    check_folder(named)
     contents: dict[Path, bytes] = {}
     for file, source in found.items():
         path = named / file

@@ -21,7 +21,7 @@ def folder(given: Path | None = None) -> Path | None:
     """The folder with metric weights: the one given, or the one that ``GENCOMM_METRIC_WEIGHTS`` names, or none."""
     named = given or (Path(os.environ[ENVIRONMENT]) if os.environ.get(ENVIRONMENT) else None)
     if named is None:
-        default = Path.home() / ".cache" / "gencomm" / "metrics"
+        default = Path(os.path.expanduser("~")) / ".cache" / "gencomm" / "metrics"
         return default if default.is_dir() else None
     if not named.is_dir():
         raise InputError(f"{named}: no such folder; {ENVIRONMENT} or --metric-weights names a folder of .npz weights")

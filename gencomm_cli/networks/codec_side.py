@@ -16,6 +16,7 @@ from gencomm_cli.errors import InputError
 from gencomm_cli.methods.base import Image, Received, Request, Transmission
 from gencomm_cli.networks.rate_adaptive import unit_power
 from gencomm_cli.networks.source_codec import ChoosingCodec, KnownCodec, LearnedCodec
+from gencomm_cli.networks.tensors import as_symbols, finite
 from gencomm_cli.presets import Preset
 from gencomm_cli.presets.build import build
 from gencomm_cli.rates import ImageSize
@@ -70,11 +71,11 @@ def send(codec: LearnedCodec, image: Tensor, request: Request, snr_db: Tensor) -
     else:
         code = codec.code(image, count, snr_db)
         bits, side = np.empty(0, np.complex64), None
+    finite(code, "codec")
     gain = np.empty(0, np.complex64)
     if codec.conventions.restored:
         gain = send_gain(float(code.abs().square().mean().sqrt()))
-    z = unit_power(code)[0].cpu().numpy().astype(np.complex64)
-    return Transmission(z, np.concatenate([gain, bits]), side=side)
+    return Transmission(as_symbols(unit_power(code)[0], "codec"), np.concatenate([gain, bits]), side=side)
 
 
 def receive(codec: LearnedCodec, received: Received, device: torch.device) -> tuple[KnownCodec | None, bool | None]:

@@ -119,9 +119,9 @@ class Downsample(nn.Module):
 class Upsample(nn.Module):
     """Doubles the picture by a transposed convolution."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, after: int | None = None) -> None:
         super().__init__()
-        self.conv = nn.ConvTranspose2d(channels, channels, 4, 2, 1)
+        self.conv = nn.ConvTranspose2d(channels, channels if after is None else after, 4, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.conv(x)
@@ -204,7 +204,7 @@ class ConditionalUNet(nn.Module):
         """
         require(preset, "unet")
         component = preset.components["unet"]
-        return filled(cls(UNetConfig.from_json(component.config)), component, device)
+        return filled(lambda: cls(UNetConfig.from_json(component.config)), component, device)
 
     def no_contexts(self, batch: int, size: tuple[int, int]) -> list[Tensor]:
         """What stands for contexts where there is no condition: zeros, for images of ``size`` (H, W)."""

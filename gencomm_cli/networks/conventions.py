@@ -59,7 +59,8 @@ class Conventions:
 
     def unpair(self, symbols: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Undoes :meth:`pair`: complex [B, k] of unit power → reals [B, *shape], each of power ``real_power``."""
-        scaled = math.sqrt(2 * self.real_power) * symbols
+        sent, own = 2 * symbols.shape[1], math.prod(shape)  # a zero that was added has no share of the decoder's own power
+        scaled = symbols if self.real_power == 0.5 else math.sqrt(2 * self.real_power * own / sent) * symbols
         if self.pairing == "rows":
             half = (shape[0], shape[1] // 2, shape[2])
             return torch.cat([scaled.real.unflatten(1, half), scaled.imag.unflatten(1, half)], 2)

@@ -94,9 +94,9 @@ class NTSCC(nn.Module):
         require(preset, "transform", "jscc", "rates")
         transform, jscc, rates = (preset.components[name] for name in ("transform", "jscc", "rates"))
         return cls(
-            filled(NonlinearTransform(TransformConfig.from_json(transform.config)), transform, device),
-            filled(LatentJSCC(NTSCCConfig.from_json(jscc.config)), jscc, device),
-            filled(RateTables(), rates, device),
+            filled(lambda: NonlinearTransform(TransformConfig.from_json(transform.config)), transform, device),
+            filled(lambda: LatentJSCC(NTSCCConfig.from_json(jscc.config)), jscc, device),
+            filled(RateTables, rates, device),
         ).eval()
 
     def shape(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -130,7 +130,9 @@ class NTSCC(nn.Module):
             RateError: fewer symbols than embeddings.
         """
         if budget < information.size:
-            raise RateError(f"--cbr: {budget} symbols are too few for {information.size} embeddings; one each is the least")
+            raise RateError(
+                f"{budget} symbols are too few for {information.size} embeddings; one each is the least", fits=information.size
+            )
         for group in GROUPS if kind == "adaptive" else ():
             found = self._fit(information, group, budget, snr_db, fading, side_share)
             if found is not None:

@@ -46,7 +46,7 @@ def unit_power(symbols: Tensor) -> Tensor:
     A row of zeros becomes ones, since silence is no codeword.
     """
     power = symbols.abs().square().mean(-1, keepdim=True)
-    return torch.where(power > 1e-20, symbols / power.clamp_min(1e-20).sqrt(), torch.ones_like(symbols))
+    return torch.where(power <= 1e-20, torch.ones_like(symbols), symbols / power.clamp_min(1e-20).sqrt())  # NaN stays NaN
 
 
 def sent_positions(tokens: int, channels: int, reals: int) -> Tensor:

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from gencomm_cli.channels.equalisers import effective_snr_db, mmse, reliability
+from gencomm_cli.errors import NotFinite
 from gencomm_cli.methods.base import Image, Received
+from gencomm_cli.presets.weights import is_finite
+from gencomm_cli.symbols import Symbols
 
 SNR_RANGE = (-10.0, 30.0)
 """The SNRs in dB that networks get; they were trained on −5 … 20."""
@@ -29,9 +33,21 @@ def padded_size(size: tuple[int, int], multiple: int) -> tuple[int, int]:
     return size[0] + -size[0] % multiple, size[1] + -size[1] % multiple
 
 
-def to_image(x: Tensor, size: tuple[int, int]) -> Image:
-    """[1, 3, H', W'] → uint8 [H, W, 3], cropped."""
-    out = x[0, :, : size[0], : size[1]].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
+def finite(values: Tensor, network: str) -> Tensor:
+    """The same values. Raises NotFinite where ``network``, which made them, gave others."""
+    if not is_finite(values):
+        raise NotFinite(network)
+    return values
+
+
+def as_symbols(z: Tensor, network: str) -> Symbols:
+    """What ``network`` made to be sent, [k], as complex64. Raises NotFinite."""
+    return finite(z, network).cpu().numpy().astype(np.complex64)
+
+
+def to_image(x: Tensor, size: tuple[int, int], network: str = "decoder") -> Image:
+    """[1, 3, H', W'] of ``network`` → uint8 [H, W, 3], cropped. Raises NotFinite."""
+    out = finite(x, network)[0, :, : size[0], : size[1]].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
     return cast(Image, out.contiguous().cpu().numpy())
 
 

@@ -24,5 +24,18 @@ class TextEncoder(nn.Module):
 
 
 def text_model(**config: Any) -> CLIPTextModel:
-    """A text model by the arguments of its configuration."""
-    return CLIPTextModel(CLIPTextConfig(**config))
+    """A text model by the arguments of its configuration; it loads weights of any release of transformers."""
+    model = CLIPTextModel(CLIPTextConfig(**config))
+    model.register_load_state_dict_pre_hook(_renamed)
+    return model
+
+
+def _renamed(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Before transformers 5.6 every name had ``text_model.`` in front: puts it there, or takes it off, as it is here."""
+    own = {f"{prefix}{name}" for name in model.state_dict()}
+    for name in [name for name in state if name.startswith(prefix) and name not in own]:
+        bare = name.removeprefix(prefix)
+        for other in (f"{prefix}text_model.{bare}", f"{prefix}{bare.removeprefix('text_model.')}"):
+            if other in own:
+                state[other] = state.pop(name)
+                break

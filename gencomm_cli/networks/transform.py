@@ -33,6 +33,7 @@ class TransformConfig:
         widths: channels after each level of g_e; the last are z's.
         halvings: whether a level halves the picture.
         context_widths: channels of c_0, c_1, …, one for each level; c_0 has the finest grid.
+        last_width: channels of the block before c_0; those of c_0 if None.
         hyper_widths: channels of h_e's three layers; the last are y's. The second and the third halve the grid.
         fold: the image is taken apart into fold × fold phases, stacked as channels (1: not).
         kernel: of the first convolution.
@@ -43,6 +44,7 @@ class TransformConfig:
     halvings: tuple[bool, ...] = (True, True, True, True)
     context_widths: tuple[int, ...] = (64, 64, 128, 192)
     hyper_widths: tuple[int, ...] = (256, 256, 256)
+    last_width: int | None = None
     fold: int = 1
     kernel: int = 7
     coarse: bool = False
@@ -80,8 +82,9 @@ class NonlinearTransform(nn.Module):
             down = Downsample(after) if config.halvings[level] else nn.Identity()
             self.enc.append(nn.ModuleList([ResnetBlock(before, after, kernel=config.kernel if level == 0 else 3), down]))
         ladder = (latent, *reversed(config.context_widths))
-        for (before, after), halved in zip(pairwise(ladder), reversed(config.halvings), strict=True):
-            self.dec.append(nn.ModuleList([ResnetBlock(before, after), Upsample(after) if halved else nn.Identity()]))
+        blocks = [*ladder[1:-1], config.last_width or ladder[-1]]
+        for (before, after), width, halved in zip(pairwise(ladder), blocks, reversed(config.halvings), strict=True):
+            self.dec.append(nn.ModuleList([ResnetBlock(before, width), Upsample(width, after) if halved else nn.Identity()]))
         first, second, last = config.hyper_widths
         self.hyper_enc = nn.ModuleList([
             _leaky(nn.Conv2d(latent, first, 3, 1, 1)), _leaky(nn.Conv2d(first, second, 5, 2, 2)),

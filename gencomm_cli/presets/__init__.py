@@ -76,7 +76,7 @@ def user_root() -> Path:
     """The presets that the user added: the folder that ``GENCOMM_MODELS`` names, or ``gencomm/models`` among the user's data."""
     if named := os.environ.get(ENVIRONMENT):
         return Path(named)
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "gencomm" / "models"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path(os.path.expanduser("~")) / ".local" / "share") / "gencomm" / "models"
 
 
 def combined_hash(digests: list[str]) -> str:

@@ -20,7 +20,7 @@ from gencomm_cli.errors import InputError
 from gencomm_cli.methods import specs
 from gencomm_cli.presets import Component
 from gencomm_cli.presets.files import checked, one_line
-from gencomm_cli.presets.weights import filled
+from gencomm_cli.presets.weights import check_finite, filled
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -104,7 +104,7 @@ def build(component: Component, device: torch.device, dtype: torch.dtype = torch
 
     Raises:
         InputError: unknown class, or a pretrained model that cannot be loaded.
-        ModelMismatch: the weights do not fit the configuration, or are not those that the preset names.
+        ModelMismatch: the weights do not fit the configuration, are not the preset's, or are not finite in ``dtype``.
     """
     if component.class_name not in builders():
         raise InputError(f"component {component.name}: unknown class {component.class_name}; known: {', '.join(builders())}")
@@ -112,13 +112,13 @@ def build(component: Component, device: torch.device, dtype: torch.dtype = torch
     nn.Module.to(module, device, dtype)  # not diffusers' own, which warns of layers that it would keep in float32
     if device.type == "cuda":
         nn.Module.to(module, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    check_finite(module.state_dict(), f"{component.path or component.pretrained}: {component.name} in {dtype}")
     return module.eval().requires_grad_(False)
 
 
 def _own(component: Component, path: Path | None) -> nn.Module:
     assert path is not None
-    module = builders()[component.class_name](**component.config)
-    return filled(module, replace(component, path=path), torch.device("cpu"))
+    return filled(lambda: builders()[component.class_name](**component.config), replace(component, path=path), torch.device("cpu"))
 
 
 def _pretrained(component: Component, dtype: torch.dtype) -> nn.Module:

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 from gencomm_cli.errors import InputError, ModelMismatch
+from gencomm_cli.outputs import write_files
 from gencomm_cli.presets import Component, Preset, file_hash
 
 
@@ -74,17 +75,14 @@ def digest(path: Path, *, afresh: bool = False) -> str:
         return str(known[2])
     found = file_hash(path)
     remembered[key] = [*stamp, found]
-    with contextlib.suppress(OSError):  # without a place to remember in, files are hashed each time
-        notes = _notes()
-        notes.parent.mkdir(parents=True, exist_ok=True)
-        temporary = notes.with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps(remembered, indent=0))
-        temporary.replace(notes)
+    with contextlib.suppress(OSError, InputError):  # without a place to remember in, files are hashed each time
+        _notes().parent.mkdir(parents=True, exist_ok=True)
+        write_files({_notes(): json.dumps(remembered, indent=0).encode()})
     return found
 
 
 def _notes() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gencomm" / "hashes.json"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path(os.path.expanduser("~")) / ".cache") / "gencomm" / "hashes.json"
 
 
 def _remembered() -> dict[str, list[object]]:

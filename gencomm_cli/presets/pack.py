@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gencomm_cli.errors import InputError
+from gencomm_cli.outputs import check_folder
 from gencomm_cli.presets import file_hash
-from gencomm_cli.presets.write import store, write_config
+from gencomm_cli.presets.write import store, whole, write_config
 
 SCALE = ".8bit_scale"
 """Suffix of the float32 [out] tensor beside each int8 one."""
@@ -72,23 +73,25 @@ def pack_folder(source: Path, target: Path) -> list[Path]:
         raise InputError(f"{source}: no preset in it; give a models folder as `gencomm train` writes it")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target}: exists; name a new folder")
+    check_folder(target)
     configs = {path.relative_to(source): json.loads(path.read_text("utf-8")) for path in source.rglob("config.json")}
     components = [one for document in configs.values() for one in document.get("components", {}).values() if "file" in one]
     named, hashes, written = {one.get("sha256") for one in components}, {}, []
-    for path in sorted(path for path in source.rglob("*") if path.is_file()):
-        copy = target / path.relative_to(source)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix != ".safetensors" or (digest := file_hash(path)) not in named:  # the captioner's tables are no network
-            shutil.copyfile(path, copy)
-            continue
-        try:
-            store(packed(load_file(path)), copy)
-        except SafetensorError as error:
-            raise InputError(f"{path}: not safetensors ({str(error).splitlines()[0]})") from None
-        hashes[digest] = file_hash(copy)
-        written.append(copy)
-    for one in components:
-        one["sha256"] = hashes.get(one.get("sha256"), one.get("sha256"))
-    for relative, document in configs.items():
-        write_config((target / relative).parent, document)
+    with whole(target) as temporary:
+        for path in sorted(path for path in source.rglob("*") if path.is_file() and not path.is_relative_to(temporary)):
+            copy = temporary / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix != ".safetensors" or (digest := file_hash(path)) not in named:  # the captioner's tables are no network
+                shutil.copyfile(path, copy)
+                continue
+            try:
+                store(packed(load_file(path)), copy)
+            except SafetensorError as error:
+                raise InputError(f"{path}: not safetensors ({str(error).splitlines()[0]})") from None
+            hashes[digest] = file_hash(copy)
+            written.append(target / path.relative_to(source))
+        for one in components:
+            one["sha256"] = hashes.get(one.get("sha256"), one.get("sha256"))
+        for relative, document in configs.items():
+            write_config((temporary / relative).parent, document)
     return written

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,17 +18,18 @@ from typing import Any, Protocol, cast
 
 import torch
 from diffusers import ConfigMixin
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from gencomm_cli import presets
 from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.methods import spec_of, specs
 from gencomm_cli.methods.options import SourceOptions
+from gencomm_cli.outputs import check_folder, utf8
 from gencomm_cli.presets import Component, Preset
 from gencomm_cli.presets.build import builders, pretrained_class
 from gencomm_cli.presets.files import digest, one_line
-from gencomm_cli.presets.write import taken, write_preset
+from gencomm_cli.presets.weights import check_files, check_finite, readable
+from gencomm_cli.presets.write import taken, whole, write_preset
 
 Say = Callable[[str], None]
 LAYOUT = "diffusers' layout, as a pipeline's save_pretrained writes it"
@@ -73,6 +73,14 @@ class LocalFolder:
         return digest(self.path(file))
 
 
+class CachedRepository(LocalFolder):
+    """What the hub's cache on this machine holds of a repository, at the commit that it was fetched at."""
+
+    def __init__(self, name: str, snapshot: Path, say: Say) -> None:
+        super().__init__(snapshot, say)
+        self.name, self.revision = name, snapshot.name
+
+
 class HubRepository:
     """A repository of the hub at one commit; weights stay there until the preset is used.
 
@@ -110,7 +118,7 @@ class HubRepository:
 
 
 def open_source(text: str, revision: str | None, say: Say) -> Source:
-    """The folder of that name, or the hub's repository.
+    """The folder of that name, or the hub's repository; where the hub does not give it, what is in its cache.
 
     Raises:
         InputError: it is neither.
@@ -119,7 +127,16 @@ def open_source(text: str, revision: str | None, say: Say) -> Source:
         return LocalFolder(Path(text), say)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", text):
         raise InputError(f"{text}: no such folder, and no hub id (OWNER/NAME) either; give one of the two, in {LAYOUT}")
-    return HubRepository(text, revision)
+    try:
+        return HubRepository(text, revision)
+    except InputError:
+        from huggingface_hub import snapshot_download
+
+        try:
+            return CachedRepository(text, Path(snapshot_download(text, revision=revision, local_files_only=True)), say)
+        except (OSError, ValueError, RuntimeError):  # it is not there either
+            pass
+        raise
 
 
 @dataclass(frozen=True)
@@ -236,17 +253,15 @@ def _weights(source: Source, subfolder: str, variant: str | None) -> tuple[list[
 
 
 def _check_numbers(source: LocalFolder, model: Model, weights: list[str]) -> None:
-    """Refuses weights that hold another number of numbers than the configuration asks for. (Names differ between releases.)"""
+    """Refuses weights that are not finite, or hold another number of numbers than the configuration asks for. (Names differ between
+    releases.)"""
     held = 0
     for file in weights:
-        try:
-            with safe_open(source.path(file), "pt") as opened:
-                slices = (opened.get_slice(key) for key in opened.keys())  # noqa: SIM118
-                held += sum(torch.Size(each.get_shape()).numel() for each in slices if each.get_dtype().startswith(("F", "BF")))
-        except (SafetensorError, OSError) as error:
-            raise InputError(
-                f"{source.path(file)}: not safetensors ({one_line(error)}); fetch it again from where you have it"
-            ) from None
+        with readable(source.path(file)) as opened:
+            for name in opened.keys():  # noqa: SIM118
+                tensor = opened.get_tensor(name)  # mapped, not read
+                check_finite({name: tensor}, f"{source.path(file)}: {model.component.name}")
+                held += tensor.numel() if tensor.is_floating_point() else 0
     wanted = sum(tensor.numel() for tensor in model.blueprint.state_dict().values() if tensor.is_floating_point())
     if held != wanted:
         raise InputError(
@@ -274,7 +289,9 @@ def from_preset(method: str, part: str, given: str) -> tuple[Preset, Component]:
     found = preset.components.get(part)
     if found is None or found.path is None:
         raise InputError(f"--{part} {given}: that preset has no {part} of its own; `gencomm train` or `models import` makes one")
-    presets.verify(replace(preset, components={part: found}))
+    alone = replace(preset, components={part: found})
+    presets.verify(alone)
+    check_files(alone)
     return preset, found
 
 
@@ -293,6 +310,7 @@ def add(method: str, name: str, options: SourceOptions, out: Path | None, say: S
         raise InputError(f"--name {name}: is no name; use letters, digits, - and _")
     if folder.exists() or presets.folder_of(method, name) is not None:
         raise InputError(f"--name {name}: there is such a preset of {method} already; take another name, or delete {folder}")
+    check_folder(folder)
     base = getattr(options, options.base)
     if base is None:
         raise OptionError(options.base, f"{method} stands on it, and on nothing else; give a local folder or a hub id in {LAYOUT}")
@@ -314,9 +332,6 @@ def _card(folder: Path, source: Source) -> str:
 
 def _write(folder: Path, method: str, made: Composition, card: str) -> None:
     """The whole folder or nothing."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as name:
-        temporary = Path(name) / folder.name
-        write_preset(temporary, method, {part: taken(each) for part, each in made.components.items()}, made.settings)
-        (temporary / "README.md").write_text(card)
-        temporary.rename(folder)
+    with whole(folder) as temporary:
+        write_preset(temporary, method, {part: taken(each) for part, each in made.components.items()}, made.settings, folder.name)
+        (temporary / "README.md").write_bytes(utf8(card))

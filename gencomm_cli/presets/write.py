@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from gencomm_cli.errors import InputError
+from gencomm_cli.outputs import TEMPORARY, replacing, umask, utf8, write_files
 from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, file_hash, load_config
 
 
@@ -49,6 +54,7 @@ def write_preset(
         name: of the preset; None: the folder's.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").unlink(missing_ok=True)  # until the weights are there it is no preset, even if it is killed
     components = {part: _entry(folder, part, content) for part, content in parts.items()}
     document = {
         "format": FORMAT, "version": VERSION, "method": method, "name": name or folder.name, "components": components,
@@ -60,15 +66,49 @@ def write_preset(
 
 def write_config(folder: Path, document: Mapping[str, Any]) -> None:
     """Writes ``config.json``."""
-    (folder / "config.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    write_files({folder / "config.json": utf8(json.dumps(document, indent=1) + "\n")})
 
 
-def store(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Writes tensors as safetensors, in place of what is there; their types of numbers stay."""
+def store(tensors: Mapping[str, Tensor], path: Path, notes: Mapping[str, str] | None = None) -> None:
+    """Writes tensors as safetensors, in place of what is there; their types of numbers stay.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    save_file(_apart(tensors), path)
-    path.chmod(0o644)  # safetensors writes 0600, which a wheel would keep
+    with replacing(path) as temporary:
+        try:
+            save_file(_apart(tensors), temporary, dict(notes or {}) or None)
+        except SafetensorError as error:  # as of a full disk
+            raise InputError(f"{path}: cannot be written ({error}); choose another place") from None
+
+
+@contextlib.contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """A new folder to fill beside ``folder``, whose name it takes when the block ends well; else it goes.
+
+    Into a folder that is there the files are moved one by one: its ``config.json`` goes first and comes last, as a folder without
+    it is no preset.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.absolute().parent, prefix=TEMPORARY))
+        try:
+            yield temporary
+            if folder.is_dir():
+                (folder / "config.json").unlink(missing_ok=True)
+                for path in sorted(temporary.iterdir(), key=lambda path: path.name == "config.json"):
+                    os.replace(path, folder / path.name)
+            else:
+                temporary.chmod(0o777 & ~umask())
+                os.replace(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror or error}); name another folder") from None
 
 
 def _entry(folder: Path, name: str, part: Part | Component) -> dict[str, Any]:
@@ -101,7 +141,8 @@ def _file(part: Part, place: Path) -> Path:
     try:
         os.link(part.weights, path)
     except OSError:
-        shutil.copyfile(part.weights, path)
+        with replacing(path) as temporary:
+            shutil.copyfile(part.weights, temporary)
     return path
 
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import io
 import mmap
+import re
 import struct
 import zipfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +28,11 @@ from gencomm_cli.released.unpickle import Inert, Storage, TensorRef, module_stat
 
 WRAPPERS = ("state_dict", "ema", "ema_model", "model", "model_state_dict", "net", "params")
 """Keys under which training programs put the weights, the ones to prefer first."""
-PREFIXES = ("module.", "ema_model.", "_orig_mod.")
-"""What wrappers put before every name: DataParallel, ema_pytorch, torch.compile."""
+PREFIXES = ("module.", "ema_model.")
+"""What wrappers put before every name: DataParallel, ema_pytorch. For any other see :meth:`Checkpoint.parts`."""
+COMPILED = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""What torch's own wrappers put before the names of the module that they wrap, at whatever depth."""
+MOST_PARTS, DEEPEST_PART = 50, 4
 DTYPES = {
     "DoubleStorage": torch.float64, "FloatStorage": torch.float32, "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16,
     "LongStorage": torch.int64, "IntStorage": torch.int32, "ShortStorage": torch.int16, "CharStorage": torch.int8,
@@ -39,6 +45,11 @@ _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LARGEST_CONFIG = 1_000_000
 _SHARED = 4
 """Tensors may share storage, but not to take more than this many times the file's size."""
+
+_NAMED = (
+    (b"version https://git-lfs", "a pointer of Git LFS; fetch the file itself (git lfs pull)"),
+    (b"<", "a web page; fetch the file again, in a browser if its host asks something first"),
+)
 
 Bytes = Callable[[Storage, int], Tensor]
 """uint8 [n] of a storage that is said to have n bytes."""
@@ -57,6 +68,18 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     wrappers: tuple[str, ...] = ()
     dropped: tuple[tuple[str, str], ...] = ()
+
+    def parts(self) -> Iterator[Checkpoint]:
+        """The file as it is, and then what is under each prefix that several names share (``net.``, ``model.net.``): whatever
+        program wrapped the network, its weights are one of these. Outer ones first, and of these the larger."""
+        yield self
+        words = (name.split(".")[:-1] for name in self.tensors)
+        shared = Counter(prefix for each in words for prefix in accumulate(f"{word}." for word in each[:DEEPEST_PART]))
+        several = [prefix for prefix, count in shared.items() if count > 1]
+        for prefix in sorted(several, key=lambda prefix: (prefix.count("."), -shared[prefix]))[:MOST_PARTS]:
+            beside = tuple((name, f"beside {prefix}") for name in self.tensors if not name.startswith(prefix))
+            inside = {name.removeprefix(prefix): tensor for name, tensor in self.tensors.items() if name.startswith(prefix)}
+            yield Checkpoint(self.path, inside, (*self.wrappers, prefix), self.dropped + beside)
 
 
 def files_in(path: Path) -> list[Path]:
@@ -78,12 +101,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; give a released checkpoint")
     with path.open("rb") as file:
-        head = file.read(16)
+        head = file.read(32)
     if head[8:9] == b"{":
         try:
             return _unwrapped(path, load_file(path), (), [])
         except (SafetensorError, OSError, ValueError) as error:
             raise InputError(f"{path}: damaged safetensors ({str(error).splitlines()[0]}); fetch it again") from None
+    if what := next((what for start, what in _NAMED if head.startswith(start)), None):
+        raise InputError(f"{path}: {what}")
     if not head.startswith((b"PK\x03\x04", b"\x80")):
         raise InputError(f"{path}: neither a torch checkpoint nor safetensors; give one that its authors released")
     with path.open("rb") as file:
@@ -197,17 +222,17 @@ def _flat(path: Path, root: Any) -> tuple[dict[str, TensorRef], tuple[str, ...],
         beside += [(str(key), f"beside {inner}") for key, value in root.items() if key != inner and _references(value)]
         root = root[inner]
     flat: dict[str, TensorRef] = {}
-    waiting: list[tuple[str, Any]] = [("", root)]
-    for _ in range(MOST_ENTRIES):
-        if not waiting:
-            break
+    waiting: list[tuple[str, Any]] = [("", dict(enumerate(root)) if isinstance(root, list | tuple) else root)]
+    left = MOST_ENTRIES
+    while waiting and left > 0:
         name, value = waiting.pop()
         if isinstance(value, Inert):
             value = module_state(value)
             wrappers += [] if name else ["a whole module"]
+        left -= len(value) if isinstance(value, dict) else 1
         if isinstance(value, TensorRef) and name:
             flat[name] = value
-        elif isinstance(value, dict) and len(name) <= LONGEST_NAME:
+        elif isinstance(value, dict) and len(name) <= LONGEST_NAME and left > 0:
             waiting += [(f"{name}.{key}" if name else str(key), each) for key, each in reversed(value.items())]
     if waiting or not flat:
         raise InputError(f"{path}: holds no tensors by name; give a state dict or a whole module, as released")
@@ -237,6 +262,9 @@ def _unwrapped(path: Path, tensors: dict[str, Tensor], wrappers: tuple[str, ...]
     if odd := next((name for name in names if not name.isprintable() or len(name) > LONGEST_NAME), None):
         raise InputError(f"{path}: names a tensor {odd[:60]!a}, as no program does; it is damaged or hostile")
     stripped = list(wrappers)
+    bare = {COMPILED.sub("", name): tensor for name, tensor in tensors.items()}
+    if len(bare) == len(tensors) and bare.keys() != tensors.keys():
+        tensors, stripped = bare, [*stripped, "torch's own"]
     while prefix := next((each for each in PREFIXES if any(name.startswith(each) for name in tensors)), None):
         if prefix != "ema_model." and not all(name.startswith(prefix) for name in tensors):
             break

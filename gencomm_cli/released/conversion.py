@@ -6,9 +6,6 @@ whose spec names it (``importers``).
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -19,10 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from gencomm_cli import presets
-from gencomm_cli.errors import InputError, ModelMismatch
+from gencomm_cli.console import say
+from gencomm_cli.errors import InputError, ModelMismatch, OptionError
 from gencomm_cli.methods import importers
+from gencomm_cli.outputs import check_folder, utf8
 from gencomm_cli.presets import write
 from gencomm_cli.presets.build import build_tokenizer, builders
+from gencomm_cli.presets.weights import check_finite
 from gencomm_cli.released.checkpoint import Checkpoint
 
 
@@ -82,19 +82,42 @@ class Converter(Protocol):
 
 
 def converter(kind: str) -> Converter:
-    """The converter of a kind. Raises InputError where there is none."""
+    """The converter of a kind. Raises OptionError where there is none."""
     if kind not in importers():
-        raise InputError(f"--kind {kind}: unknown; there is: {', '.join(importers())}")
+        raise OptionError("kind", f"{kind} is unknown; there is: {', '.join(importers())}")
     return cast(Converter, import_module(importers()[kind]))
 
 
-def recognised(checkpoint: Checkpoint) -> str:
-    """The first kind that knows a checkpoint's tensors, by their names. Raises InputError where none does."""
-    for kind in importers():
-        if converter(kind).recognises(checkpoint.tensors):
-            return kind
+def recognised(checkpoint: Checkpoint, kind: str | None = None) -> tuple[str, Checkpoint]:
+    """The first kind that knows a checkpoint's tensors by their names, and the checkpoint or the part of it whose names these are.
+
+    Args:
+        kind: the one that it must be; None for any.
+
+    Raises:
+        InputError: no kind, or not the one that was asked for, knows them.
+    """
+    kinds = list(importers())
+    if kind is not None:
+        converter(kind)
+    for part in checkpoint.parts():
+        fitting = [name for name in tuple(kinds) if _fits(name, part, kinds)]
+        if fitting and kind not in (None, *fitting):
+            raise InputError(f"{checkpoint.path}: is not of kind {kind}; it looks like {fitting[0]}")
+        if fitting:
+            return kind or fitting[0], part
     count, few = len(checkpoint.tensors), ", ".join(list(checkpoint.tensors)[:3])
     raise InputError(f"{checkpoint.path}: of no kind that is known ({count} tensors: {few}, …); known: {', '.join(importers())}")
+
+
+def _fits(kind: str, part: Checkpoint, kinds: list[str]) -> bool:
+    """Whether a kind knows these tensors; one that is broken leaves ``kinds``, with a line."""
+    try:
+        return converter(kind).recognises(part.tensors)
+    except Exception as error:  # other people's code raises anything
+        say(f"{kind}: its importer is left out ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
+        kinds.remove(kind)
+        return False
 
 
 def only(checkpoints: Sequence[Checkpoint], kind: str) -> Checkpoint:
@@ -116,23 +139,20 @@ def convert(checkpoints: Sequence[Checkpoint], kind: str | None, config: Mapping
     """
     kinds: dict[str, list[Checkpoint]] = {}
     for checkpoint in checkpoints:
-        found = kind
-        if kind is None or not converter(kind).recognises(checkpoint.tensors):
-            found = recognised(checkpoint)
-        if kind not in (None, found):
-            raise InputError(f"{checkpoint.path}: is not of kind {kind}; it looks like {found}")
-        kinds.setdefault(cast(str, found), []).append(checkpoint)
+        found, part = recognised(checkpoint, kind)
+        kinds.setdefault(found, []).append(part)
     conversions = []
     for each, files in kinds.items():
         try:
             conversions.append(converter(each).convert(files, config))
             for component in conversions[-1].components:
                 check(component)
+                check_finite(component.tensors, f"{files[0].path}: {component.name}")
         except (LookupError, ValueError, TypeError, ArithmeticError, RuntimeError) as error:  # of shapes that no network has
             reason = " ".join(str(error).split())[:120]
             raise ModelMismatch(f"{files[0].path}: looks like {each}, but does not fit ({reason}); is it whole?") from None
     whole = joined(conversions)
-    left = tuple(pair for checkpoint in checkpoints for pair in checkpoint.dropped)
+    left = tuple(pair for parts in kinds.values() for part in parts for pair in part.dropped)
     return replace(whole, dropped=left + whole.dropped)
 
 
@@ -211,33 +231,21 @@ def write_preset(conversion: Conversion, folder: Path, name: str, sources: Seque
     Raises:
         InputError: the folder holds something and ``force`` is not set, or it cannot be written.
     """
-    check_folder(folder, force)
-    try:
-        temporary = Path(tempfile.mkdtemp(dir=folder.absolute().parent, prefix=f".{folder.name}."))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); name another folder") from None
-    try:
+    size = sum(tensor.nbytes for each in conversion.components for tensor in each.tensors.values())
+    check_target(folder, sources, force, size)
+    with write.whole(folder) as temporary:
         _fill(conversion, temporary, name, sources)
-        if folder.is_dir():
-            for path in sorted(temporary.iterdir(), key=lambda path: path.name == "config.json"):  # the config last
-                os.replace(path, folder / path.name)
-        else:
-            temporary.chmod(0o755)
-            os.replace(temporary, folder)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); name another folder") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def check_folder(folder: Path, force: bool) -> None:
-    """Says before any work is done that a preset cannot be written to ``folder``. Raises InputError."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file; name a folder for the preset")
+def check_target(folder: Path, sources: Sequence[Path], force: bool, size: int = 0) -> None:
+    """Says before any work is done that a preset of ``size`` bytes cannot be written to ``folder``. Raises InputError."""
+    check_folder(folder, size)
     if not folder.absolute().parent.is_dir():
         raise InputError(f"{folder}: there is no folder {folder.parent}; make it first")
     if folder.is_dir() and any(folder.iterdir()) and not force:
         raise InputError(f"{folder}: not empty; name a new folder, or pass --force to replace the preset in it")
+    if folder.is_dir() and any(source.parent.samefile(folder) for source in sources):
+        raise InputError(f"{folder}: holds what is imported, which might be replaced; name another folder")
 
 
 def _fill(conversion: Conversion, folder: Path, name: str, sources: Sequence[Path]) -> None:
@@ -248,10 +256,10 @@ def _fill(conversion: Conversion, folder: Path, name: str, sources: Sequence[Pat
         else:
             parts[each.name] = write.Part(each.class_name, each.config, each.tensors)
     write.write_preset(folder, conversion.method, parts, conversion.settings, name)
-    (folder / "README.md").write_text(_card(conversion, name, sources), "utf-8")
+    (folder / "README.md").write_bytes(utf8(_card(conversion, name, sources)))
     rows = [("mapped", *pair) for pair in conversion.mapped] + [("dropped", *pair) for pair in conversion.dropped]
     rows += [("missed", "", ours) for ours in conversion.missed]
-    (folder / "tensors.tsv").write_text("".join("\t".join(row) + "\n" for row in rows), "utf-8")
+    (folder / "tensors.tsv").write_bytes(utf8("".join("\t".join(row) + "\n" for row in rows)))
 
 
 def _card(conversion: Conversion, name: str, sources: Sequence[Path]) -> str:

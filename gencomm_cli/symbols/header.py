@@ -14,7 +14,7 @@ from gencomm_cli.channels.estimation import BLOCK_PILOTS
 from gencomm_cli.channels.fading import Kind
 from gencomm_cli.channels.ofdm import ExtraUses, OfdmConfig, extra_uses
 from gencomm_cli.channels.snr import SnrType
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.rates import CBR, ImageSize
 from gencomm_cli.symbols import fields
 from gencomm_cli.symbols.fields import Rule, boolean, integer, matching, name, number, one_of, or_null, pair
@@ -53,9 +53,9 @@ class ChannelRecord:
         if (self.ofdm is not None) != (self.kind == "multipath"):
             raise InputError(f"ofdm is {'missing' if self.ofdm is None else 'there'}, against the channel's kind {self.kind}")
         if self.csi == "estimated" and self.kind not in ("block", "multipath"):
-            raise InputError(f"--csi estimated: is for block and multipath fading, not {self.kind}; use perfect or none")
+            raise OptionError("csi", f"estimated is for block and multipath fading, not {self.kind}; use perfect or none")
         if self.ofdm is not None and self.csi == ("none" if self.ofdm.pilots else "estimated"):
-            raise InputError(f"--pilots: --csi {self.csi} does not go with {self.ofdm.pilots} OFDM symbols of pilots")
+            raise OptionError("pilots", f"CSI {self.csi} does not go with {self.ofdm.pilots} OFDM symbols of pilots")
 
     def extra_uses(self, counts: Sequence[int]) -> ExtraUses:
         """Pilots, prefixes and empty carriers that come with so many image, prompt and side symbols."""
@@ -155,7 +155,7 @@ def _record(kind: type, where: str, rules: Mapping[str, Rule], left_out: Collect
         try:
             return kind(**given)
         except InputError as error:
-            raise ValueError(str(error).replace("--", "")) from None
+            raise ValueError(str(error)) from None
 
     return read
 

@@ -16,6 +16,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gencomm_cli.errors import InputError
+
 ITERATIONS = 60
 # pyldpc computes log((1 + x) / (1 - x)) of x = product of tanh(LLR / 2), and where x rounds to 1 it takes 1 for the LLR.
 # tanh(LLR / 2) must therefore stay well below 1: these limits cost nothing that could be measured.
@@ -89,8 +91,14 @@ class Code:
         :param llr: log p(bit = 0) / p(bit = 1) of shortened codewords, float64 [words, bits + n - k].
         :param message_bits: bits of each message.
         :returns: messages uint8 [words, bits]; None if the decoder did not end in codewords.
+        :raises InputError: pyldpc is not installed.
         """
-        import pyldpc
+        try:
+            import pyldpc
+        except ImportError:
+            raise InputError(
+                "pyldpc: is not installed; `pip install numpy setuptools wheel`, then `pip install --no-build-isolation pyldpc`"
+            ) from None
 
         full = np.full((len(llr), self.n), KNOWN_ZERO_LLR)
         full[:, :message_bits] = llr[:, :message_bits].clip(-MAX_LLR, MAX_LLR)

@@ -148,6 +148,7 @@ def load(folder: Path) -> Retriever:
         captions, vocabulary = (tuple(lines((folder / name).read_text("utf-8"))) for name in TEXTS)
         retriever = Retriever(captions, vocabulary, **tables)
         consistent = retriever.places.shape == (len(vocabulary), len(retriever.centre)) and bool(captions)
+        consistent = consistent and all(bool(np.isfinite(table).all()) for table in tables.values())
     except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise InputError(f"{folder}: the captioner's tables are missing or damaged ({error}); install gencomm again") from None
     if not consistent:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gencomm_cli.errors import InputError
 from gencomm_cli.images import Pixels
-from gencomm_cli.outputs import write_files
+from gencomm_cli.outputs import replacing, write_files
 from gencomm_cli.photographs import captions, images_in, is_hidden, left_out, read_found, suffixes
 from gencomm_cli.textfiles import decoded
 from gencomm_cli.training.parallel import first, rows
@@ -128,7 +128,7 @@ def load(data: Path, cache: Path, *, validation: bool, report: Callable[[str], N
             images = ((name, caption, data / name) for name, caption in source) if data.is_dir() else _samples(shards(data))
             index: dict[str, list[Any]] = {"source": source, "stamps": stamps, "names": [], "captions": [], "sizes": []}
             unused: dict[str, str] = {}
-            with pixel_file.open("wb") as out:
+            with replacing(pixel_file) as path, path.open("wb") as out:
                 for name, caption, file in images:
                     if is_validation(name) == validation:
                         try:

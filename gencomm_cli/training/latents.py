@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gencomm_cli.outputs import replacing, write_files
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.loop import autocast
 from gencomm_cli.training.parallel import first, rows
@@ -158,18 +159,17 @@ def compute(
     with first():
         if not (path.exists() and record.exists() and record.read_text() == made_of):
             record.unlink(missing_ok=True)
-            temporary = path.with_suffix(".tmp.npy")
-            values = np.lib.format.open_memmap(temporary, "w+", np.float16, (2 * codec.channels * cells,))
-            latents = Latents(photographs, values, sources, sizes, codec.factor, codec.channels)
-            for entry, (source, size) in enumerate(zip(sources, sizes, strict=True)):
-                height, width = size // codec.factor * codec.factor
-                image = photographs.view(source, size, (0, 0), (height, width))
-                with autocast(device):
-                    encoded = codec.encode(to_tensor(np.stack([image, image[:, ::-1]]), device))
-                latents.latent(entry)[:] = encoded.float().cpu().numpy()
-                if entry % 1000 == 0:
-                    report(f"latents: {entry}/{len(latents)}")
-            values.flush()
-            temporary.rename(path)
-            record.write_text(made_of)
+            with replacing(path) as temporary:
+                values = np.lib.format.open_memmap(temporary, "w+", np.float16, (2 * codec.channels * cells,))
+                latents = Latents(photographs, values, sources, sizes, codec.factor, codec.channels)
+                for entry, (source, size) in enumerate(zip(sources, sizes, strict=True)):
+                    height, width = size // codec.factor * codec.factor
+                    image = photographs.view(source, size, (0, 0), (height, width))
+                    with autocast(device):
+                        encoded = codec.encode(to_tensor(np.stack([image, image[:, ::-1]]), device))
+                    latents.latent(entry)[:] = encoded.float().cpu().numpy()
+                    if entry % 1000 == 0:
+                        report(f"latents: {entry}/{len(latents)}")
+                values.flush()
+            write_files({record: made_of.encode()})
     return Latents(photographs, np.load(path, mmap_mode="r"), sources, sizes, codec.factor, codec.channels)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from gencomm_cli.errors import GencommError, InputError
+from gencomm_cli.outputs import replacing, write_files
 from gencomm_cli.training import parallel
 from gencomm_cli.training.pictures import write_sheet
 
@@ -102,8 +102,11 @@ class _Checkpoint:
             return
         state = {"modules": {name: network.state_dict() for name, network in self.networks.items()}, "averages": self.averages}
         state |= {"optimizer": self.optimizer.state_dict(), "schedule": asdict(self.schedule), **asdict(now)}
-        torch.save(state, self.path.with_suffix(".tmp"))
-        os.replace(self.path.with_suffix(".tmp"), self.path)
+        with replacing(self.path) as path:
+            try:
+                torch.save(state, path)
+            except RuntimeError as error:  # what torch makes of a full disk
+                raise InputError(f"{self.path}: cannot be written ({error}); make room, then --resume goes on") from None
 
     @torch.no_grad()
     def load(self) -> _Progress:
@@ -305,8 +308,8 @@ class _Log:
         """Drops the lines beyond ``step``."""
         self.last = (step, time.monotonic())
         if not parallel.rank() and self.path.exists():
-            kept = self.path.read_text().splitlines(keepends=True)[: step // self.schedule.log_every]
-            self.path.write_text("".join(kept))
+            kept = self.path.read_bytes().splitlines(keepends=True)[: step // self.schedule.log_every]
+            write_files({self.path: b"".join(kept)})
 
     def add(self, now: _Progress, rate: float, figures: dict[str, float]) -> None:
         """One line."""
@@ -322,7 +325,7 @@ class _Log:
         if self.images:
             shown["images_per_s"] = round(self.images / seconds, 2)
         line = json.dumps(shown | {"minutes_left": round(max(min(left), 0.0), 1)})
-        with self.path.open("a") as log:
+        with self.path.open("a", encoding="utf-8") as log:
             log.write(line + "\n")
         self.report(f"{self.stage}: {line}")
         if self.writer is not None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from gencomm_cli.images import encoded
+from gencomm_cli.outputs import write_files
 from gencomm_cli.training.data import Photographs, to_tensor
 
 COUNT, SIZE, COLUMNS = 6, 256, 3
@@ -44,6 +45,4 @@ def write_sheet(pictures: np.ndarray, path: Path) -> None:
     for index, pair in enumerate(pictures):
         row, column = divmod(index, columns)
         sheet[row * height : (row + 1) * height, 2 * column * width : 2 * (column + 1) * width] = np.concatenate(pair, 1)
-    temporary = path.with_suffix(".tmp.png")
-    Image.fromarray(sheet).save(temporary)
-    temporary.replace(path)
+    write_files({path: encoded(sheet)})

@@ -20,7 +20,6 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from gencomm_cli.errors import InputError
@@ -28,7 +27,7 @@ from gencomm_cli.methods import spec_of
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.presets import Component, Preset
 from gencomm_cli.presets.build import build, builders
-from gencomm_cli.presets.write import Part
+from gencomm_cli.presets.write import Part, store
 from gencomm_cli.textfiles import read_text
 from gencomm_cli.training import losses, parallel
 from gencomm_cli.training.captions import captioned
@@ -302,9 +301,9 @@ class Trainer:
         """Keeps a finished stage's averaged weights as ``<stage>.<network>.safetensors`` in float32."""
         for name in self.plans[stage].networks:
             module = self.module(name)
-            tensors = {key: value.detach().float().cpu().contiguous() for key, value in module.state_dict().items()}
+            tensors = {key: value.detach().float().cpu() for key, value in module.state_dict().items()}
             notes = {key: str(value) for key, value in self._notes(name, module).items()}
-            save_file(tensors, self.out / f"{stage}.{name}.safetensors", notes)
+            store(tensors, self.out / f"{stage}.{name}.safetensors", notes)
 
     def restore(self, stage: str) -> bool:
         """Loads a finished stage; false where it is not finished."""

@@ -390,7 +390,7 @@ def test_user_errors(tmp_path: Path, bench: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "rows.jsonl").write_text("nonsense\n")
     with pytest.raises(InputError, match="holds no row"):
         write_report(tmp_path)
-    with pytest.raises(InputError, match="cannot be made"):
+    with pytest.raises(InputError, match="cannot be written"):
         write_report(bench, bench / "rows.jsonl")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setattr("gencomm_cli.bench.plots.find_spec", lambda name: None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -297,3 +298,24 @@ def test_sionna_s_frequency_channel_gives_the_same() -> None:
     delays = torch.arange(8.0).reshape(1, 1, 1, 8)
     seen = cir_to_ofdm_channel(torch.arange(256) / 256, paths, delays).reshape(-1)
     np.testing.assert_allclose(ofdm.response(cir, config), seen.numpy(), atol=2e-5)
+
+
+def test_gradients_pass_clipping_that_is_straight_through() -> None:
+    """The same signal; the gradient is that of the channel without clipping."""
+    torch.manual_seed(0)
+    config = OfdmConfig(carriers=16, cp=4, taps=2, clip=0.8)
+    cir, weights = torch.randn(2, dtype=torch.complex64), torch.randn(32, dtype=torch.complex64)
+
+    def seen(config: OfdmConfig, straight_through: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        symbols = torch.exp(1j * torch.arange(32.0)).requires_grad_()
+        received = through(symbols, cir, config, straight_through=straight_through)[0]  # type: ignore[type-var]
+        (gradient,) = torch.autograd.grad((received * weights).real.sum(), symbols)
+        return received.detach(), gradient
+
+    clipped, through_clipping = seen(config, False)
+    authors, straight = seen(config, True)
+    plain, expected = seen(replace(config, clip=None), False)
+    torch.testing.assert_close(authors, clipped)
+    torch.testing.assert_close(straight, expected)
+    assert not torch.allclose(authors, plain, atol=0.01)
+    assert not torch.allclose(through_clipping, expected, atol=0.01)

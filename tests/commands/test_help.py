@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import typer
 
+from gencomm_cli.app import app
 from gencomm_cli.methods import specs
 from gencomm_cli.methods.options import options_of
 from tests.support.commands import ENVIRONMENT, Result
@@ -94,8 +96,19 @@ def test_own_flags_come_first_and_shared_ones_before_those_of_one_method(help_of
     assert set(headings[-sizes.count(1) :]) == {"diffcom", "diffjscc", "lrisc", "separate", "textguided"}
 
 
+def test_the_commands_are_grouped_with_an_example_each_and_no_colours(help_of: Help) -> None:
+    lines = help_of("", 80)
+    found = sections(lines)
+    assert [*found][2:] == ["Send a picture", "Look and learn", "Measure and compare", "Weights"]
+    examples = re.findall(r"^  (\w+) +[A-Z].*\n +gencomm (\w+)", "\n".join(lines), re.MULTILINE)
+    assert [name for name, _ in examples] == [example for _, example in examples]
+    assert len(examples) == len(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= 80
+    assert "\x1b" not in "".join(lines)
+
+
 @pytest.mark.parametrize(
-    "command", ["", "encode", "channel", "decode", "roundtrip", "inspect", "train", "doctor", "models", "bench"]
+    "command", ["", "encode", "channel", "decode", "roundtrip", "inspect", "train", "doctor", "explain", "models", "bench"]
 )
 def test_help_imports_nothing_heavy(command: str) -> None:
     program = (

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from gencomm_cli import presets
 from gencomm_cli.methods import importers, spec_of, specs
 from gencomm_cli.methods.spec import Tool
 from tests.support.commands import Result, failed
@@ -65,6 +67,42 @@ def test_doctor_asks_the_methods_for_their_tools_and_extras(here: Here, foreign:
 def test_only_methods_that_can_are_trained_and_added(here: Here, tmp_path: Path) -> None:
     failed(here("train", "separate", "--data", tmp_path, "--out", "out"), 2, "METHOD: 'separate' is not one of", "lrisc")
     failed(here("models", "add", "lrisc", "--name", "x"), 2, "METHOD: 'lrisc' is not one of", "scsic")
+
+
+def test_a_preset_is_pushed_with_all_that_it_needs(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``diffcom/nano-ntscc`` has no file of its own: what it takes from others goes along, and the folder stands by itself."""
+    sent: list[dict[str, object]] = []
+
+    class Hub:
+        def create_repo(self, repository: str, **given: object) -> None:
+            sent.append({"repository": repository, **given})
+
+        def upload_folder(self, *, folder_path: Path, **given: object) -> None:
+            sent.append(given)
+            shutil.copytree(folder_path, tmp_path / "downloaded")
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    push = ("models", "push", "diffcom/nano-ntscc", "--to", "me/ntscc")
+    named = json.loads(here(*push, "--dry-run", "--json").stdout)
+    assert not sent
+    assert here(*push, "--private").stdout.endswith(b"me/ntscc: sent\n")
+    assert sent[0] == {"repository": "me/ntscc", "private": True, "exist_ok": True}
+    assert sent[1]["repo_id"] == "me/ntscc"
+    assert named == {
+        "repository": "me/ntscc", "sent": False,
+        "files": {path.name: path.stat().st_size for path in sorted((tmp_path / "downloaded").iterdir())},
+    }  # fmt: skip
+    found = presets.load_config(tmp_path / "downloaded")
+    presets.verify(found)
+    assert found.weights_sha256 == presets.find("diffcom", "nano-ntscc").weights_sha256
+    assert all(component.path and component.path.parent == found.folder for component in found.components.values())
+    failed(here(*push[:3], "--to", "ntscc"), 2, "--to: 'ntscc' is not a repository of the hub; OWNER/NAME is expected")
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(Hub, "create_repo", refused)
+    failed(here(*push), 1, "--to me/ntscc: not uploaded (no network); log in with `hf auth login`")
 
 
 def test_help_follows_from_the_specs(here: Here) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -38,3 +40,13 @@ def test_closed_form_follows_the_product() -> None:
 def test_the_time_of_a_noise_level(time: float) -> None:
     level = float(alpha_bar_at(torch.tensor([time - 1 / STEPS], dtype=torch.float64)))
     assert cosine_time(level) == pytest.approx(time, abs=1e-9)
+
+
+@pytest.mark.parametrize("s", [0.008, 0.02])
+def test_levels_of_another_s(s: float) -> None:
+    """Against ᾱ = (cos²((t + s)/(1 + s) · π/2) / cos²(s/(1 + s) · π/2)) in float64."""
+    t = torch.linspace(0.05, 0.9, 18, dtype=torch.float64)
+    alpha_bar = torch.cos((t + s) / (1 + s) * math.pi / 2) ** 2 / math.cos(s / (1 + s) * math.pi / 2) ** 2
+    level = log_snr(t, s=s)
+    torch.testing.assert_close(level, (alpha_bar / (1 - alpha_bar)).log())
+    torch.testing.assert_close(time_of(level, s), t)

@@ -61,3 +61,15 @@ def test_equalisers() -> None:
 def test_an_offset_of_the_snr() -> None:
     assert Conventions(snr_offset_db=3.0).program_snr(torch.tensor([10.0])).item() == 7.0
     assert Conventions(snr_offset_db=3.0).program_snr(torch.tensor([torch.nan])).isnan().all()
+
+
+@pytest.mark.parametrize("pairing", ["halves", "alternate"])
+def test_an_odd_number_of_reals_keeps_its_power(pairing: Pairing) -> None:
+    """√(nP)·z/‖z‖ of n reals, as published, comes back whether or not a zero filled the last symbol."""
+    conventions = Conventions(pairing, real_power=1.0)
+    for count in (7, 8):
+        code = torch.randn(2, count, 1, 1)
+        published = count**0.5 * code / torch.linalg.vector_norm(code, dim=1, keepdim=True)
+        symbols = unit_power(conventions.pair(code))
+        assert symbols.shape == (2, 4)
+        torch.testing.assert_close(conventions.unpair(symbols, (count, 1, 1)), published)

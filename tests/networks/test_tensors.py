@@ -8,8 +8,10 @@ import torch
 
 from gencomm_cli.channels.equalisers import mmse
 from gencomm_cli.channels.fading import draw_gain, draw_noise
+from gencomm_cli.errors import NotFinite
 from gencomm_cli.methods.base import Received
-from gencomm_cli.networks.tensors import SNR_RANGE, Heard
+from gencomm_cli.networks.rate_adaptive import unit_power
+from gencomm_cli.networks.tensors import SNR_RANGE, Heard, as_symbols, to_image
 from gencomm_cli.symbols import Symbols
 
 CPU = torch.device("cpu")
@@ -49,3 +51,14 @@ def test_snrs_stay_in_the_networks_range() -> None:
         assert float(heard(None, n0).snr_db) == float(heard(None, n0).effective_snr_db) == end
     assert heard(None, 0.0).mean_snr_db == pytest.approx(90, abs=1e-3)
     assert heard(None, 1e5).mean_snr_db == pytest.approx(-40, abs=1e-3)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_name_their_network(number: float) -> None:
+    picture = torch.zeros(1, 3, 8, 8)
+    picture[0, 1, 2, 3] = number
+    with pytest.raises(NotFinite, match="unet: gives NaN or infinite numbers"):
+        to_image(picture, (8, 8), "unet")
+    with pytest.raises(NotFinite, match="jscc: gives"):
+        as_symbols(unit_power(torch.full((1, 4), number, dtype=torch.complex64))[0], "jscc")
+    assert to_image(torch.ones(1, 3, 8, 8), (5, 7), "unet").shape == (5, 7, 3)

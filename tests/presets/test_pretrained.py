@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,10 +21,12 @@ from safetensors.torch import load_file, save_file
 
 from gencomm_cli import presets
 from gencomm_cli.errors import InputError
+from gencomm_cli.images import read_image
 from gencomm_cli.methods import load_method
 from gencomm_cli.methods.base import Received, Request
 from gencomm_cli.methods.options import StableDiffusionSources
 from gencomm_cli.methods.textguided.options import Receiver, Transmitter
+from gencomm_cli.presets.files import verify_pretrained
 from gencomm_cli.presets.pretrained import add
 from tests.support.commands import Result, failed
 from tests.support.pretrained import quiet
@@ -224,4 +227,26 @@ def test_a_preset_over_the_hub_pins_the_commit_and_fetches_when_it_is_used(hub: 
     assert method.decode(received, Receiver(), seed=0).refined[0].shape == (32, 32, 3)
     assert hub.count("diffusion_pytorch_model.safetensors") == 2
     with pytest.raises(InputError, match=r"the hub does not give it|does not answer"):
+        add("textguided", "other", StableDiffusionSources(sd="someone/else"), None, quiet)
+
+
+def test_what_the_hub_s_cache_holds_is_taken_offline(
+    weights: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    kept = tmp_path / "hub" / "models--someone--sd"
+    shutil.copytree(weights / "sd", kept / "snapshots" / Hub.COMMIT)
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text(Hub.COMMIT)
+    own = str(weights / "textguided")
+    found = presets.load_config(
+        add("textguided", "sd", StableDiffusionSources(sd="someone/sd", control=own, jscc=own), None, quiet)
+    )
+    assert (found.components["unet"].pretrained, found.components["unet"].revision) == ("someone/sd", Hub.COMMIT)
+    assert load_method(found, CPU).encode(read_image(photo), Request(20, options=Transmitter())).symbols.shape == (20,)
+    verify_pretrained(found)
+    with pytest.raises(InputError, match="someone/else: no such folder, and the hub does not give it"):
         add("textguided", "other", StableDiffusionSources(sd="someone/else"), None, quiet)

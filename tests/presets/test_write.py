@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
+import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
 from gencomm_cli import presets
-from gencomm_cli.presets import Component
-from gencomm_cli.presets.write import Part, taken, write_preset
+from gencomm_cli.errors import InputError
+from gencomm_cli.outputs import umask
+from gencomm_cli.presets import Component, write
+from gencomm_cli.presets.write import Part, store, taken, whole, write_preset
 
 
 def test_networks_tensors_files_and_pretrained_parts(tmp_path: Path) -> None:
@@ -66,3 +72,54 @@ def test_what_is_written_anew_leaves_other_names_of_the_old_file_alone(tmp_path:
     presets.verify(first)
     again = write_preset(tmp_path / "a", "lrisc", {"n": taken(first.components["n"])}, {})  # onto itself
     presets.verify(again)
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(folder: Path, content: str, fails: bool = False) -> None:
+        with whole(folder) as temporary:
+            for name in ("config.json", "w.safetensors"):
+                (temporary / name).write_text(content)
+            if fails:
+                raise InputError("no")
+
+    folder = tmp_path / ("a" * 255)
+    with pytest.raises(InputError, match="no"):
+        fill(folder, "first", fails=True)
+    assert not folder.exists()
+    fill(folder, "first")
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"config.json": "first", "w.safetensors": "first"}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~umask()
+    with pytest.raises(InputError, match="no"):
+        fill(folder, "second", fails=True)
+    assert (folder / "config.json").read_text() == "first"
+    replace = os.replace
+
+    def killed(source: Path, target: Path) -> None:
+        replace(source, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fill(folder, "second")
+    assert [path.name for path in folder.iterdir()] == ["w.safetensors"]  # no preset, rather than half of one and half of another
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_weights_are_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(tensors: object, path: Path, notes: object) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    store({"w": torch.ones(2)}, tmp_path / "w.safetensors", {"scale": "2"})
+    monkeypatch.setattr(write, "save_file", full)
+    with pytest.raises(InputError, match=r"w\.safetensors: cannot be written .*No space"):
+        store({"w": torch.zeros(2)}, tmp_path / "w.safetensors")
+    assert load_file(tmp_path / "w.safetensors")["w"].tolist() == [1, 1]
+    assert os.listdir(tmp_path) == ["w.safetensors"]
+
+
+def test_a_user_without_a_home_has_presets_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what Python says of a user who is not in the system's list
+    for name in ("GENCOMM_MODELS", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert not presets.user_root().exists()

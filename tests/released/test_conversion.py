@@ -69,7 +69,7 @@ def test_kinds_are_recognised_or_named() -> None:
     assert convert([ours], "deepjscc", {}).mapped == tuple((name, name) for name in ours.tensors)
     for files, kind, error, reason in (
         ([ours], "adjscc", InputError, "is not of kind adjscc; it looks like deepjscc"),
-        ([ours], "other", InputError, "--kind other: unknown; there is: .*adjscc"),
+        ([ours], "other", InputError, "kind: other is unknown; there is: .*adjscc"),
         ([ours, ours], None, InputError, "are all of kind deepjscc"),
         ([Checkpoint(Path("b.pt"), {"w": torch.ones(1)})], None, InputError, r"b\.pt: of no kind that is known \(1 tensors: w"),
         ([flat], None, ModelMismatch, "looks like deepjscc"),

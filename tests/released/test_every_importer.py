@@ -75,7 +75,7 @@ def cdc(new: type[Weights]) -> Files:
 
 
 def stable_cascade(new: type[Weights]) -> Files:
-    return test_stable_cascade.released(new, test_stable_cascade.Design(), 16, 2), {}
+    return test_stable_cascade.released(new, test_stable_cascade.Design(), 16, 2), {"scale_factor": 0.43, "head_width": 64}
 
 
 FILES: dict[str, Callable[[type[Weights]], Files]] = {

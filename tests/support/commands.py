@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gencomm_cli import app
+from tests.support.schemas import check_printed
 
 Result = subprocess.CompletedProcess[bytes]
 COMMAND = [sys.executable, "-c", "from gencomm_cli.app import main; main()"]
@@ -34,9 +35,11 @@ def gencomm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Re
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: object, stdin: bytes = b"", **environment: str) -> Result:
-        return subprocess.run(
+        done = subprocess.run(
             [*COMMAND, *map(str, arguments)], input=stdin, capture_output=True, env=ENVIRONMENT | environment, check=False
         )
+        check_printed([*map(str, arguments)], done.stdout)
+        return done
 
     return call
 
@@ -52,6 +55,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.Ca
         status = app.run([str(argument) for argument in arguments])
         sys.stdout.flush()
         out, err = capfdbinary.readouterr()
+        check_printed([*map(str, arguments)], out)
         return subprocess.CompletedProcess([*map(str, arguments)], status, out, err)
 
     return call

@@ -81,7 +81,7 @@ def test_ideal_bits_go_with_an_ideal_code_alone(file: SymbolFile, match: str) ->
 
 
 def test_energy_per_bit_needs_bits_and_counts_them() -> None:
-    with pytest.raises(InputError, match="no bits"):
+    with pytest.raises(InputError, match="symbols that carry bits"):
         received(snr_type="ebn0")
     passed = through(ideal(), kind="awgn", snr_db=10.0, snr_type="ebn0", csi="perfect", seed=0)
     assert passed.header.n0 == pytest.approx(100 / (8 * 30) / 10)

@@ -1,7 +1,10 @@
+import sys
+
 import numpy as np
 import pytest
 import text_link
 
+from gencomm_cli.errors import InputError
 from gencomm_cli.text import ldpc
 
 NAMES = [f"{rate}n{n}" for rate in ("r14", "r12", "r34") for n in (192, 288, 384, 576, 768, 1152, 1536)]
@@ -75,3 +78,10 @@ def test_measured_losses_are_pyldpcs() -> None:
     slow = sum(m is None or bool(m.any()) for m in (code.decode(word[None], code.k) for word in received))
     assert 20 < slow < 130
     assert abs(fast - slow) <= 2
+
+
+def test_missing_pyldpc_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyldpc", None)
+    code = next(iter(ldpc.load().values()))
+    with pytest.raises(InputError, match=r"^pyldpc: is not installed; .*`pip install --no-build-isolation pyldpc`$"):
+        code.decode(np.ones((1, code.n)), code.k)

@@ -6,10 +6,13 @@ import json
 import os
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from gencomm_cli.training import data
 from gencomm_cli.training.data import Photographs, is_validation, load
 from tests.support.training import photographs
 
@@ -38,6 +41,34 @@ def test_a_changed_image_is_decoded_again_and_caches_of_earlier_releases_stay(tm
     written = index.read_bytes(), index.stat().st_mtime_ns
     assert level(5) == 9
     assert (index.read_bytes(), index.stat().st_mtime_ns) == written
+
+
+def test_a_cache_that_was_left_unfinished_is_not_taken_for_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos, cache = tmp_path / "photos", tmp_path / "cache"
+    photos.mkdir()
+    names = ("0.png", os.fsdecode(b"caf\xe9.png"))
+    for value, name in enumerate(names, 3):
+        Image.new("RGB", (8, 8), (value,) * 3).save(photos / name)
+    first = load(photos, cache, validation=False)
+    assert first.names == sorted(names)
+    saved = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in photos.iterdir()}
+    Image.new("RGB", (8, 8), (99,) * 3).save(photos / names[0])
+    usable = data._usable
+
+    def killed(name: str, file: Path) -> Any:
+        if name != names[0]:
+            raise KeyboardInterrupt
+        return usable(name, file)
+
+    monkeypatch.setattr(data, "_usable", killed)
+    with pytest.raises(KeyboardInterrupt):
+        load(photos, cache, validation=False)
+    monkeypatch.undo()
+    for path, (content, time) in saved.items():
+        path.write_bytes(content)
+        os.utime(path, ns=(time, time))
+    again = load(photos, cache, validation=False)
+    assert [again.image(index).max() for index in range(2)] == [3, 4]
 
 
 def test_crops_are_pieces_of_their_images(photographs: Photographs) -> None:

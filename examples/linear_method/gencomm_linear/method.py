@@ -67,7 +67,7 @@ class Linear:
         """
         pairs, rest = divmod(request.symbols - GAIN_SYMBOLS, self._blocks((image.shape[0], image.shape[1])))
         if rest or not 1 <= pairs <= self.transform.channels // 2:
-            raise RateError(f"--cbr: no number of components takes {request.symbols} symbols; leave it out")
+            raise RateError(f"no number of components takes {request.symbols} symbols; leave it out")
         sent = self.transform.encode(to_tensor(image, self.transform.factor, self.device))[:, : 2 * pairs]
         z = torch.view_as_complex(sent.reshape(2, -1).T.contiguous())
         limit = cast(Transmitter, request.options).limit

@@ -71,7 +71,7 @@ from gencomm_cli.channels.equalisers import mmse
 from gencomm_cli.channels.ofdm import delay_profile, through
 from gencomm_cli.channels.snr import n0_from_db
 from gencomm_cli.diffusion.conjugate_gradients import conjugate_gradients
-from gencomm_cli.diffusion.schedule import linear, spaced_steps
+from gencomm_cli.diffusion.schedule import linear, linear_float32, spaced_steps
 from gencomm_cli.diffusion.steps import AncestralStep, noised, signal_to_noise
 from gencomm_cli.errors import OptionError, RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
@@ -83,9 +83,10 @@ from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.ntscc_codec import NTSCC
 from gencomm_cli.networks.rate_allocation import RATES, Levels
 from gencomm_cli.networks.source_codec import KnownCodec, KnownNTSCC, LearnedCodec, SourceCodec
-from gencomm_cli.networks.tensors import Heard, padded_size, to_image, to_tensor, within_range
+from gencomm_cli.networks.tensors import Heard, as_symbols, finite, padded_size, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
 from gencomm_cli.presets.build import build
+from gencomm_cli.rates import symbols_within
 from gencomm_cli.seeds import torch_normal
 
 if TYPE_CHECKING:
@@ -104,17 +105,22 @@ Report = Callable[[int, int, Tensor], None]
 
 @dataclass(frozen=True)
 class Link:
-    """W_h and W_h⁻¹ as the receiver knows them: the gains of the symbols, or multipath's impulse response."""
+    """W_h and W_h⁻¹ as the receiver knows them: the gains of the symbols, or multipath's impulse response.
+
+    ``straight_through``: gradients pass clipping as if there were none, as in the authors' program.
+    """
 
     received: Received
     gain: Tensor | None
     cir: Tensor | None
+    straight_through: bool = False
 
     def send(self, z: Tensor, taps: Tensor | None = None) -> Tensor:
         """W_h(z) without noise (eqs. 13, 24), complex [B, k]; ``taps`` [B, L]: in the place of what is known (``blind``)."""
         if self.received.ofdm is not None and (taps is not None or self.cir is not None):
             response = taps if taps is not None else cast(Tensor, self.cir).expand(len(z), -1)
-            return through(z, response, self.received.ofdm, self.received.ofdm.pilots)[0]  # type: ignore[type-var]
+            ofdm = self.received.ofdm
+            return through(z, response, ofdm, ofdm.pilots, self.straight_through)[0]  # type: ignore[type-var]
         gain = self.gain if taps is None else taps
         return z if gain is None else gain * z
 
@@ -385,6 +391,7 @@ def sample_blind(
     draw_taps: Callable[[int], Tensor],
     update: Callable[[Tensor], Tensor] | None = None,
     report: Report | None = None,
+    taps_alpha_bar: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Algorithm 3 (eqs. 22, 23): image and impulse response together, (x_T, h_T) to (x_0, h_0).
 
@@ -398,14 +405,16 @@ def sample_blind(
         guidance: ``squared`` or ``norm``; γ is not used.
         draw, draw_taps: noise of the i-th step, N(0, 1) of x's shape and CN(0, 1) of h's.
         update: x̂_{0|t} → ĥ, in the place of the taps' own diffusion (see :func:`lmmse_taps`).
+        taps_alpha_bar: of the taps' diffusion, where it is not ``alpha_bar``: the authors' program has float32 there alone.
         report: is called with the measurement distance after every step.
     """
-    unweighted = replace(guidance, zeta=1.0)
+    unweighted, of_taps = replace(guidance, zeta=1.0), alpha_bar if taps_alpha_bar is None else taps_alpha_bar
     for index, (t, s) in enumerate(itertools.pairwise(steps)):
+        step_h = AncestralStep(float(of_taps[t]), float(of_taps[s]))
         step, scale = AncestralStep(float(alpha_bar[t]), float(alpha_bar[s])), guidance.scale(t, steps[0])
         x, h = x.detach().requires_grad_(), h.detach().requires_grad_()
         x_0, v = prior(x, t)  # lines 3, 4
-        h_0 = channel.clean(h, step.a) if update is None else update(x_0.detach())  # line 5
+        h_0 = channel.clean(h, step_h.a) if update is None else update(x_0.detach())  # line 5
         r_m = residual(x_0, h_0)
         loss = energy(r_m, None, step, unweighted) * scale  # line 12
         gradient_x, gradient_h = torch.zeros_like(x), torch.zeros_like(h)
@@ -414,11 +423,11 @@ def sample_blind(
             gradient_h = rest[0] if rest else gradient_h
         with torch.no_grad():
             x = step.mean(x, x_0) - guidance.zeta * gradient_x  # lines 9, 14
-            h = step.mean(h, h_0) - guidance.zeta_h * gradient_h if update is None else h_0  # lines 10, 15
+            h = step_h.mean(h, h_0) - guidance.zeta_h * gradient_h if update is None else h_0  # lines 10, 15
             if s > 0:  # lines 6, 7
                 x = x + step.deviation(v) * draw(index).to(x)
                 if update is None:
-                    h = h + channel.noise(step, draw_taps(index).to(h))
+                    h = h + channel.noise(step_h, draw_taps(index).to(h))
         if report is not None:
             report(index + 1, len(steps) - 1, distance(r_m.detach()).mean())
     return x.detach(), h.detach()
@@ -515,8 +524,7 @@ class DiffCom:
 
     def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
         """k, the number of symbols nearest to ``cbr`` · 3HW that the preset's codec can send."""
-        low, high = self.cbr_range
-        wanted = round(min(max(cbr, low), high) * 3 * image_size[0] * image_size[1])
+        wanted = symbols_within(cbr, self.cbr_range, image_size)
         if isinstance(self.codec, NTSCC):  # side symbols included
             return max(1, min(wanted, RATES[-1] * math.prod(self.codec.shape(image_size))))
         return self.codec.symbols(wanted, padded_size(image_size, self.multiple)) + codec_side.most_symbols(self.codec)
@@ -537,17 +545,17 @@ class DiffCom:
         """
         x, snr_db = to_tensor(image, self.multiple, self.device), self._tx_snr_db(request.snr_db)
         if isinstance(self.codec, NTSCC):
-            size, latent = (image.shape[0], image.shape[1]), self.codec.latent(x)
+            size, latent = (image.shape[0], image.shape[1]), finite(self.codec.latent(x), "transform")
             rates = self.codec.allocate(
                 self.codec.information(latent, size), request.symbols, snr_db=request.snr_db, fading=request.fading,
                 kind=cast(Transmitter, request.options).allocation or "adaptive",
             )  # fmt: skip
             z = self.codec.send(latent, rates.levels, None if request.snr_db is None else float(snr_db))
-            return Transmission(z.cpu().numpy().astype(np.complex64), rates.side_symbols, side=rates.side)
+            return Transmission(as_symbols(z, "jscc"), rates.side_symbols, side=rates.side)
         try:
             return codec_side.send(self.codec, x, request, snr_db)
         except ValueError as error:
-            raise RateError(f"--cbr: {error}; leave it out for the preset's own rate") from None
+            raise RateError(f"{error}; leave it out for the preset's own rate") from None
 
     def decode(self, received: Received, options: Receiver, *, seed: int, progress: Progress | None = None) -> Decoded:
         """The coarse image x_d = D(W_h⁻¹(y)), and posterior samples by Algorithm 1, 2 or 3.
@@ -566,9 +574,9 @@ class DiffCom:
         if known is None or (side_ok is False and not isinstance(known, KnownCodec)):
             lost = codec_side.grey(received.image_size) if known is None else self._without_rates(received, known)
             return Decoded(lost, () if options.coarse else (lost,) * options.samples, outage=known is None, side_ok=False)
-        problem, n0 = self._problem(received, known)
+        problem, n0 = self._problem(received, known, sampling.likelihood == "authors")
         x_d = problem.coarse()
-        coarse = to_image(x_d, received.image_size)
+        coarse = to_image(x_d, received.image_size, "codec")
         if options.coarse:
             return Decoded(coarse, side_ok=side_ok)
         notes = (_note_of_unknown(sampling.variant, options.variant is None, received.fading),) if unknown else ()
@@ -583,16 +591,16 @@ class DiffCom:
         if sampling.pick == "best":
             found = [min(found, key=lambda one: one.distance)]
         return Decoded(
-            coarse, tuple(to_image((one.x_0 + 1) / 2, received.image_size) for one in found), side_ok=side_ok,
+            coarse, tuple(to_image((one.x_0 + 1) / 2, received.image_size, "prior") for one in found), side_ok=side_ok,
             distances=tuple(one.distance for one in found),
             taps=tuple(one.h_0[0].cpu().numpy() for one in found if one.h_0 is not None), notes=notes,
         )  # fmt: skip
 
-    def _problem(self, received: Received, known: Levels | KnownCodec) -> tuple[Problem, float]:
+    def _problem(self, received: Received, known: Levels | KnownCodec, authors: bool = False) -> tuple[Problem, float]:
         """The inverse problem, and N0 at the effective SNR.
 
         Args:
-            known: NTSCC's levels, or any other codec as the receiver knows it.
+            known: NTSCC's levels, or any other codec as the receiver knows it. authors: clipping is theirs.
         """
         heard = Heard.of(received, self.device)
         cir = None if received.cir is None else torch.tensor(received.cir, device=self.device)[None]
@@ -611,7 +619,7 @@ class DiffCom:
         def decode(equalised: Tensor) -> Tensor:
             return codec.decode(equalised, size, snr_db)
 
-        problem = Problem(heard.y, Link(received, heard.gain, cir), encode, decode, received.n0)
+        problem = Problem(heard.y, Link(received, heard.gain, cir, authors), encode, decode, received.n0)
         return problem, n0_from_db(heard.mean_snr_db)
 
     def _known(self, received: Received) -> tuple[Levels | KnownCodec | None, bool | None]:
@@ -638,7 +646,7 @@ class DiffCom:
         heard = Heard.of(received, self.device).first(levels.size)
         codec = cast(NTSCC, self.codec)
         z = codec.receive(heard.mmse()[0], heard.reliability[0], levels, received.image_size, self.multiple)
-        return to_image((codec.coarse(z)[0] + 1) / 2, received.image_size)
+        return to_image((codec.coarse(z)[0] + 1) / 2, received.image_size, "transform")
 
     def _posterior_sample(
         self, problem: Problem, x_d: Tensor, sampling: Sampling, t_s: int, stream: tuple[int, str], report: Report | None
@@ -646,6 +654,7 @@ class DiffCom:
         """One sample, by Algorithm 1, 2 or 3."""
         seed, purpose = stream
         steps, guidance = spaced_steps(sampling.steps or t_s, t_s), Guidance.of(sampling, problem.n0)
+        tables = linear_float32() if sampling.likelihood == "authors" else self.alpha_bar
         prior = pixel_prior(self.network, self.alpha_bar) if guidance.form == "exact" else self.prior
 
         def draw(step: int) -> Tensor:
@@ -663,7 +672,7 @@ class DiffCom:
 
             x_0, h_0 = sample_blind(
                 draw(-1), draw_taps(-1), steps, self.alpha_bar, prior, channel, problem.blind_residual, guidance, draw,
-                draw_taps, update if sampling.blind_h == "lmmse" else None, report,
+                draw_taps, update if sampling.blind_h == "lmmse" else None, report, tables,
             )  # fmt: skip
         else:
             h_0, confirmed = None, x_d if sampling.gamma else None
@@ -671,16 +680,16 @@ class DiffCom:
             def residuals(x_0: Tensor) -> tuple[Tensor, Tensor | None]:
                 return problem.residuals(x_0, confirmed, sampling.confirm)
 
-            x = self.start(x_d, t_s, draw(-1))
+            x = self.start(x_d, t_s, draw(-1), tables)
             x_0 = sample(x, steps, self.alpha_bar, prior, residuals, guidance, draw, report)
         with torch.no_grad():
             clean = x_0.clamp(-1, 1)
             left = problem.residuals(clean)[0] if h_0 is None else problem.blind_residual(clean, h_0)
         return PosteriorSample(x_0, h_0, float(distance(left)))
 
-    def start(self, x_d: Tensor, t_s: int, noise: Tensor) -> Tensor:
+    def start(self, x_d: Tensor, t_s: int, noise: Tensor, alpha_bar: Tensor) -> Tensor:
         """x_{T_s}: the coarse image x_d in [0, 1] with ``noise`` ~ N(0, I) (eq. 20); the noise alone where T_s is T."""
-        return noise if t_s == len(self.alpha_bar) - 1 else noised(2 * x_d.clamp(0, 1) - 1, float(self.alpha_bar[t_s]), noise)
+        return noise if t_s == len(alpha_bar) - 1 else noised(2 * x_d.clamp(0, 1) - 1, float(alpha_bar[t_s]), noise)
 
     def _start_step(self, sampling: Sampling, n0: float, cbr: float) -> int:
         """T_s: as given, by eq. 21, or T (Algorithms 1 and 3 start from pure noise).
@@ -696,7 +705,7 @@ class DiffCom:
         if sampling.variant == "diffcom" and sampling.likelihood != "authors":
             return len(self.alpha_bar) - 1
         if sampling.likelihood == "authors":
-            return authors_start(n0, self.alpha_bar, sampling.eta)
+            return authors_start(n0, linear_float32(), sampling.eta)
         return adaptive_start(n0, cbr, self.alpha_bar, sampling.tau, sampling.eta)
 
 

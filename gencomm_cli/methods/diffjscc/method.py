@@ -56,7 +56,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -73,8 +72,9 @@ from gencomm_cli.networks.backbone import Networks
 from gencomm_cli.networks.control import controlled
 from gencomm_cli.networks.deepjscc import DeepJSCC
 from gencomm_cli.networks.rate_adaptive import sinusoid
-from gencomm_cli.networks.tensors import Heard, padded_size, to_image, to_tensor, within_range
+from gencomm_cli.networks.tensors import Heard, as_symbols, finite, padded_size, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset
+from gencomm_cli.rates import symbols_within
 from gencomm_cli.seeds import torch_normal
 from gencomm_cli.text.captioners import caption
 
@@ -147,8 +147,7 @@ class DiffJSCC:
 
     def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
         """k (eq. 1): the number of symbols nearest to ``cbr`` · 3HW that the preset's code can send."""
-        low, high = self.cbr_range
-        wanted = round(min(max(cbr, low), high) * 3 * image_size[0] * image_size[1])
+        wanted = symbols_within(cbr, self.cbr_range, image_size)
         return self.code.symbols(wanted, padded_size(image_size, self.multiple))
 
     @torch.no_grad()
@@ -168,8 +167,8 @@ class DiffJSCC:
         try:
             y = self.code.encode(x, request.symbols, torch.tensor([snr_db], device=self.device), gain)
         except ValueError as error:
-            raise RateError(f"--cbr: {error}; leave it out for the preset's own rate") from None
-        return Transmission(y[0].cpu().numpy().astype(np.complex64))
+            raise RateError(f"{error}; leave it out for the preset's own rate") from None
+        return Transmission(as_symbols(y[0], "jscc"))
 
     @torch.no_grad()
     def decode(
@@ -190,10 +189,10 @@ class DiffJSCC:
         size = padded_size(received.image_size, self.multiple)
         x_hat = self.code.decode(equalise(heard.y, heard.gain), heard.reliability, size, gamma, gain)  # eqs. 4, 5
         x_hat = x_hat.clamp(0, 1).mul(255).round().div(255)  # the conditions come from the picture that is shown
-        coarse = to_image(x_hat, received.image_size)
+        coarse = to_image(x_hat, received.image_size, "jscc")
         if options.coarse:
             return Decoded(coarse)
-        f_v = self.codec.encode(x_hat)  # eq. 7
+        f_v = finite(self.codec.encode(x_hat), "vae")  # eq. 7
         if refinement.guidance_lambda > f_v[0].numel():
             problem = f"{refinement.guidance_lambda:g} is out of range; 0 to {f_v[0].numel()} for an image of this size"
             raise OptionError("guidance_lambda", problem)
@@ -212,8 +211,8 @@ class DiffJSCC:
 
             start = draw(-1)  # z_T: transitions count from 0, and its noise comes before theirs
             z_0 = sample(start, steps, self.alpha_bar, predict, draw, guidance=guidance, progress=report)
-            refined = self.codec.decode(z_0)
-            return to_image(colour_fix(refined, x_hat) if refinement.colour_fix else refined, received.image_size)
+            refined = self.codec.decode(finite(z_0, "unet, under control"))
+            return to_image(colour_fix(refined, x_hat) if refinement.colour_fix else refined, received.image_size, "vae")
 
         captioned = "text" in refinement.condition and received.prompt is None
         return Decoded(coarse, tuple(refine(index) for index in range(options.samples)), caption=words if captioned else None)

@@ -19,6 +19,7 @@ from gencomm_cli.networks import codec_side
 from gencomm_cli.networks.source_codec import LearnedCodec
 from gencomm_cli.networks.tensors import Heard, padded_size, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
+from gencomm_cli.rates import whole_symbols
 
 if TYPE_CHECKING:
     from gencomm_cli.console import Progress
@@ -53,7 +54,7 @@ class JSCC:
 
         Where the codec chooses channels, ``cbr`` counts those alone, as its authors do; at most so many symbols more say which.
         """
-        wanted, beside = round(min(cbr, 1.0) * 3 * image_size[0] * image_size[1]), codec_side.most_symbols(self.codec)
+        wanted, beside = whole_symbols(min(cbr, 1.0), image_size), codec_side.most_symbols(self.codec)
         image = wanted if self.codec.choices else max(1, wanted - beside)
         return self.codec.symbols(image, padded_size(image_size, self.codec.multiple)) + beside
 
@@ -72,7 +73,7 @@ class JSCC:
         try:
             return codec_side.send(self.codec, x, request, snr_db)
         except ValueError as error:
-            raise RateError(f"--cbr: {error}; leave it out for the preset's own rate") from None
+            raise RateError(f"{error}; leave it out for the preset's own rate") from None
 
     @torch.no_grad()
     def decode(self, received: Received, options: ReceiverOptions, *, seed: int, progress: Progress | None = None) -> Decoded:
@@ -91,4 +92,4 @@ class JSCC:
         heard = Heard.of(received, self.device)
         z = self.codec.conventions.equalise(heard.y, heard.gain, heard.n0)
         x = codec.decode(z, size, heard.snr_db)
-        return Decoded(to_image(x, received.image_size), side_ok=side_ok)
+        return Decoded(to_image(x, received.image_size, "codec"), side_ok=side_ok)

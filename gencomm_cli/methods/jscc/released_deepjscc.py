@@ -21,7 +21,10 @@ CONVENTIONS = (
     "channel's; fading symbols are corrected in phase and not equalised, so that a gain |h| is left in them.",
 )
 SNR = {
-    True: "Deep-JSCC-PyTorch: its SNR S is of a real in noise of variance 10^(-S/10)/2, which is Es/N0 = S + 3.01 dB: its results "
+    True: "Deep-JSCC-PyTorch: its program of 9 June 2024 has an SNR S of a real in noise of variance 10^(-S/10)/2, which is "
+    "Es/N0 = S + 3.01 dB, and so this preset takes it; before, the noise had twice the power, and S was Es/N0. Of files of 7 June "
+    "2024 nobody says which: if their PSNR in training is that of --snr S + 3.01, they are of the later kind; if it is that of "
+    "--snr S, of the earlier, and snr_offset_db in config.json should be 0. In the later kind, results "
     "at 7 dB come out with --snr 10.01.",
     False: "Deep-JSCC-PyTorch (2023): its SNR is of a real in noise of variance 10^(-S/10), which is Es/N0.",
 }

@@ -71,8 +71,9 @@ from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.networks.ntscc_codec import MOST_SIDE, NTSCC, Allocation
 from gencomm_cli.networks.rate_allocation import RATES, Levels
-from gencomm_cli.networks.tensors import Heard, to_image, to_tensor, within_range
+from gencomm_cli.networks.tensors import Heard, as_symbols, finite, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
+from gencomm_cli.rates import symbols_within
 from gencomm_cli.seeds import torch_normal
 
 
@@ -121,9 +122,8 @@ class LRISC:
 
     def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
         """K, image and side symbols nearest to ``cbr`` · 3HW within the preset's range."""
-        low, high = self.cbr_range
         rows, columns = self.codec.shape(image_size)
-        k = round(min(max(cbr, low), high) * 3 * image_size[0] * image_size[1])
+        k = symbols_within(cbr, self.cbr_range, image_size)
         return max(1, min(k, RATES[-1] * rows * columns))
 
     @torch.no_grad()
@@ -137,14 +137,14 @@ class LRISC:
             RateError: fewer symbols than embeddings, or a β that takes more symbols than the preset's range has.
         """
         size = (image.shape[0], image.shape[1])
-        z = self.codec.latent(to_tensor(image, self.multiple, self.device))
+        z = finite(self.codec.latent(to_tensor(image, self.multiple, self.device)), "transform")
         allocation = self._allocate(z, size, request)
         share = allocation.side_symbols.size / allocation.symbols
         notes: tuple[str, ...] = ()
         if share > self.side_share:  # with --beta alone, where no group is large enough
             notes = (f"side information: takes {share:.0%} of the symbols, more than {self.side_share:.0%}; a larger β shrinks it",)
         snr_db = None if request.snr_db is None else within_range(request.snr_db)
-        symbols = self.codec.send(z, allocation.levels, snr_db).cpu().numpy().astype(np.complex64)
+        symbols = as_symbols(self.codec.send(z, allocation.levels, snr_db), "jscc")
         return Transmission(symbols, allocation.side_symbols, side=allocation.side, notes=notes)
 
     def _allocate(self, z: Tensor, size: tuple[int, int], request: Request) -> Allocation:
@@ -160,7 +160,7 @@ class LRISC:
         most = self.symbol_budget(math.inf, size)
         if found.symbols > most:
             raise RateError(
-                f"--beta {options.beta:g}: takes {found.symbols} symbols, and {most} are the most here; give a smaller β"
+                f"{options.beta:g} takes {found.symbols} symbols, and {most} are the most here; give a smaller β", "beta"
             )
         return found
 
@@ -194,7 +194,7 @@ class LRISC:
             heard = heard.first(levels.size)  # the first symbol of every embedding
         z = self.codec.receive(heard.mmse()[0], heard.reliability[0], levels, received.image_size, self.multiple)
         coarse, contexts = self.codec.coarse(z)
-        picture = to_image((coarse + 1) / 2, received.image_size)
+        picture = to_image((coarse + 1) / 2, received.image_size, "transform")
         if options.coarse:
             return Decoded(picture, side_ok=side_ok)
 
@@ -205,7 +205,7 @@ class LRISC:
                 lambda x, time: self.denoiser(x, torch.full((1,), time, device=self.device), contexts, coarse),
                 progress=None if progress is None else lambda done, total: progress(index * total + done, options.samples * total),
             )  # fmt: skip
-            return to_image((x + 1) / 2, received.image_size)
+            return to_image((x + 1) / 2, received.image_size, "unet")
 
         return Decoded(picture, tuple(refine(index) for index in range(options.samples)), side_ok=side_ok)
 

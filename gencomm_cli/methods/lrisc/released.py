@@ -45,10 +45,12 @@ def _levels(tensors: Mapping[str, Tensor], part: str) -> list[tuple[int, ...]]:
 def transform_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Arguments of a :class:`TransformConfig`, as the shapes of ``context_fn``'s tensors say."""
     encoder, decoder = _levels(tensors, "enc"), _levels(tensors, "dec")
+    contexts = [tensors[f"dec.{level}.1.conv.weight"].shape[1] for level in reversed(range(len(decoder)))]
     return {
         "widths": [shape[0] for shape in encoder],
         "halvings": [f"enc.{level}.1.conv.weight" in tensors for level in range(len(encoder))],
-        "context_widths": [shape[0] for shape in reversed(decoder)],
+        "context_widths": contexts,
+        "last_width": None if decoder[-1][0] == contexts[0] else decoder[-1][0],
         "hyper_widths": [len(tensors[f"hyper_enc.{layer}.0.bias"]) for layer in range(3)],
         "kernel": encoder[0][-1],
         "coarse": True,

@@ -15,6 +15,7 @@ there is then neither x̂_0 nor x̄_0, for the sake of time.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -292,7 +293,7 @@ class LRISCTrainer(Trainer):
         for name, class_name in PARTS.items():
             self.make(name, class_name, sizes[name])
         for name, component in theirs.items():
-            filled(self.parts[name], component, torch.device("cpu"))
+            filled(partial(self.parts.__getitem__, name), component, torch.device("cpu"))
         self.started = set(theirs)
 
     def networks(self) -> Networks:

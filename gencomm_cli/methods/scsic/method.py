@@ -33,13 +33,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from gencomm_cli.channels.equalisers import zero_forcing
-from gencomm_cli.diffusion.cosine import amplitudes, log_snr, time_of
+from gencomm_cli.diffusion.cosine import OFFSET, amplitudes, log_snr, time_of
 from gencomm_cli.errors import InputError, OptionError, RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
 from gencomm_cli.methods.scsic.efficientnet import FACTOR
@@ -47,7 +46,7 @@ from gencomm_cli.methods.scsic.networks import ScSicNetworks
 from gencomm_cli.methods.scsic.options import Receiver
 from gencomm_cli.methods.scsic.previewer import Previewer
 from gencomm_cli.networks.acceleration import compiled
-from gencomm_cli.networks.tensors import Heard, to_image, to_tensor
+from gencomm_cli.networks.tensors import Heard, as_symbols, finite, to_image, to_tensor
 from gencomm_cli.presets import Preset
 from gencomm_cli.rates import ImageSize, samples
 from gencomm_cli.seeds import torch_normal
@@ -204,6 +203,7 @@ def sample(
     *,
     target: Target = "epsilon",
     shift: float = 1.0,
+    s: float = OFFSET,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """From noise to x̂_0, which is X̂_VG: ancestral sampling, or (without ``draw``) DDIM.
@@ -216,10 +216,10 @@ def sample(
         visit: t_0 > … > t_N, as :func:`times` gives them; the prediction at t_{N−1} is the result.
         predict: (x_t, time [B]) → prediction of ``target``.
         draw: standard normal noise of x's shape for the i-th transition, 0 … N − 2.
-        shift: of the schedule. progress: called with (steps done, steps in all).
+        shift, s: of the schedule. progress: called with (steps done, steps in all).
     """
-    levels = log_snr(torch.tensor(visit, dtype=torch.float32), shift)  # stay on the CPU: numbers that never wait for a device
-    unshifted = torch.stack([time_of(level) for level in levels]).to(x.device)
+    levels = log_snr(torch.tensor(visit, dtype=torch.float32), shift, s)  # stay on the CPU: numbers that never wait for a device
+    unshifted = torch.stack([time_of(level, s) for level in levels]).to(x.device)
     for index, (here, there) in enumerate(itertools.pairwise(levels)):
         x_0, epsilon = clean_and_noise(x, predict(x, unshifted[index].expand(len(x))), here, target)
         if progress is not None:
@@ -245,7 +245,7 @@ class ScSic:
     """One preset's networks, ready to encode and decode.
 
     Settings: ``scales`` (least and largest s), ``antialias`` (see :func:`resize`), ``steps``, ``guidance_scale``, ``rescale`` (see
-    :func:`guide`), ``target`` (what stage B predicts), ``shift`` (of the schedule), ``snr_aware`` (stage B is also given how
+    :func:`guide`), ``target`` (what stage B predicts), ``shift``, ``s`` (of the schedule), ``snr_aware`` (stage B is also given how
     reliable Ẑ is: not in the paper).
     """
 
@@ -261,6 +261,7 @@ class ScSic:
         self.rescale: float = settings.get("rescale", 0.7)
         self.target: Target = settings.get("target", "epsilon")
         self.shift: float = settings.get("shift", 1.0)
+        self.s: float = settings.get("s", OFFSET)
         self.snr_aware: bool = settings.get("snr_aware", False)
         self.channels = networks.encoder.channels
         self.multiple = networks.multiple
@@ -304,13 +305,11 @@ class ScSic:
         """
         grid = self._grid(request.symbols - short_code.SYMBOLS, (image.shape[0], image.shape[1]))
         if grid is None:
-            raise RateError(
-                f"--cbr: there is no embedding of {request.symbols} symbols with its gain; leave it out for s = {SCALE}"
-            )
+            raise RateError(f"there is no embedding of {request.symbols} symbols with its gain; leave it out for s = {SCALE}")
         x = to_tensor(image, self.multiple, self.device)
-        z, gain = to_symbols(self.networks.encoder(resize(x, grid, self.antialias)))
+        z, gain = to_symbols(finite(self.networks.encoder(resize(x, grid, self.antialias)), "encoder"))
         side = short_code.transmit(gain_index(float(gain)))
-        return Transmission(z[0].cpu().numpy().astype(np.complex64), side)
+        return Transmission(as_symbols(z[0], "encoder"), side)
 
     @torch.no_grad()
     def decode(self, received: Received, options: Receiver, *, seed: int, progress: Progress | None = None) -> Decoded:
@@ -329,7 +328,7 @@ class ScSic:
         height, width = (-(-side // self.multiple) * self.multiple for side in received.image_size)
         coarse = None
         if self.networks.previewer is not None:
-            coarse = to_image(preview(self.networks.previewer, z_hat, (height, width)), received.image_size)
+            coarse = to_image(preview(self.networks.previewer, z_hat, (height, width)), received.image_size, "previewer")
         if options.coarse and coarse is not None:
             return Decoded(coarse)
         guidance = self.preset.settings.get("guidance_scale", 1.5) if options.guidance_scale is None else options.guidance_scale
@@ -345,8 +344,8 @@ class ScSic:
                 if progress is not None:
                     progress(index * total + done, options.samples * total)
 
-            latent = sample(draw(-1), times(steps), predict, draw, target=self.target, shift=self.shift, progress=report)
-            return to_image(stage_a.decode(latent), received.image_size)  # eq. 2
+            latent = sample(draw(-1), times(steps), predict, draw, target=self.target, shift=self.shift, s=self.s, progress=report)
+            return to_image(stage_a.decode(finite(latent, "stage_b")), received.image_size, "stage_a")  # eq. 2
 
         refined = tuple(refine(index) for index in range(options.samples))
         return Decoded(refined[0] if coarse is None else coarse, refined)

@@ -13,7 +13,7 @@ from typing import Any
 from diffusers.loaders.single_file_utils import convert_stable_cascade_unet_single_file_to_diffusers
 from torch import Tensor
 
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.released.checkpoint import Checkpoint
 from gencomm_cli.released.conversion import Conversion, ConvertedComponent
 from gencomm_cli.released.names import Renaming, traced
@@ -33,15 +33,17 @@ CLASSES = {
     "encoder": "EfficientNetEncoder", "stage_a": "PaellaVQModel", "stage_b": "StableCascadeUNet", "previewer": "Previewer"
 }  # fmt: skip
 
-SCALE = 0.43
-"""Latents of stage A are divided by it."""
+SCALE, LATENT = 0.43, 4
+"""Latents of the published stage A are divided by it; they have so many channels, and it is so wide: ``PUBLISHED_A``."""
+PUBLISHED_A = 384
+PUBLISHED_B = ((320, 576, 1152, 1152), (320, 640, 1280, 1280))
+"""Widths of the published stages B, whose heads of attention are 64 wide. Neither number is in the files."""
 CODEBOOK, EMBEDDING = "vquantizer.codebook.weight", "vquantizer.embedding.weight"
 CONTEXT = "channel_context_mapper."
 BLOCKS = (("depthwise.", "SDCascadeResBlock"), ("mapper.", "SDCascadeTimestepBlock"), ("attention.", "SDCascadeAttnBlock"))
 
 CONVENTIONS = (
     "the encoder sees the image scaled by 0.75 (nearest pixel) to whole squares of 32; pairs of its reals are the symbols",
-    "stage A's latent is divided by 0.43 and not quantised",
     "stage B: 10 steps, guidance 1.5 with the deviation rescaled (0.7), no text; without a condition the embedding is zero",
 )
 
@@ -61,12 +63,12 @@ def _blocks(tensors: Mapping[str, Tensor], level: str) -> list[str]:
     return found
 
 
-def encoder_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def encoder_config(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
     """The published EfficientNet-V2-S, with as many channels as the mapper makes."""
     return {"channels": len(tensors["mapper.0.weight"])}
 
 
-def stage_a_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def stage_a_config(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
     """Diffusers' arguments of stage A."""
     width, latent = tensors["up_blocks.0.0.weight"].shape[:2]
     levels = 1 + sum(
@@ -79,12 +81,20 @@ def stage_a_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         "embed_dim": width,
         "latent_channels": latent,
         "num_vq_embeddings": len(tensors[CODEBOOK]),
-        "scale_factor": SCALE,
+        "scale_factor": _said(config, "scale_factor", SCALE if (width, latent) == (PUBLISHED_A, LATENT) else None),
     }
 
 
-def stage_b_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Diffusers' arguments of stage B; attention's heads are 64 wide."""
+def _said(config: Mapping[str, Any], name: str, published: float | None) -> float:
+    """A number that no tensor tells: what ``--config`` says, or of the published networks their own. Raises OptionError."""
+    value = config.get(name, published)
+    if type(value) not in (int, float) or not 0 < value < 1e4:
+        raise OptionError("config", f"has no {name}, or not as a positive number; for networks of other sizes it must say it")
+    return value
+
+
+def stage_b_config(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Diffusers' arguments of stage B."""
     levels = range(_count(tensors, "down_blocks"))
     down, up = ([_blocks(tensors, f"{side}_blocks.{level}") for level in levels] for side in ("down", "up"))
     kinds = [list(dict.fromkeys(blocks)) for blocks in down]
@@ -92,6 +102,8 @@ def stage_b_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     text = [tensor.shape[1] for name, tensor in tensors.items() if name.endswith(".kv_mapper.1.weight")]
     rows, pooled = tensors["clip_mapper.weight"].shape
     condition = text[0] if text else rows // 4
+    attends = any("SDCascadeAttnBlock" in kind for kind in kinds)
+    head = _said(config, "head_width", 64 if tuple(widths) in PUBLISHED_B else None) if attends else 64
     return {
         "in_channels": tensors["embedding.1.weight"].shape[1] // 4,
         "out_channels": len(tensors["clf.1.weight"]) // 4,
@@ -100,7 +112,7 @@ def stage_b_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         "conditioning_dim": condition,
         "block_out_channels": widths,
         "num_attention_heads": [
-            max(1, width // 64) if "SDCascadeAttnBlock" in kind else -1 for width, kind in zip(widths, kinds, strict=True)
+            max(1, int(width // head)) if "SDCascadeAttnBlock" in kind else -1 for width, kind in zip(widths, kinds, strict=True)
         ],
         "down_num_layers_per_block": [len(blocks) // len(kind) for blocks, kind in zip(down, kinds, strict=True)],
         "up_num_layers_per_block": [len(blocks) // len(kind) for blocks, kind in zip(up, reversed(kinds), strict=True)],
@@ -116,7 +128,7 @@ def stage_b_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def previewer_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def previewer_config(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of a :class:`gencomm_cli.methods.scsic.embedding.Previewer`."""
     hidden, channels = tensors["blocks.0.weight"].shape[:2]
     return {"channels": channels, "hidden": hidden}
@@ -161,7 +173,8 @@ def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Con
     """A preset of ``scsic``.
 
     Raises:
-        InputError: a file is missing, or given twice.
+        InputError: a file is missing, or given twice, or ``config`` lacks a number that other sizes than the published need
+            (``scale_factor`` of stage A, ``head_width`` of stage B; ``s`` of the schedule has the published value else).
     """
     found: dict[str, Checkpoint] = {}
     for checkpoint in checkpoints:
@@ -175,16 +188,18 @@ def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Con
     components, mapped, dropped = [], [], []
     for name, checkpoint in found.items():
         ours, pairs = traced(RENAMINGS[name], checkpoint.tensors)
-        components.append(ConvertedComponent(name, CLASSES[name], CONFIGS[name](checkpoint.tensors), ours))
+        components.append(ConvertedComponent(name, CLASSES[name], CONFIGS[name](checkpoint.tensors, config), ours))
         mapped += [(theirs, f"{name}.{our}") for theirs, our in pairs]
         dropped += [(key, reason) for key in checkpoint.tensors if (reason := _reason(key)) is not None]
+    scale = next(each.config["scale_factor"] for each in components if each.name == "stage_a")
     return Conversion(
         "scsic",
         tuple(components),
-        {"steps": 10, "guidance_scale": 1.5, "rescale": 0.7, "target": "epsilon", "shift": 1.0, "antialias": False},
+        {"steps": 10, "guidance_scale": 1.5, "rescale": 0.7, "target": "epsilon", "shift": 1.0, "antialias": False}
+        | ({"s": _said(config, "s", None)} if "s" in config else {}),
         tuple(mapped),
         tuple(dropped),
-        conventions=CONVENTIONS,
+        conventions=(*CONVENTIONS, f"stage A's latent is divided by {scale:g} and not quantised"),
         lacks=()
         if "previewer" in found
         else ("previewer: without it --coarse is refused; previewer.safetensors is one more file to give",),

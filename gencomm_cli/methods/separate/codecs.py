@@ -195,17 +195,18 @@ def fit(codec: ImageCodec, image: Pixels, budget: int) -> Coded:
     The best quality that fits is searched at full size, then at ever smaller ones, for as long as the squared error falls.
 
     Raises:
-        RateError: not even the smallest picture of the worst quality fits.
+        RateError: not even the smallest picture of the worst quality fits; ``fits`` counts its bytes.
     """
     height, width = image.shape[:2]
-    original, best, least = Pillow.fromarray(image), None, np.inf
+    original, best, least, shortest = Pillow.fromarray(image), None, np.inf, 2**62
     for scale in SCALES:
         size = coded_size(width, height, scale)
         if max(size) > codec.max_side:
             continue
         picture = original if scale == 1 else original.resize(size, Pillow.Resampling.LANCZOS)
         payload, container = _best_quality(codec, picture, budget)
-        if payload is None:
+        shortest = min(shortest, len(payload))
+        if len(payload) > budget:
             continue
         shown = show(codec, payload, container, scale, width, height)
         left_out = len(codec.container.restore(payload, *size)) - len(payload) if container == "stripped" else 0
@@ -214,7 +215,7 @@ def fit(codec: ImageCodec, image: Pixels, budget: int) -> Coded:
             break
         best, least = Coded(payload, container, scale, shown, left_out), error
     if best is None:
-        raise RateError(f"--cbr: {budget} bytes are too few for any picture of this codec at {width}x{height}; ask for more")
+        raise RateError(f"{budget} bytes are too few for any picture of this codec at {width}x{height}", fits=shortest)
     return best
 
 
@@ -226,8 +227,8 @@ def show(codec: ImageCodec, payload: bytes, container: str, scale: int, width: i
     return np.asarray(picture if scale == 1 else picture.resize((width, height), Pillow.Resampling.LANCZOS))
 
 
-def _best_quality(codec: ImageCodec, picture: Pillow.Image, budget: int) -> tuple[bytes | None, str]:
-    """The payload of the highest quality that fits, and whether its container was ``kept`` or ``stripped``; None if none fits."""
+def _best_quality(codec: ImageCodec, picture: Pillow.Image, budget: int) -> tuple[bytes, str]:
+    """The payload of the highest quality that fits, or of the lowest, and whether its container was ``kept`` or ``stripped``."""
 
     def coded(step: int) -> tuple[bytes, str]:
         data = codec.encode(picture, step)
@@ -237,9 +238,7 @@ def _best_quality(codec: ImageCodec, picture: Pillow.Image, budget: int) -> tupl
             return data, "kept"
 
     best, kind = coded(0)
-    if len(best) > budget:
-        return None, kind
-    low, high = 1, codec.steps - 1
+    low, high = 1, codec.steps - 1 if len(best) <= budget else 0
     while low <= high:
         middle = (low + high) // 2
         payload, container = coded(middle)

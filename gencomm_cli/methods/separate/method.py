@@ -26,7 +26,7 @@ from gencomm_cli.methods.separate.capacity import capacity
 from gencomm_cli.methods.separate.modes import Modes
 from gencomm_cli.methods.separate.options import Transmitter
 from gencomm_cli.presets import Preset, verify
-from gencomm_cli.rates import ImageSize, samples
+from gencomm_cli.rates import ImageSize, whole_symbols
 from gencomm_cli.seeds import generator
 from gencomm_cli.symbols import ClassicalFormat, Symbols
 from gencomm_cli.text import crc
@@ -62,7 +62,7 @@ class Separate:
 
     def symbol_budget(self, cbr: float, image_size: ImageSize) -> int:
         """The most symbols within ``cbr`` · 3HW; at least 1, at most one a source sample."""
-        return max(1, math.floor(min(cbr, 1.0) * samples(image_size) + 1e-6))
+        return max(1, whole_symbols(min(cbr, 1.0), image_size))
 
     def encode(self, image: Image, request: Request) -> Transmission:
         """The image as well as ``request.symbols`` carry it; no more symbols are sent than its bits take.
@@ -79,7 +79,7 @@ class Separate:
         if options.capacity:
             return self._encode_ideal(image, request, options.codec)
         mode = self.modes.choose(request.symbols, request.snr_db, request.fading, options)
-        coded = codecs.fit(codec, image, mode.payload_bytes(request.symbols))
+        coded = _fitted(codec, image, mode.payload_bytes(request.symbols), lambda size: mode.link.symbols(8 * size + crc.BITS))
         form = ClassicalFormat(
             options.codec, len(coded.payload), coded.container, coded.scale, mode.link.modulation, mode.code_rate, options.fec,
             mode.link.code.name, crc.BITS,
@@ -97,8 +97,8 @@ class Separate:
         rate = capacity(kind, 10 ** ((snr_db - back_off) / 10))
         budget = math.floor(request.symbols * rate / 8)
         if budget < 1:
-            raise RateError(f"--cbr: {request.symbols} symbols carry less than a byte at capacity; ask for more")
-        coded = codecs.fit(codecs.find(codec), image, budget)
+            raise RateError(f"{request.symbols} symbols carry less than a byte at capacity", fits=math.ceil(8 / rate))
+        coded = _fitted(codecs.find(codec), image, budget, lambda size: math.ceil(8 * size / rate))
         form = ClassicalFormat(
             codec, len(coded.payload), coded.container, coded.scale, "ideal", "ideal", "capacity", code="", crc_bits=0
         )
@@ -159,6 +159,14 @@ class Separate:
             most = capacity(received.fading, snr)
         rate = 8 * form.payload_bytes / received.symbols.size
         return received.ideal_bits.tobytes() if rate <= most * (1 + 1e-6) else None
+
+
+def _fitted(codec: codecs.ImageCodec, image: Image, budget: int, symbols: Callable[[int], int]) -> codecs.Coded:
+    """The picture coded within ``budget`` bytes. Raises RateError, which counts what would do in ``symbols`` of so many bytes."""
+    try:
+        return codecs.fit(codec, image, budget)
+    except RateError as error:
+        raise RateError(error.problem, fits=None if error.fits is None else symbols(error.fits)) from None
 
 
 def _known(form: ClassicalFormat) -> bytes:

@@ -138,7 +138,8 @@ class Modes:
         modes = [(mode.payload_bytes(symbols), mode) for mode in self.candidates(options)]
         fits = [(size, mode) for size, mode in modes if size > 0]
         if not fits:
-            raise RateError(f"--cbr: {symbols} symbols do not carry a codeword of any mode that was allowed; ask for more")
+            least = min(mode.link.symbols(8 + crc.BITS) for _, mode in modes)
+            raise RateError(f"{symbols} symbols do not carry a codeword of any mode that was allowed", fits=least)
         if options.mode_is_fixed:
             most = max(size for size, _ in fits)
             return next(mode for size, mode in fits if size >= NEARLY * most)
@@ -150,7 +151,8 @@ class Modes:
         ]
         if not held:
             raise RateError(
-                f"--snr: no mode that was allowed holds at {snr:g} dB ({kind}) with {symbols} symbols; "
-                "fix --modulation and --code-rate to send all the same"
+                f"no mode that was allowed holds at {snr:g} dB ({kind}) with {symbols} symbols; "
+                "fix --modulation and --code-rate to send all the same",
+                "snr",
             )
         return max(held, key=lambda entry: entry[:2])[2]

@@ -66,9 +66,10 @@ from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.backbone import Networks
 from gencomm_cli.networks.control import controlled, csi_features
 from gencomm_cli.networks.klt_jscc import FieldCode
-from gencomm_cli.networks.tensors import Heard, to_image, to_tensor, within_range
+from gencomm_cli.networks.tensors import Heard, as_symbols, finite, to_image, to_tensor, within_range
 from gencomm_cli.networks.vae import Domain
 from gencomm_cli.presets import Preset
+from gencomm_cli.rates import symbols_within
 from gencomm_cli.seeds import torch_normal
 
 Predict = Callable[[Tensor, int], Tensor]
@@ -120,8 +121,7 @@ class TextGuided:
 
     def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
         """k, the number of symbols nearest to ``cbr`` · 3HW within the preset's range; at least 1."""
-        low, high = self.cbr_range
-        k = round(min(max(cbr, low), high) * 3 * image_size[0] * image_size[1])
+        k = symbols_within(cbr, self.cbr_range, image_size)
         height, width = self._field_size(image_size)
         factor = self.jscc.config.factor
         return max(1, min(k, self.jscc.config.code_channels * (height // factor) * (width // factor) // 2))
@@ -142,8 +142,8 @@ class TextGuided:
         try:
             symbols = self.jscc.encode(field, request.symbols, snr_db, x)
         except ValueError as error:
-            raise RateError(f"--cbr: {error}; ask for less") from None
-        return Transmission(symbols[0].cpu().numpy().astype(np.complex64))
+            raise RateError(f"{error}; ask for less") from None
+        return Transmission(as_symbols(symbols[0], "jscc"))
 
     @torch.no_grad()
     def decode(
@@ -159,7 +159,8 @@ class TextGuided:
         tx_snr_db = torch.tensor([within_range(received.tx_snr_db)], device=self.device)
         field = self.jscc.decode(heard.mmse(), heard.reliability, size, heard.snr_db, tx_snr_db)
         z_c = field if self.domain == "latent" else self.codec.encode(field.clamp(0, 1))
-        coarse = to_image((self.networks.coarse or self.codec.decode)(z_c), received.image_size)
+        shown, name = (self.codec.decode, "vae") if self.networks.coarse is None else (self.networks.coarse, "coarse")
+        coarse = to_image(shown(finite(z_c, "jscc")), received.image_size, name)
         if options.coarse:
             return Decoded(coarse)
         return Decoded(coarse, self._refine(z_c, heard.effective_snr_db, received, options, seed, progress))
@@ -210,7 +211,7 @@ class TextGuided:
                 z_c, noise, grid, self.alpha_bar, conditional, unconditional if apart else None, guidance=guidance,
                 parameterization=parameterization, progress=report,
             )  # fmt: skip
-            return to_image(self.codec.decode(z_0), received.image_size)  # line 12
+            return to_image(self.codec.decode(finite(z_0, "unet, under control")), received.image_size, "vae")  # line 12
 
         return tuple(refine(index) for index in range(options.samples))
 

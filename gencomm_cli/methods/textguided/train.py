@@ -23,6 +23,7 @@ from gencomm_cli.networks.backbone import BACKBONE, Backbone
 from gencomm_cli.networks.control import LatentControlNet, control_arguments
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.networks.vae import Domain, KLCodec, LatentCodec, latent_codec
+from gencomm_cli.outputs import write_files
 from gencomm_cli.presets import Component, Preset, find, is_pretrained, verify
 from gencomm_cli.presets.write import Part, taken, write_preset
 from gencomm_cli.training.autoencoder import AutoencoderRecipe, autoencoder_stage
@@ -95,10 +96,10 @@ class TextGuidedTrainer(Trainer):
         path, theirs = self.out / "tokenizer.json", None if self.base is None else self.base.components["tokenizer"].path
         with first():
             if not path.exists() and theirs is not None:
-                path.write_bytes(theirs.read_bytes())
+                write_files({path: theirs.read_bytes()})
             elif not path.exists():
                 made = train_tokenizer(self.photographs.captions, self.config["prior"].get("vocabulary", 2048))
-                made.backend_tokenizer.save(str(path))
+                write_files({path: made.backend_tokenizer.to_str(pretty=True).encode()})
         if self.base is not None and (theirs is None or path.read_bytes() != theirs.read_bytes()):
             raise InputError(f"--start {self.base.name}: its tokeniser differs from the one in {self.out}; name a new --out")
         return PreTrainedTokenizerFast(tokenizer_file=str(path), **SPECIAL_TOKENS)

@@ -31,8 +31,24 @@ def test_published_steps_and_schedule() -> None:
     for count in (10, 50, 100):
         assert [t - 1 for t in spaced_steps(count)[:-1]] == sorted(vector[f"timesteps_{count}"].tolist(), reverse=True)
     np.testing.assert_allclose(ALPHA_BAR[spaced_steps(10)[-2::-1]].numpy(), vector["alphas_cumprod_10"], rtol=1e-12)
+    assert 501 in spaced_steps(5)
+    assert {833, 501} <= set(spaced_steps(25))
     assert spaced_steps(1) == [1000, 0]
     assert spaced_steps(1000) == list(range(1000, -1, -1))
+
+
+def space_timesteps(total: int, count: int) -> list[int]:
+    """The published rule for one section, step by step."""
+    stride, index, found = (total - 1) / (count - 1), 0.0, []
+    for _ in range(count):
+        found.append(round(index))
+        index += stride
+    return found
+
+
+def test_published_steps_of_every_count() -> None:
+    for count in range(2, 1001):
+        assert [t - 1 for t in reversed(spaced_steps(count)[:-1])] == space_timesteps(1000, count), count
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_a_flat_image_costs_less_at_the_same_beta(lrisc: LRISC) -> None:
     used = [lrisc.encode(image, Request(1, 10.0, "awgn", Transmitter(beta=0.01))).symbols.size for image in (flat, PHOTO, busy)]
     assert used == sorted(used)
     assert used[0] < 0.8 * used[2]
-    with pytest.raises(RateError, match="--beta 5"):
+    with pytest.raises(RateError, match="beta: 5 takes"):
         lrisc.encode(busy, Request(1, 10.0, "awgn", Transmitter(beta=5.0)))
 
 
@@ -112,7 +112,7 @@ def test_any_size(lrisc: LRISC, size: tuple[int, int]) -> None:
 
 def test_budget_stays_in_the_presets_range(lrisc: LRISC) -> None:
     assert lrisc.symbol_budget(1 / 96, (512, 768)) == 12288
-    assert lrisc.symbol_budget(1e-9, (512, 768)) == 3893
+    assert lrisc.symbol_budget(1e-9, (512, 768)) == 3892
     assert lrisc.symbol_budget(float("inf"), (512, 768)) == round(0.0417 * 3 * 512 * 768)
 
 

@@ -64,7 +64,9 @@ def test_the_papers_sizes_and_ratios(
     last = sent.stderr.decode().splitlines()[-1]
     assert f"compression ratio {ratio} + 8 of side information" in last
     assert symbols.read(tmp_path / "square.tx.npz").symbols.size == 8 * shape**2
-    assert ("cannot be met" in sent.stderr.decode()) == (cbr == 0.00146)  # its own rate is met, a printed one nearly
+    assert ("cannot be met" in sent.stderr.decode()) == (
+        cbr is not None
+    )  # its own rate is met, a printed one nearly: it bounds the gain too
     assert f"compression ratio {ratio}" in here("inspect", "square.tx.npz").stdout.decode()
     assert parsed(here("inspect", "square.tx.npz", "--json"))["compression_ratio"] == pytest.approx(ratio, abs=0.5)
     assert here("channel", "square.tx.npz", "--snr", 10).returncode == 0

@@ -262,7 +262,13 @@ def test_the_imported_networks_compute_what_the_published_ones_do(imported: Impo
     for each in (z, latent, picture, predicted, coarse):
         assert each.std() > 0.01
     extra = {"channel_context_mapper.0.weight": torch.ones(4, 3, 1, 1), "channel_context_mapper.0.bias": torch.ones(4)}
-    networks = imported(encoder, vqgan | {"vquantizer.ema_element_count": torch.ones(8)}, unet | extra, previewer)
+    networks = imported(
+        encoder,
+        vqgan | {"vquantizer.ema_element_count": torch.ones(8)},
+        unet | extra,
+        previewer,
+        config={"scale_factor": 0.43, "head_width": 64, "s": 0.02},
+    )
     torch.testing.assert_close(networks["encoder"](image), z, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(networks["previewer"](z), coarse, atol=1e-5, rtol=1e-4)
     first_stage = StageA(cast(Any, networks["stage_a"]))

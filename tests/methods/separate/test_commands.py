@@ -75,7 +75,7 @@ def test_energy_per_bit(here: Gencomm, photo: Path) -> None:
     trip = parsed(here("roundtrip", "photo.png", *SENT, *fixed, "--snr", 6, "--snr-type", "ebn0", "--json"))
     assert trip["outage"] is False
     assert trip["classical"]["modulation"] == "qpsk"
-    failed(here("roundtrip", "photo.png", *SENT, "--snr", 6, "--snr-type", "ebn0"), 2, "--snr-type ebn0", "--modulation")
+    failed(here("roundtrip", "photo.png", *SENT, "--snr", 6, "--snr-type", "ebn0"), 2, "--snr-type: ebn0", "--modulation")
 
 
 def test_rates_that_cannot_be_are_status_5(here: Gencomm, photo: Path) -> None:
