@@ -16,7 +16,7 @@ def ui(
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, and open no browser.")] = False,
     device: flags.Device = "auto",
 ) -> None:
-    """Open a window to play with: a photograph, and sliders for the channel, the rate and the receiver.
+    """Open a window with sliders, and see how a picture arrives.
 
     \b
     gencomm ui                                     opens the browser; Ctrl-C ends it
