@@ -1,5 +1,6 @@
 #!/bin/sh
 # LRISC (arXiv:2504.21577), figures 4 and 5: PSNR and LPIPS against SNR and against CBR, over AWGN; and what the allocation of rates is worth.
+# Figure 6: what arrives at each SNR, OUT/figure6_PHOTO_SNRdB.png: the original, the coarse and the refined picture side by side.
 #   examples/figures_lrisc.sh [OUT]                       two photographs, some minutes: OUT/report.html
 #   FULL=1 examples/figures_lrisc.sh OUT KODAK            Kodak, -5 to 20 dB, CBR 0.0033 to 0.0417
 # lrisc@nano-uniform is the same network with the same rate everywhere and no side symbols; every rate counts image + side.
@@ -24,3 +25,10 @@ sweep "$@" --methods "$ours,$deepjscc,$separate" --snr "$snr" --cbr 1/96        
 sweep "$@" --methods "$ours,$separate" --snr 10 --cbr "$rates"                   # figure 5
 sweep "$@" --methods "$deepjscc" --snr 10 --cbr "${rates%,0.0417}"               # what DeepJSCC has of it
 gencomm bench report "$out"
+
+for photo in "$here/kodim19.png" "$here/kodim23.png"; do                          # figure 6
+    for at in 0 5 10 15; do
+        name=$out/figure6_$(basename "$photo" .png)_${at}dB
+        gencomm roundtrip "$photo" -o "$name.rx.png" --method lrisc --cbr 1/96 --snr "$at" --compare "$name.png" >/dev/null
+    done
+done

@@ -21,13 +21,14 @@ from gencomm_cli.commands.explain import explain
 from gencomm_cli.commands.flags import Grouped
 from gencomm_cli.commands.inspect import inspect
 from gencomm_cli.commands.models import models
+from gencomm_cli.commands.modulate import demodulate, modulate
 from gencomm_cli.commands.roundtrip import roundtrip
 from gencomm_cli.commands.train import train
 from gencomm_cli.commands.ui import ui
 from gencomm_cli.console import flush_streams, open_streams, out, say
 from gencomm_cli.errors import FieldError, GencommError
 
-SEND, LOOK, MEASURE, WEIGHTS = "Send a picture", "Look and learn", "Measure and compare", "Weights"
+SEND, RADIO, LOOK, MEASURE, WEIGHTS = "Send a picture", "Waveforms for radios", "Look and learn", "Measure and compare", "Weights"
 """Groups of the commands in the help."""
 
 
@@ -36,7 +37,7 @@ class ByTask(TyperGroup):
 
     def format_commands(self, ctx, formatter):  # type: ignore[no-untyped-def]
         """Writes each group under its heading."""
-        groups: dict[str, list[tuple[str, str]]] = {SEND: [], LOOK: [], MEASURE: [], WEIGHTS: []}
+        groups: dict[str, list[tuple[str, str]]] = {task: [] for task in (SEND, RADIO, LOOK, MEASURE, WEIGHTS)}
         command: Any
         for name, command in self.commands.items():
             example = next(line.strip() for line in command.help.splitlines() if line.strip().startswith("gencomm "))
@@ -56,7 +57,11 @@ app = typer.Typer(
     epilog="Exit status: 0 done, 1 internal fault, 2 bad usage or input, 3 prompt lost (--strict), 4 file and model do not "
     "match, 5 rate cannot be met (--cbr-strict).",
 )
-for task, commands in ((SEND, (encode, channel, decode, roundtrip)), (LOOK, (ui, inspect, explain, doctor)), (WEIGHTS, (train,))):
+COMMANDS = {
+    SEND: (encode, channel, decode, roundtrip), RADIO: (modulate, demodulate), LOOK: (ui, inspect, explain, doctor),
+    WEIGHTS: (train,),
+}  # fmt: skip
+for task, commands in COMMANDS.items():
     for command in commands:
         app.command(cls=Grouped, rich_help_panel=task)(command)
 app.add_typer(bench, name="bench", rich_help_panel=MEASURE)

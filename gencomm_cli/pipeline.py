@@ -296,7 +296,7 @@ class Codec:
             options: the method's own. seed: of the channel, whose block gain the transmitter may know. rest: as of :meth:`encode`.
         """
         snr = known_snr(tx_snr, channel, options)
-        fading: Fading = "unknown" if tx_snr == "unknown" else channel.kind
+        fading: Fading = "unknown" if tx_snr == "unknown" or channel.kind == "radio" else channel.kind
         if isinstance(options, GainTransmitter) and channel.kind == "block" and tx_snr != "unknown":
             options = replace(options, gain=complex(block_gain(seed)[0]))
         return self.encode(image, snr=snr, fading=fading, channel=channel, options=options, **rest)
@@ -345,9 +345,10 @@ class Codec:
                 if strict:
                     raise PromptLost(f"{line}; without --strict the image is decoded without it")
                 say(f"{line}; the image is decoded without it")
+        fading: Fading = "unknown" if header.channel.kind == "radio" else header.channel.kind
         known = Received(
             received.symbols, state.gain, state.n0, header.image_size, prompt, received.side_symbols, state.side_gain,
-            header.classical, received.ideal_bits, header.channel.kind, header.channel.ofdm, state.cir, header.side,
+            header.classical, received.ideal_bits, fading, header.channel.ofdm, state.cir, header.side,
             header.tx_snr_db,
         )  # fmt: skip
         decoded = self.method.decode(known, options, seed=seed, progress=progress)
@@ -545,6 +546,8 @@ def pass_channel(file: SymbolFile, channel: ChannelRecord, seed: int) -> SymbolF
     if file.header.stage != "tx":
         raise InputError("symbols: have been through a channel already; give the transmitted file (tx)")
     kind, csi, known = channel.kind, channel.csi, file.header.tx_gain
+    if kind == "radio":
+        raise InputError("channel: a radio takes waveforms; give a simulated channel, or run `gencomm modulate`")
     if known is not None and kind != "block":
         raise InputError(f"channel: the transmitter knew the block gain {known:.3g} (encode --gain); use --block-rayleigh")
     received: dict[str, Any] = {}

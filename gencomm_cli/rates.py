@@ -48,7 +48,8 @@ class CBR:
     """Channel uses of each kind over 3·H·W; ``total`` is their sum, ``requested`` what the user asked for.
 
     ``pilots`` and ``cp`` (cyclic prefixes) come with the channel, as do ``idle`` carriers: those of a burst's last OFDM symbol that
-    nothing is left to fill.
+    nothing is left to fill. ``waveform``: every resource element of a file's bursts on a radio, from preamble to guard carriers and
+    the symbols themselves; where there is one, it is the total.
     """
 
     requested: float | None
@@ -58,6 +59,7 @@ class CBR:
     pilots: float = 0.0
     cp: float = 0.0
     idle: float = 0.0
+    waveform: float = 0.0
     total: float = 0.0
 
 
@@ -88,6 +90,12 @@ def with_extra(cbr: CBR, image_size: ImageSize, extra: ExtraUses) -> CBR:
     pilots, cp, idle = (uses / samples(image_size) for uses in (extra.pilots, extra.cp, extra.idle))
     total = cbr.image + cbr.prompt + cbr.side + pilots + cp + idle
     return replace(cbr, pilots=pilots, cp=cp, idle=idle, total=total)
+
+
+def with_waveform(cbr: CBR, image_size: ImageSize, uses: int) -> CBR:
+    """The same CBR where bursts of so many resource elements carry the symbols."""
+    waveform = uses / samples(image_size)
+    return replace(cbr, waveform=waveform, total=waveform)
 
 
 def image_target(

@@ -38,7 +38,7 @@ def channel_state(file: SymbolFile, estimator: Estimator = "lmmse") -> ChannelSt
     channel, n0 = file.header.channel, file.header.n0
     assert channel is not None
     assert n0 is not None
-    if channel.csi == "none" or (channel.kind != "multipath" and channel.csi == "perfect"):
+    if channel.csi == "none" or channel.kind == "radio" or (channel.kind != "multipath" and channel.csi == "perfect"):
         return ChannelState(file.csi_gain, file.prompt_csi_gain, file.side_csi_gain, n0)
     if channel.ofdm is None:
         assert file.pilot_symbols is not None

@@ -17,6 +17,7 @@ FLOORS = (
     ("channels", "channels.*", "text", "text.*", "rates"),
     ("symbols", "symbols.*", "reception", "images", "colours", "photographs"),
     ("methods", "methods.options", "methods.spec", "methods.base", "methods.*.options", "methods.?*:package"),
+    ("radio", "radio.*"),
     ("presets", "presets.*", "text.captioners", "text.retrieval", "metrics", "metrics.*", "diffusion", "diffusion.*"),
     ("networks", "networks.*"),
     ("training", "training.*", "released", "released.*"),

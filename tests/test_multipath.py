@@ -178,10 +178,10 @@ def test_a_receiver_can_be_given_another_snr() -> None:
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"kind": "awgn", "csi": "estimated"}, "--csi estimated"),
-        ({"kind": "rayleigh", "csi": "estimated"}, "--csi estimated"),
+        ({"kind": "awgn", "csi": "estimated"}, "csi: estimated"),
+        ({"kind": "rayleigh", "csi": "estimated"}, "csi: estimated"),
         ({"kind": "awgn", "ofdm": OfdmConfig()}, "ofdm is there"),
-        ({"csi": "estimated", "ofdm": OfdmConfig(pilots=0)}, "--pilots"),
+        ({"csi": "estimated", "ofdm": OfdmConfig(pilots=0)}, "pilots"),
     ],
 )
 def test_what_does_not_go_together_is_refused(changes: dict[str, Any], match: str) -> None:

@@ -98,9 +98,9 @@ def draw_taps(config: OfdmConfig, rng: np.random.Generator) -> NDArray[np.comple
     return np.sqrt(delay_profile(config)).astype(np.float32) * draw_noise(config.taps, rng)
 
 
-def qpsk(count: int) -> NDArray[np.complex64]:
-    """The public pilots: unit-power QPSK, complex64 [count], the same on every machine (raw bits are, unlike drawn numbers)."""
-    bits = generator(0, "pilots").bit_generator.random_raw(count)
+def qpsk(count: int, purpose: str = "pilots") -> NDArray[np.complex64]:
+    """Public unit-power QPSK, complex64 [count], the same on every machine (raw bits are, unlike drawn numbers)."""
+    bits = generator(0, purpose).bit_generator.random_raw(count)
     phases = (bits >> np.uint64(62)).astype(np.float64) * (np.pi / 2) + np.pi / 4
     symbols: NDArray[np.complex64] = np.exp(1j * phases).astype(np.complex64)
     return symbols

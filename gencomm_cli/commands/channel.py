@@ -1,17 +1,27 @@
-"""``gencomm channel``: transmitted → received symbols. Imports neither torch nor Pillow."""
+"""``gencomm channel``: transmitted → received symbols, or waveforms. Imports neither torch nor Pillow."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gencomm_cli.commands import flags
+from gencomm_cli.errors import InputError, OptionError
+from gencomm_cli.methods.options import build
+from gencomm_cli.radio import SUFFIXES, is_recording
+from gencomm_cli.radio.options import Impairments
 
 
+@flags.with_fields("impairments", Impairments, "Waveforms (recordings of `gencomm modulate`)")
 def channel(
-    transmitted: Annotated[str, typer.Argument(metavar="TX", help="Symbol file of `gencomm encode`; - is standard input.")],
+    transmitted: Annotated[
+        str, typer.Argument(metavar="TX", help="Symbol file of `gencomm encode`, or a recording; - is standard input.")
+    ],
+    impairments: flags.Given,
     snr: Annotated[float, typer.Option(metavar="DB", help="SNR in dB, 10*log10(1/N0); inf is a clean channel.")],
     output: Annotated[
         str | None,
@@ -40,10 +50,24 @@ def channel(
     gencomm channel tx.npz --snr 1 --rayleigh      writes rx.npz
     gencomm channel photo.tx.npz --snr inf         writes photo.rx.npz
     gencomm channel tx.npz --snr 10 --multipath --csi estimated --clip 0.8
+    gencomm channel tx.sigmf --snr 15 --cfo 6640 --clock-offset 20 --phase-noise=-80
     """
     from gencomm_cli import console, pipeline, symbols
 
     target = flags.output(output, transmitted, received_name(transmitted))
+    if is_recording(transmitted):
+        others = [awgn, rayleigh, block_rayleigh, multipath, cp, carriers, pilots, taps, decay, no_interleaver, rx_snr]
+        if any(each is not None and each is not False for each in others) or (snr_type, csi) != ("esn0", "perfect"):
+            raise InputError("channel: fading and CSI are for symbol files; a recording takes --snr, --clip and waveforms' flags")
+        befalls = replace(build(Impairments, impairments), clip=clip)
+        samples = _record(transmitted, target, befalls, pipeline.check_snr("--snr", snr), seed, output)
+        if json:
+            console.print_json({"output": target, "samples": samples})
+        else:
+            console.out(target)
+        return
+    if impairments:
+        raise OptionError(next(iter(impairments)), f"is for recordings ({', '.join(SUFFIXES)}); `gencomm modulate` makes one")
     channel = flags.channel_record(
         snr, kinds={"awgn": awgn, "rayleigh": rayleigh, "block": block_rayleigh, "multipath": multipath}, snr_type=snr_type,
         csi=csi, rx_snr=rx_snr, ofdm={
@@ -60,7 +84,21 @@ def channel(
         console.out(target)
 
 
+def _record(source: str, target: str, impairments: Impairments, snr_db: float, seed: int, given: str | None) -> int:
+    """Writes the recording that arrives, and says how many samples it has."""
+    from gencomm_cli.outputs import write_files
+    from gencomm_cli.radio import recordings
+    from gencomm_cli.radio.impairments import impaired
+
+    arrived = impaired(recordings.read(Path(source)), impairments, snr_db, seed)
+    written = recordings.files(Path(target), arrived)
+    flags.say_replaced(given, *written)
+    write_files(written)
+    return len(arrived)
+
+
 def received_name(transmitted: str) -> str:
-    """``tx.npz`` → ``rx.npz``, ``a.tx.npz`` → ``a.rx.npz``, ``a.npz`` → ``a.rx.npz``, beside the input."""
-    folder, name = os.path.split(transmitted.removesuffix(".npz"))
-    return os.path.join(folder, "rx.npz" if name == "tx" else f"{name.removesuffix('.tx')}.rx.npz")
+    """``tx.npz`` → ``rx.npz``, ``a.tx.npz`` → ``a.rx.npz``, ``a.npz`` → ``a.rx.npz``, beside the input; likewise of recordings."""
+    stem, suffix = os.path.splitext(transmitted) if is_recording(transmitted) else (transmitted.removesuffix(".npz"), ".npz")
+    folder, name = os.path.split(stem)
+    return os.path.join(folder, f"rx{suffix}" if name == "tx" else f"{name.removesuffix('.tx')}.rx{suffix}")

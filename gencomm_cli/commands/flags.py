@@ -182,24 +182,29 @@ class Grouped(TyperCommand):
 
 def with_options(*ends: End) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Adds the methods' options of these ends to a command, which takes those that are given as ``options``, by name."""
+    return lambda command: _extended(command, "options", _union(ends))
 
-    def extend(command: Callable[..., None]) -> Callable[..., None]:
-        hints = get_type_hints(command, include_extras=True)
-        own = [p.replace(annotation=hints[p.name]) for p in inspect.signature(command).parameters.values() if p.name != "options"]
-        added = _union(ends)
-        keyword = inspect.Parameter.KEYWORD_ONLY
 
-        @wraps(command)
-        def call(**values: Any) -> None:
-            given = {name: value for name in added if (value := values.pop(name)) is not None}
-            command(**values, options=given)
+def with_fields(argument: str, cls: type, heading: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds the flags of an options dataclass under a heading; the command takes those that are given as ``argument``, by name."""
+    added = {name: _flag({"": option}, heading) for name, option in options_of(cls).items()}
+    return lambda command: _extended(command, argument, added)
 
-        extra = [inspect.Parameter(name, keyword, default=None, annotation=hint) for name, hint in added.items()]
-        call.__signature__ = inspect.Signature([p.replace(kind=keyword) for p in own] + extra)  # type: ignore[attr-defined]
-        call.__annotations__ = {p.name: p.annotation for p in (*own, *extra)}
-        return call
 
-    return extend
+def _extended(command: Callable[..., None], argument: str, added: Mapping[str, Any]) -> Callable[..., None]:
+    hints = get_type_hints(command, include_extras=True)
+    own = [p.replace(annotation=hints[p.name]) for p in inspect.signature(command).parameters.values() if p.name != argument]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+
+    @wraps(command)
+    def call(**values: Any) -> None:
+        given = {name: value for name in added if (value := values.pop(name)) is not None}
+        command(**values, **{argument: given})
+
+    extra = [inspect.Parameter(name, keyword, default=None, annotation=hint) for name, hint in added.items()]
+    call.__signature__ = inspect.Signature([p.replace(kind=keyword) for p in own] + extra)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in (*own, *extra)}
+    return call
 
 
 def _union(ends: tuple[End, ...]) -> dict[str, Any]:
@@ -211,21 +216,20 @@ def _union(ends: tuple[End, ...]) -> dict[str, Any]:
             for name, option in options_of(getattr(spec, end)).items():
                 readers.setdefault(name, {})[spec.name] = option
     return {
-        name: _flag(found, [spec.name for spec in having if spec.name not in found])
+        name: _flag(found, _heading(list(found), [spec.name for spec in having if spec.name not in found]))
         for name, found in sorted(readers.items(), key=lambda item: -len(item[1]))
     }
 
 
-def _flag(readers: Mapping[str, Option], others: list[str]) -> Any:
-    """Of one option, by the methods that have it; ``others`` have not. One that means the same everywhere has one help, else each
-    method's own."""
+def _flag(readers: Mapping[str, Option], heading: str | None) -> Any:
+    """Of one option, by the methods that have it. One that means the same everywhere has one help, else each method's own."""
     first = next(iter(readers.values()))
     helps = {name: option.flag.help for name, option in readers.items()}
     same = len(set(helps.values())) == 1
     metavar = first.flag.metavar or "|".join(first.choices) or None
     shown: dict[str, Any] = {
         "help": first.flag.help if same else " ".join(f"{name}: {words}" for name, words in helps.items()),
-        "rich_help_panel": _heading(list(readers), others),
+        "rich_help_panel": heading,
         "metavar": metavar,
     }
     names = [f"--{first.switch}", *(f"--{old}" for old in first.flag.also)]

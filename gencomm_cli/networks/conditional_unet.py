@@ -22,8 +22,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gencomm_cli.diffusion.cosine import alpha_bar_at
-from gencomm_cli.presets import Preset, require
-from gencomm_cli.presets.weights import filled
 
 
 class ChannelNorm(nn.Module):
@@ -166,7 +164,7 @@ class ConditionalUNet(nn.Module):
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.multiple = config, config.multiple
         widths, time = config.widths, config.time_width
         contexts = [*config.context_widths, *[0] * (len(widths) - len(config.context_widths))]
         pixels = 3 * config.fold**2
@@ -194,17 +192,6 @@ class ConditionalUNet(nn.Module):
         self.final_conv = nn.Sequential(
             ChannelNorm(widths[0]), nn.Conv2d(widths[0], pixels, config.kernel, padding=config.kernel // 2)
         )
-
-    @classmethod
-    def load(cls, preset: Preset, device: torch.device) -> ConditionalUNet:
-        """Builds a preset's ``unet``, whose file is verified already.
-
-        Raises:
-            InputError: it is missing. ModelMismatch: the weights do not fit.
-        """
-        require(preset, "unet")
-        component = preset.components["unet"]
-        return filled(lambda: cls(UNetConfig.from_json(component.config)), component, device)
 
     def no_contexts(self, batch: int, size: tuple[int, int]) -> list[Tensor]:
         """What stands for contexts where there is no condition: zeros, for images of ``size`` (H, W)."""

@@ -10,9 +10,6 @@
 KLT, powers and estimate are the best linear analog code for what is known at both ends (Lee & Petersen, 1976). The networks beside
 them add nothing at the start and learn what linear codes cannot do; the receiver's correction is in units of the standard error, or
 what is learned at low rates would spoil the high ones.
-
-A codeword has unit power, so that a busy picture is sent smaller than a flat one. The receiver has to know by how much, or it gets
-the contrast wrong; one symbol in a hundred says so with its phase, which needs no power of its own to be right.
 """
 
 from __future__ import annotations
@@ -27,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gencomm_cli.networks.autoencoder import ResidualBlock
+from gencomm_cli.networks.linear_code import design_noise, pilot_places, pilots, size_of, water_filling, with_pilots
 from gencomm_cli.networks.mamba import ChannelState, MambaConfig, MambaDecoder, MambaEncoder
 from gencomm_cli.networks.rate_adaptive import (
     CONDITION_WIDTH,
@@ -35,17 +33,7 @@ from gencomm_cli.networks.rate_adaptive import (
     sent_positions,
     to_complex,
     to_real,
-    unit_power,
 )
-
-DESIGN_SNR_DB = 5.0
-"""What the powers are made for where the transmitter does not know the SNR: within 2 % of the best error from 0 to 20 dB."""
-
-LOG_SIZES = 1.5
-"""Pilots tell sizes from e^−1.5 to e^1.5 by phases from −π/2 to π/2."""
-
-PRIOR = 10.0
-"""Concentration of the phase around 0 over photographs: log sizes spread by 0.28."""
 
 BRIDGE = 32
 """Channels between the dense and the Mamba networks."""
@@ -211,57 +199,8 @@ class KLTJSCC(Conditioned):
     def _powers(self, snr_db: Tensor, reals_per_token: float) -> Tensor:
         """Of a real of each channel [B, code_channels]."""
         share = (reals_per_token - torch.arange(self.config.code_channels, device=snr_db.device)).clamp(0, 1)
-        return water_filling(self.spread, share, 0.5 * 10 ** (-snr_db.nan_to_num(DESIGN_SNR_DB) / 10))
+        return water_filling(self.spread, share, design_noise(snr_db))
 
 
 FieldCode = RateAdaptiveJSCC | KLTJSCC
 """What a method may send its latent with: both encode and decode alike."""
-
-
-def water_filling(spread: Tensor, share: Tensor, noise: Tensor) -> Tensor:
-    """Powers p [B, C] that minimise Σ λ_i ν/(p_i + ν) under Σ p_i = 1/2 · Σ share_i: p_i = max(c √λ_i − ν, 0).
-
-    Args:
-        spread: √λ, standard deviations of what is sent [C], falling. share: how much of each channel is sent [C], falling.
-        noise: ν, noise power a real [B].
-    """
-    nu, used = noise[:, None], share.cumsum(0)
-    level = (used[-1] / 2 + used * nu) / (share * spread).cumsum(0)  # c, if the first 1, 2, … channels have power
-    last = ((level * spread > nu) & (share > 0)).sum(1, keepdim=True).clamp_min(1) - 1
-    return (level.gather(1, last) * spread - nu).clamp_min(0) * (share > 0)
-
-
-def pilots(symbols: int) -> int:
-    """How many of k symbols say how large the others are sent; none of fewer than 16."""
-    return max(symbols // 100, int(symbols >= 16))
-
-
-def pilot_places(symbols: int, count: int) -> Tensor:
-    """Where the pilots are, spread evenly: bool [``symbols``]."""
-    places = torch.zeros(symbols, dtype=torch.bool)
-    places[torch.arange(count) * symbols // max(count, 1)] = True
-    return places
-
-
-def with_pilots(code: Tensor, count: int) -> Tensor:
-    """Symbols [B, k − ``count``] and pilots as a codeword [B, k] of unit power.
-
-    The pilots take what power is left where a flat picture would be sent larger than they can say.
-    """
-    if not count:
-        return unit_power(code)
-    rest, energy = code.shape[1], code.abs().square().sum(1, keepdim=True)
-    size = (rest / energy.clamp_min(1e-12)).sqrt().clamp_max(math.exp(LOG_SIZES))
-    phase = (size.log() / LOG_SIZES).clamp_min(-1) * (math.pi / 2)
-    places = pilot_places(rest + count, count)
-    out = code.new_empty(len(code), rest + count)
-    out[:, ~places] = size * code
-    out[:, places] = torch.polar(((rest + count - size.square() * energy) / count).clamp_min(1.0).sqrt(), phase)
-    return unit_power(out)
-
-
-def size_of(equalised: Tensor, reliability: Tensor) -> Tensor:
-    """How large a codeword is sent [B, 1], by its pilots after the MMSE equaliser [B, m]: the phase's posterior mean direction."""
-    seen = PRIOR + 2 * (equalised / (1 - reliability).clamp_min(1e-6)).sum(1, keepdim=True)
-    phase = torch.atan2(seen.imag, seen.real).clamp(-math.pi / 2, math.pi / 2)
-    return torch.exp(LOG_SIZES * phase / (math.pi / 2))

@@ -109,11 +109,16 @@ class WindowBlock(nn.Module):
 class LatentJSCC(nn.Module):
     """f_e and f_d: a latent [B, C, rows, columns] to symbols [B, T, V] and back, T = rows · columns.
 
-    ``levels`` int64 [B, rows, columns]: the level of each embedding, ``len(RATES)`` where nothing is sent.
+    ``levels`` int64 [B, rows, columns]: the level of each embedding, ``len(RATES)`` where nothing is sent. ``pictures``: how many
+    the B fields make up, one after the other, each of as many; None: B.
+
+    Attributes:
+        piloted: whether symbols beside the code say how large it is sent.
     """
 
     rates: Tensor
     columns: Tensor
+    piloted = False
 
     def __init__(self, config: NTSCCConfig) -> None:
         super().__init__()
@@ -165,7 +170,7 @@ class LatentJSCC(nn.Module):
         """Which symbols are sent: bool [B, T, V]."""
         return torch.arange(max(RATES), device=levels.device) < self.rates[levels.flatten(1)][..., None]
 
-    def encode(self, z: Tensor, levels: Tensor, snr_db: Tensor) -> Tensor:
+    def encode(self, z: Tensor, levels: Tensor, snr_db: Tensor, pictures: int | None = None) -> Tensor:
         """s = f_e(z, levels) (eq. 4): complex [B, T, V], zero where nothing is sent; its power is not yet normalised.
 
         Args:
@@ -179,17 +184,30 @@ class LatentJSCC(nn.Module):
         every = F.pad(self.fc_encode(u).float(), (0, 1))
         return torch.view_as_complex(every.gather(2, columns).unflatten(2, (-1, 2)).contiguous())
 
-    def decode(self, equalised: Tensor, levels: Tensor, snr_db: Tensor) -> Tensor:
-        """ẑ = f_d(ŝ): [B, C, rows, columns].
+    def receive(
+        self, equalised: Tensor, reliability: Tensor, levels: Tensor, tx_snr_db: Tensor, size: Tensor | None = None,
+        pictures: int | None = None,
+    ) -> Tensor:  # fmt: skip
+        """ẑ = f_d(ŝ): [B, C, rows, columns], and where the code knows it the standard deviation of its error: [B, 2C, …].
 
         Args:
             equalised: after the MMSE equaliser, complex [B, T, V], zero where nothing was sent.
-            snr_db: SNR_i of each embedding [B, T].
+            reliability: |h|²/(|h|² + N0) of each symbol [B, T, V].
+            tx_snr_db: as :meth:`encode` got it [B]. size: how large each field's code was sent [B]; None: at unit power.
+        """
+        return self.decode(equalised, levels, embedding_snr(reliability, self.mask(levels)))
+
+    def decode(self, equalised: Tensor, levels: Tensor, snr_db: Tensor, beside: Tensor | None = None) -> Tensor:
+        """:meth:`receive` by the network alone.
+
+        Args:
+            snr_db: SNR_i of each embedding [B, T]. beside: what is known of each embedding else, as features [B, T, width].
         """
         columns = self.columns[levels.flatten(1)]
         every = torch.zeros(*columns.shape[:2], self.fc_decode.in_features + 1, device=columns.device)
         every = every.scatter(2, columns, torch.view_as_real(equalised).flatten(2))[..., :-1]
         u = self.fc_decode(every) + self.received_token[levels.flatten(1)]
+        u = u if beside is None else u + beside
         u = self.received_snr(u, snr_db).unflatten(1, levels.shape[1:])
         z: Tensor = self.scale_out(self.decoder(u)).permute(0, 3, 1, 2)
         return z

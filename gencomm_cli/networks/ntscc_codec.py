@@ -7,8 +7,10 @@ x ─► g_e ─► z ─┬─► h_e, h_d ─► −log2 p(z_i | ŷ) ─► le
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,7 +19,8 @@ from torch import Tensor, nn
 
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.networks import rate_indices
-from gencomm_cli.networks.ntscc import LatentJSCC, NTSCCConfig, embedding_snr, pack, unit_power, unpack
+from gencomm_cli.networks.linear_code import pilot_places, pilots, pilots_for, size_of, with_pilots
+from gencomm_cli.networks.ntscc import LatentJSCC, pack, unit_power, unpack
 from gencomm_cli.networks.rate_allocation import (
     GROUPS,
     RATES,
@@ -32,8 +35,10 @@ from gencomm_cli.networks.rate_allocation import (
     uniform,
 )
 from gencomm_cli.networks.rate_indices import RateTables
-from gencomm_cli.networks.transform import NonlinearTransform, TransformConfig
+from gencomm_cli.networks.residual_transform import ResidualTransform
+from gencomm_cli.networks.transform import NonlinearTransform
 from gencomm_cli.presets import Preset, require
+from gencomm_cli.presets.build import builders
 from gencomm_cli.presets.weights import filled
 from gencomm_cli.text.modes import Fading
 from gencomm_cli.text.payload import PayloadFormat
@@ -59,6 +64,7 @@ class Allocation:
         levels: of the embeddings inside the picture, [rows, columns].
         side_symbols, side: the levels as they are sent; empty and None where the allocation is uniform.
         group: one level serves group × group embeddings. beta: β of eq. 3. Both None where the allocation is uniform.
+        pilots: symbols that go with the code.
     """
 
     levels: Levels
@@ -66,11 +72,12 @@ class Allocation:
     side: PayloadFormat | None = None
     group: int | None = None
     beta: float | None = None
+    pilots: int = 0
 
     @property
     def symbols(self) -> int:
         """Image and side symbols together."""
-        return symbols_of(self.levels) + self.side_symbols.size
+        return symbols_of(self.levels) + self.pilots + self.side_symbols.size
 
 
 class NTSCC(nn.Module):
@@ -79,7 +86,7 @@ class NTSCC(nn.Module):
     ``size`` is everywhere (H, W) of the picture without padding; embeddings that lie outside it take no symbols.
     """
 
-    def __init__(self, transform: NonlinearTransform, code: LatentJSCC, tables: RateTables) -> None:
+    def __init__(self, transform: NonlinearTransform | ResidualTransform, code: LatentJSCC, tables: RateTables) -> None:
         super().__init__()
         self.transform, self.code, self.tables = transform, code, tables
         self.multiple = transform.config.multiple
@@ -92,17 +99,19 @@ class NTSCC(nn.Module):
             InputError: a component is missing. ModelMismatch: weights do not fit.
         """
         require(preset, "transform", "jscc", "rates")
-        transform, jscc, rates = (preset.components[name] for name in ("transform", "jscc", "rates"))
-        return cls(
-            filled(lambda: NonlinearTransform(TransformConfig.from_json(transform.config)), transform, device),
-            filled(lambda: LatentJSCC(NTSCCConfig.from_json(jscc.config)), jscc, device),
-            filled(RateTables, rates, device),
-        ).eval()
+        parts: list[Any] = []
+        for component in (preset.components[name] for name in ("transform", "jscc", "rates")):
+            parts.append(filled(partial(builders()[component.class_name], **component.config), component, device))
+        return cls(*parts).eval()
 
     def shape(self, size: tuple[int, int]) -> tuple[int, int]:
         """Embeddings (rows, columns) of a picture."""
         rows, columns = (-(-side // self.transform.config.factor) for side in size)
         return rows, columns
+
+    def pilots(self, code: int) -> int:
+        """Symbols that go with so many of the code."""
+        return int(pilots_for(torch.tensor(code))) if self.code.piloted else 0
 
     def latent(self, image: Tensor) -> Tensor:
         """z = g_e(x): [1, C, H'/factor, W'/factor]."""
@@ -129,15 +138,18 @@ class NTSCC(nn.Module):
         Raises:
             RateError: fewer symbols than embeddings.
         """
-        if budget < information.size:
+        budget_of_code = budget - pilots(budget + 1) * self.code.piloted
+        if budget_of_code < information.size:
             raise RateError(
-                f"{budget} symbols are too few for {information.size} embeddings; one each is the least", fits=information.size
+                f"{budget} symbols are too few for {information.size} embeddings; one each is the least",
+                fits=information.size + self.pilots(information.size),
             )
         for group in GROUPS if kind == "adaptive" else ():
             found = self._fit(information, group, budget, snr_db, fading, side_share)
             if found is not None:
                 return found
-        return Allocation(uniform(budget, (information.shape[0], information.shape[1])))
+        levels = uniform(budget_of_code, (information.shape[0], information.shape[1]))
+        return Allocation(levels, pilots=self.pilots(symbols_of(levels)))
 
     def _fit(
         self, information: Floats, group: int, budget: int, snr_db: float | None, fading: Fading, side_share: float
@@ -152,7 +164,8 @@ class NTSCC(nn.Module):
             return PayloadFormat.choose(rate_indices.most_bits(levels, table), snr_db=snr_db, fading=fading).symbols
 
         def cost(levels: Levels) -> float:
-            return float((np.array(RATES)[levels] * sizes).sum()) + side(levels)
+            code = int((np.array(RATES)[levels] * sizes).sum())
+            return float(code + self.pilots(code) + side(levels))
 
         beta = solve_beta(means, budget, cost)
         levels = quantise(beta * means)
@@ -174,7 +187,8 @@ class NTSCC(nn.Module):
         """The allocation that gives groups these levels, with its side symbols."""
         payload = rate_indices.encode(levels, group, self.tables)
         side = PayloadFormat.choose(payload.size, snr_db=snr_db, fading=fading)
-        return Allocation(spread(levels, group, (shape[0], shape[1])), side.transmit(payload), side, group, beta)
+        each = spread(levels, group, (shape[0], shape[1]))
+        return Allocation(each, side.transmit(payload), side, group, beta, self.pilots(symbols_of(each)))
 
     def at_beta(
         self, information: Floats, beta: float, *, snr_db: float | None, fading: Fading, side_share: float = MOST_SIDE
@@ -196,21 +210,37 @@ class NTSCC(nn.Module):
 
     def send(self, z: Tensor, levels: Levels, snr_db: float | None) -> Tensor:
         """s = f_e(z, levels) (eq. 4) with E|s|² = 1: complex [k], differentiable in z. ``snr_db``: what the transmitter knows."""
-        known = torch.tensor([float("nan") if snr_db is None else snr_db], device=z.device)
         grid = self._grid(levels, (z.shape[2], z.shape[3]), z.device)
         mask = self.code.mask(grid)
-        return pack(unit_power(self.code.encode(z, grid, known), mask)[0], mask[0])
+        code = self.code.encode(z, grid, torch.tensor([math.nan if snr_db is None else snr_db], device=z.device))
+        if not self.code.piloted:
+            return pack(unit_power(code, mask)[0], mask[0])
+        packed = pack(code[0], mask[0])
+        return with_pilots(packed[None], self.pilots(len(packed)))[0]
 
-    def receive(self, equalised: Tensor, reliability: Tensor, levels: Levels, size: tuple[int, int], multiple: int) -> Tensor:
-        """ẑ [1, C, H'/factor, W'/factor] of MMSE-equalised symbols, complex [k], each of ``reliability`` |h|²/(|h|² + N0), [k].
+    def receive(
+        self, equalised: Tensor, reliability: Tensor, levels: Levels, size: tuple[int, int], multiple: int,
+        tx_snr_db: float = math.nan,
+    ) -> Tensor:  # fmt: skip
+        """ẑ [1, C, H'/factor, W'/factor] of MMSE-equalised symbols, complex [k], each of ``reliability`` |h|²/(|h|² + N0), [k];
+        where the code knows it, with the standard deviation of its error [1, 2C, …].
 
-        ``multiple``: H' and W' are the next multiples of it.
+        Args:
+            levels: where they take fewer than all symbols, of the first of the code. tx_snr_db: what the transmitter knew, NaN
+                for nothing.
+            multiple: H' and W' are the next multiples of it.
         """
         height, width = (-(-side // multiple) * multiple // self.transform.config.factor for side in size)
         grid = self._grid(levels, (height, width), equalised.device)
         mask = self.code.mask(grid)
-        snr_db = embedding_snr(unpack(reliability, mask[0])[None], mask)
-        return self.code.decode(unpack(equalised, mask[0])[None], grid, snr_db)
+        sent = None
+        if self.code.piloted:
+            places = pilot_places(len(equalised), pilots(len(equalised))).to(equalised.device)
+            sent = size_of(equalised[None, places], reliability[None, places])[0]
+            equalised, reliability = equalised[~places], reliability[~places]
+        count = int(mask.sum())
+        symbols, r = (unpack(part[:count], mask[0])[None] for part in (equalised, reliability))
+        return self.code.receive(symbols, r, grid, torch.tensor([tx_snr_db], device=equalised.device), sent)
 
     def levels_at_receiver(
         self,
@@ -230,6 +260,7 @@ class NTSCC(nn.Module):
             InputError: the number of symbols is none that a transmitter sends.
         """
         shape = self.shape(size)
+        symbols -= pilots(symbols) * self.code.piloted
         if symbols < shape[0] * shape[1]:
             raise InputError(f"symbols: {symbols} are fewer than the {shape[0] * shape[1]} embeddings of an image of this size")
         if side is None and side_symbols.size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, cast, runtime_checkable
 
@@ -120,6 +121,7 @@ class KnownNTSCC:
     multiple: int
     reliability: Tensor
     equalised: bool
+    tx_snr_db: float = math.nan
 
     def symbols(self, wanted: int, size: tuple[int, int]) -> int:
         """What the levels take."""
@@ -133,5 +135,7 @@ class KnownNTSCC:
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
         """Symbols [B, k] → images [B, 3, H, W], not clamped; each embedding is decoded at its symbols' SNR."""
         estimate = equalised if self.equalised else self.reliability * equalised
-        latents = [self.codec.receive(one, self.reliability, self.levels, self.size, self.multiple) for one in estimate]
+        latents = [
+            self.codec.receive(one, self.reliability, self.levels, self.size, self.multiple, self.tx_snr_db) for one in estimate
+        ]
         return (self.codec.coarse(torch.cat(latents))[0] + 1) / 2

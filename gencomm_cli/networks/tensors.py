@@ -78,11 +78,6 @@ class Heard:
         each = torch.as_tensor(reliability(gain, received.n0), device=device)  # type: ignore[type-var]
         return cls(y, gain, each.float().expand(y.shape), received.n0)
 
-    def first(self, count: int) -> Heard:
-        """The first ``count`` symbols alone."""
-        gain = None if self.gain is None else self.gain[:, :count]
-        return Heard(self.y[:, :count], gain, self.reliability[:, :count], self.n0)
-
     def mmse(self) -> Tensor:
         """MMSE estimates of the unit-power symbols that were sent, complex64 [1, k]."""
         return mmse(self.y, self.gain, self.n0)  # type: ignore[type-var]

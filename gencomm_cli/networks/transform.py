@@ -9,7 +9,7 @@ h_e and h_d have the published program's LeakyReLU, where the paper says ReLU. M
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, cast
@@ -70,22 +70,16 @@ def _leaky(layer: nn.Module) -> nn.Sequential:
     return nn.Sequential(layer, nn.LeakyReLU(0.2))
 
 
-class NonlinearTransform(nn.Module):
-    """g_e, h_e, h_d, p(y), the ladder of contexts, and g_s. Images are [B, 3, H, W] in [−1, 1]."""
+class Hyperprior(nn.Module):
+    """h_e, h_d and p(y) of a latent z [B, C, rows, columns].
 
-    def __init__(self, config: TransformConfig) -> None:
+    Args:
+        latent: C. widths: channels of h_e's three layers; the last are y's. The second and the third halve the grid.
+    """
+
+    def __init__(self, latent: int, widths: Sequence[int]) -> None:
         super().__init__()
-        self.config = config
-        pixels, latent = 3 * config.fold**2, config.widths[-1]
-        self.enc, self.dec = nn.ModuleList(), nn.ModuleList()
-        for level, (before, after) in enumerate(pairwise((pixels, *config.widths))):
-            down = Downsample(after) if config.halvings[level] else nn.Identity()
-            self.enc.append(nn.ModuleList([ResnetBlock(before, after, kernel=config.kernel if level == 0 else 3), down]))
-        ladder = (latent, *reversed(config.context_widths))
-        blocks = [*ladder[1:-1], config.last_width or ladder[-1]]
-        for (before, after), width, halved in zip(pairwise(ladder), blocks, reversed(config.halvings), strict=True):
-            self.dec.append(nn.ModuleList([ResnetBlock(before, width), Upsample(width, after) if halved else nn.Identity()]))
-        first, second, last = config.hyper_widths
+        first, second, last = widths
         self.hyper_enc = nn.ModuleList([
             _leaky(nn.Conv2d(latent, first, 3, 1, 1)), _leaky(nn.Conv2d(first, second, 5, 2, 2)),
             nn.Sequential(nn.Conv2d(second, last, 5, 2, 2)),
@@ -95,39 +89,14 @@ class NonlinearTransform(nn.Module):
             nn.Sequential(nn.Conv2d(first, 2 * latent, 3, 1, 1)),
         ])  # fmt: skip
         self.prior = FactorisedPrior(last)
-        if config.coarse:
-            self.analysis = nn.Conv2d(3, latent, config.factor, config.factor)
-            self.synthesis = nn.ConvTranspose2d(latent, 3, config.factor, config.factor)
-            self.to_latent = nn.Conv2d(latent, latent, 1)
-            self.to_pixels = nn.Conv2d(config.context_widths[0], pixels, 3, padding=1)
 
     @torch.no_grad()
-    def start_linear(self, mean: Tensor, covariance: Tensor, step: float) -> None:
-        """Sets z to the KLT of the picture's blocks in units of ``step``, most powerful first; the networks beside add nothing yet.
-
-        Args:
-            mean [D], covariance [D, D]: of flattened blocks of ``factor``² pixels, in the order of a convolution's kernel.
-        """
-        latent, shape = self.config.widths[-1], self.analysis.weight.shape
-        values, vectors = torch.linalg.eigh(covariance.double())
-        order = values.argsort(descending=True)[:latent]
-        values, basis = values[order].clamp_min(1e-12), vectors[:, order].T
-        self.analysis.weight.copy_((basis / step).view(shape))
-        self.analysis.bias.copy_(-(basis / step) @ mean.double())  # type: ignore[union-attr]
-        self.synthesis.weight.copy_((basis * step).view(shape))
-        self.synthesis.bias.copy_(mean.view(3, -1).mean(1))  # type: ignore[union-attr]
-        for module in (self.to_latent, self.to_pixels, self.hyper_dec[-1][0]):  # type: ignore[index]
-            for parameter in module.parameters():
-                parameter.zero_()
-        self.hyper_dec[-1][0].bias[latent:].copy_((values.sqrt() / step).clamp_min(0.2))  # type: ignore[index, union-attr]
-
-    def encode(self, image: Tensor) -> Tensor:
-        """z = g_e(x): [B, C, H/factor, W/factor]."""
-        h = F.pixel_unshuffle(image, self.config.fold)
-        for parts in self.enc:
-            block, down = cast(nn.ModuleList, parts)
-            h = down(block(h))
-        return self.to_latent(h) + self.analysis(image) if self.config.coarse else h
+    def start_scale(self, scale: Tensor) -> None:
+        """Sets p(z | y) to independent Gaussians of zero mean and standard deviations ``scale`` [C], whatever y is."""
+        last = self.hyper_dec[-1][0]  # type: ignore[index]
+        last.weight.zero_()
+        last.bias.zero_()
+        last.bias[len(scale) :].copy_(scale.clamp_min(0.2))
 
     def hyper_encode(self, z: Tensor) -> Tensor:
         """y = h_e(z) (section II-A), not rounded: [B, C', H/(4 factor), W/(4 factor)]."""
@@ -151,9 +120,62 @@ class NonlinearTransform(nn.Module):
         mean, scale = self.hyper_decode(self.round_hyper(self.hyper_encode(z)))
         return bits(gaussian_likelihood(z, mean, scale)).sum(1)
 
+
+class NonlinearTransform(Hyperprior):
+    """g_e, h_e, h_d, p(y), the ladder of contexts, and g_s. Images are [B, 3, H, W] in [−1, 1]."""
+
+    def __init__(self, config: TransformConfig) -> None:
+        super().__init__(config.widths[-1], config.hyper_widths)
+        self.config = config
+        pixels, latent = 3 * config.fold**2, config.widths[-1]
+        self.enc, self.dec = nn.ModuleList(), nn.ModuleList()
+        for level, (before, after) in enumerate(pairwise((pixels, *config.widths))):
+            down = Downsample(after) if config.halvings[level] else nn.Identity()
+            self.enc.append(nn.ModuleList([ResnetBlock(before, after, kernel=config.kernel if level == 0 else 3), down]))
+        ladder = (latent, *reversed(config.context_widths))
+        blocks = [*ladder[1:-1], config.last_width or ladder[-1]]
+        for (before, after), width, halved in zip(pairwise(ladder), blocks, reversed(config.halvings), strict=True):
+            self.dec.append(nn.ModuleList([ResnetBlock(before, width), Upsample(width, after) if halved else nn.Identity()]))
+        if config.coarse:
+            self.analysis = nn.Conv2d(3, latent, config.factor, config.factor)
+            self.synthesis = nn.ConvTranspose2d(latent, 3, config.factor, config.factor)
+            self.to_latent = nn.Conv2d(latent, latent, 1)
+            self.to_pixels = nn.Conv2d(config.context_widths[0], pixels, 3, padding=1)
+
+    @torch.no_grad()
+    def start_linear(self, mean: Tensor, covariance: Tensor, step: float) -> None:
+        """Sets z to the KLT of the picture's blocks in units of ``step``, most powerful first; the networks beside add nothing yet.
+
+        Args:
+            mean [D], covariance [D, D]: of flattened blocks of ``factor``² pixels, in the order of a convolution's kernel.
+        """
+        latent, shape = self.config.widths[-1], self.analysis.weight.shape
+        values, vectors = torch.linalg.eigh(covariance.double())
+        order = values.argsort(descending=True)[:latent]
+        values, basis = values[order].clamp_min(1e-12), vectors[:, order].T
+        self.analysis.weight.copy_((basis / step).view(shape))
+        self.analysis.bias.copy_(-(basis / step) @ mean.double())  # type: ignore[union-attr]
+        self.synthesis.weight.copy_((basis * step).view(shape))
+        self.synthesis.bias.copy_(mean.view(3, -1).mean(1))  # type: ignore[union-attr]
+        for module in (self.to_latent, self.to_pixels):
+            for parameter in module.parameters():
+                parameter.zero_()
+        self.start_scale((values.sqrt() / step).float())
+
+    def encode(self, image: Tensor) -> Tensor:
+        """z = g_e(x): [B, C, H/factor, W/factor]."""
+        h = F.pixel_unshuffle(image, self.config.fold)
+        for parts in self.enc:
+            block, down = cast(nn.ModuleList, parts)
+            h = down(block(h))
+        return self.to_latent(h) + self.analysis(image) if self.config.coarse else h
+
     def contexts(self, z: Tensor) -> list[Tensor]:
-        """c_0, c_1, … of ẑ, as X_θ takes it (section III-A.4), finest first: [B, width, H/fold/2^level, W/fold/2^level]."""
-        ladder = []
+        """c_0, c_1, … of ẑ, as X_θ takes it (section III-A.4), finest first: [B, width, H/fold/2^level, W/fold/2^level].
+
+        Channels beyond those of z, the errors that some codes tell, are left out, here and in :meth:`image`.
+        """
+        z, ladder = z[:, : self.config.widths[-1]], []
         for parts in self.dec:
             block, up = cast(nn.ModuleList, parts)
             z = up(block(z))
@@ -162,5 +184,7 @@ class NonlinearTransform(nn.Module):
 
     def image(self, z: Tensor, contexts: list[Tensor]) -> Tensor:
         """The coarse image g_s(ẑ) [B, 3, H, W]; not clamped, so that training sees gradients outside [−1, 1]."""
-        out: Tensor = self.synthesis(z) + F.pixel_shuffle(self.to_pixels(contexts[0]), self.config.fold)
+        out: Tensor = self.synthesis(z[:, : self.config.widths[-1]]) + F.pixel_shuffle(
+            self.to_pixels(contexts[0]), self.config.fold
+        )
         return out

@@ -79,6 +79,9 @@ _SHARED = {
     "ConditionalUNet": "gencomm_cli.networks.conditional_unet:ConditionalUNet:UNetConfig",
     "NonlinearTransform": "gencomm_cli.networks.transform:NonlinearTransform:TransformConfig",
     "LatentJSCC": "gencomm_cli.networks.ntscc:LatentJSCC:NTSCCConfig",
+    "ResidualTransform": "gencomm_cli.networks.residual_transform:ResidualTransform:ResidualTransformConfig",
+    "KLTLatentJSCC": "gencomm_cli.networks.klt_latent:KLTLatentJSCC:KLTLatentConfig",
+    "ResidualUNet": "gencomm_cli.networks.residual_unet:ResidualUNet:ResidualUNetConfig",
     "RateTables": "gencomm_cli.networks.rate_indices:RateTables",
     "Autoencoder": "gencomm_cli.networks.autoencoder:Autoencoder",
 }

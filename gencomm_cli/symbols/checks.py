@@ -87,7 +87,9 @@ def _check_csi(file: SymbolFile) -> None:
         if abs(getattr(header.cbr, name) * samples(header.image_size) - uses) > 1e-6 * max(1, uses):
             raise InputError(f"meta.cbr.{name} does not count the {uses} uses that go with the channel")
     taps, gains = 0, [0, 0, 0]
-    if channel is not None and channel.csi == "perfect":
+    if channel is not None and channel.kind == "radio":
+        gains = counts
+    elif channel is not None and channel.csi == "perfect":
         taps = channel.ofdm.taps if channel.ofdm is not None else 0
         if channel.kind in ("rayleigh", "block"):
             gains = counts if channel.kind == "rayleigh" else [min(count, 1) for count in counts]

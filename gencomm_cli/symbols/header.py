@@ -31,6 +31,8 @@ SNR_RANGE = (-100.0, 100.0)
 
 Stage = Literal["tx", "rx"]
 Csi = Literal["perfect", "estimated", "none"]
+ChannelKind = Literal[Kind, "radio"]
+"""Of a simulated channel of symbols, or what a waveform's receiver found."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,11 @@ class ChannelRecord:
     """What channel a file went through; SNR in dB (infinite: no noise).
 
     ``ofdm`` is there for multipath alone; its pilots are those that were really sent. ``rx_snr_db``: what the receiver takes for
-    the SNR, if it was misled. Neither is in ``meta`` where it is None.
+    the SNR, if it was misled. Neither is in ``meta`` where it is None. Over a ``radio`` the SNR is the received one, as estimated,
+    and the file has an estimated gain for each symbol.
     """
 
-    kind: Kind
+    kind: ChannelKind
     snr_db: float
     snr_type: SnrType
     csi: Csi
@@ -52,7 +55,9 @@ class ChannelRecord:
         """Raises InputError where the fields do not go together."""
         if (self.ofdm is not None) != (self.kind == "multipath"):
             raise InputError(f"ofdm is {'missing' if self.ofdm is None else 'there'}, against the channel's kind {self.kind}")
-        if self.csi == "estimated" and self.kind not in ("block", "multipath"):
+        if self.kind == "radio" and (self.csi, self.snr_type) != ("estimated", "received"):
+            raise InputError("radio: gains are estimated and the SNR is the received one")
+        if self.csi == "estimated" and self.kind not in ("block", "multipath", "radio"):
             raise OptionError("csi", f"estimated is for block and multipath fading, not {self.kind}; use perfect or none")
         if self.ofdm is not None and self.csi == ("none" if self.ofdm.pilots else "estimated"):
             raise OptionError("pilots", f"CSI {self.csi} does not go with {self.ofdm.pilots} OFDM symbols of pilots")
@@ -61,7 +66,7 @@ class ChannelRecord:
         """Pilots, prefixes and empty carriers that come with so many image, prompt and side symbols."""
         if self.ofdm is not None:
             return extra_uses(counts, self.ofdm)
-        return ExtraUses(pilots=BLOCK_PILOTS if self.csi == "estimated" else 0)
+        return ExtraUses(pilots=BLOCK_PILOTS if self.csi == "estimated" and self.kind == "block" else 0)
 
 
 @dataclass(frozen=True)
@@ -169,10 +174,11 @@ def _image_size(value: Any) -> ImageSize:
 
 def _cbr(value: Any) -> CBR:
     parts = ("image", "prompt", "side", "pilots", "cp", "idle")
-    rules = dict.fromkeys((*parts, "total"), _SIZE) | {"requested": or_null(_SIZE)}
+    rules = dict.fromkeys((*parts, "waveform", "total"), _SIZE) | {"requested": or_null(_SIZE)}
     cbr: CBR = _record(CBR, "meta.cbr", rules, _LEFT_OUT[CBR])(value)
-    if abs(cbr.total - sum(getattr(cbr, part) for part in parts)) > 1e-9 * max(1.0, cbr.total):
-        raise ValueError(f"total {cbr.total:g} is not the sum of its parts")
+    expected = cbr.waveform or sum(getattr(cbr, part) for part in parts)
+    if abs(cbr.total - expected) > 1e-9 * max(1.0, cbr.total):
+        raise ValueError(f"total {cbr.total:g} is not {'waveform' if cbr.waveform else 'the sum of its parts'}")
     return cbr
 
 
@@ -187,7 +193,7 @@ def _versions(value: Any) -> dict[str, str]:
 
 
 _LEFT_OUT: fields.LeftOut = {
-    Header: ("channel", "n0", "classical", "side", "tx_gain"), CBR: ("idle",), ChannelRecord: ("ofdm", "rx_snr_db"),
+    Header: ("channel", "n0", "classical", "side", "tx_gain"), CBR: ("idle", "waveform"), ChannelRecord: ("ofdm", "rx_snr_db"),
     PayloadFormat: ("text_model",), Provenance: ("channel_seed", "container_bytes"),
 }  # fmt: skip
 _SIZE, _COUNT = number(0.0, 1e9), integer(0, 2**16)
@@ -196,7 +202,7 @@ _OFDM = {
     "interleaver": boolean,
 }  # fmt: skip
 _CHANNEL = {
-    "kind": one_of(*get_args(Kind)), "snr_db": _snr, "snr_type": one_of(*get_args(SnrType)), "csi": one_of(*get_args(Csi)),
+    "kind": one_of(*get_args(ChannelKind)), "snr_db": _snr, "snr_type": one_of(*get_args(SnrType)), "csi": one_of(*get_args(Csi)),
     "ofdm": _record(OfdmConfig, "meta.channel.ofdm", _OFDM), "rx_snr_db": _snr,
 }  # fmt: skip
 _PAYLOAD = {"code": name, "modulation": one_of("bpsk", "qpsk"), "repetition": one_of(1, 2, 4), "crc_bits": integer(0, 64)}

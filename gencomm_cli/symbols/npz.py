@@ -131,7 +131,7 @@ def from_bytes(data: bytes) -> SymbolFile:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = _entries(archive)
-            header = Header.from_json(_parse_json(_member(archive, entries.pop("meta"), np.dtype(np.uint8)).tobytes()))
+            header = Header.from_json(parse_json(_member(archive, entries.pop("meta"), np.dtype(np.uint8)).tobytes()))
             arrays: dict[str, NDArray[Any]] = {
                 name: _member(archive, entry, np.dtype(np.uint8 if name == "ideal_bits" else "<c8"))
                 for name, entry in entries.items()
@@ -186,7 +186,9 @@ def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, dtype: np.dtype[An
     return np.frombuffer(content, dtype, offset=start).copy()  # a view of bytes would be read-only, which torch dislikes
 
 
-def _parse_json(data: bytes) -> object:
+def parse_json(data: bytes) -> object:
+    """What JSON from outside says. Raises InputError where it is none, has a field twice, or a number that is not finite."""
+
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not JSON")
 

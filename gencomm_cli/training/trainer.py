@@ -165,11 +165,12 @@ class Trainer:
     def __init__(self, options: TrainOptions, report: Report = print, base: Preset | None = None) -> None:
         self.options, self.report, self.base = options, report, base
         self.out, self.device = options.out, torch.device(options.device)
-        self.stages = options.stages or tuple(stage for stage, plan in self.plans.items() if not plan.optional)
-        if unknown := set(self.stages) - set(self.plans):
-            raise InputError(f"--stages: there is no {', '.join(sorted(unknown))}; there is: {', '.join(self.plans)}")
         own = type(self).__module__.rpartition(".")[0]
         self.config = load_config(options.config, f"{self.method}/{self.shipped}.json", self.expected(), own)
+        known = tuple(stage for stage in self.plans if stage in self.config)
+        self.stages = options.stages or tuple(stage for stage in known if not self.plans[stage].optional)
+        if unknown := set(self.stages) - set(known):
+            raise InputError(f"--stages: there is no {', '.join(sorted(unknown))}; there is: {', '.join(known)}")
         self.settings: dict[str, Any] = self.config["settings"]
         open_folder(self.out, options.resume or parallel.rank() > 0)  # process 0 may be at work in it by now
         asked = {name: getattr(options, name) for name in ("accumulate", "precision", "tensorboard")}

@@ -147,7 +147,7 @@ def test_light_commands_import_nothing_heavy(command: str, tx: Path) -> None:
         (["channel", "tx.npz", "--snr", "1", "--clip", "0.8"], ["--clip", "--multipath"]),
         (["channel", "tx.npz", "--snr", "1", "--multipath", "--clip", "0"], ["--clip", "0.01 to 100"]),
         (["channel", "tx.npz", "--snr", "1", "--multipath", "--cp", "300"], ["--cp", "256"]),
-        (["channel", "tx.npz", "--snr", "1", "--csi", "estimated"], ["--csi estimated", "block", "multipath"]),
+        (["channel", "tx.npz", "--snr", "1", "--csi", "estimated"], ["--csi: estimated", "block", "multipath"]),
         (["channel", "tx.npz", "--snr", "1", "--rx-snr", "nan"], ["--rx-snr"]),
         (["channel", "tx.npz", "--snr", "1", "--csi", "guess"], ["--csi", "perfect", "none"]),
         (["channel", "tx.npz", "--snr", "1", "--snr-type", "ebn0"], ["--snr-type", "esn0"]),

@@ -99,7 +99,7 @@ def test_own_flags_come_first_and_shared_ones_before_those_of_one_method(help_of
 def test_the_commands_are_grouped_with_an_example_each_and_no_colours(help_of: Help) -> None:
     lines = help_of("", 80)
     found = sections(lines)
-    assert [*found][2:] == ["Send a picture", "Look and learn", "Measure and compare", "Weights"]
+    assert [*found][2:] == ["Send a picture", "Waveforms for radios", "Look and learn", "Measure and compare", "Weights"]
     examples = re.findall(r"^  (\w+) +[A-Z].*\n +gencomm (\w+)", "\n".join(lines), re.MULTILINE)
     assert [name for name, _ in examples] == [example for _, example in examples]
     assert len(examples) == len(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
@@ -108,7 +108,8 @@ def test_the_commands_are_grouped_with_an_example_each_and_no_colours(help_of: H
 
 
 @pytest.mark.parametrize(
-    "command", ["", "encode", "channel", "decode", "roundtrip", "inspect", "train", "doctor", "explain", "models", "bench"]
+    "command",
+    ["", "encode", "channel", "modulate", "decode", "roundtrip", "inspect", "train", "doctor", "explain", "models", "bench"],
 )
 def test_help_imports_nothing_heavy(command: str) -> None:
     program = (

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from gencomm_cli.channels.equalisers import mmse, reliability
-from gencomm_cli.networks.klt_jscc import KLTJSCC, KLTConfig, size_of, water_filling, with_pilots
+from gencomm_cli.networks.klt_jscc import KLTJSCC, KLTConfig
+from gencomm_cli.networks.linear_code import size_of, water_filling, with_pilots
 from gencomm_cli.networks.rate_adaptive import unit_power
 
 SMALL = KLTConfig(channels=4, code_channels=16, factor=2, pixels=2, width=8, depths=(1, 1), token_width=16, token_depth=1)

@@ -32,9 +32,6 @@ def test_it_is_what_the_equalisers_say(kind: str) -> None:
     np.testing.assert_allclose(found.reliability[0].numpy(), np.broadcast_to(power / (power + 0.3), 500), rtol=1e-5)
     assert found.reliability.dtype == torch.float32
     np.testing.assert_allclose(found.mmse()[0].numpy(), mmse(y, gain, 0.3), rtol=1e-4, atol=1e-6)
-    first = found.first(7)
-    torch.testing.assert_close(first.mmse(), found.mmse()[:, :7])
-    torch.testing.assert_close(first.reliability, found.reliability[:, :7])
 
 
 def test_effective_snr_is_the_snr_without_fading_and_less_with_it() -> None:

@@ -22,14 +22,11 @@ from gencomm_cli.methods.scsic.cascade import PaellaVQModel
 from gencomm_cli.methods.scsic.efficientnet import EfficientNetEncoder
 from gencomm_cli.methods.scsic.previewer import Previewer
 from gencomm_cli.methods.textguided.prior import SPECIAL_TOKENS, train_tokenizer
-from gencomm_cli.networks.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.networks.control import LatentControlNet, control_arguments
 from gencomm_cli.networks.deepjscc import DeepJSCC, DeepJSCCConfig
-from gencomm_cli.networks.ntscc import LatentJSCC, NTSCCConfig
 from gencomm_cli.networks.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
-from gencomm_cli.networks.rate_indices import RateTables
-from gencomm_cli.networks.transform import NonlinearTransform, TransformConfig
 from gencomm_cli.presets import Component, load_config
+from gencomm_cli.presets.build import builders
 from gencomm_cli.presets.write import Part, write_preset
 from gencomm_cli.training.linear_start import token_statistics
 
@@ -196,6 +193,20 @@ LRISC: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 """The components of LRISC's tiny preset: class and arguments."""
 
+RESIDUAL_LRISC: dict[str, tuple[str, dict[str, Any]]] = {
+    "transform": (
+        "ResidualTransform",
+        {
+            "channels": 128, "encoder_widths": [8, 8], "encoder_depths": [1, 1], "context_widths": [8, 8, 8, 8],
+            "context_depths": [1, 1, 1, 1], "hyper_widths": [8, 8, 8], "edge": 4,
+        },
+    ),
+    "jscc": ("KLTLatentJSCC", {"channels": 128, "width": 16, "depth": 1, "heads": 2, "window": 4, "snr_width": 8}),
+    "rates": ("RateTables", {}),
+    "unet": ("ResidualUNet", {"widths": [8, 8, 8], "depths": [1, 1, 1], "context_widths": [8, 8, 8, 8], "time_width": 8}),
+}  # fmt: skip
+"""The same around PCA, KLT and LMMSE."""
+
 
 def scenes(count: int, seed: int = 0) -> NDArray[np.uint8]:
     """Pictures with quiet and busy halves, uint8 [count, 128, 128, 3]."""
@@ -210,32 +221,30 @@ def scenes(count: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.stack(out)
 
 
-def linear_lrisc() -> dict[str, nn.Module]:
+def linear_lrisc(sizes: Mapping[str, tuple[str, dict[str, Any]]] = LRISC) -> dict[str, nn.Module]:
     """Networks at the linear start, which send pictures already, with small random weights beside."""
     torch.manual_seed(0)
-    modules: dict[str, Any] = {
-        "transform": NonlinearTransform(TransformConfig.from_json(LRISC["transform"][1])),
-        "jscc": LatentJSCC(NTSCCConfig.from_json(LRISC["jscc"][1])),
-        "rates": RateTables(),
-        "unet": ConditionalUNet(UNetConfig.from_json(LRISC["unet"][1])),
-    }
+    modules: dict[str, Any] = {name: builders()[kind](**config) for name, (kind, config) in sizes.items()}
     pictures = torch.from_numpy(scenes(64)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    modules["transform"].start_linear(*token_statistics(pictures, 16), 0.2)
+    residual = sizes is RESIDUAL_LRISC
+    modules["transform"].start_linear(*token_statistics(pictures, 16), *([] if residual else [0.2]))
     with torch.no_grad():
         z = modules["transform"].encode(pictures)
-    modules["jscc"].start_linear(z.transpose(0, 1).flatten(1).std(1))
-    nn.init.normal_(modules["unet"].final_conv[1].weight, 0, 0.005)
+        modules["jscc"].start_linear(z.transpose(0, 1).flatten(1).std(1))
+        if residual:
+            modules["unet"].start_linear(pictures - modules["transform"].image(z, modules["transform"].contexts(z)))
+    nn.init.normal_((modules["unet"].last[-1] if residual else modules["unet"].final_conv[1]).weight, 0, 0.005)
     return modules
 
 
 @pytest.fixture(scope="session")
 def make_lrisc(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """(**settings) → a preset folder of lrisc at the linear start."""
-    modules = linear_lrisc()
+    """(sizes, **settings) → a preset folder of lrisc at the linear start."""
 
-    def make(**settings: Any) -> Path:
+    def make(sizes: Mapping[str, tuple[str, dict[str, Any]]] = LRISC, **settings: Any) -> Path:
         folder = tmp_path_factory.mktemp("lrisc")
-        parts = {name: Part(kind, config, modules[name].state_dict()) for name, (kind, config) in LRISC.items()}
+        modules = linear_lrisc(sizes)
+        parts = {name: Part(kind, config, modules[name].state_dict()) for name, (kind, config) in sizes.items()}
         return write_preset(folder, "lrisc", parts, {"cbr_range": [0.0033, 0.0417], "steps": 3, **settings}, "tiny").folder
 
     return make

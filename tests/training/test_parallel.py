@@ -244,7 +244,7 @@ def test_accumulated_batches_are_one_batch_in_other_methods(
             kind = DiffJSCCTrainer
         elif method == "lrisc":
             config = test_lrisc.recipe()
-            config[stage] |= {"schedule": plan, "batch": 2 * batch, "pictures": batch, "drop": 0.0, "refined": 0.0}
+            config[stage] |= {"schedule": plan, "batch": 2 * batch, "pictures": batch, "refined": 0.0}
             kind = LRISCTrainer
         else:
             config = test_scsic.recipe(6)

@@ -611,7 +611,7 @@ class DiffCom:
             codec = known
         else:
             ntscc, equalised = cast(NTSCC, self.codec), heard.gain is not None
-            codec = KnownNTSCC(ntscc, known, received.image_size, self.multiple, heard.reliability[0], equalised)
+            codec = KnownNTSCC(ntscc, known, received.image_size, self.multiple, heard.reliability[0], equalised, float(tx_snr_db))
 
         def encode(x: Tensor) -> Tensor:
             return codec.encode((x + 1) / 2, heard.y.shape[1], tx_snr_db.expand(len(x)))
@@ -643,7 +643,7 @@ class DiffCom:
 
         There is nothing to sample from: the receiver does not know what E would have sent.
         """
-        heard = Heard.of(received, self.device).first(levels.size)
+        heard = Heard.of(received, self.device)
         codec = cast(NTSCC, self.codec)
         z = codec.receive(heard.mmse()[0], heard.reliability[0], levels, received.image_size, self.multiple)
         return to_image((codec.coarse(z)[0] + 1) / 2, received.image_size, "transform")

@@ -32,22 +32,28 @@ x ─► g_e ─► z ─┬─► h_e, h_d ─► −β log2 p(z_i | ŷ) ─►
                                             `diffusion.steps.AncestralStep.variance`
   section II-B  X_θ(x_n, ẑ, n/N)            `networks.conditional_unet.ConditionalUNet`; ẑ on the grids of its first levels:
                                             `networks.transform.NonlinearTransform.contexts`
-  eq. 7         L(θ, x_0)                   `train.StageLoss.refined` has X_θ at a random n and the weight ᾱ_n/(1 − ᾱ_n),
-                                            `train.StageLoss.distortion` the squared norm
+  eq. 7         L(θ, x_0)                   `train.StageLoss.refined` has X_θ at a true x_n of a random n, and the weight
+                                            ᾱ_n/(1 − ᾱ_n), `train.StageLoss.distortion` the squared norm
   eq. 8         DDIM                        `sample`, `diffusion.steps.ddim_step`
   eq. 9         L_RD                        `train.StageLoss.distortion`, `train.StageLoss.rate`
   eq. 9         p(y)                        `networks.entropy.FactorisedPrior`, which the paper does not describe
   eq. 10        L_P                         `train.StageLoss.perception`
   eq. 11        L_RDP                       `train.StageLoss.__call__`; λ, η: `train.Recipe`
   Algorithm 1   three stages                `train.STAGES`; lines 5 and 7: `train.StageLoss.refined`, lines 6 and 8:
-                                            `train.StageLoss.__call__`. nano's stage 2 leaves X_θ out (``refined`` is 0)
+                                            `train.StageLoss.__call__`. nano's stages 1 and 2 leave X_θ out (``refined`` is 0)
 
 The paper's α_n, a product of 1 − β_i, is ᾱ_n here (``alpha_bar``). The log of its eq. 3 is log2, so that β counts symbols a bit.
-Its η is the weight of eq. 11 and nothing else; its d, in eqs. 9 and 11, is the squared error with the weight of eq. 7. Its receiver
-has the k_i for nothing; here they are side symbols, which count: `networks.rate_indices.encode`,
-`networks.ntscc_codec.NTSCC.levels_at_receiver`. It has no coarse image: g_s is `networks.transform.NonlinearTransform.image`. Where
-its words and the program it builds on (CDC: Yang & Mandt, 2023) differ, the networks are the program's: five U-Net units on the way
-up for six on the way down (the lowest has the middle blocks in its place), and LeakyReLU for ReLU in h_e and h_d.
+nano's networks are those of the paper around their linear optimum: g_e, g_s and the contexts around PCA
+(`networks.residual_transform.ResidualTransform`), f_e and f_d around KLT powers and LMMSE, with pilots that say how large the code
+is sent (`networks.klt_latent.KLTLatentJSCC`), X_θ around the mean of a Gaussian given x_n, ẑ, rates and SNR
+(`networks.residual_unet.ResidualUNet`). ``paper.json`` has the paper's own.
+
+Its η is the weight of eq. 11 and nothing else; its d, in eqs. 9 and 11, is the squared error with the weight of eq. 7, and of the
+coarse image the norm itself. Its receiver has the k_i for nothing; here they are side symbols, which count:
+`networks.rate_indices.encode`, `networks.ntscc_codec.NTSCC.levels_at_receiver`. It has no coarse image: g_s is
+`networks.transform.NonlinearTransform.image`. Where its words and the program it builds on (CDC: Yang & Mandt, 2023) differ, the
+networks are the program's: five U-Net units on the way up for six on the way down (the lowest has the middle blocks in its place),
+and LeakyReLU for ReLU in h_e and h_d.
 """
 
 from __future__ import annotations
@@ -55,12 +61,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from gencomm_cli.diffusion.cosine import STEPS, cosine_alpha_bar
 from gencomm_cli.diffusion.steps import AncestralStep, ddim_step
@@ -68,11 +74,11 @@ from gencomm_cli.errors import RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
 from gencomm_cli.methods.lrisc.options import Receiver, Transmitter
 from gencomm_cli.networks.acceleration import compiled
-from gencomm_cli.networks.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.networks.ntscc_codec import MOST_SIDE, NTSCC, Allocation
 from gencomm_cli.networks.rate_allocation import RATES, Levels
 from gencomm_cli.networks.tensors import Heard, as_symbols, finite, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
+from gencomm_cli.presets.build import build, builders
 from gencomm_cli.rates import symbols_within
 from gencomm_cli.seeds import torch_normal
 
@@ -81,7 +87,7 @@ class LRISC:
     """One preset's networks, ready to encode and decode.
 
     Settings: ``cbr_range``; ``steps``, N; ``side_share``, the share of the budget that side symbols may take; ``start_noise``, the
-    standard deviation of x_N (the published program of the diffusion takes 0.8).
+    standard deviation of x_N (the published program of the diffusion takes 0.8); ``spacing``: arguments of :func:`visited`.
     """
 
     method = "lrisc"
@@ -92,8 +98,11 @@ class LRISC:
         self.preset, self.codec, self.device, self.dtype = preset, codec, device, dtype
         self.cbr_range: tuple[float, float] = tuple(preset.settings.get("cbr_range", (0.0033, 0.0417)))
         self.side_share = float(preset.settings.get("side_share", MOST_SIDE))
+        self.spacing: dict[str, Any] = dict(preset.settings.get("spacing", {}))
         self.alpha_bar = cosine_alpha_bar()
-        self.multiple = math.lcm(codec.multiple, UNetConfig.from_json(preset.components["unet"].config).multiple)
+        unet = preset.components["unet"]
+        with torch.device("meta"):
+            self.multiple = math.lcm(codec.multiple, int(builders()[unet.class_name](**unet.config).multiple))  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> LRISC:
@@ -107,9 +116,9 @@ class LRISC:
         return cls(preset, NTSCC.load(preset, device), device, dtype)
 
     @cached_property
-    def unet(self) -> ConditionalUNet:
+    def unet(self) -> nn.Module:
         """X_θ."""
-        return ConditionalUNet.load(self.preset, self.device).to(self.dtype)
+        return build(self.preset.components["unet"], self.device, self.dtype)
 
     @cached_property
     def denoiser(self) -> Callable[..., Tensor]:
@@ -189,10 +198,10 @@ class LRISC:
         """
         steps = options.steps or int(self.preset.settings.get("steps", 17))
         levels, side_ok = self.levels(received)
-        heard = Heard.of(received, self.device)
-        if side_ok is False:
-            heard = heard.first(levels.size)  # the first symbol of every embedding
-        z = self.codec.receive(heard.mmse()[0], heard.reliability[0], levels, received.image_size, self.multiple)
+        heard = Heard.of(received, self.device)  # where the side symbols are lost, the first symbol of every embedding is taken
+        z = self.codec.receive(
+            heard.mmse()[0], heard.reliability[0], levels, received.image_size, self.multiple, within_range(received.tx_snr_db)
+        )
         coarse, contexts = self.codec.coarse(z)
         picture = to_image((coarse + 1) / 2, received.image_size, "transform")
         if options.coarse:
@@ -201,7 +210,7 @@ class LRISC:
         def refine(index: int) -> Image:
             noise = torch_normal(tuple(coarse.shape), seed, f"sampler {index}", self.device).to(coarse)
             x = sample(
-                noise * float(self.preset.settings.get("start_noise", 1.0)), visited(steps), self.alpha_bar,
+                noise * float(self.preset.settings.get("start_noise", 1.0)), visited(steps, **self.spacing), self.alpha_bar,
                 lambda x, time: self.denoiser(x, torch.full((1,), time, device=self.device), contexts, coarse),
                 progress=None if progress is None else lambda done, total: progress(index * total + done, options.samples * total),
             )  # fmt: skip
@@ -210,9 +219,16 @@ class LRISC:
         return Decoded(picture, tuple(refine(index) for index in range(options.samples)), side_ok=side_ok)
 
 
-def visited(count: int, steps: int = STEPS) -> list[int]:
-    """The ``count`` steps of training that the sampler visits, evenly spaced from T − 1 down to 0 (a single one is T − 1)."""
-    return [steps - 1] if count == 1 else [index * (steps - 1) // (count - 1) for index in reversed(range(count))]
+def visited(count: int, steps: int = STEPS, *, power: float = 1.0, last: float = 0.0) -> list[int]:
+    """The ``count`` steps of training that the sampler visits, from T − 1 down to ``last`` · (T − 1); a single one is T − 1.
+
+    Evenly spaced in (n/T)^(1/``power``). The published program's are those of 1 and 0. They say little where so much of the image
+    is received: noise tells of what is missing only where it is no louder than that, at small n.
+    """
+    if count == 1:
+        return [steps - 1]
+    places = (index / (count - 1) for index in reversed(range(count)))
+    return [math.floor((last + (1 - last) * place**power) * (steps - 1) + 1e-6) for place in places]
 
 
 def sample(

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from gencomm_cli.methods.base import Received, Request, Transmission
 from gencomm_cli.methods.lrisc import method as lrisc_method
 from gencomm_cli.methods.lrisc.method import LRISC
 from gencomm_cli.methods.lrisc.options import Receiver, Transmitter
+from gencomm_cli.networks.conditional_unet import ConditionalUNet
 from tests.support.docstrings import resolve_names
 from tests.support.presets import make_lrisc, scenes  # noqa: F401 (a fixture)
 
@@ -88,7 +89,7 @@ def test_any_number_of_steps(lrisc: LRISC, steps: int) -> None:
 
 def test_refinement_listens_to_the_latent(lrisc: LRISC) -> None:
     """Each of the four contexts steers X_θ."""
-    contexts = lrisc.unet.no_contexts(1, (128, 128))
+    contexts = cast(ConditionalUNet, lrisc.unet).no_contexts(1, (128, 128))
     x, time = torch.randn(1, 3, 128, 128), torch.tensor([0.5])
     with torch.no_grad():
         without = lrisc.unet(x, time, contexts)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,13 +25,14 @@ from gencomm_cli.methods.lrisc.train import PARTS, STAGES, LRISCTrainer, Recipe,
 from gencomm_cli.networks.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.networks.rate_allocation import RATES
 from gencomm_cli.networks.transform import NonlinearTransform, TransformConfig
+from gencomm_cli.presets.build import builders
 from gencomm_cli.released.checkpoint import Checkpoint
 from gencomm_cli.released.conversion import convert, write_preset
 from gencomm_cli.training import losses
 from gencomm_cli.training.channel import ChannelDraw
 from gencomm_cli.training.loop import Schedule
 from gencomm_cli.training.trainer import TrainOptions, load_config, recipe_from, train
-from tests.support.presets import LRISC, linear_lrisc, scenes
+from tests.support.presets import LRISC, RESIDUAL_LRISC, linear_lrisc, scenes
 from tests.support.training import CPU, asked, backbones, quiet
 
 
@@ -41,13 +44,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def recipe(steps: int = 2) -> dict[str, Any]:
+def recipe(steps: int = 2, parts: Mapping[str, tuple[str, dict[str, Any]]] = LRISC) -> dict[str, Any]:
     stage = {"schedule": {"steps": steps, "learning_rate": 1e-3, "warmup": 2, "ema": 0.5}, "batch": 3, "crop": 64, "pictures": 1}
-    small = stage | {"drop": 0.34, "own": 0.5}
+    networks = {name: {"class": kind, **config} for name, (kind, config) in parts.items() if name != "rates"}
     return {
-        "name": "tiny", "step": 0.2, "networks": {name: config for name, (_, config) in LRISC.items() if name != "rates"},
-        "transform": small, "fixed": stage | {"refined": 0.0}, "adaptive": stage, "joint": small,
-        "rollout": stage | {"path": 3}, "tables": 4,
+        "name": "tiny", "step": 0.2, "networks": networks,
+        "transform": stage, "fixed": stage | {"refined": 0.0}, "adaptive": stage, "joint": stage | {"power": 2.0},
+        "rollout": stage | {"path": 3, "critic": 0.1}, "tables": 4,
         "settings": {"cbr_range": [0.0033, 0.0417], "steps": 2},
     }  # fmt: skip
 
@@ -69,8 +72,11 @@ def opened(config: dict[str, Any], data: Path, out: Path) -> LRISCTrainer:
     return LRISCTrainer(asked(config, data, out), quiet)
 
 
-def test_each_stage_trains_its_networks_and_a_preset_comes_out(data: Path, tmp_path: Path) -> None:
-    trainer = opened(recipe(), data, tmp_path / "run")
+@pytest.mark.parametrize("parts", [LRISC, RESIDUAL_LRISC], ids=["published", "residual"])
+def test_each_stage_trains_its_networks_and_a_preset_comes_out(
+    data: Path, tmp_path: Path, parts: Mapping[str, tuple[str, dict[str, Any]]]
+) -> None:
+    trainer = opened(recipe(2, parts), data, tmp_path / "run")
     for stage in STAGES:
         trainer.start(stage)
         before = {name: state(trainer.module(name)) for name in PARTS}
@@ -80,14 +86,15 @@ def test_each_stage_trains_its_networks_and_a_preset_comes_out(data: Path, tmp_p
         trainer.save(stage)
         changed = {name for name in PARTS if moved(before[name], trainer.module(name))}
         assert changed == set(STAGES[stage].networks), stage
-        for name, linear in (("transform", ("analysis.", "synthesis.")), ("jscc", ("scale_in.", "scale_out."))):
+        published = (("transform", ("analysis.", "synthesis.")), ("jscc", ("scale_in.", "scale_out.")))
+        for name, linear in published if parts is LRISC else ():
             learnt = any(key.startswith(linear) for key in moved(before[name], trainer.module(name)))
             assert learnt == (name in STAGES[stage].networks and stage not in ("joint", "rollout")), stage
         if stage == "fixed":
             assert not any("_snr." in name for name in moved(before["jscc"], trainer.module("jscc")))
         if stage == "adaptive":
             assert any("sent_snr." in name for name in moved(before["jscc"], trainer.module("jscc")))
-    again = opened(recipe(), data, tmp_path / "run")
+    again = opened(recipe(2, parts), data, tmp_path / "run")
     assert all(again.restore(stage) for stage in STAGES)
     assert not any(moved(state(trainer.module(name)), again.module(name)) for name in PARTS)
     folder = trainer.export(tmp_path / "models")
@@ -115,7 +122,8 @@ def test_the_tables_are_of_the_levels_that_occur(data: Path, tmp_path: Path) -> 
 
 def test_the_transform_learns(data: Path, tmp_path: Path) -> None:
     config = recipe(80)
-    config["transform"] |= {"schedule": config["transform"]["schedule"] | {"learning_rate": 3e-3, "log_every": 20}, "rate": 0.05}
+    schedule = config["transform"]["schedule"] | {"learning_rate": 3e-3, "log_every": 20}
+    config["transform"] = config["transform"] | {"schedule": schedule, "rate": 0.05}
     trainer = opened(config, data, tmp_path / "run")
     trainer.run("transform")
     first, *_, last = [json.loads(line) for line in (trainer.out / "transform.log").read_text().splitlines()]
@@ -153,16 +161,29 @@ def test_the_channel_of_training_is_the_channel_of_use() -> None:
     torch.testing.assert_close(one[0, :24] / gains[0], z[0, :24], atol=0.02, rtol=0.02)
 
 
-def test_weights_of_eq_7(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_weights_of_eq_7(data: Path, tmp_path: Path, power: float) -> None:
+    """ᾱ/(1 − ᾱ), over the density of the n that are drawn: n/T = u^power has 1/(power · u^(power − 1))."""
     trainer = opened(recipe(), data, tmp_path / "run")
     schedule = Schedule(steps=1, learning_rate=1e-3)
-    networks, numbers = trainer.networks(), Recipe(schedule, weights=(0, 1e9))
+    networks, numbers = trainer.networks(), Recipe(schedule, weights=(0, 1e9), power=power)
     loss = StageLoss(networks, "transform", numbers, trainer.photographs, backbones(), np.random.default_rng(numbers.seed), CPU)
-    image = torch.rand(3, 3, 64, 64)
-    n = np.random.default_rng(numbers.seed).integers(0, STEPS, 3)
-    _, weight = loss.refined(image, networks.unet.no_contexts(3, (64, 64)), None)
-    bar = cosine_alpha_bar()[torch.from_numpy(n)]
-    torch.testing.assert_close(weight.double(), bar / (1 - bar), rtol=1e-3, atol=1e-6)
+    image, seen = torch.rand(3, 3, 64, 64), list[torch.Tensor]()
+    unet = cast(ConditionalUNet, networks.unet)
+
+    def identity(x: torch.Tensor, time: torch.Tensor, *_: Any) -> torch.Tensor:
+        seen.append(time)
+        return x
+
+    loss.networks = dataclasses.replace(networks, unet=identity)  # type: ignore[arg-type]
+    x, weight = loss.refined(image, unet.no_contexts(3, (64, 64)), image)
+    u = torch.from_numpy(np.random.default_rng(numbers.seed).random(3))
+    n = (STEPS * u**power).long()
+    bar = cosine_alpha_bar()[n]
+    torch.testing.assert_close(weight.double(), bar / (1 - bar) * power * u ** (power - 1), rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(seen[0], n / STEPS)
+    noise = (x - bar.sqrt()[:, None, None, None] * image) / (1 - bar).sqrt()[:, None, None, None]
+    assert float(noise.std()) == pytest.approx(1, rel=0.05)  # x_n is a true one, of the image itself
 
 
 @pytest.mark.parametrize("stage", ["transform", "adaptive", "joint", "rollout"])
@@ -172,11 +193,13 @@ def test_eq_11_is_a_mean_over_the_batch_of_both_images(
     """By hand, crop after crop, for x̂_0 and (where there is a channel) x̄_0, each with its own weight."""
     trainer = opened(recipe(), data, tmp_path / "run")
     numbers = Recipe(
-        Schedule(steps=1, learning_rate=1e-3), batch=4, crop=64, pictures=2, drop=0.0, rate=0.0, medians=0.0, coarse=0.0,
-        path=2 * (stage == "rollout"),
+        Schedule(steps=1, learning_rate=1e-3), batch=4, crop=64, pictures=2, rate=0.0, medians=0.0, coarse=0.0,
     )  # fmt: skip
-    lpips = backbones()[0]
-    loss = StageLoss(trainer.networks(), stage, numbers, trainer.photographs, [lpips], np.random.default_rng(3), CPU)
+
+    def lpips(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return (a - b).abs().mean((1, 2, 3))  # no roll changes it
+
+    loss = StageLoss(trainer.networks(), stage, numbers, trainer.photographs, [lpips], np.random.default_rng(3), CPU)  # type: ignore[list-item]
     seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     def refined(image: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -240,10 +263,78 @@ def test_a_start_from_an_imported_transform_and_unet(data: Path, tmp_path: Path)
         Method.load(presets.load_config(tmp_path / "cdc"), CPU)
 
 
-def test_the_shipped_numbersis_whole() -> None:
-    config = load_config(None, "lrisc/nano.json", {"networks", "step", "tables", "settings", *STAGES})
-    for stage in STAGES:
-        found = recipe_from(Recipe, config[stage])
-        dropped = round(found.drop * found.batch) if "unet" in STAGES[stage].networks else 0
-        assert (found.batch - dropped) % found.pictures == 0
+def test_what_the_sampler_ends_in_has_a_critic_and_no_regression(data: Path, tmp_path: Path) -> None:
+    """Its gradient reaches the U-Net alone, through the last two steps; the photograph reaches it through the critic only."""
+    trainer = opened(recipe(), data, tmp_path / "run")
+    networks, numbers = trainer.networks(), Recipe(Schedule(steps=1, learning_rate=1e-3), critic=0.5, path=4)
+    loss = StageLoss(networks, "rollout", numbers, trainer.photographs, backbones(), np.random.default_rng(0), CPU)
+    image, z = torch.rand(2, 3, 64, 64), torch.randn(2, 128, 4, 4)
+    contexts = networks.transform.contexts(z)
+    coarse, unet = networks.transform.image(z, contexts), networks.unet
+    calls: list[bool] = []
+    unet.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
+    loss.generator = np.random.default_rng(0)
+    early, figures = loss.told_apart(image, contexts, coarse, 0.0)
+    assert calls[-2:] == [True, True]
+    assert not any(calls[:-2])
+    early.backward()
+    assert all(parameter.grad is None for parameter in (*unet.parameters(), *networks.transform.parameters()))  # not yet
+    late, _ = loss.told_apart(image, contexts, coarse, 0.5)
+    late.backward()
+    assert all(parameter.grad is None for parameter in networks.transform.parameters())
+    assert any(parameter.grad is not None and parameter.grad.any() for parameter in unet.parameters())
+    assert float(early.detach()) == pytest.approx(0.5 * figures["telling"], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["nano", "paper"])
+def test_the_shipped_recipes_are_whole(name: str) -> None:
+    config = load_config(None, f"lrisc/{name}.json", LRISCTrainer.expected())
+    for stage in STAGES.keys() & config.keys():
+        values = dict(config[stage])
+        assert values.pop("checkpointing", name == "paper") == (name == "paper")
+        found = recipe_from(Recipe, values)
+        assert found.batch % found.pictures == 0
         assert found.perceptual == 0.5  # η of the paper
+        assert found.refined == 1 or stage not in ("joint", "rollout")  # eq. 7 in every batch
+    with torch.device("meta"):
+        for part, usual in PARTS.items():
+            sizes = dict(config["networks"][part])
+            builders()[sizes.pop("class", usual)](**sizes)
+
+
+def test_the_papers_recipe_trains(tmp_path: Path) -> None:
+    """An eighth of its widths, photographs of other sizes than its crop, some smaller; three steps of each stage."""
+    rng, folder = np.random.default_rng(0), tmp_path / "photographs"
+    folder.mkdir()
+    for index, (width, height) in enumerate(rng.integers(200, 600, (4, 2))):
+        Image.fromarray(scenes(1, index)[0]).resize((int(width), int(height))).save(folder / f"{index}.png")
+    config = load_config(None, "lrisc/paper.json", {"networks"})
+    sizes = config["networks"]
+    for part, name in (
+        ("transform", "context_widths"),
+        ("transform", "hyper_widths"),
+        ("unet", "widths"),
+        ("unet", "context_widths"),
+    ):
+        sizes[part][name] = [width // 8 for width in sizes[part][name]]
+    sizes["transform"]["widths"] = [8, 16, 24, 128]
+    sizes["jscc"] |= {"channels": 128, "depth": 1, "snr_width": 48}
+    for stage in STAGES.keys() & config.keys():
+        config[stage] |= {"batch": 2, "pictures": 2} | {"schedule": config[stage]["schedule"] | {"steps": 3, "log_every": 1}}
+    config["tables"] = 1
+    trainer = opened(config, folder, tmp_path / "run")
+    assert trainer.stages == ("transform", "fixed", "adaptive", "joint")
+    preset = presets.load_config(trainer.complete())
+    losses_of = [json.loads(line)["loss"] for stage in trainer.stages for line in (trainer.out / f"{stage}.log").open()]
+    assert len(losses_of) == 12
+    assert np.isfinite(losses_of).all()
+    method = Method.load(preset, CPU)
+    sent = method.encode(scenes(1)[0], Request(600, 10.0, "awgn", Transmitter()))
+    assert method.decode(
+        Received(sent.symbols, None, 0.1, (128, 128), side_symbols=sent.side_symbols, side=sent.side), Receiver(coarse=True), seed=0
+    ).coarse.shape == (128, 128, 3)
+    with pytest.raises(InputError, match="--stages: there is no rollout; there is: transform, fixed, adaptive, joint"):
+        LRISCTrainer(asked(config, folder, tmp_path / "other", stages=("rollout",)), quiet)
+    sizes["transform"]["coarse"] = False
+    with pytest.raises(InputError, match="makes no coarse image"):
+        opened(config, folder, tmp_path / "none")
