@@ -24,6 +24,7 @@ from gencomm_cli.commands.models import models
 from gencomm_cli.commands.modulate import demodulate, modulate
 from gencomm_cli.commands.roundtrip import roundtrip
 from gencomm_cli.commands.train import train
+from gencomm_cli.commands.ui import ui
 from gencomm_cli.console import flush_streams, open_streams, out, say
 from gencomm_cli.errors import FieldError, GencommError
 
@@ -57,7 +58,8 @@ app = typer.Typer(
     "match, 5 rate cannot be met (--cbr-strict).",
 )
 COMMANDS = {
-    SEND: (encode, channel, decode, roundtrip), RADIO: (modulate, demodulate), LOOK: (inspect, explain, doctor), WEIGHTS: (train,)
+    SEND: (encode, channel, decode, roundtrip), RADIO: (modulate, demodulate), LOOK: (ui, inspect, explain, doctor),
+    WEIGHTS: (train,),
 }  # fmt: skip
 for task, commands in COMMANDS.items():
     for command in commands:

@@ -282,6 +282,28 @@ class Codec:
         )
         return Sent(header, sent.symbols, prompt_symbols, sent.side_symbols, ideal_bits=sent.ideal_bits, prompt=prompt)
 
+    def encode_for(
+        self,
+        image: Pixels | Picture,
+        channel: ChannelRecord,
+        *,
+        tx_snr: TxSnr = "channel",
+        options: TransmitterOptions,
+        seed: int = 0,
+        **rest: Any,
+    ) -> Sent:
+        """Image → symbols, as :meth:`encode`, for a channel that is known beforehand.
+
+        Args:
+            tx_snr: what the transmitter knows: the channel's SNR and fading, another SNR in dB, or nothing.
+            options: the method's own. seed: of the channel, whose block gain the transmitter may know. rest: as of :meth:`encode`.
+        """
+        snr = known_snr(tx_snr, channel, options)
+        fading: Fading = "unknown" if tx_snr == "unknown" or channel.kind == "radio" else channel.kind
+        if isinstance(options, GainTransmitter) and channel.kind == "block" and tx_snr != "unknown":
+            options = replace(options, gain=complex(block_gain(seed)[0]))
+        return self.encode(image, snr=snr, fading=fading, channel=channel, options=options, **rest)
+
     def decode(
         self,
         received: SymbolFile,
@@ -376,15 +398,10 @@ class Codec:
         """
         if transmitter is None or receiver is None:
             transmitter, receiver = settled(self.spec, given, "transmitter", "receiver")
-        snr = known_snr(tx_snr, channel, transmitter)
-        fading: Fading = "unknown" if tx_snr == "unknown" or channel.kind == "radio" else channel.kind
-        if isinstance(transmitter, GainTransmitter) and channel.kind == "block" and tx_snr != "unknown":
-            transmitter = replace(transmitter, gain=complex(block_gain(seed)[0]))
         clock = [time.perf_counter()]
-        sent = self.encode(
-            image, cbr=cbr, cbr_total=cbr_total, strict=strict_rate, snr=snr, fading=fading, channel=channel, options=transmitter,
-            say=say,
-        )  # fmt: skip
+        sent = self.encode_for(
+            image, channel, tx_snr=tx_snr, seed=seed, cbr=cbr, cbr_total=cbr_total, strict=strict_rate, options=transmitter, say=say
+        )
         clock.append(time.perf_counter())
         received = pass_channel(sent, channel, seed, measured)
         clock.append(time.perf_counter())

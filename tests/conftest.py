@@ -7,5 +7,5 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; proce
 os.environ["GENCOMM_MODELS"] = os.path.join(tempfile.gettempdir(), "gencomm-no-models")  # not the presets of whoever runs the tests
 
 pytest_plugins = [
-    f"tests.support.{name}" for name in ("commands", "presets", "released", "classical", "pretrained")
+    f"tests.support.{name}" for name in ("commands", "browser", "presets", "released", "classical", "pretrained")
 ]  # fmt: skip

@@ -24,6 +24,7 @@ FLOORS = (
     ("methods.*",),
     ("pipeline",),
     ("bench", "bench.*"),
+    ("ui", "ui.*"),
     ("commands", "commands.*"),
     ("app", "__main__"),
 )

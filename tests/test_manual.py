@@ -23,10 +23,11 @@ from jsonschema import Draft202012Validator, ValidationError
 from PIL import Image
 
 import gencomm_cli
-from gencomm_cli import symbols
+from gencomm_cli import images, symbols
 from gencomm_cli.app import app, run
 from gencomm_cli.bench.plan import Sweep
 from gencomm_cli.bench.rows import Row
+from gencomm_cli.images import read_image
 from gencomm_cli.methods import specs
 from tests.compatibility.record import ROWS, SYMBOLS
 from tests.support.commands import Result
@@ -77,14 +78,17 @@ def dry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
+    black = np.zeros((512, 512, 3), np.uint8)
+    Image.fromarray(black).save(tmp_path / "photos" / "black.png")
     monkeypatch.setattr("typer.main.get_command", COMMAND_OF)
     monkeypatch.setenv("GENCOMM_DEBUG", "1")  # so that Reached comes through
-    monkeypatch.setattr("gencomm_cli.images.read_image", lambda *_: np.zeros((512, 512, 3), np.uint8))
+    monkeypatch.setattr(images, "read_image", lambda source, *_: read_image(source) if isinstance(source, io.BytesIO) else black)
     monkeypatch.setattr("gencomm_cli.bench.run.run", planned)
     for work in (
         "bench.sets.load_model", "bench.predictability.predictability", "bench.report.write_report", "bench.store.merge",
         "metrics.fetch.fetch", "pipeline.load", "presets.available", "presets.load_config", "presets.pack.pack_folder",
-        "presets.pretrained.add", "released.checkpoint.files_in", "symbols.read", "training.data.shards", "training.trainer.train",
+        "presets.pretrained.add", "radio.recordings.read", "released.checkpoint.files_in", "symbols.read", "training.data.shards",
+        "training.trainer.train",
     ):  # fmt: skip
         monkeypatch.setattr(f"gencomm_cli.{work}", reached)
 

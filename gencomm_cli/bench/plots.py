@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from gencomm_cli.bench import references
 from gencomm_cli.bench.layout import lay_out
 from gencomm_cli.bench.quantities import CHANNELS, NOT_QUALITY, compact, in_order, quantity
 from gencomm_cli.bench.settings import Chart, Setting, held_text, short, styles, title
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
 """Okabe and Ito's, which colour-blind readers tell apart; yellow, too faint on white, left out."""
+GREY = "#808080"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 WIDTH, AXES_HEIGHT = 3.5, 2.1
 """Inches: of a column, and of the axes alone."""
@@ -62,7 +64,7 @@ def draw(found: Sequence[Setting], charts: Sequence[Chart]) -> Iterator[tuple[st
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    looks = styles(found)
+    looks = styles(found) | references.styles()
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a method's name may hold characters that the font lacks
@@ -80,6 +82,7 @@ def _figure(found: Sequence[Setting], chart: Chart, name: str, looks: dict[str, 
     from matplotlib.figure import Figure
 
     labels = [curve.label for curve in chart.curves if any(name in found[i].values for _, i in curve.points)]
+    labels += [line.label for line in chart.references if line.metric == name]
     columns = 1 if any(len(label) > 26 for label in labels) else 2
     below = 0.46 + 0.155 * math.ceil(len(labels) / columns)
     height = below + AXES_HEIGHT + 0.25
@@ -87,8 +90,17 @@ def _figure(found: Sequence[Setting], chart: Chart, name: str, looks: dict[str, 
     axes = figure.add_axes((0.6 / WIDTH, below / height, (WIDTH - 0.7) / WIDTH, AXES_HEIGHT / height))
     _curves(axes, found, chart, name, looks)
     axes.yaxis.set_label_coords(-0.46 / (WIDTH - 0.7), 0.5)
+    theirs = {line.label for line in chart.references}
+    named = sorted(zip(*axes.get_legend_handles_labels(), strict=True), key=lambda each: each[1] in theirs)
     figure.legend(
-        loc="lower center", ncols=columns, frameon=False, handlelength=2.6, columnspacing=1.2, borderaxespad=0.1, borderpad=0.1
+        *zip(*named, strict=True),
+        loc="lower center",
+        ncols=columns,
+        frameon=False,
+        handlelength=2.6,
+        columnspacing=1.2,
+        borderaxespad=0.1,
+        borderpad=0.1,
     )
     return figure
 
@@ -115,6 +127,11 @@ def _curves(axes: Axes, found: Sequence[Setting], chart: Chart, name: str, looks
         axes.plot(above, [1] * len(above), "^", color=line["color"], transform=top, clip_on=False)
         for place in above:
             axes.annotate("∞", (place, 1), xycoords=top, xytext=(0, 3), textcoords="offset points", ha="center")
+    for reference in (line for line in chart.references if line.metric == name):
+        _, dash, marker = looks[reference.label]
+        line = {"color": GREY, "label": reference.label, "linestyle": _dash(dash), "marker": MARKERS[marker % len(MARKERS)]}
+        places, values = [x for x, _, _ in reference.points], [y for _, y, _ in reference.points]
+        axes.plot(places, values, markerfacecolor="none", markeredgewidth=0.8, zorder=1.5, **line)
     axes.set_xscale("log" if layout.log else "linear")
     axes.set_xticks([place for place, _ in layout.ticks], [text for _, text in layout.ticks])
     axes.minorticks_off()

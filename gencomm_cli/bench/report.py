@@ -13,7 +13,7 @@ from typing import Any
 
 from gencomm_cli import __version__, console
 from gencomm_cli.bench import folder as bench_folder
-from gencomm_cli.bench import papers, plots, tables
+from gencomm_cli.bench import papers, plots, references, tables
 from gencomm_cli.bench.folder import Results
 from gencomm_cli.bench.gallery import Gallery, gallery
 from gencomm_cli.bench.layout import lay_out
@@ -36,13 +36,14 @@ FILES = ("report.html", "table.md", "table.tex", "rows.csv", "compressai.json")
 """What is written beside the plots."""
 
 
-def write_report(folder: Path, output: Path | None = None) -> Path:
+def write_report(folder: Path, output: Path | None = None, with_references: bool = False) -> Path:
     """Writes ``report.html``, ``table.md``, ``table.tex``, ``rows.csv``, ``compressai.json``, ``plots/*.png`` and ``plots/*.svg``:
     all of them or none. Other files stay as they are.
 
     Args:
         folder: a bench folder: ``rows.jsonl``, and where there are any ``sets.jsonl``, ``images/`` and ``originals/``.
         output: folder for all of it, made if need be; without it ``folder`` itself.
+        with_references: draw published codecs beside, as :mod:`gencomm_cli.bench.references` has them.
 
     Returns:
         The html's path.
@@ -60,6 +61,8 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
     for line in (*results.skipped, *strays):
         console.say(line)
     drawn = charts(found)
+    if with_references:
+        drawn = [references.beside(chart, found) for chart in drawn]
     with console.progress("pictures") as bar:
         pictures = gallery(folder, results, found, bar)
     texts = (
@@ -96,11 +99,14 @@ def _html(
         "options": {axis: short(axis) for axis in axes},
         "channels": CHANNELS,
         "colours": plots.COLOURS,
-        "styles": styles(found),
+        "styles": styles(found) | references.styles(),
+        "grey": plots.GREY,
         "settings": [_setting(s, axes) for s in found],
         "charts": [_chart(chart) for chart in drawn],
         "papers": _papers(found),
         "titles": papers.titles(),
+        "terms": references.TERMS,
+        "sources": {each.label: each.source for each in references.published()},
         "gallery": asdict(pictures),
         "conditions": [condition_text(condition) for condition in dict.fromkeys(s.condition for s in found)],
         "failures": _failures(results),
@@ -132,7 +138,9 @@ def _chart(chart: Chart) -> dict[str, Any]:
         for c in chart.curves
     ]
     ends = {"log": layout.log, "low": layout.low, "high": layout.high, "ticks": layout.ticks}
-    return {"axis": chart.axis, "channel": chart.channel, "held": held_text(chart.held), "curves": curves, **ends}
+    return {"axis": chart.axis, "channel": chart.channel, "held": held_text(chart.held), "curves": curves, **ends} | {
+        "references": [asdict(line) for line in chart.references]
+    }
 
 
 def _papers(found: Sequence[Setting]) -> list[dict[str, Any]]:

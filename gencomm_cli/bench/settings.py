@@ -72,13 +72,23 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class ReferenceLine:
+    """What others published of one metric. ``points``: x, value, and how it was had."""
+
+    label: str
+    metric: str
+    points: tuple[tuple[float, float, str], ...]
+
+
+@dataclass(frozen=True)
 class Chart:
-    """Curves over ``axis`` on one channel, with the other axes held at the values of ``held``."""
+    """Curves over ``axis`` on one channel, with the other axes held at the values of ``held``, and what they are compared with."""
 
     axis: str
     channel: str
     held: Mapping[str, float | None]
     curves: tuple[Curve, ...]
+    references: tuple[ReferenceLine, ...] = ()
 
 
 def settings(results: Results) -> tuple[list[Setting], list[str]]:

@@ -326,12 +326,15 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="The page; DIR/report.html if not given.")
     ] = None,
+    references: Annotated[
+        bool, typer.Option("--references", help="Draw published codecs too, as if an ideal code carried them (Kodak, AWGN).")
+    ] = False,
 ) -> None:
     """Make a page (report.html), plots and tables of a bench folder."""
     from gencomm_cli import console
     from gencomm_cli.bench.report import write_report
 
-    console.out(str(write_report(folder, output)))
+    console.out(str(write_report(folder, output, references)))
 
 
 def _channels(text: str):  # type: ignore[no-untyped-def]
