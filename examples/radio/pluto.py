@@ -3,7 +3,7 @@
     python3 pluto.py transmit tx.sigmf --frequency 2.45e9 --gain -20 --seconds 10
     python3 pluto.py receive rx.sigmf --frequency 2.45e9 --sample-rate 2e6 --seconds 1
 
-This was not run on hardware: it was checked against pyadi-iio 0.0.21 with a radio of software in the place of a real one.
+This was not run on hardware: it was written after pyadi-iio 0.0.21, and tested with a stand-in in its place.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python3 soapy.py transmit tx.sigmf --device driver=lime --frequency 2.45e9 --gain 20
     python3 soapy.py receive rx.sigmf --device driver=rtlsdr --frequency 2.45e9 --sample-rate 2e6 --seconds 3
 
-This was not run on hardware: it was checked against SoapySDR 0.8.1 with a radio of software in the place of a real one.
+This was not run on hardware: it was written after SoapySDR 0.8.1, and tested with a stand-in in its place.
 """
 
 from __future__ import annotations
