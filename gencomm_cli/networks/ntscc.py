@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -124,12 +125,11 @@ class LatentJSCC(nn.Module):
         super().__init__()
         self.config = config
         channels, most = config.channels, max(RATES)
-        rates = torch.tensor([*RATES, 0])
-        reals, first = torch.arange(2 * most), 2 * rates.cumsum(0) - 2 * rates
-        total = 2 * sum(RATES)
-        self.register_buffer("rates", rates, persistent=False)
-        sent = reals < 2 * rates[:, None]
-        self.register_buffer("columns", torch.where(sent, first[:, None] + reals, total), persistent=False)
+        rates, total = np.array([*RATES, 0]), 2 * sum(RATES)
+        reals, first = np.arange(2 * most), 2 * (rates.cumsum() - rates)
+        columns = np.where(reals < 2 * rates[:, None], first[:, None] + reals, total)
+        self.register_buffer("rates", torch.from_numpy(rates), persistent=False)
+        self.register_buffer("columns", torch.from_numpy(columns), persistent=False)
         self.scale_in, self.scale_out = nn.Linear(channels, channels), nn.Linear(channels, channels)
         self.sent_token = nn.Parameter(torch.zeros(len(rates), channels))
         self.received_token = nn.Parameter(torch.zeros(len(rates), channels))

@@ -257,7 +257,7 @@ def _check_numbers(source: LocalFolder, model: Model, weights: list[str]) -> Non
     releases.)"""
     held = 0
     for file in weights:
-        with readable(source.path(file)) as opened:
+        with readable(source.path(file), InputError) as opened:
             for name in opened.keys():  # noqa: SIM118
                 tensor = opened.get_tensor(name)  # mapped, not read
                 check_finite({name: tensor}, f"{source.path(file)}: {model.component.name}")

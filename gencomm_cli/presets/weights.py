@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook, register_module_parameter_registration_hook
 
-from gencomm_cli.errors import ModelMismatch
+from gencomm_cli.errors import GencommError, ModelMismatch
 from gencomm_cli.presets import Component, Preset
 from gencomm_cli.presets.files import located
 from gencomm_cli.presets.pack import unpacked
@@ -115,10 +115,10 @@ def check_files(preset: Preset) -> None:
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[Any]:
-    """A file of safetensors, opened. Raises ModelMismatch where it is none."""
+def readable(path: Path, error: type[GencommError] = ModelMismatch) -> Iterator[Any]:
+    """A file of safetensors, opened. Raises ``error`` where it is none."""
     try:
         with safe_open(path, "pt") as opened:
             yield opened
-    except (SafetensorError, OSError) as error:
-        raise ModelMismatch(f"{path}: not safetensors ({str(error).splitlines()[0][:200]}); fetch it again") from None
+    except (SafetensorError, OSError) as problem:
+        raise error(f"{path}: not safetensors ({_line(problem)}); fetch it again") from None

@@ -53,7 +53,7 @@ def test_a_channel_has_one_name() -> None:
     ],
 )
 def test_channels_that_are_none_are_refused(text: str) -> None:
-    with pytest.raises(InputError, match=r"--ch|--cp"):
+    with pytest.raises(InputError, match=r"--ch|^cp:"):
         channels.name(text)
 
 

@@ -66,7 +66,7 @@ def test_a_packed_preset_verifies_loads_and_is_half_the_size(tmp_path: Path) -> 
     presets.verify(preset)
     assert load_file(written)["0.weight"].dtype == torch.int8
     assert written.stat().st_size < 0.65 * (source / "lrisc/mine/n.safetensors").stat().st_size
-    loaded, original = filled(network(), preset.components["n"], torch.device("cpu")), network().eval()
+    loaded, original = filled(network, preset.components["n"], torch.device("cpu")), network().eval()
     image = torch.randn(1, 16, 8, 8)
     with torch.no_grad():
         error = (loaded(image) - original(image)).square().mean() / original(image).square().mean()
@@ -90,4 +90,4 @@ def test_hostile_scales_and_folders_are_refused(tmp_path: Path) -> None:
     path = packing.pack_folder(source, target)[0]
     save_file({**load_file(path), "0.weight" + packing.SCALE: torch.ones(3)}, path)
     with pytest.raises(ModelMismatch, match="does not fit"):
-        filled(network(), presets.load_config(target / "lrisc/mine").components["n"], torch.device("cpu"))
+        filled(network, presets.load_config(target / "lrisc/mine").components["n"], torch.device("cpu"))

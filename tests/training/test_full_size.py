@@ -149,7 +149,12 @@ def imported(folder: Path) -> presets.Preset:
     for name, state in zip(("stage_a", "stage_b", "effnet_encoder"), states, strict=True):
         files.append(folder / f"{name}.safetensors")
         save_file(state, files[-1])
-    write_preset(convert([read_checkpoint(path) for path in files], None, {}), folder / "released", "released", files)
+    write_preset(
+        convert([read_checkpoint(path) for path in files], None, {"scale_factor": 0.43, "head_width": 64}),
+        folder / "released",
+        "released",
+        files,
+    )
     return presets.load_config(folder / "released")
 
 

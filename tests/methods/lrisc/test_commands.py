@@ -62,7 +62,7 @@ def test_beta_and_allocation(here: Gencomm, tiny: list[object]) -> None:
     assert alike["cbr"]["side"] == 0
     assert "side" not in alike
     failed(here("encode", "halves.png", *tiny, "--beta", 0.1, "--cbr", 0.01), 2, "--beta", "drop one")
-    failed(here("encode", "halves.png", *tiny, "--beta", 9), 5, "--beta 9", "smaller")
+    failed(here("encode", "halves.png", *tiny, "--beta", 9), 5, "--beta: 9", "smaller")
     failed(here("encode", "halves.png", "--beta", 0.1), 2, "--beta: textguided", "lrisc")
     failed(here("encode", "halves.png", *tiny, "--prompt", "a"), 2, "--prompt: lrisc")
 
