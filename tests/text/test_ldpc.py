@@ -94,6 +94,6 @@ def test_ctrl_c_within_a_compiled_function_is_ctrl_c(monkeypatch: pytest.MonkeyP
         raise SystemError("CPUDispatcher returned a result with an exception set") from KeyboardInterrupt()
 
     monkeypatch.setattr("pyldpc.decode", interrupted)
+    code = ldpc.load()["r12n192"]
     with pytest.raises(KeyboardInterrupt):
-        code = ldpc.load()["r12n192"]
         code.decode(np.zeros((1, code.n)), code.k)
