@@ -94,7 +94,10 @@ def test_a_signal_within_a_compiled_function_ends_the_process(
     """Numba makes a SystemError of it, which a bench would take for a row that failed."""
 
     def interrupted(*_: object) -> None:
-        raise SystemError("CPUDispatcher returned a result with an exception set") from end()
+        try:
+            raise SystemError("CPUDispatcher returned a result with an exception set") from end()
+        except SystemError as error:
+            raise SystemError("and so did its caller") from error
 
     monkeypatch.setattr("pyldpc.decode", interrupted)
     code = ldpc.load()["r12n192"]
