@@ -488,11 +488,12 @@ class DiffCom:
         self.cbr_range: tuple[float, float] = tuple(preset.settings.get("cbr_range", (1 / 96, 1 / 16)))
         side = 8 * codec.multiple
         self.exact_rate = isinstance(codec, NTSCC) or codec.symbols(1, (side, side)) == 1  # else the codec has one rate
-        self.multiple = math.lcm(codec.multiple, sides_multiple(preset.components["prior"], lambda: self.network))
+        self.multiple = math.lcm(codec.multiple, sides_multiple(preset.components["prior"]))
 
     @classmethod
     def load(cls, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> DiffCom:
-        """Builds the preset's codec in float32; the prior follows in ``dtype`` when it is first needed.
+        """Builds the preset's codec in float32; the prior is read and built in ``dtype`` when it is first needed, which is never at
+        the transmitter.
 
         Raises:
             InputError: a component is missing, or no codec. ModelMismatch: weights are damaged or do not fit, or settings cannot be
@@ -500,14 +501,16 @@ class DiffCom:
         """
         check_settings(preset)
         own = "codec" in preset.components
-        require(preset, "prior", *(("codec",) if own else ("transform", "jscc", "rates")))
-        verify(preset)
+        parts = ("codec",) if own else ("transform", "jscc", "rates")
+        require(preset, "prior", *parts)
+        verify(preset, *parts)
         codec = codec_side.load(preset, device) if own else NTSCC.load(preset, device)
         return cls(preset, codec, device, dtype)
 
     @cached_property
     def network(self) -> nn.Module:
-        """The prior's network."""
+        """The prior's network. Raises ModelMismatch where its weights are damaged or do not fit."""
+        verify(self.preset, "prior")
         return build(self.preset.components["prior"], self.device, self.dtype)
 
     @cached_property
