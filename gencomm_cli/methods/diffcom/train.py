@@ -188,8 +188,8 @@ def noise_prior_stage(
 
 
 def variational_bound(clean: Tensor, x_0: Tensor, v: Tensor, t: Tensor, alpha_bar: Tensor) -> Tensor:
-    """The t-th term of the bound on −log2 p(x_0), KL(q(x_t−1 | x_t, x_0) ‖ p(x_t−1 | x_t)), at t = 1 −log2 of the mass of a grey level:
-    a mean over the numbers of an image [B].
+    """The t-th term of the bound on −log2 p(x_0), KL(q(x_t−1 | x_t, x_0) ‖ p(x_t−1 | x_t)), of whole grey levels
+    at t = 1: a mean over the numbers of an image [B].
 
     Args:
         clean: images [B, 3, H, W] in [−1, 1]. x_0: x̂_{0|t}, through which no gradient goes. v: the variance's place, see

@@ -35,7 +35,7 @@ from gencomm_cli.networks.swinjscc import SwinJSCC, SwinJSCCConfig
 from gencomm_cli.networks.transform import NonlinearTransform, TransformConfig
 from gencomm_cli.presets import write
 from gencomm_cli.presets.write import Part
-from tests.support.docstrings import resolve_names
+from tests.support.docstrings import resolve_names, resolve_page
 from tests.support.presets import PUBLISHED, loaded_to_encode, randomise
 
 CPU = torch.device("cpu")
@@ -461,6 +461,7 @@ def test_the_transmitter_does_not_load_the_prior(tmp_path: Path, monkeypatch: py
 
 def test_the_docstring_names_what_is_there() -> None:
     resolve_names(diffcom_method)
+    resolve_page(diffcom_method)
 
 
 def test_a_transmitter_needs_neither_diffusers_nor_transformers() -> None:
