@@ -12,13 +12,14 @@ the forward process is one step with α = ᾱ_t/ᾱ_s and β = 1 − α, so that
 
   equation        what it says            where (a bare name: this file; ``train.x``, ``settings.x``, ``pixel_prior.x``: this
                                           folder; else below ``gencomm_cli``)
-  eq. 1           codec's objective       the loss of `train.codec_stage`: L_D, as the root of the MSE, of `train.through_channel`;
+  eq. 1           codec's objective       the loss of `train.codec_stage`: L_D, as the MSE or its root, of `train.through_channel`;
                                           without L_R, as the rate is given and not learnt
   eq. 2           the problem             `Problem`
   eq. 3           realism and consistency `sample`: its prior, and `Problem.residuals` in `energy`
   eqs. 4, 5       forward process         `diffusion.schedule.linear`, `diffusion.steps.noised`
   eqs. 6, 7       SDEs                    in their discrete form alone, eqs. 9 and 10
-  eq. 8           prior's objective       the loss of `train.prior_stage`: the error of x̂_0, which is that of the score times
+  eq. 8           prior's objective       the loss of `train.noise_prior_stage` (``paper.json``), times 1 − ᾱ_t; of nano's
+                                          `train.prior_stage`: the error of x̂_0, which is that of the score times
                                           (1 − ᾱ_t)/√ᾱ_t, weighted by √(ᾱ_t/(1 − ᾱ_t)) between bounds; t is not uniform
   eq. 9           forward step            from x_0 to x_t at once: eq. 5
   eq. 10          reverse step            `diffusion.steps.AncestralStep`: its mean is eq. 10's at x̂_{0|t} of eq. 15; its variance

@@ -443,7 +443,7 @@ class LRISCTrainer(Trainer):
         if stage == "fixed":
             for module in (networks.jscc.sent_snr, networks.jscc.received_snr):
                 module.requires_grad_(False)
-        if stage in ("joint", "rollout") and self.config.get("step") is not None:
+        if stage in ("joint", "rollout") and (self.started or self.config.get("step") is not None):
             keep_linear(networks)
         loss = StageLoss(networks, stage, recipe, self.photographs, self.perceptual, generator, self.device, self.settings)
         slower = {"transform": recipe.codec, "jscc": recipe.codec}
