@@ -85,3 +85,15 @@ def test_missing_pyldpc_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     code = next(iter(ldpc.load().values()))
     with pytest.raises(InputError, match=r"^pyldpc: is not installed; .*`pip install --no-build-isolation pyldpc`$"):
         code.decode(np.ones((1, code.n)), code.k)
+
+
+def test_ctrl_c_within_a_compiled_function_is_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numba makes a SystemError of it, which a bench would take for a row that failed."""
+
+    def interrupted(*_: object) -> None:
+        raise SystemError("CPUDispatcher returned a result with an exception set") from KeyboardInterrupt()
+
+    monkeypatch.setattr("pyldpc.decode", interrupted)
+    code = ldpc.load()["r12n192"]
+    with pytest.raises(KeyboardInterrupt):
+        code.decode(np.zeros((1, code.n)), code.k)
