@@ -332,6 +332,8 @@ def test_the_papers_recipe_trains(tmp_path: Path) -> None:
     losses_of = [json.loads(line)["loss"] for stage in trainer.stages for line in (trainer.out / f"{stage}.log").open()]
     assert len(losses_of) == 12
     assert np.isfinite(losses_of).all()
+    before, after = (load_file(trainer.out / f"{stage}.jscc.safetensors")["scale_in.weight"] for stage in ("adaptive", "joint"))
+    assert not torch.equal(before, after)  # no linear optimum to keep
     method = Method.load(preset, CPU)
     sent = method.encode(scenes(1)[0], Request(600, 10.0, "awgn", Transmitter()))
     assert method.decode(
