@@ -164,7 +164,8 @@ def test_the_papers_recipe_has_the_papers_sizes() -> None:
     for stage in STAGES:
         values = dict(config[stage]["recipe"])
         assert values.pop("checkpointing")
-        found = recipe_from(NoisePriorRecipe if stage == "prior" else CodecRecipe, values)
+        kind: type[CodecRecipe | NoisePriorRecipe] = NoisePriorRecipe if stage == "prior" else CodecRecipe
+        found = recipe_from(kind, values)
         assert found.crop == 256
         assert found.schedule.weight_decay == 0
 
