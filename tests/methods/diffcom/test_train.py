@@ -26,6 +26,7 @@ from gencomm_cli.methods.diffcom.train import (
     DiffComTrainer,
     NoisePriorRecipe,
     PriorRecipe,
+    denoised,
     open_trainer,
     through_channel,
     variational_bound,
@@ -200,6 +201,7 @@ def test_the_papers_recipe_trains(tmp_path: Path) -> None:
     sent = method.encode(image, Request(method.symbol_budget(1 / 48, (64, 64)), 10.0, options=Transmitter()))
     decoded = method.decode(Received(sent.symbols, None, 0.1, (64, 64)), Receiver(steps=2), seed=0)
     assert decoded.refined[0].shape == (64, 64, 3)
+    assert denoised(method.network, torch.rand(1, 3, 64, 64), 300).shape == (1, 3, 64, 64)  # what sheets show
 
 
 def test_the_variance_learns_by_the_bound() -> None:
