@@ -1,25 +1,37 @@
 #!/bin/sh
-# DiffCom (arXiv:2406.07390), figure 10: HiFi-DiffCom against the coarse image of its own codec, over multipath with CSI estimated from
-# pilots, at CBR 1/48: (a) quality against SNR, (b) against the clip ratio of the OFDM signal at 10 dB (infinite: no clipping).
+# DiffCom (arXiv:2406.07390), figures 7, 9, 10 and 11: HiFi-DiffCom against the coarse image of its own codec.
+#   7: quality against CBR at 10 dB, and against SNR at CBR 1/48, over AWGN; AVIF and an LDPC code beside
+#   9, 11: OUT/figure9_SNRdB.png, OUT/figure11_….png: the original, the coarse and the refined picture side by side
+#   10: over multipath with CSI estimated from pilots, at CBR 1/48: (a) against SNR, (b) against the clip ratio at 10 dB
 #   examples/figures_diffcom.sh [OUT]                       one photograph, some minutes: OUT/report.html
 #   FULL=1 examples/figures_diffcom.sh OUT KODAK            Kodak, each image sent three times, with FID: many hours without a GPU
-# Images are cropped to their central 256x256.
+# Images of 7 and 10 are cropped to their central 256x256.
 # METHODS=diffcom@nano-swinjscc,diffcom@nano-swinjscc:coarse has another codec; nano-ntscc likewise.
 set -eu
 here=$(dirname "$0")
 out=${1:-figures_diffcom}
 methods=${METHODS:-diffcom,diffcom:coarse}
-sweep() { gencomm bench run "$@" --out "$out" --methods "$methods" --cbr 1/48 --csi estimated --prepare crop:256; }
+photo=$here/kodim05.png
+sweep() { gencomm bench run "$@" --out "$out" --prepare crop:256; }
+picture() { name=$out/$1; shift; gencomm roundtrip "$photo" -o "$name.rx.png" --method diffcom --compare "$name.png" "$@" >/dev/null; }
 
 if [ -n "${FULL:-}" ]; then
     set -- "$2" --repeats 3
-    snr=0,2.5,5,7.5,10,12.5,15 clips="2 1.6 1.4 1.2 1 0.8"
+    snr=0,2.5,5,7.5,10,12.5,15 rates=1/96,1/48,1/24,1/16 clips="2 1.6 1.4 1.2 1 0.8"
 else
-    set -- "$here/kodim05.png"
-    snr=0,10 clips="1.2 0.8"
+    set -- "$photo"
+    snr=0,10 rates=1/48,1/16 clips="1.2 0.8"
 fi
 channels=multipath
 for clip in $clips; do channels=$channels,multipath:clip=$clip; done
-sweep "$@" --channels multipath --snr "$snr"                            # figure 10a
-sweep "$@" --channels "$channels" --snr 10 ${FULL:+--fid}               # figure 10b
+sweep "$@" --methods "$methods,separate:avif" --snr 10 --cbr "$rates" ${FULL:+--fid}                                 # figure 7, above
+sweep "$@" --methods "$methods,separate:avif" --snr "$snr" --cbr 1/48 ${FULL:+--fid}                                 # figure 7, below
+sweep "$@" --methods "$methods" --cbr 1/48 --csi estimated --channels multipath --snr "$snr"                         # figure 10a
+sweep "$@" --methods "$methods" --cbr 1/48 --csi estimated --channels "$channels" --snr 10 ${FULL:+--fid}            # figure 10b
 gencomm bench report "$out"
+
+for at in 10 5 0; do picture "figure9_${at}dB" --snr "$at"; done
+picture figure11_fading --snr 10 --multipath --csi estimated
+picture figure11_clipping --snr 10 --multipath --csi estimated --clip 0.8
+picture figure11_no_prefix --snr 10 --multipath --csi estimated --cp 0
+picture figure11_0dB --snr 0

@@ -27,7 +27,7 @@ from gencomm_cli.networks.snr_adaptive import SnrAdaptive
 
 @dataclass(frozen=True)
 class NTSCCConfig:
-    """Constructor arguments of :class:`LatentJSCC`; the defaults are the published sizes of NTSCC+ with the paper's SNR module.
+    """Constructor arguments of :class:`LatentJSCC`; the defaults have NTSCC+'s depth and windows, and the paper's SNR module.
 
     Attributes:
         channels: of z, at least two for each symbol of the highest rate. depth: N_e = N_d. window: side of the attention's windows,

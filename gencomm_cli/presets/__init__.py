@@ -203,14 +203,15 @@ def is_pretrained(preset: Preset) -> bool:
     return any(component.pretrained is not None for component in preset.components.values())
 
 
-def verify(preset: Preset) -> None:
-    """Checks the SHA-256 of every component that has a file of its own.
+def verify(preset: Preset, *names: str) -> None:
+    """Checks the SHA-256 of every component, or of those named, that has a file of its own.
 
     Pretrained ones are checked by :mod:`gencomm_cli.presets.files` when they are loaded.
 
     Raises:
         ModelMismatch: a file is not the one that the preset names.
     """
-    for component in preset.components.values():
+    for name in names or preset.components:
+        component = preset.components[name]
         if component.path is not None and file_hash(component.path) != component.sha256:
             raise ModelMismatch(f"{component.path}: SHA-256 differs from the preset's; the weights are damaged: install them again")

@@ -144,6 +144,24 @@ def _pretrained(component: Component, dtype: torch.dtype) -> nn.Module:
     return cast(nn.Module, module)
 
 
+def pretrained_config(component: Component) -> Mapping[str, Any]:
+    """What a pretrained model of diffusers' says of its sizes, without its weights.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    source = str(checked(component)) if component.files else str(component.pretrained)
+    try:
+        found: Mapping[str, Any] = cast(Any, pretrained_class(component.class_name)).load_config(
+            source, subfolder=component.subfolder or "", local_files_only=bool(component.files)
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"component {component.name}: {component.pretrained} does not load ({one_line(error)}); give a local folder"
+        ) from None
+    return found
+
+
 def build_tokenizer(component: Component) -> PreTrainedTokenizerBase:
     """The prompt's tokeniser: a ``tokenizer.json`` of this project, or a pretrained folder.
 

@@ -36,10 +36,11 @@ def draw(
     device: torch.device,
     snr_db: tuple[float, float] = (-5.0, 20.0),
     shares: Sequence[float] = (0.5, 0.35, 0.15),
+    informed: float = 0.6,
 ) -> ChannelDraw:
-    """SNR uniform in ``snr_db``; ``shares`` of the three kinds; the transmitter knows the channel 60 % of the time."""
+    """SNR uniform in ``snr_db``; ``shares`` of the three kinds; the transmitter knows the channel for the share ``informed``."""
     snr = rows(lambda n: generator.uniform(*snr_db, n).astype(np.float32), batch)
-    known = np.where(rows(generator.random, batch) < 0.6, snr, np.nan).astype(np.float32)
+    known = np.where(rows(generator.random, batch) < informed, snr, np.nan).astype(np.float32)
     kind = rows(lambda n: generator.choice(3, n, p=shares), batch)
     return ChannelDraw(*(torch.from_numpy(array).to(device) for array in (snr, known, kind)))
 

@@ -12,13 +12,14 @@ the forward process is one step with α = ᾱ_t/ᾱ_s and β = 1 − α, so that
 
   equation        what it says            where (a bare name: this file; ``train.x``, ``settings.x``, ``pixel_prior.x``: this
                                           folder; else below ``gencomm_cli``)
-  eq. 1           codec's objective       the loss of `train.codec_stage`: L_D, as the root of the MSE, of `train.through_channel`;
+  eq. 1           codec's objective       the loss of `train.codec_stage`: L_D, as the MSE or its root, of `train.through_channel`;
                                           without L_R, as the rate is given and not learnt
   eq. 2           the problem             `Problem`
   eq. 3           realism and consistency `sample`: its prior, and `Problem.residuals` in `energy`
   eqs. 4, 5       forward process         `diffusion.schedule.linear`, `diffusion.steps.noised`
   eqs. 6, 7       SDEs                    in their discrete form alone, eqs. 9 and 10
-  eq. 8           prior's objective       the loss of `train.prior_stage`: the error of x̂_0, which is that of the score times
+  eq. 8           prior's objective       the loss of `train.noise_prior_stage` (``paper.json``), times 1 − ᾱ_t; of nano's
+                                          `train.prior_stage`: the error of x̂_0, which is that of the score times
                                           (1 − ᾱ_t)/√ᾱ_t, weighted by √(ᾱ_t/(1 − ᾱ_t)) between bounds; t is not uniform
   eq. 9           forward step            from x_0 to x_t at once: eq. 5
   eq. 10          reverse step            `diffusion.steps.AncestralStep`: its mean is eq. 10's at x̂_{0|t} of eq. 15; its variance
@@ -488,11 +489,12 @@ class DiffCom:
         self.cbr_range: tuple[float, float] = tuple(preset.settings.get("cbr_range", (1 / 96, 1 / 16)))
         side = 8 * codec.multiple
         self.exact_rate = isinstance(codec, NTSCC) or codec.symbols(1, (side, side)) == 1  # else the codec has one rate
-        self.multiple = math.lcm(codec.multiple, sides_multiple(preset.components["prior"], lambda: self.network))
+        self.multiple = math.lcm(codec.multiple, sides_multiple(preset.components["prior"]))
 
     @classmethod
     def load(cls, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> DiffCom:
-        """Builds the preset's codec in float32; the prior follows in ``dtype`` when it is first needed.
+        """Builds the preset's codec in float32; the prior is read and built in ``dtype`` when it is first needed, which is never at
+        the transmitter.
 
         Raises:
             InputError: a component is missing, or no codec. ModelMismatch: weights are damaged or do not fit, or settings cannot be
@@ -500,14 +502,16 @@ class DiffCom:
         """
         check_settings(preset)
         own = "codec" in preset.components
-        require(preset, "prior", *(("codec",) if own else ("transform", "jscc", "rates")))
-        verify(preset)
+        parts = ("codec",) if own else ("transform", "jscc", "rates")
+        require(preset, "prior", *parts)
+        verify(preset, *parts)
         codec = codec_side.load(preset, device) if own else NTSCC.load(preset, device)
         return cls(preset, codec, device, dtype)
 
     @cached_property
     def network(self) -> nn.Module:
-        """The prior's network."""
+        """The prior's network. Raises ModelMismatch where its weights are damaged or do not fit."""
+        verify(self.preset, "prior")
         return build(self.preset.components["prior"], self.device, self.dtype)
 
     @cached_property

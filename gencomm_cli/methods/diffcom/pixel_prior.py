@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gencomm_cli.diffusion.cosine import cosine_time
 from gencomm_cli.networks.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.presets import Component
+from gencomm_cli.presets.build import pretrained_config
 
 Prior = Callable[[Tensor, int], tuple[Tensor, Tensor | None]]
 """(x_t, t) → x̂_{0|t} and, where the network learned the reverse step's variance, its place v from log σ̃_t² (0) to log β_t (1)."""
@@ -22,12 +23,12 @@ Network = Callable[[Tensor, Tensor], Tensor]
 """(images [B, 3, H, W], step [1] or time [B]) → what it predicts of them."""
 
 
-def sides_multiple(component: Component, network: Callable[[], nn.Module]) -> int:
-    """What the sides of a prior's images are multiples of; the network is built only where its configuration does not say it."""
+def sides_multiple(component: Component) -> int:
+    """What the sides of a prior's images are multiples of, by its configuration: a transmitter has no use for the network."""
     if component.class_name == ConditionalUNet.__name__:
         return UNetConfig.from_json(component.config).multiple
-    widths = component.config.get("block_out_channels") or cast(Any, network()).config.block_out_channels
-    return int(2 ** (len(widths) - 1))
+    config = component.config or pretrained_config(component)
+    return int(2 ** (len(config["block_out_channels"]) - 1))
 
 
 def pixel_prior(network: nn.Module, alpha_bar: Tensor, faster: Callable[[Network], Network] = lambda network: network) -> Prior:

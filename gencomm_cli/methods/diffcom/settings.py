@@ -17,9 +17,9 @@ from gencomm_cli.presets import Preset
 
 SIZES = ("zeta", "gamma", "zeta_h")
 PAPER = {"diffcom": (0.6, 0.0, 0.1), "hifi": (0.3, 0.3, 0.1), "blind": (0.3, 0.0, 0.1)}
-"""ζ, γ and ζ_h of section IV-A2 and table III."""
+"""ζ, γ and ζ_h of section IV-A2 and table III: for the squared norm, as the paper prints the likelihood."""
 AUTHORS = {"diffcom": (1.0, 0.0, 0.2), "hifi": (0.25, 0.25, 0.2), "blind": (1.0, 0.0, 0.2)}
-"""Those of the authors' program."""
+"""Those of the authors' program: for the norm itself."""
 BAYES = (1.0, 0.0, 0.1)
 """``score`` and ``exact`` weigh the likelihood by N0: ζ = 1 is Bayes' rule, and counts y once."""
 
@@ -59,7 +59,8 @@ class Sampling:
     def settle(cls, options: Receiver, settings: Mapping[str, Any], unknown: bool = False, snr_db: float = 10.0) -> Sampling:
         """What the options say, else the preset's settings of the variant (``sampling``), else the paper's.
 
-        The preset's step sizes are for its own likelihood: with another, its published ones take their place. A setting may be
+        The preset's step sizes are for its own likelihood: with another, its published ones take their place, which are the
+        paper's for the squared norm and the authors' for the norm. A setting may be
         pairs [SNR in dB, value], between which it is interpolated: the norm's step does not shrink as noise grows.
 
         Args:
@@ -75,7 +76,9 @@ class Sampling:
         likelihood = str(given.get("likelihood", preset.get("likelihood", "squared")))
         if likelihood != preset.get("likelihood"):
             preset = {name: value for name, value in preset.items() if name not in SIZES}
-        table = {"authors": AUTHORS[variant], "score": BAYES, "exact": BAYES}.get(likelihood, PAPER[variant])
+        table = {"authors": AUTHORS[variant], "norm": AUTHORS[variant], "score": BAYES, "exact": BAYES}.get(
+            likelihood, PAPER[variant]
+        )
         sizes = dict(zip(SIZES, table, strict=True))
         settled = cls(**{"variant": variant, **sizes, **preset, **given, "likelihood": likelihood})
         settled._check(given)

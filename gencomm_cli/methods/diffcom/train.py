@@ -1,15 +1,18 @@
 """DiffCom's recipes (section IV-A2): each codec by its root mean squared error, the unconditional prior alone.
 
-adjscc, swinjscc   E‖x − D(W⁻¹(W(E(x))))‖ (eq. 1 without L_R, as no rate is learnt) over AWGN and Rayleigh fading, at random rates;
-                   never over multipath
-prior              E‖x_0 − x̂_0(x_t, t)‖² (eq. 8 for a network that predicts x_0), weighted by noise level, t not uniform
+adjscc, swinjscc   E‖x − D(W⁻¹(W(E(x))))‖, or its square (eq. 1 without L_R, as no rate is learnt), over AWGN and Rayleigh fading,
+                   at random rates; never over multipath
+prior              E‖x_0 − x̂_0(x_t, t)‖² (eq. 8 for a network that predicts x_0), weighted by noise level, t not uniform; or as the
+                   paper's priors were trained: E‖ε − ε̂(x_t, t)‖², t uniform, and the variational bound for the variance
 
-NTSCC is LRISC's: its preset is taken as it is.
+NTSCC is LRISC's: its preset is taken as it is. ``paper.json`` has codecs and prior at the paper's sizes. The paper trains none of
+them: what its recipe needs beside sizes is from where they were published, or was chosen here (docs/papers/diffcom.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -24,8 +27,10 @@ from gencomm_cli.diffusion.schedule import linear as linear_schedule
 from gencomm_cli.diffusion.steps import noised, signal_to_noise
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.diffcom.options import preset_of_codec
+from gencomm_cli.methods.diffcom.pixel_prior import pixel_prior
 from gencomm_cli.networks.adjscc import ADJSCC
 from gencomm_cli.networks.conditional_unet import ConditionalUNet
+from gencomm_cli.networks.entropy import bits, gaussian_likelihood
 from gencomm_cli.networks.source_codec import SourceCodec
 from gencomm_cli.networks.swinjscc import SwinJSCC
 from gencomm_cli.presets import Component, find, verify
@@ -46,7 +51,8 @@ CODECS = ("adjscc", "swinjscc")
 class CodecRecipe:
     """Attributes:
     crop: side in pixels. cbr: the rate is log-uniform in it, but 1/48 for two fifths of the batches.
-    snr_db: uniform. shares: of AWGN, of Rayleigh fading symbol by symbol, of one gain a picture.
+    snr_db: uniform. shares: of AWGN, of Rayleigh fading symbol by symbol, of one gain a picture. informed: how often the encoder
+        knows the SNR. squared: L_D is the mean squared error, not its root.
     linear: the codec starts as a linear code for 10 dB (SwinJSCC's for CBR 1/48), not from random weights.
     """
 
@@ -56,6 +62,8 @@ class CodecRecipe:
     cbr: tuple[float, float] = (1 / 96, 1 / 16)
     snr_db: tuple[float, float] = (-5.0, 20.0)
     shares: tuple[float, float, float] = (0.7, 0.2, 0.1)
+    informed: float = 0.6
+    squared: bool = False
     linear: bool = False
     seed: int = 2
 
@@ -76,6 +84,21 @@ class PriorRecipe:
     seed: int = 3
 
 
+@dataclass(frozen=True)
+class NoisePriorRecipe:
+    """Of a prior that predicts the noise and the reverse step's variance, as guided-diffusion's do.
+
+    Attributes:
+    bound: weight of the variational bound in bits a number of the image, all T steps together.
+    """
+
+    schedule: Schedule
+    batch: int = 16
+    crop: int = 256
+    bound: float = 1e-3
+    seed: int = 3
+
+
 def through_channel(code: SourceCodec, image: Tensor, cbr: float, channel: ChannelDraw) -> Tensor:
     """x_d of images [B, 3, H, W]: fading is equalised (MMSE), and taken as the AWGN channel of its effective SNR."""
     size = (image.shape[2], image.shape[3])
@@ -89,19 +112,19 @@ def through_channel(code: SourceCodec, image: Tensor, cbr: float, channel: Chann
 def codec_stage(
     codec: nn.Module, photographs: Photographs, recipe: CodecRecipe, generator: np.random.Generator, device: torch.device
 ) -> Stage:
-    """A codec by eq. 1: L_D is the root of the mean squared error. The SNR is unknown to its encoder 40 % of the time."""
+    """A codec by eq. 1."""
     trained(codec, device, channels_last=False)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         image = to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device)
-        channel = draw(recipe.batch, generator, device, recipe.snr_db, recipe.shares)
+        channel = draw(recipe.batch, generator, device, recipe.snr_db, recipe.shares, recipe.informed)
         usual = generator.random() < 0.4
         cbr = 1 / 48 if usual else float(np.exp(generator.uniform(*np.log(recipe.cbr))))
         with autocast(device, recipe.schedule.precision):
             error = (through_channel(cast(SourceCodec, codec), image, cbr, channel) - image).square().mean((1, 2, 3))
         shown = (channel.snr_db.sub(10).abs() < 3) & (channel.kind == 0)
         figures = {"at10dB": float(error[shown].mean().detach()) * 2.5 if usual and shown.any() else 0.0}
-        return error.sqrt().mean(), figures  # squared, the worst channels would drown the good ones
+        return (error if recipe.squared else error.sqrt()).mean(), figures  # squared, the worst channels drown the good ones
 
     def show(image: Tensor) -> Tensor:
         return through_channel(cast(SourceCodec, codec), image, 1 / 48, awgn(len(image), 10.0, device))
@@ -136,14 +159,58 @@ def prior_stage(
         figures = {"few": float(error[few].mean().detach()) if few.any() else 0.0}
         return (error * signal_to_noise(a).sqrt().clamp(*recipe.weights)).mean(), figures
 
-    def show(image: Tensor) -> Tensor:
-        """x̂_0 at t = ``start``."""
-        bar, none = float(alpha_bar[recipe.start]), unet.no_contexts(len(image), (image.shape[2], image.shape[3]))
-        noisy = noised(2 * image - 1, bar, torch.randn_like(image))
-        made: Tensor = unet(noisy, times[[recipe.start] * len(image)].to(device), none)
-        return (made + 1) / 2
+    return Stage({"prior": unet}, loss, show=lambda image: denoised(unet, image, recipe.start))
 
-    return Stage({"prior": unet}, loss, show=show)
+
+def noise_prior_stage(
+    unet: nn.Module, photographs: Photographs, recipe: NoisePriorRecipe, generator: np.random.Generator, device: torch.device
+) -> Stage:
+    """The prior by eq. 8 times 1 − ᾱ_t, which is the error of the noise (s_θ = −ε̂/√(1 − ᾱ_t)), t uniform in 1 … T; the variance by
+    :func:`variational_bound`, as improved DDPM has both (Nichol & Dhariwal, arXiv:2102.09672)."""
+    alpha_bar = linear_schedule()
+    last = len(alpha_bar) - 1
+    trained(unet, device)
+
+    def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
+        clean = 2 * to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device) - 1
+        t = torch.from_numpy((1 + rows(generator.random, recipe.batch) * last).astype(np.int64))
+        a = alpha_bar[t].to(device)[:, None, None, None]
+        noise = torch.randn_like(clean)
+        noisy = noised(clean, a, noise).float()  # eq. 5
+        with autocast(device, recipe.schedule.precision):
+            predicted, v = unet(noisy, (t - 1).to(device)).sample.float().split(3, 1)
+        x_0 = ((noisy - (1 - a) ** 0.5 * predicted.detach()) / a**0.5).float()  # eq. 15
+        error = (predicted - noise).square().mean()
+        bound = variational_bound(clean, x_0, (v + 1) / 2, t, alpha_bar).mean()
+        return error + recipe.bound * last * bound, {"noise": float(error.detach()), "bound": float(bound.detach())}
+
+    return Stage({"prior": unet}, loss, show=lambda image: denoised(unet, image, 3 * last // 10))
+
+
+def variational_bound(clean: Tensor, x_0: Tensor, v: Tensor, t: Tensor, alpha_bar: Tensor) -> Tensor:
+    """The t-th term of the bound on −log2 p(x_0), KL(q(x_t−1 | x_t, x_0) ‖ p(x_t−1 | x_t)), of whole grey levels
+    at t = 1: a mean over the numbers of an image [B].
+
+    Args:
+        clean: images [B, 3, H, W] in [−1, 1]. x_0: x̂_{0|t}, through which no gradient goes. v: the variance's place, see
+            :meth:`~gencomm_cli.diffusion.steps.AncestralStep.deviation`. t: 1 … T [B]. alpha_bar: ᾱ_0 … ᾱ_T.
+    """
+    a, a_next = (alpha_bar[index].to(clean.device)[:, None, None, None] for index in (t.clamp_min(2), t.clamp_min(2) - 1))
+    beta = 1 - a / a_next
+    least, most = (beta * (1 - a_next) / (1 - a)).log().float(), beta.log().float()  # at t = 1 the least of t = 2
+    first = (t == 1).to(clean.device)[:, None, None, None]
+    log_variance = v * torch.where(first, (1 - alpha_bar[1]).log().float(), most) + (1 - v) * least
+    missed = (a_next**0.5 * beta / (1 - a)).float() * (clean - x_0)
+    divergence = (log_variance - least + ((least - log_variance).exp() + missed.square() / log_variance.exp()) - 1) / 2
+    levels = bits(gaussian_likelihood(127.5 * clean, 127.5 * x_0, 127.5 * (log_variance / 2).exp()))
+    return torch.where(first, levels, divergence / math.log(2)).mean((1, 2, 3))
+
+
+def denoised(network: nn.Module, image: Tensor, t: int) -> Tensor:
+    """x̂_{0|t} of images [B, 3, H, W] in [0, 1] under noise of step t."""
+    alpha_bar = linear_schedule()
+    noisy = noised(2 * image - 1, float(alpha_bar[t]), torch.randn_like(image))
+    return (pixel_prior(network, alpha_bar)(noisy, t)[0] + 1) / 2
 
 
 STAGES = {
@@ -158,6 +225,10 @@ class DiffComTrainer(Trainer):
 
     method = "diffcom"
     plans = STAGES
+
+    def kind(self, stage: str) -> type[Any]:
+        noise = stage == "prior" and not isinstance(self.parts["prior"], ConditionalUNet)
+        return NoisePriorRecipe if noise else super().kind(stage)
 
     def build(self) -> None:
         self.taken: set[str] = set()  # from presets
@@ -199,7 +270,8 @@ class DiffComTrainer(Trainer):
     def stage(self, stage: str, recipe: Any, generator: np.random.Generator) -> Stage:
         module = self.parts[stage]
         if stage == "prior":
-            return prior_stage(cast(ConditionalUNet, module), self.photographs, recipe, generator, self.device)
+            make: Callable[..., Stage] = noise_prior_stage if isinstance(recipe, NoisePriorRecipe) else prior_stage
+            return make(module, self.photographs, recipe, generator, self.device)
         if recipe.linear and stage not in self.taken:
             self.start_linear(module)
         return codec_stage(module, self.photographs, recipe, generator, self.device)

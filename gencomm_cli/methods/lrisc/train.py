@@ -61,8 +61,6 @@ PARTS = {"transform": "NonlinearTransform", "jscc": "LatentJSCC", "unet": "Condi
 
 SYMBOLS = (1.3, 34.0)
 """Range of the mean number of symbols an embedding, uniform in its logarithm: a little more than CBR 0.0033 … 0.0417 takes."""
-MODES = {"adaptive": 0.8, "uniform": 0.15, "lost": 0.05}
-"""How often a picture's rates are its own, all alike, or its own but unknown to the receiver."""
 
 
 FOLD = 2
@@ -78,6 +76,8 @@ class Recipe:
 
     Attributes:
         batch: crops a step. pictures: that they make up; those of one picture share rate, power and channel.
+        beta: β of eq. 3; None: random rates. uniform, lost: how often a picture's rates are all alike, or its own but unknown to
+            the receiver. snr_db, shares, informed: as :func:`~gencomm_cli.training.channel.draw` has them (``fixed``: 10 dB).
         distortion: d is this many times the mean squared error. perceptual: η. rate: λ.
         weights: between which eq. 7's ᾱ/(1 − ᾱ) is held: beyond, only one end of the schedule would be learnt.
         power: n/N is u^power for a uniform u, and what is seen more often counts that much less: the mean is that of eq. 7.
@@ -97,6 +97,12 @@ class Recipe:
     batch: int = 8
     crop: int = 128
     pictures: int = 2
+    beta: float | None = None
+    uniform: float = 0.15
+    lost: float = 0.05
+    snr_db: tuple[float, float] = (-5.0, 20.0)
+    shares: tuple[float, float, float] = (0.5, 0.35, 0.15)
+    informed: float = 0.6
     distortion: float = 3.0
     perceptual: float = 0.5
     rate: float = 0.03
@@ -136,32 +142,37 @@ class Networks:
     unet: ConditionalUNet | ResidualUNet
 
 
-def draw_levels(information: Tensor, pictures: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+def draw_levels(
+    information: Tensor, pictures: int, generator: np.random.Generator, *, beta: float | None = None, uniform_share: float = 0.15,
+    lost_share: float = 0.05,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Levels at the transmitter and at the receiver, int64 [B, rows, columns], for information [B, rows, columns].
 
-    The crops of a picture share β, so that busy ones get more than their share, as busy regions of a photograph do.
+    The crops of a picture share β, so that busy ones get more than their share, as busy regions of a photograph do. Without
+    ``beta``, β is that of a random rate. The shares are of pictures, see :class:`Recipe`.
     """
+    modes = {"adaptive": 1 - uniform_share - lost_share, "uniform": uniform_share, "lost": lost_share}
     sent = []
     believed = []
     by_picture = information.double().cpu().numpy().reshape(pictures, -1, *information.shape[1:])
-    drawn = rows(lambda count: [_draw_rate(generator) for _ in range(count)], pictures)
+    drawn = rows(lambda count: [_draw_rate(generator, modes) for _ in range(count)], pictures)
     for crops, (mean, mode, group) in zip(by_picture, drawn, strict=True):
         shape = crops.shape[1:]
         if mode == "uniform":
             levels = np.stack([uniform(max(int(mean * crop.size), crop.size), shape) for crop in crops])
         else:
             grouped = np.stack([group_means(crop, group) for crop in crops])
-            chosen = quantise(solve_beta(grouped, mean * grouped.size) * grouped)
+            chosen = quantise((solve_beta(grouped, mean * grouped.size) if beta is None else beta) * grouped)
             levels = np.stack([spread(crop, group, shape) for crop in chosen])
         sent.append(levels)
         believed.append(np.zeros_like(levels) if mode == "lost" else levels)
     return tuple(torch.from_numpy(np.concatenate(parts)).to(information.device) for parts in (sent, believed))  # type: ignore[return-value]
 
 
-def _draw_rate(generator: np.random.Generator) -> tuple[float, str, int]:
+def _draw_rate(generator: np.random.Generator, modes: Mapping[str, float]) -> tuple[float, str, int]:
     """A picture's mean number of symbols an embedding, its mode, and the side of the groups that share a rate."""
     mean = float(np.exp(generator.uniform(*np.log(SYMBOLS))))
-    return mean, str(generator.choice(list(MODES), p=list(MODES.values()))), int(generator.choice([1, 2, 4]))
+    return mean, str(generator.choice(list(modes), p=list(modes.values()))), int(generator.choice([1, 2, 4]))
 
 
 def through_channel(jscc: LatentJSCC, z: Tensor, levels: Tensor, believed: Tensor, channel: ChannelDraw) -> Tensor:
@@ -331,8 +342,11 @@ class StageLoss:
         """ẑ of z through random channels at random rates (``fixed``: AWGN at 10 dB)."""
         with torch.no_grad():
             information = self.networks.transform.information(z.detach()).float()
-        levels, believed = draw_levels(information, self.recipe.pictures, self.generator)
-        channel = draw(self.recipe.pictures, self.generator, self.device)
+        recipe = self.recipe
+        levels, believed = draw_levels(
+            information, recipe.pictures, self.generator, beta=recipe.beta, uniform_share=recipe.uniform, lost_share=recipe.lost
+        )
+        channel = draw(recipe.pictures, self.generator, self.device, recipe.snr_db, recipe.shares, recipe.informed)
         if self.stage == "fixed":
             ten = torch.full_like(channel.snr_db, 10.0)
             channel = ChannelDraw(ten, ten, torch.zeros_like(channel.kind))
@@ -429,7 +443,7 @@ class LRISCTrainer(Trainer):
         if stage == "fixed":
             for module in (networks.jscc.sent_snr, networks.jscc.received_snr):
                 module.requires_grad_(False)
-        if stage in ("joint", "rollout"):
+        if stage in ("joint", "rollout") and (self.started or self.config.get("step") is not None):
             keep_linear(networks)
         loss = StageLoss(networks, stage, recipe, self.photographs, self.perceptual, generator, self.device, self.settings)
         slower = {"transform": recipe.codec, "jscc": recipe.codec}

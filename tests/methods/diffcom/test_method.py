@@ -35,7 +35,7 @@ from gencomm_cli.networks.swinjscc import SwinJSCC, SwinJSCCConfig
 from gencomm_cli.networks.transform import NonlinearTransform, TransformConfig
 from gencomm_cli.presets import write
 from gencomm_cli.presets.write import Part
-from tests.support.docstrings import resolve_names
+from tests.support.docstrings import resolve_names, resolve_page
 from tests.support.presets import PUBLISHED, loaded_to_encode, randomise
 
 CPU = torch.device("cpu")
@@ -306,6 +306,7 @@ def test_step_sizes_go_with_their_likelihood() -> None:
     assert sizes(settled(zeta=0.1)) == ("norm", 0.1, 0.2, 0.2)
     assert sizes(settled(likelihood="squared")) == ("squared", 0.3, 0.3, 0.2)
     assert sizes(settled(likelihood="authors")) == ("authors", 0.25, 0.25, 0.2)
+    assert sizes(settled(variant="diffcom", likelihood="norm")) == ("norm", 1.0, 0.0, 1.0)  # the authors' form, with their sizes
     assert sizes(settled(likelihood="exact")) == ("exact", 1.0, 0.0, 0.2)
     assert sizes(settled(variant="diffcom")) == ("squared", 0.6, 0.0, 1.0)
     assert Guidance.of(settled(variant="blind", likelihood="authors"), 0.1).decay == "linear"
@@ -460,7 +461,29 @@ def test_the_transmitter_does_not_load_the_prior(tmp_path: Path, monkeypatch: py
 
 def test_the_docstring_names_what_is_there() -> None:
     resolve_names(diffcom_method)
+    resolve_page(diffcom_method)
 
 
 def test_a_transmitter_needs_neither_diffusers_nor_transformers() -> None:
     assert not {"diffusers", "transformers"} & loaded_to_encode("diffcom", "nano")
+
+
+def test_a_transmitter_does_without_the_prior(tmp_path: Path) -> None:
+    """What is wrong with its weights is said where they are first needed; a pretrained one's sizes are read off its folder."""
+    write_preset(tmp_path / "own", KINDS["published"])
+    preset = presets.load_config(tmp_path / "own")
+    weights = preset.components["prior"].path
+    assert weights is not None
+    UNet2DModel(**GUIDED).save_config(tmp_path / "theirs")
+    theirs = dataclasses.replace(preset.components["prior"], path=None, config={}, pretrained=str(tmp_path / "theirs"))
+    weights.write_bytes(b"damaged")
+    for made in (preset, dataclasses.replace(preset, components={**preset.components, "prior": theirs})):
+        method = DiffCom.load(made, CPU)
+        heard = received(method, photograph(16, 16))
+        assert method.multiple == 4
+        assert method.decode(heard, Receiver(coarse=True), seed=0).coarse.shape == (16, 16, 3)
+        with pytest.raises((ModelMismatch, InputError), match="SHA-256 differs" if made is preset else "does not load"):
+            method.decode(heard, Receiver(), seed=0)
+    theirs = dataclasses.replace(theirs, pretrained=str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="nowhere does not load"):
+        DiffCom.load(dataclasses.replace(preset, components={**preset.components, "prior": theirs}), CPU)

@@ -12,8 +12,11 @@ import torch
 from PIL import Image
 
 from gencomm_cli import presets
+from gencomm_cli.diffusion.schedule import linear
+from gencomm_cli.diffusion.steps import AncestralStep
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.base import Received, Request
+from gencomm_cli.methods.diffcom.guided_diffusion import RELEASED, arguments
 from gencomm_cli.methods.diffcom.method import DiffCom
 from gencomm_cli.methods.diffcom.options import Receiver, Transmitter, preset_of_codec
 from gencomm_cli.methods.diffcom.train import (
@@ -21,15 +24,19 @@ from gencomm_cli.methods.diffcom.train import (
     STAGES,
     CodecRecipe,
     DiffComTrainer,
+    NoisePriorRecipe,
     PriorRecipe,
+    denoised,
     open_trainer,
     through_channel,
+    variational_bound,
 )
+from gencomm_cli.presets.build import builders
 from gencomm_cli.training.channel import ChannelDraw
 from gencomm_cli.training.data import is_validation
 from gencomm_cli.training.trainer import TrainOptions, load_config, recipe_from, train
 from tests.methods.diffcom.test_method import write_preset
-from tests.support.training import CPU, asked, figures, quiet
+from tests.support.training import CPU, asked, figures, quiet, write_photographs
 
 MODELS: dict[str, dict[str, Any]] = {
     "adjscc": {"class": "ADJSCC", "model": {"code_channels": 6, "width": 16, "rate_adaptive": True}},
@@ -144,3 +151,74 @@ def test_the_shipped_recipe_is_whole() -> None:
     for codec in CODECS:
         assert recipe_from(CodecRecipe, config[codec]["recipe"]).schedule.max_minutes == 15
     assert recipe_from(PriorRecipe, config["prior"]["recipe"]).schedule.max_minutes == 45
+
+
+def test_the_papers_recipe_has_the_papers_sizes() -> None:
+    config = load_config(None, "diffcom/paper.json", DiffComTrainer.expected())
+    assert config["prior"]["model"] == json.loads(json.dumps(arguments(**RELEASED["ffhq_10m"])))
+    counts = {}
+    with torch.device("meta"):
+        for stage in STAGES:
+            module = builders()[config[stage]["class"]](**config[stage]["model"])
+            counts[stage] = round(sum(parameter.numel() for parameter in module.parameters()) / 1e6, 1)
+    assert counts == {"adjscc": 15.9, "swinjscc": 33.1, "prior": 93.6}  # millions
+    for stage in STAGES:
+        values = dict(config[stage]["recipe"])
+        assert values.pop("checkpointing")
+        kind: type[CodecRecipe | NoisePriorRecipe] = NoisePriorRecipe if stage == "prior" else CodecRecipe
+        found = recipe_from(kind, values)
+        assert found.crop == 256
+        assert found.schedule.weight_decay == 0
+
+
+def test_the_papers_recipe_trains(tmp_path: Path) -> None:
+    """Narrow networks of its classes, photographs of other sizes than its crop, some smaller; three steps of each stage."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for size in ((200, 300), (590, 410)):
+        write_photographs(folder, 3, size=size)
+        for file in sorted(folder.glob("?.png")):
+            file.rename(file.with_name(f"{size[0]}-{file.name}"))
+    config = load_config(None, "diffcom/paper.json", DiffComTrainer.expected())
+    config["adjscc"]["model"]["width"] = 16
+    config["swinjscc"]["model"] |= {"dims": [8, 8, 8, 192], "depths": [1, 1, 1, 1], "heads": [1, 1, 1, 1]}
+    config["prior"]["model"] |= {
+        "block_out_channels": [8] * 6,
+        "attention_head_dim": 4,
+        "norm_num_groups": 2,
+        "attn_norm_num_groups": 2,
+    }
+    for stage in STAGES:
+        values = config[stage]["recipe"]
+        values |= {"batch": 1, "schedule": values["schedule"] | {"steps": 3, "log_every": 1}}
+    trainer = open_trainer(asked(config, folder, tmp_path / "run"), quiet)
+    preset = presets.load_config(trainer.complete())
+    for stage in STAGES:
+        assert np.isfinite(figures(trainer.out, stage)).all()
+        assert len(figures(trainer.out, stage)) == 3
+    method = DiffCom.load(preset, CPU)
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    sent = method.encode(image, Request(method.symbol_budget(1 / 48, (64, 64)), 10.0, options=Transmitter()))
+    decoded = method.decode(Received(sent.symbols, None, 0.1, (64, 64)), Receiver(steps=2), seed=0)
+    assert decoded.refined[0].shape == (64, 64, 3)
+    assert denoised(method.network, torch.rand(1, 3, 64, 64), 300).shape == (1, 3, 64, 64)  # what sheets show
+
+
+def test_the_variance_learns_by_the_bound() -> None:
+    """Against the divergence of torch's normal laws, and the mass of one grey level; the mean's gradient is left out."""
+    torch.manual_seed(0)
+    alpha_bar, t = linear(), torch.tensor([1, 2, 500, 1000])
+    clean = (torch.rand(4, 3, 4, 4) * 255).round() / 127.5 - 1
+    x_0, v = clean + 0.01 * torch.randn_like(clean), torch.rand_like(clean)
+    found = variational_bound(clean, x_0, v, t, alpha_bar)
+    for index, at in enumerate(t.tolist()):
+        step, x = AncestralStep(float(alpha_bar[at]), float(alpha_bar[at - 1])), torch.randn(3, 4, 4)
+        if at == 1:
+            least, most = AncestralStep(float(alpha_bar[2]), float(alpha_bar[1])).variance, step.beta
+            law = torch.distributions.Normal(x_0[0], torch.exp(0.5 * (v[0] * np.log(most) + (1 - v[0]) * np.log(least))))
+            expected = -(law.cdf(clean[0] + 1 / 255) - law.cdf(clean[0] - 1 / 255)).log2()
+        else:
+            ours = torch.distributions.Normal(step.mean(x, x_0[index]), step.deviation(v[index]))
+            true = torch.distributions.Normal(step.mean(x, clean[index]), step.variance**0.5)
+            expected = torch.distributions.kl_divergence(true, ours) / np.log(2)
+        assert float(found[index]) == pytest.approx(float(expected.mean()), rel=1e-3, abs=1e-5)

@@ -20,7 +20,7 @@ from gencomm_cli.methods.lrisc import method as lrisc_method
 from gencomm_cli.methods.lrisc.method import LRISC
 from gencomm_cli.methods.lrisc.options import Receiver, Transmitter
 from gencomm_cli.networks.conditional_unet import ConditionalUNet
-from tests.support.docstrings import resolve_names
+from tests.support.docstrings import resolve_names, resolve_page
 from tests.support.presets import make_lrisc, scenes  # noqa: F401 (a fixture)
 
 CPU = torch.device("cpu")
@@ -166,3 +166,4 @@ def test_the_transmitter_does_not_load_the_denoiser(make_lrisc: Callable[..., Pa
 
 def test_the_docstring_names_what_is_there() -> None:
     resolve_names(lrisc_method)
+    resolve_page(lrisc_method)

@@ -23,7 +23,7 @@ from gencomm_cli.methods.lrisc.method import LRISC as Method
 from gencomm_cli.methods.lrisc.options import Receiver, Transmitter
 from gencomm_cli.methods.lrisc.train import PARTS, STAGES, LRISCTrainer, Recipe, StageLoss, draw_levels, through_channel
 from gencomm_cli.networks.conditional_unet import ConditionalUNet, UNetConfig
-from gencomm_cli.networks.rate_allocation import RATES
+from gencomm_cli.networks.rate_allocation import GROUPS, RATES, group_means, quantise, spread
 from gencomm_cli.networks.transform import NonlinearTransform, TransformConfig
 from gencomm_cli.presets.build import builders
 from gencomm_cli.released.checkpoint import Checkpoint
@@ -144,6 +144,10 @@ def test_levels_of_pictures_in_training() -> None:
             assert torch.equal(a, b) or not b.any()
             modes.add("known" if torch.equal(a, b) else "lost")
     assert modes == {"alike", "adaptive", "known", "lost"}
+    sent, believed = draw_levels(information, 2, np.random.default_rng(0), beta=0.2, uniform_share=0.0, lost_share=0.0)
+    assert torch.equal(sent, believed)
+    for ours, theirs in zip(sent.numpy(), information.double().numpy(), strict=True):  # eq. 3, of whichever group was drawn
+        assert any(np.array_equal(ours, spread(quantise(0.2 * group_means(theirs, g)), g, (8, 8))) for g in GROUPS)
 
 
 @torch.no_grad()
@@ -328,6 +332,8 @@ def test_the_papers_recipe_trains(tmp_path: Path) -> None:
     losses_of = [json.loads(line)["loss"] for stage in trainer.stages for line in (trainer.out / f"{stage}.log").open()]
     assert len(losses_of) == 12
     assert np.isfinite(losses_of).all()
+    before, after = (load_file(trainer.out / f"{stage}.jscc.safetensors")["scale_in.weight"] for stage in ("adaptive", "joint"))
+    assert not torch.equal(before, after)  # no linear optimum to keep
     method = Method.load(preset, CPU)
     sent = method.encode(scenes(1)[0], Request(600, 10.0, "awgn", Transmitter()))
     assert method.decode(
