@@ -131,6 +131,7 @@ def _usage(error: TyperException) -> str:
         command if parameter is None else parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar
     )
     message = (error.message or f"missing; {parameter.help if parameter else ''}").rstrip(".")
+    message = message.removeprefix("Value error, ")  # pydantic's word for a check of ours
     hints = sorted(getattr(error, "possibilities", None) or [])
     right = f"did you mean {' or '.join(hints)}?" if hints else f"see {command} --help"
     return f"{what}: {message[0].lower()}{message[1:]}; {right}"

@@ -125,6 +125,16 @@ def test_the_first_steps_work_as_written(here: Here, photo: Path) -> None:
     assert Image.open(photo.with_name("both.png")).width >= 3 * 96
 
 
+def test_the_sweep_from_python_works_as_written(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the library's page, at one SNR."""
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.chdir(photo.parent)
+    sweep = (ROOT / "docs" / "library.md").read_text("utf-8").split("## A sweep over SNR\n\n```python\n")[1].split("```")[0]
+    assert "range(-5, 21, 5)" in sweep
+    exec(sweep.replace("range(-5, 21, 5)", "range(10, 11)"), {})
+    assert Image.open("psnr.png").width > 100
+
+
 @pytest.mark.parametrize("topic", ["cbr", "snr", "csi", "formats"])
 def test_explain_prints_the_page(here: Here, topic: str) -> None:
     printed = here("explain", topic).stdout.decode()

@@ -48,7 +48,7 @@ class PathModel:
         """Fills in what depends on the model."""
         check_values(self)
         if sum(value is not None for value in (self.tdl, self.cdl, self.umi, self.uma, self.cir)) != 1:
-            raise OptionError("tdl", "give one of --tdl, --cdl, --umi, --uma and --cir; they exclude each other")
+            raise OptionError("tdl", "give exactly one of --tdl, --cdl, --umi, --uma and --cir")
         scaled = self.tdl is not None or self.cdl is not None
         if self.delay_spread is not None and not scaled:
             raise OptionError("delay_spread", "is of --tdl and --cdl; the others have their own")

@@ -97,7 +97,7 @@ def test_paths_at_rest_stay_and_between_samples_gains_are_interpolated() -> None
 @pytest.mark.parametrize(
     ("given", "match"),
     [
-        ({}, "exclude each other"), ({"tdl": "a", "umi": "los"}, "exclude each other"), ({"tdl": "f"}, "a, b, c"),
+        ({}, "exactly one"), ({"tdl": "a", "umi": "los"}, "exactly one"), ({"tdl": "f"}, "a, b, c"),
         ({"umi": "los", "delay_spread": 1e-7}, "delay_spread"), ({"tdl": "a", "speed": -1.0}, "speed"),
         ({"tdl": "a", "speed": float("nan")}, "speed"), ({"tdl": "a", "pilot_period": 1.5}, "pilot_period"),
     ],
