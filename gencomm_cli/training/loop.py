@@ -38,8 +38,10 @@ class Schedule:
 
     Attributes:
         steps: the most optimiser steps.
-        learning_rate: peak rate; it rises for ``warmup`` steps and falls along a cosine to 2 % of the peak.
+        learning_rate: peak rate; it rises for ``warmup`` steps and falls along a cosine to the share
+            ``final`` of the peak; 1: it stays.
         max_minutes: stop by then, the cosine finished; 0 means no limit. Progress is whichever of steps and time is further.
+        beta2: of AdamW. clip: the longest gradient; 0: no limit. ema: of the averaged weights; 0: the last ones.
         accumulate: batches whose gradients make one step. precision: of the networks, as :func:`autocast` has it.
         log_every: steps that a line of the log is the mean of. save_minutes: between checkpoints. picture_minutes: between sheets
             of pictures.
@@ -53,6 +55,8 @@ class Schedule:
     weight_decay: float = 1e-4
     ema: float = 0.999
     clip: float = 1.0
+    beta2: float = 0.99
+    final: float = 0.02
     accumulate: int = 1
     precision: Precision = "auto"
     log_every: int = 50
@@ -167,7 +171,8 @@ def fit(
     parameters = [p for network in networks.values() for p in network.parameters() if p.requires_grad]
     device, seed = parameters[0].device, int(generator.integers(2**63))
     groups = [{"params": some} for some in shares.values()]
-    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.99))
+    betas = (0.9, schedule.beta2)
+    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, betas=betas)
     averages = [p.detach().float().clone() for p in parameters]
     checkpoint, now = _Checkpoint(out / f"{stage}.ckpt", networks, averages, optimizer, schedule), _Progress()
     if resumed := checkpoint.path.exists():
@@ -196,7 +201,7 @@ def fit(
         rate = (
             schedule.learning_rate
             * min(1.0, (now.step + 1) / schedule.warmup)
-            * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+            * (schedule.final + (1 - schedule.final) * 0.5 * (1 + math.cos(math.pi * progress)))
         )
         for group, share in zip(optimizer.param_groups, shares, strict=True):
             group["lr"] = rate * share
@@ -217,7 +222,7 @@ def fit(
             now = _back(checkpoint, now, stage, report)
             log.rewind(now.step)
             continue
-        norm = torch.nn.utils.clip_grad_norm_(parameters, schedule.clip)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, schedule.clip or math.inf)
         if torch.isfinite(norm):
             optimizer.step()
         decay = min(schedule.ema, (1 + now.step) / (10 + now.step))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,15 +29,14 @@ from gencomm_cli.methods.scsic import train as scsic
 from gencomm_cli.methods.scsic.cascade import StageB
 from gencomm_cli.methods.scsic.method import with_reliability
 from gencomm_cli.methods.scsic.networks import ScSicNetworks
-from gencomm_cli.methods.textguided.refiner import JSCCRecipe, RefinerRecipe
-from gencomm_cli.networks.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
+from gencomm_cli.methods.textguided.refiner import RefinerRecipe
 from gencomm_cli.presets.build import builders
 from gencomm_cli.presets.pretrained import add
 from gencomm_cli.released.checkpoint import read_checkpoint
 from gencomm_cli.released.conversion import convert, write_preset
 from gencomm_cli.training import losses
 from gencomm_cli.training import trainer as trainers
-from gencomm_cli.training.trainer import TrainOptions, load_config, recipe_from, train
+from gencomm_cli.training.trainer import TrainOptions, load_config, recipe_from, stage_values, train
 from tests.methods.scsic import test_released as test_stable_cascade
 from tests.methods.scsic import test_train as test_scsic
 from tests.support.presets import PUBLISHED, make_scsic
@@ -194,23 +195,40 @@ def test_a_stage_that_would_change_the_backbone_is_refused(data: Path, tmp_path:
         train("textguided", options, quiet)
 
 
-def test_the_shipped_full_size_recipes_fit_stable_diffusion_and_stable_cascade() -> None:
-    """Sizes by the published configurations, without numbers; every field of a recipe is known."""
-    of_textguided = load_config(None, "textguided/paper.json", {"name"})
+SHIPPED = [path for method in RECIPES for path in sorted(Path(diffjscc.__file__).parents[1].joinpath(method).glob("paper*.json"))]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_every_recipe_of_the_papers_is_known_and_fits(path: Path) -> None:
+    """Its fields; its code has the rate that it says, by the published sizes, without numbers."""
+    method = path.parent.name
+    config = load_config(path, f"{method}/paper.json", {"name", "settings"})
+    plans = import_module(specs()[method].training).STAGES
+    for stage in config.keys() & plans.keys():
+        values = {key: value for key, value in stage_values(config, stage).items() if key != "checkpointing"}
+        assert recipe_from(plans[stage].recipe, values).schedule.final in (1.0, 0.001, 0.02)
+    if method == "scsic":
+        return
+    sizes = config["jscc"]
     with torch.device("meta"):
-        jscc = RateAdaptiveJSCC(JSCCConfig.from_json(of_textguided["jscc"]["model"]))
-    assert jscc.config.channels == 4
-    recipe_from(JSCCRecipe, of_textguided["jscc"]["recipe"])
-    assert not recipe_from(RefinerRecipe, of_textguided["refine"]).decoder
-    of_diffjscc = load_config(None, "diffjscc/paper.json", {"name", "start"})
-    with torch.device("meta"):
-        code = builders()[of_diffjscc["jscc"]["class"]](**of_diffjscc["jscc"]["model"])
-    assert code.config.cbr == pytest.approx(1 / 384)  # type: ignore[union-attr]
-    for kind, name in (
-        (diffjscc.ControlRecipe, "control"),
-        (diffjscc.RolloutRecipe, "rollout"),
-        (diffjscc.CodecRecipe, "adversarial"),
-    ):
-        recipe_from(kind, of_diffjscc[name])
-    of_scsic = load_config(None, "scsic/paper.json", {"name", "settings"})
-    assert recipe_from(scsic.DiffusionRecipe, of_scsic["finetune"]).schedule.steps == 15000  # as in the paper
+        code = builders()[sizes.get("class", "RateAdaptiveJSCC")](**sizes["model"])
+    rate = re.search("1-([0-9]+)$", path.stem)
+    if method == "diffjscc":
+        assert code.config.cbr == pytest.approx(1 / int(rate[1] if rate else 384))  # type: ignore[union-attr]
+    else:
+        most = code.config.code_channels / (6 * (code.config.factor * (8 if code.config.channels == 4 else 1)) ** 2)  # type: ignore[union-attr, operator]
+        assert config["settings"]["cbr_range"][1] <= most
+
+
+def test_the_papers_numbers() -> None:
+    """Of sections IV-A, III-A2 and 4.1."""
+    of = {method: load_config(None, f"{method}/paper.json", ()) for method in RECIPES}
+    refine, control, codec = of["textguided"]["refine"], of["diffjscc"]["control"], of["diffjscc"]["jscc"]["recipe"]
+    weights = recipe_from(RefinerRecipe, refine)
+    assert (weights.diffusion, weights.latent, weights.pixel, weights.perceptual, weights.path) == (1, 1, 10, 1, False)
+    assert not weights.decoder
+    assert (control["batch"] * control["schedule"]["accumulate"], control["schedule"]["steps"]) == (16, 25000)
+    assert (codec["batch"], codec["crop"], codec["snr_db"], codec["informed"]) == (32, 256, [0, 14], 1)
+    assert [stage for stage, plan in diffjscc.OverBackbone.plans.items() if not plan.optional] == ["jscc", "control"]
+    tune = of["scsic"]["finetune"]
+    assert (tune["batch"], tune["schedule"]["steps"], tune["snr_db"], 4 * tune["crop"]) == (4, 15000, [1, 20], 1024)
