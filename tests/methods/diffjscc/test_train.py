@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers.models import UNet2DConditionModel
+from numpy.typing import NDArray
 from torch import nn
 
 from gencomm_cli import presets
@@ -226,7 +227,12 @@ def test_training_captions_with_what_decodes(
 ) -> None:  # fmt: skip
     """The captioner of the preset is shown each coarse picture, as the receiver shows it."""
     seen: list[tuple[tuple[int, ...], str]] = []
-    monkeypatch.setattr(train_module, "caption", lambda picture, name, _: seen.append((picture.shape, name)) or "a door")
+
+    def caption(picture: NDArray[np.uint8], captioner: str, _: str) -> str:
+        seen.append((picture.shape, captioner))
+        return "a door"
+
+    monkeypatch.setattr(train_module, "caption", caption)
     config = recipe(CONVOLUTIONAL)
     config["settings"]["captioner"] = "hf:somewhere"
     config["control"]["schedule"]["steps"] = 1
