@@ -239,7 +239,7 @@ def test_every_recipe_of_the_papers_is_known_and_fits(path: Path) -> None:
 
 def test_a_recipe_may_be_named() -> None:
     assert named("diffjscc", Path("paper-1-96")) in SHIPPED
-    with pytest.raises(InputError, match="no file other, nor a recipe of that name; scsic has nano, paper$"):
+    with pytest.raises(InputError, match=r"no file other, nor a recipe of that name; scsic has nano, paper$"):
         named("scsic", Path("other"))
 
 
