@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -114,16 +115,17 @@ def replacing(target: Path) -> Iterator[Path]:
         InputError: it cannot be written. What existed is untouched then.
     """
     place = Path(os.path.realpath(target))  # a symbolic link stays one
+    name = unfinished(place.parent)
     try:
         try:
-            handle, name = tempfile.mkstemp(dir=place.parent, prefix=TEMPORARY, suffix=".tmp")
-        except PermissionError:
-            if not place.exists():
-                raise
-            handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=".tmp")
-        os.close(handle)
-        try:
-            yield Path(name)
+            try:
+                name.touch(0o600, exist_ok=False)
+            except PermissionError:
+                if not place.exists():
+                    raise
+                name = unfinished(Path(tempfile.gettempdir()))
+                name.touch(0o600, exist_ok=False)
+            yield name
             with contextlib.suppress(OSError):  # not every file system has modes
                 os.chmod(name, stat.S_IMODE(place.stat().st_mode) if place.exists() else 0o666 & ~umask())
             _move(name, place)
@@ -134,6 +136,11 @@ def replacing(target: Path) -> Iterator[Path]:
         raise _refused(target, error) from None
 
 
+def unfinished(folder: Path) -> Path:
+    """A new name for what is not finished; known before anything is made, or a signal in between would leave it behind."""
+    return folder / f"{TEMPORARY}{secrets.token_hex(8)}.tmp"
+
+
 def umask() -> int:
     """The modes that new files of this process lack."""
     mask = os.umask(0)
@@ -141,7 +148,7 @@ def umask() -> int:
     return mask
 
 
-def _move(made: str, place: Path) -> None:
+def _move(made: Path, place: Path) -> None:
     """Renames a file; where that cannot be (a mount point, a read-only folder), its content goes into the file that is there."""
     try:
         os.replace(made, place)

@@ -17,6 +17,7 @@ import pytest
 from gencomm_cli import outputs
 from gencomm_cli.errors import InputError
 from gencomm_cli.outputs import check, check_folder, replacing, utf8, write_files
+from gencomm_cli.presets.write import whole
 
 
 @contextlib.contextmanager
@@ -152,3 +153,18 @@ def test_folders_are_made_where_they_can_be(place: Path) -> None:
 def test_text_of_any_name_is_utf_8() -> None:
     assert utf8("café") == "café".encode()
     assert utf8(os.fsdecode(b"caf\xe9")) == rb"caf\udce9"
+
+
+@pytest.mark.parametrize("kind", ["touch", "mkdir"])
+def test_a_signal_right_after_something_is_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    make = getattr(Path, kind)
+
+    def made_and_interrupted(path: Path, *arguments: Any, **named: Any) -> None:
+        make(path, *arguments, **named)
+        if path.name.startswith(outputs.TEMPORARY):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, kind, made_and_interrupted)
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "a") if kind == "touch" else whole(tmp_path / "a"):
+        pass
+    assert list(tmp_path.iterdir()) == []

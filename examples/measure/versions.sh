@@ -10,7 +10,7 @@ trap 'rm -rf "$work"' EXIT
 uv venv -q -p "$interpreter" "$work/venv"
 python=$work/venv/bin/python
 uv pip install -q -p "$python" numpy setuptools wheel # pyldpc's source package takes them and does not say so
-uv pip install -q -p "$python" --resolution "$resolution" -r pyproject.toml --extra heif
+uv pip install -q -p "$python" --upgrade --resolution "$resolution" -r pyproject.toml --extra heif
 uv pip install -q -p "$python" --no-deps -e .
 "$python" --version
 uv pip list -q -p "$python" | grep -E '^(constriction|diffusers|filelock|huggingface|numpy|pillow|pyldpc|pyyaml|rich|safetensors|torch|transformers|typer) '

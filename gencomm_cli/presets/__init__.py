@@ -110,7 +110,7 @@ def _component(folder: Path, name: str, entry: Any) -> Component:
     places = [(folder, file), (folder, Path(file).name), (folder.resolve().parent.parent, file), (models_root(), file)]
     for root, relative in places:
         path = root / relative
-        if path.is_file() and path.resolve().is_relative_to(root.resolve()):
+        if os.path.isfile(path) and path.resolve().is_relative_to(root.resolve()):
             return Component(name, entry["class"], path, entry["sha256"], entry.get("config", {}))
     raise InputError(f"{folder}/config.json: component {name} ({file}) is neither in the preset's folder nor in its models/ folder")
 
@@ -161,7 +161,7 @@ def folder_of(method: str, name: str) -> Path | None:
     if not is_name(name):
         return None
     folders = (root / method / name for root in roots())
-    return next((folder for folder in folders if (folder / "config.json").is_file()), None)
+    return next((folder for folder in folders if os.path.isfile(folder / "config.json")), None)
 
 
 def is_name(text: str) -> bool:
@@ -176,7 +176,7 @@ def find(method: str, preset: str) -> Preset:
         InputError: there is none, or it belongs to another method.
     """
     folder = folder_of(method, preset) or Path(preset)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         names = ", ".join(found.name for found in available() if found.method == method)
         where = f"`gencomm train {method}`" if spec_of(method).training else "`gencomm models import`"
         there = f"there is: {names}" if names else f"its weights are not shipped, {where} makes some"

@@ -24,7 +24,7 @@ def located(component: Component) -> Path:
     """
     source = str(component.pretrained)
     if component.revision is None:
-        if not Path(source).is_dir():
+        if not os.path.isdir(source):
             raise InputError(
                 f"component {component.name}: there is no folder {source} any more; `gencomm models add` the preset again"
             )
@@ -49,7 +49,7 @@ def checked(component: Component, *, afresh: bool = False) -> Path:
     folder = located(component)
     for name, expected in component.files.items():
         path = folder / name
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise ModelMismatch(f"{path}: is gone; the preset needs it: put it back, or `gencomm models add` the preset again")
         if digest(path, afresh=afresh) != expected:
             raise ModelMismatch(

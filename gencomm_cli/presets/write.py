@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gencomm_cli.errors import InputError
-from gencomm_cli.outputs import TEMPORARY, replacing, umask, utf8, write_files
+from gencomm_cli.outputs import replacing, umask, unfinished, utf8, write_files
 from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, file_hash, load_config
 
 
@@ -93,10 +92,11 @@ def whole(folder: Path) -> Iterator[Path]:
     Raises:
         InputError: it cannot be written.
     """
+    temporary = unfinished(folder.absolute().parent)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.absolute().parent, prefix=TEMPORARY))
         try:
+            temporary.mkdir(0o700)
             yield temporary
             if folder.is_dir():
                 (folder / "config.json").unlink(missing_ok=True)

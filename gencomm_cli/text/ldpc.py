@@ -107,7 +107,11 @@ class Code:
         for word, channel in zip(decoded, full, strict=True):  # one at a time: a batch would go on until its worst word is done
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that it did not converge: the syndrome tells
-                word[:] = pyldpc.decode(self.matrix, channel / 2, 0.0, ITERATIONS)  # its channel LLR is 2 y / 10**(-snr / 10)
+                try:
+                    word[:] = pyldpc.decode(self.matrix, channel / 2, 0.0, ITERATIONS)  # its channel LLR is 2 y / 10**(-snr / 10)
+                except SystemError as error:  # what Numba makes of a Ctrl-C or another end of the process
+                    ends = isinstance(error.__cause__, KeyboardInterrupt | SystemExit)
+                    raise (error.__cause__ if ends else error) from None  # type: ignore[misc]
             if (word[self.checks].sum(axis=1) & 1).any() or word[message_bits : self.k].any():
                 return None
         return decoded[:, :message_bits]

@@ -48,6 +48,8 @@ def test_a_flipped_byte_is_found(tmp_path: Path) -> None:
         {"components": None},
         {"components": {"a": {"class": "A", "file": "a.bin"}}},
         {"components": {"a": {"class": "A", "file": "missing", "sha256": "0"}}},
+        {"components": {"a": {"class": "A", "file": "a" * 5000, "sha256": "0"}}},
+        {"components": {"a": {"class": "A", "file": "a\0b", "sha256": "0"}}},
         {"components": {"a": {"class": "A", "file": "../../etc/hostname", "sha256": "0"}}},
         {"components": {"a": 3}},
         {"method": 1},
@@ -61,6 +63,8 @@ def test_what_is_not_a_preset_is_refused(tmp_path: Path, changes: dict[str, Any]
 def test_unknown_names_say_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is: nano"):
         presets.find("textguided", "nosuch")
+    with pytest.raises(InputError):
+        presets.find("textguided", "a" * 5000)
     with pytest.raises(InputError, match="not a preset"):
         presets.find("textguided", str(tmp_path))
     with pytest.raises(InputError, match="belongs to textguided"):

@@ -195,6 +195,6 @@ def test_errors_are_one_line(here: Gencomm, tx: Path) -> None:
     failed(here("modulate", "tx.npz", "--fft", 100), 2, "--fft")
     failed(here("channel", "tx.npz", "--snr", 3, "--cfo", 5), 2, "--cfo", "modulate")
     for flag in ("--rayleigh", "--cp=0", "--csi=none"):
-        failed(here("channel", "a.ci16", "--snr", 3, flag), 2, "symbol files")
+        failed(here("channel", "a.ci16", "--snr", 3, flag), 2, "a recording takes")
     failed(here("channel", "a.ci16", "--snr", 3, "--tones", "x"), 2, "--tones")
     assert not list(tx.parent.glob("rx*"))

@@ -85,3 +85,18 @@ def test_missing_pyldpc_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     code = next(iter(ldpc.load().values()))
     with pytest.raises(InputError, match=r"^pyldpc: is not installed; .*`pip install --no-build-isolation pyldpc`$"):
         code.decode(np.ones((1, code.n)), code.k)
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+def test_a_signal_within_a_compiled_function_ends_the_process(
+    end: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """Numba makes a SystemError of it, which a bench would take for a row that failed."""
+
+    def interrupted(*_: object) -> None:
+        raise SystemError("CPUDispatcher returned a result with an exception set") from end()
+
+    monkeypatch.setattr("pyldpc.decode", interrupted)
+    code = ldpc.load()["r12n192"]
+    with pytest.raises(end):
+        code.decode(np.zeros((1, code.n)), code.k)
