@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -10,6 +11,7 @@ from typing import BinaryIO
 
 from gencomm_cli.errors import InputError
 from gencomm_cli.images import REFUSED, Pixels, load_plugins, read_image
+from gencomm_cli.symbols import MAX_PIXELS
 from gencomm_cli.textfiles import read_table
 
 CAPTIONS = "captions.tsv"
@@ -55,6 +57,44 @@ def read_found(source: Path | BinaryIO, name: str) -> Pixels:
     if is_hidden(name):
         raise InputError(f"{name}: is hidden; rename it if it is a photograph")
     return read_image(source, stream=name)
+
+
+def prepare(pixels: Pixels, how: str) -> Pixels:
+    """The image [H, W, 3] as a protocol has it.
+
+    Args:
+        how: ``none``; ``crop:N``, the N×N centre; ``fit:N``, the shorter side scaled to N, then ``crop:N``;
+            ``stretch:N``, scaled to N×N whatever its shape.
+
+    Raises:
+        InputError: another word, or an image smaller than its crop.
+    """
+    kind, side = check_preparation(how)
+    if kind == "none":
+        return pixels
+    height, width = pixels.shape[:2]
+    if kind != "crop":
+        scale = side / min(height, width)
+        size = (side, side) if kind == "stretch" else (round(width * scale), round(height * scale))
+        if size[0] * size[1] > MAX_PIXELS:
+            raise InputError(f"--prepare {how}: an image of {width}x{height} is too narrow; use stretch:{side} or another image")
+        import numpy as np
+        from PIL import Image
+
+        pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+        height, width = pixels.shape[:2]
+    if min(height, width) < side:
+        raise InputError(f"--prepare {how}: an image of {width}x{height} is too small; use fit:{side} or larger images")
+    top, left = (height - side) // 2, (width - side) // 2
+    return pixels[top : top + side, left : left + side].copy()
+
+
+def check_preparation(how: str) -> tuple[str, int]:
+    """What :func:`prepare` is to do, and to which side. Raises InputError where it is another word."""
+    match = re.fullmatch(r"(none)|(crop|fit|stretch):([1-9]\d{0,4})", how)
+    if match is None:
+        raise InputError(f"--prepare: {how!r} is not none, crop:N, fit:N or stretch:N")
+    return match[1] or match[2], int(match[3] or 0)
 
 
 def captions(files: Sequence[Path]) -> list[str]:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from gencomm_cli.bench.store import original
 from gencomm_cli.console import say
 from gencomm_cli.errors import InputError
 from gencomm_cli.images import Pixels, encoded, read_image
 from gencomm_cli.outputs import write_files
-from gencomm_cli.photographs import captions, images_in, is_hidden, left_out, read_found
-from gencomm_cli.symbols import MAX_PIXELS
+from gencomm_cli.photographs import captions, check_preparation, images_in, is_hidden, left_out, prepare, read_found
 
 
 @dataclass(frozen=True)
@@ -60,43 +56,6 @@ def find(images: Sequence[Path]) -> list[Found]:
     return [Found(file, caption.strip(), named) for (file, named), caption in zip(files, texts, strict=True)]
 
 
-def prepare(pixels: Pixels, how: str) -> Pixels:
-    """The image [H, W, 3] as a protocol has it.
-
-    Args:
-        how: ``none``; ``crop:N``, the N×N centre; ``fit:N``, the shorter side scaled to N, then ``crop:N``;
-            ``stretch:N``, scaled to N×N whatever its shape.
-
-    Raises:
-        InputError: another word, or an image smaller than its crop.
-    """
-    kind, side = _parsed(how)
-    if kind == "none":
-        return pixels
-    height, width = pixels.shape[:2]
-    if kind != "crop":
-        scale = side / min(height, width)
-        size = (side, side) if kind == "stretch" else (round(width * scale), round(height * scale))
-        if size[0] * size[1] > MAX_PIXELS:
-            raise InputError(f"--prepare {how}: an image of {width}x{height} is too narrow; use stretch:{side} or another image")
-        from PIL import Image
-
-        pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
-        height, width = pixels.shape[:2]
-    if min(height, width) < side:
-        raise InputError(f"--prepare {how}: an image of {width}x{height} is too small; use fit:{side} or larger images")
-    top, left = (height - side) // 2, (width - side) // 2
-    return np.ascontiguousarray(pixels[top : top + side, left : left + side])
-
-
-def _parsed(how: str) -> tuple[str, int]:
-    """What :func:`prepare` is to do, and to which side."""
-    match = re.fullmatch(r"(none)|(crop|fit|stretch):([1-9]\d{0,4})", how)
-    if match is None:
-        raise InputError(f"--prepare: {how!r} is not none, crop:N, fit:N or stretch:N")
-    return match[1] or match[2], int(match[3] or 0)
-
-
 def pixel_hash(pixels: Pixels) -> str:
     """SHA-256 of the pixels with their shape."""
     return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
@@ -110,7 +69,7 @@ def gather(found: Sequence[Found], how: str, folder: Path) -> list[Photograph]:
     Raises:
         InputError: an image that was named, or every one, is as those; or the folder holds another image of that name.
     """
-    _parsed(how)
+    check_preparation(how)
     photographs, unused = [], {}
     for each in found:
         path = each.path

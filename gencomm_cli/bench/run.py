@@ -41,7 +41,7 @@ def run(
     """Makes the rows of a sweep that are not there yet, and returns all of them in the sweep's order.
 
     Args:
-        images: files or folders. prepare: as :func:`~gencomm_cli.bench.photographs.prepare` has it. part: the shard, (i, N).
+        images: files or folders. prepare: as :func:`~gencomm_cli.photographs.prepare` has it. part: the shard, (i, N).
         dask: the cluster that makes them, as :func:`~gencomm_cli.bench.cluster.made` has it, instead of ``processes`` of our own.
 
     Raises:

@@ -303,15 +303,15 @@ def predictability(
         seed=seed,
         repeats=sends,
     )
-    from gencomm_cli.bench import photographs
     from gencomm_cli.bench import predictability as study
     from gencomm_cli.bench.worker import Workplace
     from gencomm_cli.images import read_image
     from gencomm_cli.outputs import check_folder
+    from gencomm_cli.photographs import prepare as prepared
 
     check_folder(out)
     place = Workplace(out, _device(device), (), _weights(metric_weights), "none", precision, compile)
-    pixels = photographs.prepare(read_image(image), prepare or "none")
+    pixels = prepared(read_image(image), prepare or "none")
     found = study.predictability(pixels, image.name, prompt or "", sweep, place, lpips, console.say)
     document = study.write(found, image, lpips, out)
     if json:

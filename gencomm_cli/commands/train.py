@@ -17,6 +17,21 @@ def _captioned() -> list[str]:
     return [spec.name for spec in specs().values() if spec.training and issubclass(spec.transmitter, TextTransmitter)]
 
 
+def _recipe(method: str, config: Path | None) -> Path | None:
+    """The file of a recipe, which may be given by its name among the method's own."""
+    from importlib.resources import files
+
+    from gencomm_cli.errors import InputError
+
+    if config is None or config.is_file():
+        return config
+    shipped = (Path(str(file)) for file in files(specs()[method].package).iterdir())
+    own = {file.stem: file for file in shipped if file.suffix == ".json" and file.stem != "numbers"}
+    if str(config) not in own:
+        raise InputError(f"--config: there is no file {config}, nor a recipe of that name; {method} has {', '.join(sorted(own))}")
+    return own[str(config)]
+
+
 def train(
     method: Annotated[str, flags.method_with("training")],
     data: Annotated[
@@ -30,7 +45,8 @@ def train(
     config: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Recipe (JSON) that replaces the built-in one: of nano, or of training over a pretrained --start."
+            metavar="FILE|NAME",
+            help="Recipe (JSON), or one of the method's by its name, instead of nano's; over a pretrained --start, of the paper's.",
         ),
     ] = None,
     max_minutes: Annotated[
@@ -104,8 +120,7 @@ def train(
         if method not in _captioned():
             raise InputError(f"--captioner: {method} learns without captions; it is for {' and '.join(_captioned())}")
         captioner = settled(captioner)
-    if config is not None and not config.is_file():
-        raise InputError(f"--config: there is no file {config}")
+    config = _recipe(method, config)
     check_folder(out)
     if out.is_dir() and data.is_dir() and out.samefile(data):
         raise InputError(f"--out {out}: is --data too, where sheets of pictures would be trained with; name another folder")

@@ -11,9 +11,34 @@ from torch import Tensor
 
 from gencomm_cli.channels.equalisers import mmse, reliability
 from gencomm_cli.channels.fading import transmit
+from gencomm_cli.training.loop import Schedule
 from gencomm_cli.training.parallel import rows
 
+Range = tuple[float, float]
 RATES = (0.0013, 0.0208)
+
+
+@dataclass(frozen=True)
+class SentRecipe:
+    """A recipe whose batches are sent over random channels.
+
+    Attributes:
+        snr_db: Es/N0 is uniform in it. shares: of AWGN, of fading symbol by symbol, of slow fading.
+        informed: share of the samples whose transmitter knows the channel.
+        cbr: as :func:`draw_cbr` takes it; a code of one rate does not look.
+    """
+
+    schedule: Schedule
+    batch: int = 8
+    snr_db: Range = (-5.0, 20.0)
+    shares: tuple[float, float, float] = (0.5, 0.35, 0.15)
+    informed: float = 0.6
+    cbr: Range = RATES
+
+    def draw(self, generator: np.random.Generator, device: torch.device) -> tuple[ChannelDraw, float]:
+        """A batch's channel and CBR."""
+        channel = draw(self.batch, generator, device, self.snr_db, self.shares, self.informed)
+        return channel, draw_cbr(generator, self.cbr)
 
 
 @dataclass(frozen=True)
@@ -34,7 +59,7 @@ def draw(
     batch: int,
     generator: np.random.Generator,
     device: torch.device,
-    snr_db: tuple[float, float] = (-5.0, 20.0),
+    snr_db: Range = (-5.0, 20.0),
     shares: Sequence[float] = (0.5, 0.35, 0.15),
     informed: float = 0.6,
 ) -> ChannelDraw:
@@ -51,11 +76,11 @@ def awgn(batch: int, snr_db: float, device: torch.device) -> ChannelDraw:
     return ChannelDraw(snr, snr, torch.zeros(batch, dtype=torch.int64, device=device))
 
 
-def draw_cbr(generator: np.random.Generator) -> float:
-    """A CBR of the preset's range: 0.0033 for 40 % of the batches, else uniform in log CBR."""
-    if generator.random() < 0.4:
+def draw_cbr(generator: np.random.Generator, cbr: Range = RATES) -> float:
+    """A CBR of that range: 0.0033, where that is in it, for 40 % of the batches, else uniform in log CBR."""
+    if generator.random() < 0.4 and cbr[0] <= 0.0033 <= cbr[1]:
         return 0.0033
-    return float(np.exp(generator.uniform(np.log(RATES[0]), np.log(RATES[1]))))
+    return float(np.exp(generator.uniform(np.log(cbr[0]), np.log(cbr[1]))))
 
 
 def block_gains(channel: ChannelDraw) -> Tensor:

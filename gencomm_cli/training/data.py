@@ -19,7 +19,7 @@ from torch import Tensor
 from gencomm_cli.errors import InputError
 from gencomm_cli.images import Pixels
 from gencomm_cli.outputs import replacing, write_files
-from gencomm_cli.photographs import captions, images_in, is_hidden, left_out, read_found, suffixes
+from gencomm_cli.photographs import captions, images_in, is_hidden, left_out, prepare, read_found, suffixes
 from gencomm_cli.textfiles import decoded
 from gencomm_cli.training.parallel import first, rows
 
@@ -98,7 +98,9 @@ class Photographs:
         return index, top, left, side, bool(generator.random() < 0.5)
 
 
-def load(data: Path, cache: Path, *, validation: bool, report: Callable[[str], None] = lambda line: None) -> Photographs:
+def load(
+    data: Path, cache: Path, *, validation: bool, report: Callable[[str], None] = lambda line: None, how: str = "none"
+) -> Photographs:
     """Images of ``data`` with their captions, decoded once into ``cache``.
 
     Hidden, unreadable and very small images (``MIN_SIDE``, ``MAX_ASPECT``) are left out; ``report`` takes the line that says so.
@@ -106,6 +108,7 @@ def load(data: Path, cache: Path, *, validation: bool, report: Callable[[str], N
     Args:
         data: a folder, with ``captions.tsv`` (file name, tab, caption) in it, if any; or tar shards as WebDataset writes them,
             ``train-{000..010}.tar``: images, each with its caption in a .txt entry of the same name.
+        how: each image is prepared, as :func:`~gencomm_cli.photographs.prepare` has it.
 
     Raises:
         InputError: there is no image that can be used, or a shard is not there, damaged or has too large an entry.
@@ -121,18 +124,18 @@ def load(data: Path, cache: Path, *, validation: bool, report: Callable[[str], N
     split = "validation" if validation else "train"
     index_file, pixel_file = cache / f"{split}.json", cache / f"{split}.u8"
     with first():
-        if not index_file.exists() or not _same(json.loads(index_file.read_text()), source, stamps):
+        if not index_file.exists() or not _same(json.loads(index_file.read_text()), source, stamps, how):
             cache.mkdir(parents=True, exist_ok=True)
             index_file.unlink(missing_ok=True)  # it is of other pixels than those to come
             images: Iterator[tuple[str, str, Path | BinaryIO]]
             images = ((name, caption, data / name) for name, caption in source) if data.is_dir() else _samples(shards(data))
-            index: dict[str, list[Any]] = {"source": source, "stamps": stamps, "names": [], "captions": [], "sizes": []}
+            index: dict[str, Any] = {"source": source, "stamps": stamps, "prepare": how, "names": [], "captions": [], "sizes": []}
             unused: dict[str, str] = {}
             with replacing(pixel_file) as path, path.open("wb") as out:
                 for name, caption, file in images:
                     if is_validation(name) == validation:
                         try:
-                            pixels = _usable(name, file)
+                            pixels = prepare(_usable(name, file), how)
                         except InputError as error:
                             unused[name] = str(error)
                             continue
@@ -158,9 +161,9 @@ def _stamp(file: Path) -> list[int]:
         return []
 
 
-def _same(index: dict[str, Any], source: list[Any], stamps: list[Any]) -> bool:
-    """Whether a cache is of these images. Earlier releases did not note the sizes and times of a folder's."""
-    return index.get("source") == source and index.get("stamps", stamps) == stamps
+def _same(index: dict[str, Any], source: list[Any], stamps: list[Any], how: str) -> bool:
+    """Whether a cache is of these images, prepared so. Earlier releases noted neither sizes and times of a folder's nor that."""
+    return index.get("source") == source and index.get("stamps", stamps) == stamps and index.get("prepare", "none") == how
 
 
 def _usable(name: str, file: Path | BinaryIO) -> Pixels:

@@ -171,9 +171,8 @@ def fit(
     parameters = [p for network in networks.values() for p in network.parameters() if p.requires_grad]
     device, seed = parameters[0].device, int(generator.integers(2**63))
     groups = [{"params": some} for some in shares.values()]
-    optimizer = torch.optim.AdamW(
-        groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, schedule.beta2)
-    )
+    betas = (0.9, schedule.beta2)
+    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, betas=betas)
     averages = [p.detach().float().clone() for p in parameters]
     checkpoint, now = _Checkpoint(out / f"{stage}.ckpt", networks, averages, optimizer, schedule), _Progress()
     if resumed := checkpoint.path.exists():

@@ -90,19 +90,31 @@ def recipe_from(kind: type[Numbers], values: dict[str, Any], max_minutes: float 
 def load_config(path: Path | None, shipped: str, needed: Collection[str], package: str | None = None) -> dict[str, Any]:
     """A recipe's file, or the shipped one, ``METHOD/NAME.json``; of a method from elsewhere, ``NAME.json`` in its ``package``.
 
+    One that says ``"like": "NAME"`` has only what differs from the method's recipe of that name.
+
     Raises:
         InputError: it is not one, or lacks what is ``needed``.
     """
     own = files("gencomm_cli.methods") / shipped if package is None else files(package) / shipped.rpartition("/")[2]
+    if path is None and not own.is_file():
+        raise InputError(f"--config: there is no recipe {shipped}; see gencomm_cli/methods/*/*.json for those that are")
     text = read_text(path) if path else own.read_text("utf-8")
     try:
         config = json.loads(text)
+        if "like" in config:
+            config = changed(load_config(None, f"{Path(shipped).parent}/{config.pop('like')}.json", (), package), config)
         missing = set(needed) - set(config)
     except (ValueError, TypeError):
         raise InputError(f"{path}: not JSON; see gencomm_cli/methods/*/nano.json for examples") from None
     if missing:
         raise InputError(f"{path}: lacks {', '.join(sorted(missing))}; see gencomm_cli/methods/*/nano.json for examples")
     return config  # type: ignore[no-any-return]
+
+
+def changed(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``recipe`` with other values in the places of those in ``changes``, objects within objects too."""
+    own = {name: changed(recipe[name], new) if isinstance(new, dict) and name in recipe else new for name, new in changes.items()}
+    return {**recipe, **own}
 
 
 def stage_values(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
@@ -192,16 +204,20 @@ class Trainer:
     def photographs(self) -> Photographs:
         """The training photographs, with captions as they are asked for."""
         cache = self.out / "cache"
-        photographs = load(self.options.data, cache, validation=False, report=self.report)
+        photographs = self._load(validation=False)
         return captioned(photographs, self.options.captioner, cache, self.options.device, self.report)
 
     @cached_property
     def validation(self) -> Photographs | None:
         """Those of the validation split, of which sheets of pictures are drawn; None where there are none."""
         try:
-            return load(self.options.data, self.out / "cache", validation=True, report=self.report)
+            return self._load(validation=True)
         except InputError:
             return None
+
+    def _load(self, validation: bool) -> Photographs:
+        how = self.config.get("prepare", "none")
+        return load(self.options.data, self.out / "cache", validation=validation, report=self.report, how=how)
 
     @cached_property
     def perceptual(self) -> list[LPIPS]:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gencomm_cli.bench.photographs import Found, find, gather, prepare
+from gencomm_cli.bench.photographs import Found, find, gather
 from gencomm_cli.bench.store import opened
 from gencomm_cli.errors import InputError
 from gencomm_cli.images import read_image
+from gencomm_cli.photographs import prepare
 from tests.support.commands import picture
 
 

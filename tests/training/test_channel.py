@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gencomm_cli.training.channel import ChannelDraw, draw, draw_cbr, send
+from gencomm_cli.training.channel import ChannelDraw, SentRecipe, draw, draw_cbr, send
+from gencomm_cli.training.loop import Schedule
 
 CPU = torch.device("cpu")
 
@@ -35,3 +36,11 @@ def test_draws_have_the_statistics_that_they_claim() -> None:
     assert reliability[1].unique().numel() > 1000
     assert gain[:2].tolist() == [1, 1]
     assert abs(complex(gain[2]) - 1) > 1e-6
+
+
+def test_a_paper_may_inform_every_transmitter_and_send_at_one_rate() -> None:
+    recipe = SentRecipe(Schedule(1, 1.0), 200, (0, 14), (0.5, 0.5, 0.0), informed=1.0, cbr=(0.0059, 0.0059))
+    channel, cbr = recipe.draw(np.random.default_rng(0), CPU)
+    assert torch.equal(channel.tx_snr_db, channel.snr_db)
+    assert (float(channel.snr_db.min()) >= 0, float(channel.snr_db.max()) <= 14, set(channel.kind.tolist())) == (True, True, {0, 1})
+    assert cbr == pytest.approx(0.0059)

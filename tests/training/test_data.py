@@ -123,3 +123,15 @@ def test_a_view_is_a_piece_of_the_whole_resized() -> None:
         whole = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC)).astype(int)
         found = photographs.view(0, size, (3, 11), (20, 25))
         assert np.abs(found - whole[3:23, 11:36]).max() <= 1
+
+
+def test_a_paper_may_prepare_its_photographs_first(tmp_path: Path) -> None:
+    """Whole ones stretched, or scaled and cut at the centre; decoded anew where a cache holds them prepared in another way."""
+    (tmp_path / "photos").mkdir()
+    for index in range(4):
+        Image.fromarray(gradient(40, 80)).save(tmp_path / "photos" / f"{index}.png")
+    for how, height, columns in (("none", 40, (0, 79)), ("stretch:20", 20, (1, 77)), ("fit:20", 20, (20, 59))):
+        found = load(tmp_path / "photos", tmp_path / "cache", validation=False, how=how)
+        picture = found.image(0).astype(int)
+        assert len(picture) == height
+        assert np.allclose((picture[..., 1].min(), picture[..., 1].max()), columns, atol=2)

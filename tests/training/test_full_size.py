@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +20,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from gencomm_cli import presets
+from gencomm_cli.commands.train import _recipe as named
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods import load_method, specs
 from gencomm_cli.methods.base import Received, Request
@@ -27,15 +30,14 @@ from gencomm_cli.methods.scsic import train as scsic
 from gencomm_cli.methods.scsic.cascade import StageB
 from gencomm_cli.methods.scsic.method import with_reliability
 from gencomm_cli.methods.scsic.networks import ScSicNetworks
-from gencomm_cli.methods.textguided.refiner import JSCCRecipe, RefinerRecipe
-from gencomm_cli.networks.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
+from gencomm_cli.methods.textguided.refiner import RefinerRecipe
 from gencomm_cli.presets.build import builders
 from gencomm_cli.presets.pretrained import add
 from gencomm_cli.released.checkpoint import read_checkpoint
 from gencomm_cli.released.conversion import convert, write_preset
 from gencomm_cli.training import losses
 from gencomm_cli.training import trainer as trainers
-from gencomm_cli.training.trainer import TrainOptions, load_config, recipe_from, train
+from gencomm_cli.training.trainer import TrainOptions, changed, load_config, recipe_from, stage_values, train
 from tests.methods.scsic import test_released as test_stable_cascade
 from tests.methods.scsic import test_train as test_scsic
 from tests.support.presets import PUBLISHED, make_scsic
@@ -45,29 +47,46 @@ from tests.support.training import CPU, asked, backbones, quiet, write_photograp
 
 __all__ = ["make_scsic"]
 
-FAST: dict[str, Any] = {"schedule": {"steps": 3, "learning_rate": 1e-3, "warmup": 1, "ema": 0.5}, "batch": 2, "crop": 8}
-RECIPES: dict[str, dict[str, Any]] = {
-    "textguided": {
-        "jscc": {"model": JSCC, "recipe": FAST},
-        "control": FAST,
-        "refine": FAST | {"crop": 4, "pixel": 1.0, "perceptual": 0.1},
-        "settings": {"domain": "latent", "cbr_range": [0.0005, 0.02], "steps": 2},
-    },
-    "diffjscc": {
-        "start": "sd",
-        "jscc": {"class": "DeepJSCC", "model": PUBLISHED, "recipe": FAST | {"crop": 64}},
-        "control": FAST,
-        "rollout": FAST,
-        "adversarial": FAST,
-        "settings": {"steps": 2, "csi": {"width": 8}, "captioner": "none"},
-    },
-    "scsic": {"finetune": FAST | {"crop": 32, "snr_db": [1, 20]}, "settings": {"steps": 2}},
+FAST: dict[str, Any] = {
+    "schedule": {"steps": 3, "learning_rate": 1e-3, "warmup": 1, "ema": 0.5, "accumulate": 1}, "batch": 2, "crop": 8
+}  # fmt: skip
+
+
+def small(method: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """The paper's recipe at the sizes of the stand-ins, without its name."""
+    recipe = changed(load_config(None, f"{method}/paper.json", ()), changes)
+    del recipe["name"]
+    return recipe
+
+
+RECIPES = {
+    "textguided": small(
+        "textguided",
+        {
+            "prepare": "fit:64",
+            "jscc": {"model": JSCC, "recipe": FAST},
+            "control": FAST,
+            "refine": FAST | {"crop": 4},
+            "settings": {"cbr_range": [0.0005, 0.02], "steps": 2},
+        },
+    ),
+    "diffjscc": small(
+        "diffjscc",
+        {
+            "jscc": {"model": PUBLISHED, "recipe": FAST | {"crop": 64}},
+            "control": FAST,
+            "rollout": FAST,
+            "adversarial": FAST,
+            "settings": {"steps": 2, "csi": {"width": 8}, "captioner": "none"},
+        },
+    ),
+    "scsic": small("scsic", {"prepare": "stretch:128", "finetune": FAST | {"crop": 32}, "settings": {"steps": 2}}),
 }
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_photographs(tmp_path_factory.mktemp("photographs"), 6, (4, 4), (256, 256))
+    return write_photographs(tmp_path_factory.mktemp("photographs"), 6, (4, 4), (300, 200))
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +106,7 @@ def bare(method: str, folder: Path) -> presets.Preset:
 @pytest.mark.parametrize("method", ["textguided", "diffjscc", "scsic"])
 def test_what_is_trained_over_a_backbone_sends_pictures_with_it(method: str, data: Path, tmp_path: Path) -> None:
     before = bare(method, tmp_path)
-    (tmp_path / "recipe.json").write_text(json.dumps({"name": "mine", **RECIPES[method]}))
+    (tmp_path / "recipe.json").write_text(json.dumps({**RECIPES[method], "name": "mine"}))
     made = train(method, TrainOptions(data, tmp_path / "out", tmp_path / "recipe.json", start="bare"), quiet)
     after = presets.load_config(made)
     kept = ("encoder", "stage_a", "previewer") if method == "scsic" else ("vae", "unet", "text_encoder", "tokenizer")
@@ -160,7 +179,7 @@ def imported(folder: Path) -> presets.Preset:
 
 def test_what_was_imported_is_fine_tuned_and_sends_pictures(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a recipe, that of Stable Cascade is taken, as nano's networks are of another size."""
-    base, small, shipped = imported(tmp_path), {"name": "mine", **RECIPES["scsic"]}, trainers.load_config
+    base, small, shipped = imported(tmp_path), {**RECIPES["scsic"], "name": "mine"}, trainers.load_config
     (tmp_path / "recipe.json").write_text(json.dumps(small))
     assert scsic.tunes_alone(base, tmp_path / "recipe.json")
     monkeypatch.setattr(trainers, "load_config", lambda path, name, *rest: small if "paper" in name else shipped(path, name, *rest))
@@ -188,29 +207,51 @@ def test_a_recipe_of_other_sizes_than_the_preset_is_one_line(data: Path, tmp_pat
 
 def test_a_stage_that_would_change_the_backbone_is_refused(data: Path, tmp_path: Path) -> None:
     bare("textguided", tmp_path)
-    (tmp_path / "recipe.json").write_text(json.dumps({"name": "mine", **RECIPES["textguided"]}))
+    (tmp_path / "recipe.json").write_text(json.dumps({**RECIPES["textguided"], "name": "mine"}))
     options = TrainOptions(data, tmp_path / "out", tmp_path / "recipe.json", stages=("prior",), start="bare")
     with pytest.raises(InputError, match="there is no prior; there is: jscc, control, refine"):
         train("textguided", options, quiet)
 
 
-def test_the_shipped_full_size_recipes_fit_stable_diffusion_and_stable_cascade() -> None:
-    """Sizes by the published configurations, without numbers; every field of a recipe is known."""
-    of_textguided = load_config(None, "textguided/paper.json", {"name"})
+SHIPPED = [path for method in RECIPES for path in sorted(Path(diffjscc.__file__).parents[1].joinpath(method).glob("paper*.json"))]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_every_recipe_of_the_papers_is_known_and_fits(path: Path) -> None:
+    """Its fields; its code has the rate that it says, by the published sizes, without numbers."""
+    method = path.parent.name
+    config = load_config(path, f"{method}/paper.json", {"name", "settings"})
+    plans = import_module(specs()[method].training).STAGES
+    for stage in config.keys() & plans.keys():
+        values = {key: value for key, value in stage_values(config, stage).items() if key != "checkpointing"}
+        assert recipe_from(plans[stage].recipe, values).schedule.final in (1.0, 0.001, 0.02)
+    if method == "scsic":
+        return
+    sizes, rate = config["jscc"], re.search("1-([0-9]+)$", path.stem)
     with torch.device("meta"):
-        jscc = RateAdaptiveJSCC(JSCCConfig.from_json(of_textguided["jscc"]["model"]))
-    assert jscc.config.channels == 4
-    recipe_from(JSCCRecipe, of_textguided["jscc"]["recipe"])
-    assert not recipe_from(RefinerRecipe, of_textguided["refine"]).decoder
-    of_diffjscc = load_config(None, "diffjscc/paper.json", {"name", "start"})
-    with torch.device("meta"):
-        code = builders()[of_diffjscc["jscc"]["class"]](**of_diffjscc["jscc"]["model"])
-    assert code.config.cbr == pytest.approx(1 / 384)  # type: ignore[union-attr]
-    for kind, name in (
-        (diffjscc.ControlRecipe, "control"),
-        (diffjscc.RolloutRecipe, "rollout"),
-        (diffjscc.CodecRecipe, "adversarial"),
-    ):
-        recipe_from(kind, of_diffjscc[name])
-    of_scsic = load_config(None, "scsic/paper.json", {"name", "settings"})
-    assert recipe_from(scsic.DiffusionRecipe, of_scsic["finetune"]).schedule.steps == 15000  # as in the paper
+        code: Any = builders()[sizes.get("class", "RateAdaptiveJSCC")](**sizes["model"])
+    if method == "diffjscc":
+        assert code.config.cbr == pytest.approx(1 / int(rate[1] if rate else 384))
+    else:
+        pixels = code.config.factor * (8 if config["settings"]["domain"] == "latent" else 1)
+        assert config["settings"]["cbr_range"][1] <= code.config.code_channels / (6 * pixels**2)
+
+
+def test_a_recipe_may_be_named() -> None:
+    assert named("diffjscc", Path("paper-1-96")) in SHIPPED
+    with pytest.raises(InputError, match=r"no file other, nor a recipe of that name; scsic has nano, paper$"):
+        named("scsic", Path("other"))
+
+
+def test_the_papers_numbers() -> None:
+    """Of sections IV-A, III-A2 and 4.1."""
+    of = {method: load_config(None, f"{method}/paper.json", ()) for method in RECIPES}
+    refine, control, codec = of["textguided"]["refine"], of["diffjscc"]["control"], of["diffjscc"]["jscc"]["recipe"]
+    weights = recipe_from(RefinerRecipe, refine)
+    assert (weights.diffusion, weights.latent, weights.pixel, weights.perceptual, weights.path) == (1, 1, 10, 1, False)
+    assert not weights.decoder
+    assert (control["batch"] * control["schedule"]["accumulate"], control["schedule"]["steps"]) == (16, 25000)
+    assert (codec["batch"], codec["crop"], codec["snr_db"], codec["informed"]) == (32, 256, [0, 14], 1)
+    assert [stage for stage, plan in diffjscc.OverBackbone.plans.items() if not plan.optional] == ["jscc", "control"]
+    tune = of["scsic"]["finetune"]
+    assert (tune["batch"], tune["schedule"]["steps"], tune["snr_db"], 4 * tune["crop"]) == (4, 15000, [1, 20], 1024)

@@ -31,6 +31,13 @@ def test_recipes_refuse_what_they_do_not_know(tmp_path: Path) -> None:
         load_config(tmp_path / "bad.json", "textguided/nano.json", STAGES)
     with pytest.raises(InputError, match="--resume"):
         train("textguided", TrainOptions(tmp_path, tmp_path))
+    (tmp_path / "mine.json").write_text('{"like": "nano", "prior": {"recipe": {"batch": 3}}}')
+    mine, nano = (load_config(path, "textguided/nano.json", STAGES) for path in (tmp_path / "mine.json", None))
+    assert mine["prior"]["recipe"] == nano["prior"]["recipe"] | {"batch": 3}
+    assert {**mine, "prior": 0} == {**nano, "prior": 0}
+    (tmp_path / "bad.json").write_text('{"like": "other"}')
+    with pytest.raises(InputError, match=r"there is no recipe textguided/other\.json"):
+        load_config(tmp_path / "bad.json", "textguided/nano.json", ())
 
 
 @pytest.fixture

@@ -126,7 +126,8 @@ class DiffJSCC:
         self.networks, self.codec = networks, networks.codec
         self.code = image_code(networks.jscc, networks.codec, settings.get("domain", "latent"), networks.coarse)
         self.default_cbr = networks.jscc.config.cbr if isinstance(networks.jscc, DeepJSCC) else 1 / 384
-        self.cbr_range: tuple[float, float] = tuple(settings.get("cbr_range", (0.0013, 0.0208)))
+        own = (self.default_cbr,) * 2 if isinstance(networks.jscc, DeepJSCC) else (0.0013, 0.0208)
+        self.cbr_range: tuple[float, float] = tuple(settings.get("cbr_range", own))
         self.csi = CsiEmbedding(**settings.get("csi", {}))
         self.alpha_bar = scaled_linear()
         self.multiple = math.lcm(self.code.multiple, self.codec.factor * 2**networks.halvings)

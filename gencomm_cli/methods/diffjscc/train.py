@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -32,11 +32,12 @@ from gencomm_cli.presets import Preset, find, is_pretrained, models_root
 from gencomm_cli.presets.build import build
 from gencomm_cli.presets.write import taken, write_preset
 from gencomm_cli.text import retrieval
-from gencomm_cli.training.channel import ChannelDraw, awgn, block_gains, draw, draw_cbr, through
+from gencomm_cli.text.captioners import caption
+from gencomm_cli.training.channel import ChannelDraw, SentRecipe, awgn, block_gains, through
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.linear_start import start_code
-from gencomm_cli.training.loop import Schedule, autocast
+from gencomm_cli.training.loop import autocast
 from gencomm_cli.training.losses import fold_pattern, perceptual_loss, psnr
 from gencomm_cli.training.parallel import rows
 from gencomm_cli.training.patchgan import PatchGAN, adversarial_losses
@@ -45,50 +46,49 @@ from gencomm_cli.training.trainer import Report, Trainer, TrainOptions
 
 
 @dataclass(frozen=True)
-class CodecRecipe:
+class CodecRecipe(SentRecipe):
     """E‖x − x̂‖² (eq. 6) [+ α · PatchGAN loss: DeepJSCC-adv] on random crops.
 
     Attributes:
-        crop: side in pixels. snr_db: γ is uniform in it.
-        shares: of AWGN, of fading symbol by symbol, of slow fading.
-        adversarial: α; 0 is the JSCC itself.
+        crop: side in pixels. adversarial: α; 0 is the JSCC itself.
     """
 
-    schedule: Schedule
-    batch: int = 8
-    crop: int = 128
-    snr_db: tuple[float, float] = (-5.0, 20.0)
     shares: tuple[float, float, float] = (0.5, 0.2, 0.3)
+    crop: int = 128
     adversarial: float = 0.0
     seed: int = 2
 
 
 @dataclass(frozen=True)
-class ControlRecipe:
-    """E w(t)‖ε − ε_θ(z_t, c̄, t)‖² over t = 1 … T; the JSCC is frozen.
-
-    w = 1 + min((1 − ᾱ_t)/ᾱ_t, ``emphasis``), where the second term counts errors of ẑ_0. Eq. 15 is ``emphasis`` = 0: there small
-    networks leave ẑ_0 at large t, where the sampler lays out the picture, worse than the condition f_v itself.
+class ReceivedRecipe(SentRecipe):
+    """Of a control module under the conditions that a receiver has; the JSCC is frozen.
 
     Attributes:
-        crop: side in latent positions. snr_db, shares: as in :class:`CodecRecipe`.
-        captions: ``coarse`` captions x̂ with the built-in captioner, as the receiver does; ``given`` takes the photographs' own.
+        crop: side in latent positions.
+        captions: ``coarse`` captions x̂ with the captioner that the preset decodes with; ``given`` takes the photographs' own.
         drop: each condition is left out for this share of the samples, each on its own, so that it can be switched off.
     """
 
-    schedule: Schedule
-    batch: int = 8
-    crop: int = 16
-    snr_db: tuple[float, float] = (-5.0, 20.0)
     shares: tuple[float, float, float] = (0.5, 0.2, 0.3)
+    crop: int = 16
     captions: Literal["coarse", "given"] = "coarse"
     drop: float = 0.1
+
+
+@dataclass(frozen=True)
+class ControlRecipe(ReceivedRecipe):
+    """E w(t)‖ε − ε_θ(z_t, c̄, t)‖² over t = 1 … T.
+
+    w = 1 + min((1 − ᾱ_t)/ᾱ_t, ``emphasis``), where the second term counts errors of ẑ_0. Eq. 15 is ``emphasis`` = 0: there small
+    networks leave ẑ_0 at large t, where the sampler lays out the picture, worse than the condition f_v itself.
+    """
+
     emphasis: float = 0.0
     seed: int = 3
 
 
 @dataclass(frozen=True)
-class RolloutRecipe:
+class RolloutRecipe(ReceivedRecipe):
     """E‖z_0 − ẑ_0‖² [+ MSE and LPIPS of D(ẑ_0)] where the sampler itself comes by; everything but the control module is frozen.
 
     Not the paper's: it trains at states that the forward process leaves. The states that a small network's own sampler meets are
@@ -96,16 +96,9 @@ class RolloutRecipe:
 
     Attributes:
         steps: of the sampler, drawn anew for each batch. pixel, perceptual, grid: weights of D(ẑ_0)'s terms (as in
-            ``RefinerRecipe``) at steps up to ``painted``. crop, snr_db, shares, captions, drop: as in :class:`ControlRecipe`.
+            ``RefinerRecipe``) at steps up to ``painted``.
     """
 
-    schedule: Schedule
-    batch: int = 8
-    crop: int = 16
-    snr_db: tuple[float, float] = (-5.0, 20.0)
-    shares: tuple[float, float, float] = (0.5, 0.2, 0.3)
-    captions: Literal["coarse", "given"] = "coarse"
-    drop: float = 0.1
     steps: tuple[int, ...] = (10, 25, 50)
     painted: int = 400
     pixel: float = 2.5
@@ -134,8 +127,7 @@ def codec_stage(
     generator: np.random.Generator,
     device: torch.device,
 ) -> Stage:
-    """The JSCC, and the coarse head if any: ``parts`` that ``code`` sends images with; the encoder does not know the SNR 40 % of
-    the time."""
+    """The JSCC, and the coarse head if any: ``parts`` that ``code`` sends images with."""
     networks = {name: trained(part, device, channels_last=isinstance(part, KLTJSCC)) for name, part in parts.items()}
     critic = PatchGAN().to(device) if recipe.adversarial else None
     if critic is not None:
@@ -143,7 +135,7 @@ def codec_stage(
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         image = to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device)
-        channel, cbr = draw(recipe.batch, generator, device, recipe.snr_db, recipe.shares), draw_cbr(generator)
+        channel, cbr = recipe.draw(generator, device)
         with autocast(device, recipe.schedule.precision):
             x_hat = coarse_images(code, image, channel, cbr)[0]
             mse = jscc_loss(image, x_hat)
@@ -165,15 +157,22 @@ SHOWN_CBR = 0.0033
 
 
 class CoarseCaptioner:
-    """The built-in captioner for many pictures: its tables are loaded once."""
+    """A captioner, as :func:`gencomm_cli.text.captioners.caption` has it, for many pictures.
 
-    def __init__(self) -> None:
-        self.tables = retrieval.load(models_root() / "shared" / "captioner")
-        self.places = self.tables.locate(self.tables.captions)
+    Of the built-in one the tables are loaded once; any other is asked for each picture, at every step.
+    """
+
+    def __init__(self, captioner: str = "builtin", device: str = "cpu") -> None:
+        self.captioner, self.device = captioner, device
+        if captioner == "builtin":
+            self.tables = retrieval.load(models_root() / "shared" / "captioner")
+            self.places = self.tables.locate(self.tables.captions)
 
     def __call__(self, images: Tensor) -> list[str]:
         """One caption for each of the images [B, 3, H, W]."""
         pictures = images.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        if self.captioner != "builtin":
+            return [caption(picture, self.captioner, self.device) for picture in pictures]
         found = np.stack([retrieval.features(picture) for picture in pictures])
         return [self.tables.captions[best] for best in (self.tables.expect(found) @ self.places.T).argmax(1)]
 
@@ -194,11 +193,11 @@ class ReceivedBatches:
 
     def __init__(
         self, backbone: Backbone, code: ImageCode, csi: CsiEmbedding, latents: Latents, recipe: Any, generator: np.random.Generator,
-        device: torch.device,
+        device: torch.device, captioner: str = "builtin",
     ) -> None:  # fmt: skip
         self.backbone, self.code, self.csi, self.latents, self.recipe = backbone, code, csi, latents, recipe
         self.generator, self.device = generator, device
-        self.captioner = CoarseCaptioner() if recipe.captions == "coarse" else None
+        self.captioner = CoarseCaptioner(captioner, str(device)) if recipe.captions == "coarse" else None
 
     @torch.no_grad()
     def draw(self) -> Conditions:
@@ -206,7 +205,7 @@ class ReceivedBatches:
         recipe, generator = self.recipe, self.generator
         clean, pixels, given = self.latents.crops(recipe.batch, recipe.crop, generator)
         z_0, image = clean.to(self.device), to_tensor(pixels, self.device)
-        channel, cbr = draw(recipe.batch, generator, self.device, recipe.snr_db, recipe.shares), draw_cbr(generator)
+        channel, cbr = recipe.draw(generator, self.device)
         f_v, captions, csi = self.receive(image, given, channel, cbr)
         f_v = self._kept(f_v)
         dropped = rows(generator.random, recipe.batch) < recipe.drop
@@ -394,7 +393,8 @@ class DiffJSCCTrainer(Trainer):
             return codec_stage(parts, code, self.photographs, recipe, generator, self.device)
         code = image_code(frozen(self.parts["jscc"].to(self.device)), codec, self.domain, head)
         latents = self.latents(codec, recipe.crop)
-        batches = ReceivedBatches(self.backbone, code, self.csi, latents, recipe, generator, self.device)
+        captioner = self.settings.get("captioner", "builtin")
+        batches = ReceivedBatches(self.backbone, code, self.csi, latents, recipe, generator, self.device, captioner)
         control = cast(LatentControlNet, self.parts["control"])
         if stage == "control":
             return control_stage(control, batches)
@@ -428,9 +428,10 @@ def find_base(name: str) -> Preset:
 
 
 class OverBackbone(DiffJSCCTrainer):
-    """The same with the recipe for pretrained backbones."""
+    """The same with the paper's recipe, over a pretrained backbone; the paper has no ``rollout``."""
 
     shipped = "paper"
+    plans = STAGES | {"rollout": replace(STAGES["rollout"], optional=True)}
 
 
 def open_trainer(options: TrainOptions, report: Report) -> Trainer:

@@ -35,7 +35,8 @@ exactly zero at t = N_s: the state there holds no z_0, so eq. 9 divides by zero 
 u = ε + γ (z_c − z_0) instead, ẑ_0 = (z_t − √(1 − ᾱ_t) û) / √ᾱ_t is finite everywhere and equals eq. 9 elsewhere; u is also what a
 plain ε-network predicts at z_t, so that guidance mixes like with like. This is the parameterization ``u``, the default;
 ``paper`` predicts ε, takes ẑ_0 = z_c at t = N_s, and has its branches mixed in ẑ_0. The first term of L_1 is E‖u − û‖² or
-E‖ε − ε_θ‖² accordingly. That of L_2 is neither: stage 2 runs the whole sampler, and its first term is the error of z̃_0 at the end.
+E‖ε − ε_θ‖² accordingly. With ``path``, which is nano's, that of L_2 is neither: stage 2 then runs the whole sampler, and its first
+term is the error of z̃_0 at the end.
 
 Misprints, corrected here: eqs. 4 and 6 print α_t for ᾱ_t; eq. 9 lacks √(1 − ᾱ_t) before ε (Algorithm 1 has it); eq. 14 lacks the
 square root of its 1 − ᾱ_t−1. Eqs. 10 to 15 step to t − 1 and Algorithm 1 to t − N_s/N: read t' for either.
@@ -151,6 +152,8 @@ class TextGuided:
     ) -> Decoded:
         """Coarse image D(z_c), or the coarse head's, with z_c = g_φ(y) (eq. 3), and refined images by Algorithm 1.
 
+        On pixels the coarse image is g_φ(y) itself.
+
         Args:
             received: all that is known. seed: of the sampler's starting noise. progress: called with (steps done, steps in all).
         """
@@ -159,8 +162,11 @@ class TextGuided:
         tx_snr_db = torch.tensor([within_range(received.tx_snr_db)], device=self.device)
         field = self.jscc.decode(heard.mmse(), heard.reliability, size, heard.snr_db, tx_snr_db)
         z_c = field if self.domain == "latent" else self.codec.encode(field.clamp(0, 1))
-        shown, name = (self.codec.decode, "vae") if self.networks.coarse is None else (self.networks.coarse, "coarse")
-        coarse = to_image(shown(finite(z_c, "jscc")), received.image_size, name)
+        if self.domain == "pixel":
+            coarse = to_image(finite(field, "jscc"), received.image_size, "jscc")
+        else:
+            shown, name = (self.codec.decode, "vae") if self.networks.coarse is None else (self.networks.coarse, "coarse")
+            coarse = to_image(shown(finite(z_c, "jscc")), received.image_size, name)
         if options.coarse:
             return Decoded(coarse)
         return Decoded(coarse, self._refine(z_c, heard.effective_snr_db, received, options, seed, progress))

@@ -13,7 +13,15 @@ from torch import Tensor, nn
 from gencomm_cli.channels.equalisers import effective_snr_db
 from gencomm_cli.diffusion.schedule import sampling_steps, scaled_linear
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.textguided.method import StartTable, clean_from_u, diffuse, diffusion_loss, sample
+from gencomm_cli.methods.textguided.method import (
+    StartTable,
+    clean_from_noise,
+    clean_from_u,
+    diffuse,
+    diffusion_loss,
+    residual_weight,
+    sample,
+)
 from gencomm_cli.methods.textguided.options import Parameterization
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.coarse import CoarseHead
@@ -21,13 +29,13 @@ from gencomm_cli.networks.control import LatentControlNet, controlled, csi_featu
 from gencomm_cli.networks.klt_jscc import KLTJSCC, FieldCode
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.networks.vae import Domain, LatentCodec
-from gencomm_cli.training.channel import ChannelDraw, awgn, draw, draw_cbr, send
+from gencomm_cli.training.channel import ChannelDraw, SentRecipe, awgn, send
 from gencomm_cli.training.critic import LatentCritic, hinge_losses
 from gencomm_cli.training.data import to_tensor
 from gencomm_cli.training.latent_space import decoder_of
 from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.linear_start import start_code
-from gencomm_cli.training.loop import Schedule, autocast
+from gencomm_cli.training.loop import autocast
 from gencomm_cli.training.losses import fold_pattern, perceptual_loss, psnr
 from gencomm_cli.training.parallel import rows
 from gencomm_cli.training.stage import Stage, frozen, trained
@@ -40,30 +48,32 @@ SHOWN_CBR, SHOWN_SNR_DB = 0.0033, 10.0
 
 
 @dataclass(frozen=True)
-class JSCCRecipe:
+class JSCCRecipe(SentRecipe):
     """``latent`` · √MSE(z, z_c) [+ ``pixel`` · √MSE(s, s_c) + ``perceptual`` · LPIPS(s, s_c)], with s_c of the coarse head.
 
     Roots of each sample's error: of the errors themselves low rates and SNRs would be nearly all. The first is that of the second
-    term of eqs. 18 and 19. Not in the paper, whose stage 1 starts without it.
+    term of eqs. 18 and 19. Not in the paper, whose stage 1 starts without it. On pixels z_c is s_c, and with ``roots`` false,
+    ``pixel`` and ``perceptual`` this is the paper's baseline, MambaJSCC trained with MSE and LPIPS (section IV-A).
 
     Attributes:
+        roots: take the errors' roots.
         emphasis: an error in a channel of the latent counts as the power ``emphasis`` of what it does to the picture; 0: all alike.
         shown: side in pixels of the piece of each picture that LPIPS sees.
     """
 
-    schedule: Schedule
     batch: int = 16
     crop: int = 24
     latent: float = 1.0
     pixel: float = 0.0
     perceptual: float = 0.0
     emphasis: float = 0.0
+    roots: bool = True
     shown: int = 128
     seed: int = 2
 
 
 @dataclass(frozen=True)
-class RefinerRecipe:
+class RefinerRecipe(SentRecipe):
     """L_1 = E‖u − û‖² + λ_D MSE(z, z_c) (eq. 18); L_2 = MSE(z, z̃_0) + λ_D MSE(z, z_c) + λ_M MSE(s, s̃) + λ_L LPIPS(s, s̃) (eq. 19).
 
     The first term of L_2 is ours where ``path`` is set: see :func:`refiner_stage`. LPIPS is the mean over two backbones.
@@ -80,10 +90,9 @@ class RefinerRecipe:
         critic: weight of a hinge loss on z̃_0 given z_c, against a critic that learns along: MSE and LPIPS alone end in the mean
             of what the picture may be. It counts once a tenth of the stage is over.
         drop: share of prompts replaced by the empty one.
+        other_starts: share of the batches whose N_s is uniform in 150 … 600 instead of the CBR's: not in the paper.
     """
 
-    schedule: Schedule
-    batch: int = 8
     crop: int = 16
     diffusion: float = 1.0
     latent: float = 1.0
@@ -95,6 +104,7 @@ class RefinerRecipe:
     path: bool = True
     decoder: bool = False
     drop: float = 0.1
+    other_starts: float = 0.3
     parameterization: Parameterization = "u"
     seed: int = 3
 
@@ -128,7 +138,7 @@ def jscc_stage(
     Raises:
         InputError: the recipe wants pictures, and there is no coarse head.
     """
-    if coarse is None and (recipe.pixel or recipe.perceptual or recipe.emphasis):
+    if coarse is None and (recipe.emphasis or (domain == "latent" and (recipe.pixel or recipe.perceptual))):
         raise InputError("--config: jscc.recipe: pixel, perceptual and emphasis are of the coarse head's picture; give jscc.coarse")
 
     def draw_fields(count: int) -> tuple[Tensor, Tensor]:
@@ -138,7 +148,7 @@ def jscc_stage(
 
     start_code(jscc, coarse, *draw_fields(2000), emphasis=recipe.emphasis, linear=linear)
     networks: dict[str, nn.Module] = {"jscc": trained(jscc, device, channels_last=isinstance(jscc, KLTJSCC))}
-    counts = torch.ones(())
+    counts = torch.ones((), device=device)
     if coarse is not None:
         networks["coarse"] = trained(coarse, device)
         counts = coarse.importance().pow(recipe.emphasis)[:, None, None]
@@ -146,16 +156,17 @@ def jscc_stage(
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         clean, image = (each.to(device) for each in draw_fields(recipe.batch))
-        channel, cbr = draw(recipe.batch, generator, device), draw_cbr(generator)
+        channel, cbr = recipe.draw(generator, device)
         with autocast(device, recipe.schedule.precision):
             z_c, _, _ = through_channel(jscc, clean, image, cbr, channel)
             error = (z_c - clean).square().mean((1, 2, 3))
-            total = recipe.latent * root(counts * (z_c - clean).square())
+            norm = root if recipe.roots else torch.mean
+            total = recipe.latent * norm(counts * (z_c - clean).square())
             figures = {"latent": float(error.mean().detach())}
-            if coarse is not None:
-                picture = coarse(z_c).float()
+            if coarse is not None or domain == "pixel":
+                picture = z_c if coarse is None else coarse(z_c).float()
                 squared = (picture - image).square()
-                total, figures["psnr"] = total + recipe.pixel * root(squared), psnr(squared.mean())
+                total, figures["psnr"] = total + recipe.pixel * norm(squared), psnr(squared.mean())
                 if recipe.perceptual:
                     perceptual = perceptual_loss(backbones, picture, image, generator, recipe.shown)
                     total, figures["lpips"] = total + recipe.perceptual * perceptual, float(perceptual.detach())
@@ -202,8 +213,9 @@ def refiner_stage(
     """
     alpha_bar = scaled_linear().float().to(device)
     refining = recipe.pixel > 0 or recipe.perceptual > 0
-    if refining and recipe.parameterization == "paper":
-        raise InputError("parameterization paper: an ε-prediction has no ẑ_0 at t = N_s, where stage 2 starts; use u")
+    u_is_predicted = recipe.parameterization == "u"
+    if refining and recipe.path and not u_is_predicted:
+        raise InputError('--config: an ε-prediction has no ẑ_0 at t = N_s, where the path starts; use u, or "path": false')
     for module in (unet, codec):
         frozen(module).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     networks: dict[str, nn.Module] = {"control": trained(control, device), "jscc": trained(jscc, device, channels_last=False)}
@@ -229,8 +241,8 @@ def refiner_stage(
     def loss(_: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         clean, pixels, captions = latents.crops(recipe.batch, recipe.crop, generator)
         clean, image = clean.to(device), to_tensor(pixels, device)
-        channel, cbr = draw(recipe.batch, generator, device), draw_cbr(generator)
-        start = StartTable()(cbr) if generator.random() < 0.7 else int(generator.integers(150, 601))
+        channel, cbr = recipe.draw(generator, device)
+        start = StartTable()(cbr) if generator.random() < 1 - recipe.other_starts else int(generator.integers(150, 601))
         starts = torch.full((recipe.batch,), start, device=device)
         dropped = rows(generator.random, recipe.batch) < recipe.drop
         captions = ["" if drop else caption for drop, caption in zip(dropped, captions, strict=True)]
@@ -244,11 +256,14 @@ def refiner_stage(
                 z = sample(coarse, noise, steps, alpha_bar, lambda z, t: predict(z, torch.full_like(starts, t)))
                 diffusion = (z - clean).square().mean()  # in place of the first term of eq. 19
             else:
-                t = torch.from_numpy(rows(lambda n: generator.integers(1, start + 1, n), recipe.batch)).to(device)
+                last = start if u_is_predicted or not refining else start - 1  # eq. 9 holds below N_s
+                t = torch.from_numpy(rows(lambda n: generator.integers(1, last + 1, n), recipe.batch)).to(device)
                 z_t, u = diffuse(clean, coarse, noise, t, starts, alpha_bar)
                 predicted = predict(z_t, t)
-                diffusion = diffusion_loss(u if recipe.parameterization == "u" else noise, predicted)
-                z = clean_from_u(z_t, predicted, alpha_bar[t].view(-1, 1, 1, 1))  # ẑ_0, where it is used
+                diffusion = diffusion_loss(u if u_is_predicted else noise, predicted)
+                a = alpha_bar[t].view(-1, 1, 1, 1)
+                gamma = residual_weight(alpha_bar, start)
+                z = clean_from_u(z_t, predicted, a) if u_is_predicted else clean_from_noise(z_t, coarse, predicted, a, gamma)  # ẑ_0
             latent = (coarse - clean).square().mean()
             total = recipe.diffusion * diffusion + recipe.latent * latent  # eq. 18
             figures = {"diffusion": float(diffusion.detach()), "latent": float(latent.detach())}

@@ -51,9 +51,11 @@ def with_coarse(plans: Mapping[str, Plan]) -> dict[str, Plan]:
 
 
 OVER_BACKBONE = {
-    "jscc": STAGES["jscc"], "control": STAGES["control"], "refine": replace(STAGES["refine"], networks=("control", "jscc"))
-}  # fmt: skip
-"""The same where VAE, UNet and text encoder are others' and stay as they are."""
+    "jscc": replace(STAGES["jscc"], optional=True),
+    "control": STAGES["control"],
+    "refine": replace(STAGES["refine"], networks=("control", "jscc")),
+}
+"""The same where VAE, UNet and text encoder are others' and stay as they are. The paper has no ``jscc``."""
 
 
 class TextGuidedTrainer(Trainer):
@@ -86,8 +88,8 @@ class TextGuidedTrainer(Trainer):
         if "coarse" in sizes:
             ours["coarse"] = "CoarseHead", sizes["coarse"]
             self.plans = with_coarse(type(self).plans)  # type: ignore[misc]
-            if sizes["recipe"].get("perceptual") and "jscc" in self.stages:
-                _ = self.perceptual  # now, as for the stages that are pictured
+        if sizes["recipe"].get("perceptual") and "jscc" in self.stages:
+            _ = self.perceptual  # now, as for the stages that are pictured
         for name, made in ours.items():
             self.make(name, *((theirs[name].class_name, dict(theirs[name].config)) if name in theirs else made))
 
@@ -167,10 +169,8 @@ class TextGuidedTrainer(Trainer):
 class OverBackbone(TextGuidedTrainer):
     """JSCC, control module and stage 2 over the pretrained backbone of the preset ``base``, which stays as it is.
 
-    JSCC and control module start from ``base``'s where it has them, else from the linear optimum and the UNet's encoder.
-
-    ``paper.json`` has the paper's λ, N_s, crops and learning rate of the two stages. Not the paper's are the stage ``jscc`` and its
-    learning rate, the weight ``coarse`` of stage 2, the parameterization u, batches, and how long each stage lasts.
+    JSCC and control module start from ``base``'s where it has them, else at random and from the UNet's encoder. The stage ``jscc``,
+    if it is asked for, starts from the linear optimum.
     """
 
     shipped = "paper"

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 from diffusers.models import UNet2DConditionModel
+from numpy.typing import NDArray
 from torch import nn
 
 from gencomm_cli import presets
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.base import Received, Request
+from gencomm_cli.methods.diffjscc import train as train_module
 from gencomm_cli.methods.diffjscc.method import CsiEmbedding, DiffJSCC
 from gencomm_cli.methods.diffjscc.options import Receiver
 from gencomm_cli.methods.diffjscc.train import (
@@ -218,6 +220,24 @@ def test_captions_of_many_pictures_are_the_captioners_own() -> None:
     pictures[1] //= 4
     images = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255
     assert CoarseCaptioner()(images) == [caption(picture, "builtin", "cpu") for picture in pictures]
+
+
+def test_training_captions_with_what_decodes(
+    data: Path, make_preset: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+) -> None:  # fmt: skip
+    """The captioner of the preset is shown each coarse picture, as the receiver shows it."""
+    seen: list[tuple[tuple[int, ...], str]] = []
+
+    def caption(picture: NDArray[np.uint8], captioner: str, _: str) -> str:
+        seen.append((picture.shape, captioner))
+        return "a door"
+
+    monkeypatch.setattr(train_module, "caption", caption)
+    config = recipe(CONVOLUTIONAL)
+    config["settings"]["captioner"] = "hf:somewhere"
+    config["control"]["schedule"]["steps"] = 1
+    DiffJSCCTrainer(asked(config, data, tmp_path / "run"), quiet, presets.load_config(make_preset())).run("control")
+    assert seen[:2] == [((32, 32, 3), "hf:somewhere")] * 2
 
 
 def test_patchgan_sees_70_pixels_and_its_losses_stay_apart() -> None:

@@ -67,6 +67,7 @@ def test_prior_jscc_and_both_refining_stages_learn(latents: Latents, tmp_path: P
             schedule(10), batch=2, crop=8, diffusion=0.1, pixel=10.0, perceptual=1.0, coarse=1.0, decoder=True, critic=0.1
         ),
         "stage 2": RefinerRecipe(schedule(10), batch=2, crop=8, pixel=10.0, perceptual=1.0, path=False),
+        "printed": RefinerRecipe(schedule(2), batch=2, crop=8, pixel=10.0, path=False, parameterization="paper"),
     }.items():
         weights = [p.clone() for p in (*control.parameters(), *jscc.parameters())]
         learn(stage, recipe, tmp_path, refiner_stage, control, jscc, unet, codec, text, latents, recipe, squeeze)
@@ -107,6 +108,7 @@ def test_from_photographs_to_a_preset_and_on_from_there(
         tiny_recipe["jscc"]["recipe"] |= {"pixel": 10.0, "perceptual": 0.1, "emphasis": 0.5, "shown": 32}
     if domain == "pixel":
         tiny_recipe["jscc"]["model"] |= {"channels": 3, "dims": [8, 8], "depths": [1, 1]}
+        tiny_recipe["jscc"]["recipe"] |= {"latent": 0.0, "pixel": 1.0, "perceptual": 1.0, "roots": False}
     data, out = tmp_path / "data", tmp_path / "run"
     data.mkdir()
     for index, name in enumerate(photographs.names):
