@@ -167,17 +167,18 @@ def reset_peak(device: str) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def peak_mib(device: str) -> float | None:
-    """Peak memory in MiB: allocated on a CUDA device since :func:`reset_peak`, else resident in this process since it began; None
-    where that is not known."""
+def peak_mib(device: str) -> float:
+    """Peak memory in MiB: allocated on a CUDA device since :func:`reset_peak`, else resident in this process since it began."""
     if device.startswith("cuda"):
         import torch
 
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
-    try:
-        import resource
-    except ImportError:  # Windows has none
-        return None
+    if sys.platform == "win32":  # which has no resource
+        import psutil
+
+        return round(psutil.Process().memory_info().peak_wset / 2**20, 1)
+    import resource
+
     unit = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
 
