@@ -162,7 +162,7 @@ def test_the_library_takes_paths_and_measured_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"tdl": "f"}, "tdl"), ({"tdl": None}, "tdl"), ({"cdl": "a"}, "exclude"), ({"speed": 1e9}, "speed"),
+        ({"tdl": "f"}, "tdl"), ({"tdl": None}, "tdl"), ({"cdl": "a"}, "exactly one"), ({"speed": 1e9}, "speed"),
         ({"speed": "fast"}, "speed"), ({"speed": None}, "speed"), ({"carrier_frequency": 0}, "carrier_frequency"),
         ({"subcarrier_spacing": 1e300}, "subcarrier_spacing"), ({"pilot_period": 10**9}, "pilot_period"),
         ({"pilot_period": 5}, "cbr"), ({"pilot_period": 2.5}, "pilot_period"), ({"delay_spread": -1}, "delay_spread"),
@@ -198,7 +198,7 @@ def test_the_command_sends_over_models_and_files_and_says_what_does_not_go(here:
     assert here("channel", "tx.npz", "--snr", 10, "--cir", cir, "--csi", "estimated").returncode == 0
     assert gencomm_cli.open_symbols("rx.npz").header.channel.paths.cir == measured.read(cir).sha256  # type: ignore[union-attr]
     refusals: list[tuple[list[object], list[str]]] = [
-        (["--tdl", "a", "--cdl", "b"], ["--tdl", "exclude"]),
+        (["--tdl", "a", "--cdl", "b"], ["--tdl", "exactly one"]),
         (["--speed", 30], ["--tdl", "give one"]),
         (["--tdl", "a", "--rayleigh"], ["--multipath"]),
         (["--tdl", "a", "--decay", 3], ["--decay"]),
