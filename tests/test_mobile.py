@@ -199,7 +199,7 @@ def test_the_command_sends_over_models_and_files_and_says_what_does_not_go(here:
     assert gencomm_cli.open_symbols("rx.npz").header.channel.paths.cir == measured.read(cir).sha256  # type: ignore[union-attr]
     refusals: list[tuple[list[object], list[str]]] = [
         (["--tdl", "a", "--cdl", "b"], ["--tdl", "exactly one"]),
-        (["--speed", 30], ["--tdl", "give one"]),
+        (["--speed", 30], ["--tdl", "exactly one"]),
         (["--tdl", "a", "--rayleigh"], ["--multipath"]),
         (["--tdl", "a", "--decay", 3], ["--decay"]),
         (["--cir", "missing.npz"], ["--cir", "missing.npz"]),
