@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import tempfile
@@ -154,6 +155,8 @@ def serve(desk: Desk, port: int | None, browser: bool, ready: Callable[[str], No
             ssr_mode=False, pwa=False, enable_monitoring=False, prevent_thread_lock=True, css=drawing.STYLE,
             theme=gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         )  # fmt: skip
+        for name in ("asyncio", "uvicorn.error"):  # a page that is closed in the middle of a request is no news
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         ready(address)
         try:
             threading.Event().wait()
