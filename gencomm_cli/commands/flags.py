@@ -61,7 +61,7 @@ Method = Annotated[
     str,
     typer.Option(
         metavar="METHOD",
-        help=f"{', '.join(specs())} (`gencomm models list`); default: {DEFAULT_METHOD}.",
+        help=", ".join(f"{name} (default)" if name == DEFAULT_METHOD else name for name in specs()) + ".",
         autocompletion=lambda: list(specs()),
         show_default=False,
     ),

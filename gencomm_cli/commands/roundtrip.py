@@ -67,7 +67,6 @@ def roundtrip(
     \b
     gencomm roundtrip photo.png --snr 10           writes photo.rx.png
     gencomm roundtrip photo.png --snr 1 --rayleigh --prompt "a red door" --compare both.png
-    gencomm roundtrip photo.png --snr 10 --method separate --codec avif --capacity
     """
     from gencomm_cli import console, images, pipeline
     from gencomm_cli.commands import results

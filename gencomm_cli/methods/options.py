@@ -131,7 +131,7 @@ class TextTransmitter(TransmitterOptions):
     )
     captioner: Annotated[
         str,
-        Flag("Who writes the prompt if --prompt does not; none by default.", metavar=CAPTIONERS, parse=captioner, sweep=False),
+        Flag("Writes the prompt; default: none.", metavar=CAPTIONERS, parse=captioner, sweep=False),
     ] = "none"
 
     def __post_init__(self) -> None:

@@ -59,7 +59,7 @@ def readers(heading: str) -> set[str]:
     return set(heading.split(", "))
 
 
-@pytest.mark.parametrize(("columns", "most"), [(110, 131), (80, 181)])
+@pytest.mark.parametrize(("columns", "most"), [(110, 120), (80, 175)])
 def test_the_longest_help_can_be_read(help_of: Help, columns: int, most: int) -> None:
     lines = help_of("roundtrip", columns)
     assert len(lines) <= most

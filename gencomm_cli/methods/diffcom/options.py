@@ -27,7 +27,7 @@ class Transmitter(AllocationTransmitter):
     """Whose symbols are sent, and how they are shared out."""
 
     codec: Annotated[
-        Literal["adjscc", "swinjscc", "ntscc"] | None, Flag("adjscc (default), swinjscc or ntscc.", metavar="NAME", sweep=False)
+        Literal["adjscc", "swinjscc", "ntscc"] | None, Flag("adjscc, swinjscc, ntscc.", metavar="NAME", sweep=False)
     ] = None
 
     def check_preset(self, preset: Preset) -> None:
@@ -89,8 +89,8 @@ class Receiver(SamplerOptions):
     likelihood: Annotated[
         Likelihood | None,
         Flag(
-            "The term that guides: the squared norm as printed, the norm, Bayes' rule at the mean, that with the prior's "
-            "covariance (slow), or all as the authors' program has it."
+            "What guides: squared (as printed), norm, score, exact (slow), or authors.",
+            metavar="NAME",
         ),
     ] = None
     zeta: Annotated[float | None, Flag("Weight of the received signal.", metavar="Z", low=0.0, high=1e6)] = None

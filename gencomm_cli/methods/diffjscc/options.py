@@ -31,7 +31,7 @@ class Transmitter(TextTransmitter, GainTransmitter, DomainTransmitter):
 
     caption_from: Annotated[
         Literal["coarse", "original"] | None,
-        Flag("Caption at the receiver (default), or send the original's caption, counted."),
+        Flag("At the receiver (default), or the original's, sent and counted."),
     ] = None
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class Receiver(SamplerOptions, TextReceiver):
 
     guidance_lambda: Annotated[
         float | None,
-        Flag("Weight of the coarse image, 0 (realism) to C*H*W of the latent (fidelity).", metavar="L", low=0.0),
+        Flag("Weight of the coarse image: 0 (realism) to C*H*W of the latent.", metavar="L", low=0.0),
     ] = None
     guidance_form: Annotated[GuidanceForm | None, Flag("How --guidance-lambda weighs, as printed or as programmed.")] = None
     colour_fix: Annotated[bool | None, Flag("The coarse image's colours under the refined detail.")] = None
@@ -73,7 +73,7 @@ class Receiver(SamplerOptions, TextReceiver):
         Flag("What guides the networks; default: all three.", metavar="spatial,csi,text|none", parse=words),
     ] = None
     captioner: Annotated[
-        str | None, Flag("Who captions the coarse image; builtin with nano.", metavar=CAPTIONERS, parse=captioner)
+        str | None, Flag("Captions the coarse image.", metavar=CAPTIONERS, parse=captioner)
     ] = None  # fmt: skip
 
     def __post_init__(self) -> None:

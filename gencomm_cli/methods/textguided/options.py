@@ -25,7 +25,7 @@ class Receiver(SamplerOptions, TextReceiver):
         float | None, Flag("Classifier-free guidance ω; 1 is the conditional prediction alone.", metavar="W")
     ] = None  # fmt: skip
     guidance_of: Annotated[
-        Strengthened, Flag("What ω strengthens: text and coarse image, as in the paper, or the text alone.")
+        Strengthened, Flag("What ω strengthens: text and coarse image (the paper's), or the text.")
     ] = "all"  # fmt: skip
     start_step: Annotated[
         int | None, Flag("Noise level to start at; by SNR and CBR if not given.", metavar="N", low=1, high=1000)
