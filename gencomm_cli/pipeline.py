@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +26,7 @@ from gencomm_cli.channels.path_model import LIGHT, PathModel
 from gencomm_cli.channels.snr import SnrType, noise_power
 from gencomm_cli.errors import ImageLost, InputError, ModelMismatch, OptionError, PromptLost, RateError
 from gencomm_cli.methods import load_method, spec_of, specs
-from gencomm_cli.methods.base import Fading, Method, Received, Request
+from gencomm_cli.methods.base import Fading, Method, Received, Request, Transmission
 from gencomm_cli.methods.options import (
     GainTransmitter,
     ReceiverOptions,
@@ -232,37 +232,52 @@ class Codec:
         snr = None if snr is None else check_snr("snr", snr)
         pixels = as_pixels(image)
         image_size = (int(pixels.shape[0]), int(pixels.shape[1]))
-        total, field = cbr_total is not None, "cbr" if cbr_total is None else "cbr_total"
+        total = cbr_total is not None
+        asked = strict or total or cbr is not None  # what nobody asked for is the preset's own rate
         requested = next((rate for rate in (cbr_total, cbr) if rate is not None), self.method.default_cbr)
         prompt = self._prompt(pixels, options)
         prompt_symbols, prompt_format = _send_prompt(prompt, snr, fading)
 
-        def budget() -> tuple[float, int]:
-            extra_uses = None if channel is None else channel.extra_uses
-            target = rates.image_target(requested, total, prompt_symbols.size, image_size, extra_uses)
-            return target, self.method.symbol_budget(max(target, 1e-12), image_size)
+        extra_uses = None if channel is None or not total else channel.extra_uses
+
+        def budget(*, apart: bool = False) -> tuple[float, int]:
+            target = rates.image_target(requested, total, prompt_symbols.size, image_size, extra_uses, apart=apart)
+            return target, self.method.symbol_budget(max(target, 1e-12), image_size, bound=asked)
 
         target, count = budget()
+        most = self.method.symbol_budget(math.inf, image_size)
         built_in = isinstance(options, TextTransmitter) and options.prompt is None and options.prompt_writer == "builtin"
         if built_in and prompt_symbols.size > count:
             cost = f"its {prompt_symbols.size} symbols cost more than the image's {count}"
             say(f"prompt: left out, as {cost}; --prompt sends one anyway")
             prompt, prompt_symbols, prompt_format = "", np.empty(0, np.complex64), None
             target, count = budget()
-        try:
-            sent = self.method.encode(pixels, Request(count, snr, fading, options))
-        except RateError as error:
-            extra = None if channel is None or not total else channel.extra_uses
-            raise rates.with_remedy(error, total, prompt_symbols.size, image_size, extra) from None
+
+        def encoded() -> tuple[Transmission, tuple[int, int, int], int]:
+            """What is sent, its numbers of symbols, and how many uses of the channel the request bounds."""
+            try:
+                sent = self.method.encode(pixels, Request(count, snr, fading, options))
+            except RateError as error:
+                raise rates.with_remedy(error, total, prompt_symbols.size, image_size, extra_uses, most) from None
+            sizes = sent.symbols.size, prompt_symbols.size, sent.side_symbols.size
+            uses = sum(sizes) + sum(astuple(extra_uses(sizes))) if extra_uses else sum(sizes) - (0 if total else sizes[1])
+            return sent, sizes, uses
+
+        sent, sizes, uses = encoded()
+        if extra_uses and sizes[2] and uses > rates.whole_symbols(requested, image_size):
+            target, count = budget(apart=True)
+            sent, sizes, uses = encoded()
         for note in sent.notes:
             say(note)
-        sizes = {"image": sent.symbols.size, "prompt": prompt_symbols.size, "side": sent.side_symbols.size}
         by_rate = options.rate_field is None
-        account = rates.account(requested if by_rate else None, image_size, **sizes)
-        asked = strict or cbr is not None or total  # what nobody asked for is the preset's own rate
-        bound = by_rate and asked and self.method.exact_rate
-        if bound and (line := rates.check_met(account, target, image_size, strict=strict, field=field)):
-            say(line)
+        account = rates.account(requested if by_rate else None, image_size, *sizes)
+        if by_rate and asked and self.method.exact_rate:
+            if miss := rates.missed(requested, uses, sizes[0] + sizes[2], target, image_size):
+                over, problem = miss
+                error = RateError(problem, "cbr_total" if total else "cbr")
+                if strict and (over or count >= most):
+                    raise error  # else it is the next rate below that there is
+                say(error.flagged)
         header = Header(
             stage="tx",
             method=self.preset.method,

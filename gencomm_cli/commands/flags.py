@@ -85,7 +85,7 @@ CbrTotal = Annotated[
     ),
 ]
 CbrStrict = Annotated[
-    bool, typer.Option("--cbr-strict", help="Fail (status 5) instead of taking the nearest rate.", rich_help_panel=RATE)
+    bool, typer.Option("--cbr-strict", help="Fail (status 5) where the preset has no rate that fits.", rich_help_panel=RATE)
 ]
 Awgn = Annotated[bool, typer.Option("--awgn", help="No fading (the default).", rich_help_panel=CHANNEL)]
 Rayleigh = Annotated[

@@ -526,12 +526,12 @@ class DiffCom:
         """
         self.prior = pixel_prior(self.network, self.alpha_bar, lambda network: compiled(network, self.device))
 
-    def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
-        """k, the number of symbols nearest to ``cbr`` · 3HW that the preset's codec can send."""
+    def symbol_budget(self, cbr: float, image_size: tuple[int, int], *, bound: bool = True) -> int:
+        """k, the most symbols within ``cbr`` · 3HW that the preset's codec can send."""
         wanted = symbols_within(cbr, self.cbr_range, image_size)
         if isinstance(self.codec, NTSCC):  # side symbols included
             return max(1, min(wanted, RATES[-1] * math.prod(self.codec.shape(image_size))))
-        return self.codec.symbols(wanted, padded_size(image_size, self.multiple)) + codec_side.most_symbols(self.codec)
+        return codec_side.budget(self.codec, wanted, padded_size(image_size, self.multiple), bound)
 
     def _tx_snr_db(self, snr_db: float | None) -> Tensor:
         """The SNR in dB as the encoder gets it [1]; the receiver finds it in the header, to encode as the transmitter did."""

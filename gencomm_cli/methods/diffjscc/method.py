@@ -146,8 +146,8 @@ class DiffJSCC:
         """Compiles the denoiser; it takes effect with the next picture, and again with each new size."""
         self.controlled = compiled(controlled, self.device)
 
-    def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
-        """k (eq. 1): the number of symbols nearest to ``cbr`` · 3HW that the preset's code can send."""
+    def symbol_budget(self, cbr: float, image_size: tuple[int, int], *, bound: bool = True) -> int:
+        """k (eq. 1): the most symbols within ``cbr`` · 3HW that the preset's code can send."""
         wanted = symbols_within(cbr, self.cbr_range, image_size)
         return self.code.symbols(wanted, padded_size(image_size, self.multiple))
 

@@ -219,6 +219,14 @@ def fit(codec: ImageCodec, image: Pixels, budget: int) -> Coded:
     return best
 
 
+def smallest(codec: ImageCodec, image: Pixels) -> int:
+    """The fewest bytes that the codec makes of a picture [H, W, 3]."""
+    try:
+        return len(fit(codec, image, 0).payload)
+    except RateError as error:
+        return error.fits or 1
+
+
 def show(codec: ImageCodec, payload: bytes, container: str, scale: int, width: int, height: int) -> Pixels:
     """What a payload shows: decoded, and resized to uint8 [height, width, 3]. Raises whatever the decoder does."""
     size = coded_size(width, height, scale)
