@@ -86,7 +86,9 @@ def channel(
             "no_interleaver": no_interleaver,
         }, paths=of_paths, cir=cir,
     )  # fmt: skip
-    file = pipeline.pass_channel(symbols.read(flags.source(transmitted)), channel, seed, measured)
+    sent = symbols.read(flags.source(transmitted))
+    flags.check_room(target, sum(array.nbytes for array in sent.arrays().values()))
+    file = pipeline.pass_channel(sent, channel, seed, measured)
     flags.write(target, symbols.to_bytes(file), output)
     if json:
         meta = file.header.to_json()

@@ -63,6 +63,7 @@ def encode(
     channel = counted(fading, cbr_total, cp=cp, carriers=carriers, pilots=pilots)
     pixels = read_image(flags.source(image))
     codec = pipeline.load(method, preset, device=device, precision=precision, options=transmitter)
+    flags.check_room(target, 8 * codec.method.symbol_budget(1e-12, (pixels.shape[0], pixels.shape[1])))
     sent = codec.encode(
         pixels, cbr=cbr, cbr_total=cbr_total, strict=cbr_strict, snr=known, fading=fading, channel=channel, options=transmitter,
         say=console.say,

@@ -280,6 +280,14 @@ def beside(source: str, suffix: str) -> str:
     return os.path.splitext(source)[0] + suffix
 
 
+def check_room(name: str, size: int) -> None:
+    """Refuses an output, as :func:`output` gives it, whose ``size`` in bytes at the least has no room."""
+    from gencomm_cli.outputs import check
+
+    if name != "-":
+        check(Path(name), size=size)
+
+
 def output(given: str | None, source: str, default: str, *others: str) -> str:
     """Where the result goes: as given, ``-`` where the input is ``-``, or the default name; looked at before any work is done.
 

@@ -28,7 +28,8 @@ from gencomm_cli.outputs import check_folder, utf8
 from gencomm_cli.presets import Component, Preset
 from gencomm_cli.presets.build import builders, pretrained_class
 from gencomm_cli.presets.files import digest, one_line
-from gencomm_cli.presets.weights import check_files, check_finite, readable
+from gencomm_cli.presets.finite import check_finite
+from gencomm_cli.presets.weights import check_files, readable
 from gencomm_cli.presets.write import taken, whole, write_preset
 
 Say = Callable[[str], None]

@@ -192,6 +192,19 @@ def test_formats_that_cannot_hold_the_picture_are_refused_before_a_network_is_lo
     assert contents() == before
 
 
+@pytest.mark.parametrize("command", ["channel", "decode", "encode", "roundtrip"])
+def test_a_full_disk_is_seen_before_the_work(
+    here: Here, commands: dict[str, list[str]], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("encode", "decode", "roundtrip"):
+        monkeypatch.setattr(pipeline.Codec, name, None)
+    monkeypatch.setattr(pipeline, "pass_channel", None)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 7))
+    before = contents()
+    failed(here(*commands[command]), 2, "bytes are to be written and 7 are free; choose another place")
+    assert contents() == before
+
+
 def test_two_results_do_not_share_a_file(here: Here, commands: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "load", None)
     os.symlink("same.png", "link.png")
