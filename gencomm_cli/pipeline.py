@@ -271,13 +271,13 @@ class Codec:
             say(note)
         by_rate = options.rate_field is None
         account = rates.account(requested if by_rate else None, image_size, *sizes)
-        if by_rate and asked and self.method.exact_rate:
-            if miss := rates.missed(requested, uses, sizes[0] + sizes[2], target, image_size):
-                over, problem = miss
-                error = RateError(problem, "cbr_total" if total else "cbr")
-                if strict and (over or count >= most):
-                    raise error  # else it is the next rate below that there is
-                say(error.flagged)
+        miss = rates.missed(requested, uses, sizes[0] + sizes[2], target, image_size)
+        if miss is not None and by_rate and asked and self.method.exact_rate:
+            over, problem = miss
+            error = RateError(problem, "cbr_total" if total else "cbr")
+            if strict and (over or count >= most):  # else it is the next rate below that there is
+                raise error
+            say(error.flagged)
         header = Header(
             stage="tx",
             method=self.preset.method,

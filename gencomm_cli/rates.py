@@ -136,7 +136,9 @@ def missed(requested: float, uses: int, sent: int, target: float, image_size: Im
     """
     count = samples(image_size)
     over = uses > whole_symbols(requested, image_size)
-    if not over and any(ratio * count - got <= max(1.0, 0.01 * ratio * count) for ratio, got in ((requested, uses), (target, sent))):
+    if not over and any(
+        ratio * count - got <= max(1.0, 0.01 * ratio * count) for ratio, got in ((requested, uses), (target, sent))
+    ):
         return None
     instead = f"{_at_least(uses / count):g} or more would do" if over else f"the nearest is {uses / count:.6g}"
     return over, f"{requested:.6g} cannot be met at {image_size[1]}x{image_size[0]}; {instead}"

@@ -68,15 +68,22 @@ def test_budgets_bound(name: str) -> None:
     ("name", "given", "channel"),
     [
         (name, given, channel)
-        for given, channel, names in (("cbr", None, QUICK), ("cbr_total", None, QUICK[-3:]), ("cbr_total", OFDM, (*QUICK, "lrisc/nano")))
+        for given, channel, names in (
+            ("cbr", None, QUICK),
+            ("cbr_total", None, QUICK[-3:]),
+            ("cbr_total", OFDM, (*QUICK, "lrisc/nano")),
+        )
         for name in names
     ],
 )
-def test_what_is_sent_is_bounded_or_said_with_what_would_do(
-    name: str, given: str, channel: ChannelRecord | None
-) -> None:
+def test_what_is_sent_is_bounded_or_said_with_what_would_do(name: str, given: str, channel: ChannelRecord | None) -> None:
     size, said = (37, 53), list[str]()
-    known: dict[str, Any] = {"snr": 10, "fading": "awgn" if channel is None else "multipath", "channel": channel, "say": said.append}
+    known: dict[str, Any] = {
+        "snr": 10,
+        "fading": "awgn" if channel is None else "multipath",
+        "channel": channel,
+        "say": said.append,
+    }
     if name.startswith("separate"):
         known["codec"] = "webp"
 

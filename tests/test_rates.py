@@ -44,7 +44,10 @@ def test_a_request_bounds_and_is_met_within_a_symbol_or_one_percent(
 def test_a_total_is_met_where_the_image_takes_all_that_is_left_to_it() -> None:
     count = samples((512, 768))
     assert missed(0.0033, 3400, 2900, 2900 / count, (512, 768)) is None  # the rest of an OFDM symbol holds no more
-    assert missed(0.0033, 3400, 2800, 2900 / count, (512, 768)) == (False, "0.0033 cannot be met at 768x512; the nearest is 0.00288222")
+    assert missed(0.0033, 3400, 2800, 2900 / count, (512, 768)) == (
+        False,
+        "0.0033 cannot be met at 768x512; the nearest is 0.00288222",
+    )
 
 
 @pytest.mark.parametrize("size", [(512, 768), (37, 53), (1, 1), (333, 1000)])

@@ -63,7 +63,7 @@ def test_numbers_that_half_precision_cannot_hold_stay_and_what_is_no_number_is_r
     assert torch.equal(unpacked(stored)["0.weight"], network[0].weight)
     for broken in (network, {"table": torch.tensor([1.0, math.inf])}):
         network[0].bias[1] = math.nan
-        with pytest.raises(ModelMismatch, match="broken.net.safetensors: net: .* holds NaN or infinite numbers"):
+        with pytest.raises(ModelMismatch, match=r"broken/net\.safetensors: net: .* holds NaN or infinite numbers"):
             write_preset(tmp_path / "broken", "lrisc", {"net": Part("N", {}, broken)}, {})
         assert os.listdir(tmp_path / "broken") == []
 

@@ -150,7 +150,9 @@ class Modes:
         if not fits:
             size = least()
             would = [mode.link.symbols(8 * size + crc.BITS) for _, mode in modes if holds(mode, size)]
-            raise RateError(f"{symbols} symbols do not carry a codeword of any mode that was allowed", fits=min(would, default=None))
+            raise RateError(
+                f"{symbols} symbols do not carry a codeword of any mode that was allowed", fits=min(would, default=None)
+            )
         if options.mode_is_fixed:
             most = max(size for size, _ in fits)
             return next(mode for size, mode in fits if size >= NEARLY * most)
