@@ -187,9 +187,11 @@ def scheme(text: str) -> Scheme:
     if text.startswith("folder:"):
         return _folder(text)
     base, *words = text.split(":")
-    method, _, named = base.partition("@")
+    method, at, named = base.partition("@")
     if method not in specs():
         raise InputError(f"--methods: {text!r} is not a method of this version; there is: {', '.join(specs())}, folder:DIR")
+    if at and not named:
+        raise InputError(f"--methods: {text!r} names no preset; give METHOD@PRESET, or METHOD for the default")
     spec, coarse, chosen = spec_of(method), False, {}
     if spec.variants is not None:
         chosen = dict(spec.variants(words))

@@ -301,6 +301,8 @@ def output(given: str | None, source: str, default: str, *others: str) -> str:
         raise InputError("-: standard output is a terminal; name a file with -o or use a pipe")
     if not os.path.basename(name):
         raise InputError(f"{name or '-o'}: is no name of a file; name a file to write")
+    if given is None and not os.path.isdir(os.path.dirname(name) or "."):
+        raise InputError(f"{source}: no such file; name one that is there")
     if name != "-":
         check(Path(name), inputs=(source, *others))
     return name

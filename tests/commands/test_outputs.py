@@ -102,7 +102,7 @@ REFUSED: dict[str, tuple[Callable[[str, str], str], str]] = {
     "a path of 5000 bytes": (lambda end, _: "a/" * 2500 + f"a{end}", "File name too long"),
     "a folder": (lambda end, _: folder(f"out{end}"), "is a folder"),
     "a folder that is not there": (lambda *_: "out/", "is no name of a file"),
-    "nothing": (lambda *_: "", "is no name of a file"),
+    "nothing": (lambda *_: "", "-o: an empty word is given"),
     "in a folder that is not there": (lambda end, _: f"out/new{end}", "there is no folder out"),
     "in a file": (lambda end, _: f"photo.png/new{end}", "there is no folder photo.png"),
     "a link to nowhere": (lambda end, _: link(f"link{end}", f"out/new{end}"), "there is no folder"),

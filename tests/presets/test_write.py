@@ -53,16 +53,18 @@ def test_networks_tensors_files_and_pretrained_parts(tmp_path: Path) -> None:
 
 
 def test_numbers_that_half_precision_cannot_hold_stay_and_what_is_no_number_is_refused(tmp_path: Path) -> None:
-    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)).requires_grad_(False)
-    network[0].weight.copy_(torch.tensor([[70_000.0, 1.0], [2.0, 3.0]]))
+    first = nn.Linear(2, 2).requires_grad_(False)
+    network = nn.Sequential(first, nn.Linear(2, 2))
+    first.weight.copy_(torch.tensor([[70_000.0, 1.0], [2.0, 3.0]]))
     write_preset(tmp_path / "large", "lrisc", {"net": Part("N", {}, network)}, {})
     stored = load_file(tmp_path / "large/net.safetensors")
     assert {name: tensor.dtype for name, tensor in stored.items() if name.endswith("weight")} == {
         "0.weight": torch.float32, "1.weight": torch.float16
     }  # fmt: skip
-    assert torch.equal(unpacked(stored)["0.weight"], network[0].weight)
-    for broken in (network, {"table": torch.tensor([1.0, math.inf])}):
-        network[0].bias[1] = math.nan
+    assert torch.equal(unpacked(stored)["0.weight"], first.weight)
+    weights: tuple[nn.Module | dict[str, torch.Tensor], ...] = (network, {"table": torch.tensor([1.0, math.inf])})
+    for broken in weights:
+        first.bias[1] = math.nan
         with pytest.raises(ModelMismatch, match=r"broken/net\.safetensors: net: .* holds NaN or infinite numbers"):
             write_preset(tmp_path / "broken", "lrisc", {"net": Part("N", {}, broken)}, {})
         assert os.listdir(tmp_path / "broken") == []
