@@ -202,7 +202,7 @@ def document(source: Source, file: str) -> dict[str, Any]:
         raise InputError(f"{source.name}: lacks {file}; give a local folder or a hub id in {LAYOUT}")
     try:
         found = json.loads(source.path(file).read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise InputError(f"{source.name}: {file} is not a JSON object; fetch it again from where you have it")

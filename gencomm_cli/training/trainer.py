@@ -104,7 +104,7 @@ def load_config(path: Path | None, shipped: str, needed: Collection[str], packag
         if "like" in config:
             config = changed(load_config(None, f"{Path(shipped).parent}/{config.pop('like')}.json", (), package), config)
         missing = set(needed) - set(config)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise InputError(f"{path}: not JSON; see gencomm_cli/methods/*/nano.json for examples") from None
     if missing:
         raise InputError(f"{path}: lacks {', '.join(sorted(missing))}; see gencomm_cli/methods/*/nano.json for examples")
