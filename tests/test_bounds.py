@@ -88,7 +88,7 @@ def test_what_is_sent_is_bounded_or_said_with_what_would_do(name: str, given: st
         known["codec"] = "webp"
 
     def send(cbr: float, strict: bool = False) -> int:
-        return uses(codec(name).encode(picture(*size), strict=strict, **known, **{given: cbr}), given, channel)
+        return uses(codec(name).encode(picture(*size), strict=strict, **known | {given: cbr}), given, channel)
 
     for cbr in (0.0003, 0.0137):
         said.clear()
