@@ -347,7 +347,7 @@ class Codec:
         header = received.header
         assert header.channel is not None
         state = channel_state(received, estimator)
-        most = self.method.symbol_budget(math.inf, header.image_size)
+        most = self.method.symbol_budget(math.inf, header.image_size, bound=False)
         if received.symbols.size + received.side_symbols.size > most:
             raise InputError(
                 f"symbols: {self.preset.name} sends at most {most} for an image of this size, not {received.symbols.size}"

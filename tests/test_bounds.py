@@ -62,6 +62,7 @@ def test_budgets_bound(name: str) -> None:
         for cbr, symbols in zip(CBRS, budgets, strict=True):
             assert symbols <= max(cbr * samples(size) + 1e-6, least)
             assert least <= symbols <= most
+            assert symbols <= method.symbol_budget(cbr, size, bound=False) <= method.symbol_budget(math.inf, size, bound=False)
 
 
 @pytest.mark.parametrize(
