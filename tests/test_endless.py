@@ -20,7 +20,7 @@ RUN = ("bench", "run", "photo.png", "--methods", "folder:finished", "--out", "ro
 @pytest.mark.parametrize(
     ("name", "arguments", "what"),
     [
-        ("preset/config.json", ("models", "add", "preset"), "config.json"),
+        ("preset/config.json", ("models", "verify", "preset"), "config.json"),
         ("preset/config.json", ("encode", "photo.png", "--preset", "preset"), "preset/config.json: not JSON"),
         (
             "recipe.json",
