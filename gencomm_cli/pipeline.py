@@ -260,8 +260,8 @@ class Codec:
             except RateError as error:
                 raise rates.with_remedy(error, total, prompt_symbols.size, image_size, extra_uses, most) from None
             sizes = sent.symbols.size, prompt_symbols.size, sent.side_symbols.size
-            uses = sum(sizes) + sum(astuple(extra_uses(sizes))) if extra_uses else sum(sizes) - (0 if total else sizes[1])
-            return sent, sizes, uses
+            uses = sum(sizes) if total else sizes[0] + sizes[2]
+            return sent, sizes, uses + (sum(astuple(extra_uses(sizes))) if extra_uses else 0)
 
         sent, sizes, uses = encoded()
         if extra_uses and sizes[2] and uses > rates.whole_symbols(requested, image_size):
