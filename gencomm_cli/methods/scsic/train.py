@@ -267,7 +267,7 @@ def diffusion_stage(
     trained(stage_b, device)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
-        clean, pixels, _ = latents.crops(recipe.batch, recipe.crop, generator)
+        clean, pixels, *_ = latents.crops(recipe.batch, recipe.crop, generator)
         x_0 = clean.to(device, memory_format=torch.channels_last)
         epsilon = torch.randn_like(x_0)
         level = log_snr(torch.from_numpy(rows(generator.random, recipe.batch).astype(np.float32)).to(device))
@@ -306,7 +306,7 @@ def rollout_stage(
     patch = stage_a.factor * int(stage_b.unet.config.patch_size)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
-        clean, pixels, _ = latents.crops(recipe.batch, recipe.crop, generator)
+        clean, pixels, *_ = latents.crops(recipe.batch, recipe.crop, generator)
         x_0, image = clean.to(device), to_tensor(pixels, device)
         count = int(generator.integers(1, recipe.path + 1))
         visit = times(count)[: int(generator.integers(count)) + 2]

@@ -142,7 +142,7 @@ def jscc_stage(
         raise InputError("--config: jscc.recipe: pixel, perceptual and emphasis are of the coarse head's picture; give jscc.coarse")
 
     def draw_fields(count: int) -> tuple[Tensor, Tensor]:
-        clean, pixels, _ = latents.crops(count, recipe.crop, generator)
+        clean, pixels, *_ = latents.crops(count, recipe.crop, generator)
         image = to_tensor(pixels, torch.device("cpu"))
         return (clean if domain == "latent" else image).contiguous(), image
 
@@ -239,7 +239,7 @@ def refiner_stage(
         return coarse, lambda z, t: controlled(unet, control, z, t, prompt, coarse, csi).float()
 
     def loss(_: int, progress: float) -> tuple[Tensor, dict[str, float]]:
-        clean, pixels, captions = latents.crops(recipe.batch, recipe.crop, generator)
+        clean, pixels, captions, *_ = latents.crops(recipe.batch, recipe.crop, generator)
         clean, image = clean.to(device), to_tensor(pixels, device)
         channel, cbr = recipe.draw(generator, device)
         start = StartTable()(cbr) if generator.random() < 1 - recipe.other_starts else int(generator.integers(150, 601))

@@ -50,6 +50,10 @@ CONVOLUTIONAL = {
         "decoder_blocks": 1, "fading": True,
     },
 }  # fmt: skip
+SWIN = {
+    "class": "SwinJSCC",
+    "model": {"dims": [8, 8], "depths": [1, 2], "heads": [2, 2], "window": 2, "trained_size": 32, "code_channels": 4},
+}
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +87,7 @@ def moved(before: list[torch.Tensor], module: nn.Module) -> bool:
     return not all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("jscc", [ADAPTIVE, CONVOLUTIONAL], ids=["adaptive", "convolutional"])
+@pytest.mark.parametrize("jscc", [ADAPTIVE, CONVOLUTIONAL, SWIN], ids=["adaptive", "convolutional", "swin"])
 def test_from_a_backbone_to_a_preset_and_its_adversarial_twin(
     jscc: dict[str, Any], data: Path, make_preset: Callable[..., Path], tmp_path: Path  # noqa: F811
 ) -> None:  # fmt: skip
