@@ -68,7 +68,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 def photograph() -> NDArray[np.uint8]:
-    return scenes(1, 5)[0][:100, :120]
+    return np.asarray(scenes(1, 5)[0][:100, :120])
 
 
 def sent_by(method: DiffJSCC, kind: str, snr_db: float | None = 12.0, gain: complex | None = None) -> Transmission:
@@ -82,7 +82,9 @@ def received(sent: Transmission, n0: float = 1e-4, gain: complex = 1.0, **change
 
     def through(symbols: NDArray[np.complex64]) -> NDArray[np.complex64]:
         noise = (rng.standard_normal((2, symbols.size)).T @ [1, 1j]) / 2**0.5
-        return np.asarray(transmit(symbols, np.complex64(gain), noise, n0), np.complex64)
+        return np.asarray(
+            transmit(symbols, np.full(symbols.shape, gain, np.complex64), noise.astype(np.complex64), n0), np.complex64
+        )
 
     h = np.array([gain], np.complex64)
     whole = Received(
@@ -98,7 +100,8 @@ def test_a_picture_goes_over_within_the_rate_side_symbols_included(methods: Mapp
     sent = sent_by(method, kind)
     assert np.mean(np.abs(sent.symbols) ** 2) == pytest.approx(1, abs=1e-3)
     assert (sent.side_symbols.size > 0) == BESIDE[kind]
-    assert 0.97 * budget <= sent.symbols.size + sent.side_symbols.size <= budget
+    total = sent.symbols.size + sent.side_symbols.size
+    assert (0.97 if kind != "released" else 0.7) * budget <= total <= budget  # released: whole channels, and room for a bad channel
     decoded = method.decode(received(sent), Receiver(steps=2), seed=0)
     assert decoded.refined[0].shape == decoded.coarse.shape == image.shape
     assert decoded.side_ok is (True if BESIDE[kind] else None)
@@ -114,12 +117,12 @@ def test_a_known_gain_is_undone_for_every_codec(methods: Mapping[str, DiffJSCC],
     assert np.abs(plain - turned).max() <= 1
 
 
+@pytest.mark.parametrize("kind", ["fixed", "adaptive"])
 def test_the_encoder_hears_of_the_gain_as_of_an_snr(methods: Mapping[str, DiffJSCC], kind: str) -> None:
     """γ = 20 dB over h = 0.1 is 0 dB to a codec that is given an SNR."""
-    one, other = (sent_by(methods[kind], kind, snr, gain).symbols for snr, gain in ((20.0, 0.1j), (20.0, 1.0)))
-    assert not np.allclose(one, other)
-    if not BESIDE[kind]:
-        np.testing.assert_allclose(one, sent_by(methods[kind], kind, 0.0, 1.0).symbols, atol=1e-5)
+    faded, plain = (sent_by(methods[kind], kind, 20.0, gain).symbols for gain in (0.1j, 1.0))
+    assert not np.allclose(faded, plain)
+    np.testing.assert_allclose(faded, sent_by(methods[kind], kind, 0.0, 1.0).symbols, atol=1e-5)
 
 
 def test_ntscc_shows_the_picture(methods: Mapping[str, DiffJSCC]) -> None:
@@ -141,7 +144,7 @@ def test_lost_side_symbols(methods: Mapping[str, DiffJSCC]) -> None:
 
 
 def test_rates_that_a_codec_has(methods: Mapping[str, DiffJSCC]) -> None:
-    assert methods["fixed"].cbr_range == (pytest.approx(4 / 96),) * 2
+    assert list(methods["fixed"].cbr_range) == pytest.approx([4 / 96] * 2)
     assert all(methods[kind].default_cbr == pytest.approx(1 / 384) for kind in ("adaptive", "ntscc"))
     with pytest.raises(RateError, match="too few for 56 embeddings"):
         methods["ntscc"].encode(photograph(), Request(50))
@@ -153,7 +156,7 @@ def test_the_file_holds_and_counts_the_side_symbols(methods: Mapping[str, DiffJS
     tx.save(tmp_path / "tx.npz")
     rx = pipeline.transmit(pipeline.open_symbols(tmp_path / "tx.npz"), snr=12, seed=0)
     assert tx.header.cbr.side > 0
-    assert codec.decode(rx, steps=2).refined[0].size == (120, 100)
+    assert codec.decode(rx, steps=2).refined[0].shape == (100, 120, 3)
 
 
 def test_training_sends_pictures_as_the_encoder_does(methods: Mapping[str, DiffJSCC]) -> None:
@@ -183,10 +186,15 @@ def test_a_picture_whose_channels_are_lost_is_grey_in_training_too(methods: Mapp
     assert x_hat.unique().tolist() == [0.5]
 
 
-BRIEF = {"schedule": {"steps": 3, "learning_rate": 3e-3, "warmup": 1, "ema": 0.5}, "batch": 2, "crop": 16, "cbr": [0.02, 0.02]}
+BRIEF = {
+    "schedule": {"steps": 3, "learning_rate": 3e-3, "warmup": 1, "ema": 0.5, "log_every": 1},
+    "batch": 2,
+    "crop": 16,
+    "cbr": [0.02, 0.02],
+}
 RECIPE: dict[str, Any] = {
     "name": "mine", "start": "", "control": BRIEF, "rollout": BRIEF,
-    "settings": {"csi": {"width": 8, "scale": 4.0}, "captioner": "none"},
+    "settings": {"csi": {"width": 64, "scale": 4.0}, "captioner": "none"},
 }  # fmt: skip
 
 
@@ -194,7 +202,7 @@ def test_a_control_module_over_ntscc_trains_and_sends(
     make_preset: Callable[..., Path], make_lrisc: Callable[..., Path], tmp_path: Path
 ) -> None:  # fmt: skip
     """``codec`` takes a preset's networks as they are; there is no stage for them."""
-    data, lrisc = write_photographs(tmp_path / "photographs", 4), make_lrisc()
+    data, lrisc = write_photographs(tmp_path, 4), make_lrisc()
     recipe = {**RECIPE, "jscc": {}, "adversarial": {}, "codec": f"lrisc/{lrisc}"}
     options = asked(recipe, data, tmp_path / "run", stages=("control",))
     trainer = DiffJSCCTrainer(options, quiet, presets.load_config(make_preset()))
@@ -209,10 +217,11 @@ def test_a_control_module_over_ntscc_trains_and_sends(
 
 
 def test_a_codec_that_sends_side_symbols_is_not_trained_here(make_preset: Callable[..., Path], tmp_path: Path) -> None:
-    data = write_photographs(tmp_path / "photographs", 4)
+    data = write_photographs(tmp_path, 4)
     brief = BRIEF | {"crop": 32}
     recipe = {**RECIPE, "jscc": {"class": "SwinJSCC", "model": SWIN["released"], "recipe": brief}, "adversarial": brief}
-    trainer = DiffJSCCTrainer(asked(recipe, data, tmp_path / "run"), quiet, presets.load_config(make_preset()))
+    options = asked(recipe, data, tmp_path / "run", stages=("jscc",))
+    trainer = DiffJSCCTrainer(options, quiet, presets.load_config(make_preset()))
     with pytest.raises(InputError, match="codec: METHOD/PRESET"):
         trainer.run("jscc")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from torch import nn
 from gencomm_cli import presets
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.base import Received, Request
+from gencomm_cli.methods.diffjscc import method as method_module
 from gencomm_cli.methods.diffjscc import train as train_module
 from gencomm_cli.methods.diffjscc.method import CsiEmbedding, DiffJSCC
 from gencomm_cli.methods.diffjscc.options import Receiver
@@ -26,19 +28,22 @@ from gencomm_cli.methods.diffjscc.train import (
     CodecRecipe,
     ControlRecipe,
     DiffJSCCTrainer,
+    ReceivedBatches,
     coarse_images,
     find_base,
     open_trainer,
     start_control,
 )
+from gencomm_cli.networks.backbone import Backbone
 from gencomm_cli.networks.control import LatentControlNet, controlled, csi_features
 from gencomm_cli.training import losses
-from gencomm_cli.training.channel import ChannelDraw
-from gencomm_cli.training.data import is_validation
+from gencomm_cli.training.channel import ChannelDraw, awgn
+from gencomm_cli.training.data import is_validation, to_tensor
+from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.loop import Schedule
 from gencomm_cli.training.patchgan import PatchGAN, adversarial_losses
 from gencomm_cli.training.trainer import TrainOptions, load_config, recipe_from, train
-from tests.support.presets import UNET, make_preset, randomise  # noqa: F401 (a fixture)
+from tests.support.presets import UNET, make_diffjscc, make_preset, randomise  # noqa: F401 (fixtures)
 from tests.support.training import CPU, asked, backbones, figures, quiet, write_photographs
 
 LOAD = losses.load_perceptual
@@ -242,6 +247,69 @@ def test_training_captions_with_what_decodes(
     config["control"]["schedule"]["steps"] = 1
     DiffJSCCTrainer(asked(config, data, tmp_path / "run"), quiet, presets.load_config(make_preset())).run("control")
     assert seen[:2] == [((32, 32, 3), "hf:somewhere")] * 2
+
+
+class Counting:
+    """A captioner that says which pictures it was shown, and when."""
+
+    def __init__(self) -> None:
+        self.shown: list[float] = []
+
+    def __call__(self, images: torch.Tensor) -> list[str]:
+        self.shown += [float(image.mean()) for image in images]
+        return [f"{float(image.mean())} at {len(self.shown)}" for image in images]
+
+
+def batches(preset: presets.Preset, captioner: str, **recipe: Any) -> ReceivedBatches:
+    """Of photographs that the test brings along."""
+    method = DiffJSCC.load(preset, CPU)
+    numbers = ControlRecipe(Schedule(1, 1e-3), **recipe)
+    return ReceivedBatches(
+        Backbone(preset, CPU), method.code, method.csi, cast(Latents, None), numbers, np.random.default_rng(0), CPU, captioner
+    )
+
+
+def test_a_photographs_words_are_kept_for_some_steps(make_diffjscc: Callable[..., Path]) -> None:  # noqa: F811
+    """Of photographs 4, 5 and 6, by pictures of 0, 1, 2, …; with 0 nothing is kept, not even within a step."""
+    preset = presets.load_config(make_diffjscc("published"))
+    pictures = torch.arange(8.0).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
+    for every, shown in ((3, [0, 1, 3, 4, 5]), (0, [0, 1, 2, 3, 4, 5, 6, 7])):
+        kept, captioner = batches(preset, "none", caption_every=every), Counting()
+        kept.captioner = captioner  # type: ignore[assignment]
+        said = [
+            kept.captions(pictures[2 * turn : 2 * turn + 2], photographs, step)
+            for turn, (photographs, step) in enumerate((([4, 5], 0), ([5, 6], 1), ([4, 6], 3), ([6, 4], 4)))
+        ]
+        assert captioner.shown == shown
+        if every:
+            assert said[1][0] == said[0][1]  # of photograph 5
+            assert said[2][1] == said[1][1] != said[3][0]  # of photograph 6, stale by the last turn
+            assert said[3][1] == said[2][0] != said[0][0]  # of photograph 4
+
+
+def test_train_and_decode_see_the_same_words(
+    make_diffjscc: Callable[..., Path], monkeypatch: pytest.MonkeyPatch  # noqa: F811
+) -> None:  # fmt: skip
+    """Over the same channel both caption the very same 8-bit picture, by the preset's captioner."""
+    preset = presets.load_config(make_diffjscc("published", captioner="hf:somewhere"))
+
+    def caption(picture: NDArray[np.uint8], captioner: str, _: str) -> str:
+        return f"{captioner} {hashlib.sha256(picture.tobytes()).hexdigest()}"
+
+    for module in (train_module, method_module):
+        monkeypatch.setattr(module, "caption", caption)
+    quiet_channel = lambda symbols, channel, block: (symbols, torch.ones_like(symbols), torch.full((len(symbols), 1), 1e-3))  # noqa: E731
+    monkeypatch.setattr(train_module, "through", quiet_channel)
+    rng, method = np.random.default_rng(0), DiffJSCC.load(preset, CPU)
+    pictures = rng.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    learnt = batches(preset, preset.settings["captioner"])
+    with torch.no_grad():
+        x_hat, *_ = learnt.receive(to_tensor(pictures, CPU), awgn(2, 30.0, CPU), 0.01)
+    words = learnt.captions(x_hat, [0, 1], 0)
+    assert len(set(words)) == 2
+    for picture, said in zip(pictures, words, strict=True):
+        sent = method.encode(picture, Request(method.symbol_budget(0.01, (64, 64)), 30.0))
+        assert method.decode(Received(sent.symbols, None, 1e-3, (64, 64)), Receiver(steps=1), seed=0).caption == said
 
 
 def test_patchgan_sees_70_pixels_and_its_losses_stay_apart() -> None:
