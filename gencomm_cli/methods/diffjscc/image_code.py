@@ -22,7 +22,7 @@ from gencomm_cli.networks.ntscc_codec import NTSCC
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC
 from gencomm_cli.networks.rate_allocation import RATES
 from gencomm_cli.networks.source_codec import KnownCodec, LearnedCodec
-from gencomm_cli.networks.tensors import as_symbols
+from gencomm_cli.networks.tensors import as_symbols, within_range
 from gencomm_cli.networks.vae import Domain, LatentCodec
 from gencomm_cli.presets import Preset
 from gencomm_cli.presets.build import build
@@ -177,10 +177,10 @@ class NTSCCPictures:
         )
 
         def decode(equalised: Tensor, reliability: Tensor, size: tuple[int, int], snr_db: Tensor, gain: Tensor) -> Tensor:
-            """By the MMSE estimates of one picture, each embedding at its symbols' SNR."""
-            sent_for = math.nan if received.tx_snr_db is None else float(effective(snr_db, gain))
+            """By the MMSE estimates of one picture, each embedding at its symbols' SNR; a transmitter that knew γ knew h, too."""
+            sent_for = effective(torch.full_like(snr_db, within_range(received.tx_snr_db)), gain)
             estimate = (reliability * equalised)[0]
-            z = self.ntscc.receive(estimate, reliability[0], levels, size, self.multiple, sent_for)
+            z = self.ntscc.receive(estimate, reliability[0], levels, size, self.multiple, float(sent_for))
             return (self.ntscc.coarse(z)[0] + 1) / 2
 
         return decode, side_ok

@@ -20,6 +20,7 @@ from gencomm_cli.channels.equalisers import effective_snr_db, reliability
 from gencomm_cli.diffusion.schedule import scaled_linear, spaced_steps
 from gencomm_cli.diffusion.steps import noised
 from gencomm_cli.errors import InputError
+from gencomm_cli.methods import specs
 from gencomm_cli.methods.base import Fading, Received, Request
 from gencomm_cli.methods.diffjscc.image_code import CODEC, Decode, ImageCode, PictureCode, effective, image_code, inner_codec
 from gencomm_cli.methods.diffjscc.method import CsiEmbedding, clean_estimate, diffusion_loss, equalise, jscc_loss, sample
@@ -143,8 +144,8 @@ def sent_picture(
 
     Without gradient. A picture whose side symbols were needed and are lost is decoded as grey.
     """
-    size, told = (image.shape[2], image.shape[3]), channel.tx_snr_db.item()
-    tx_snr_db = None if math.isnan(told) else told
+    size, given = (image.shape[2], image.shape[3]), channel.tx_snr_db.item()
+    tx_snr_db = None if math.isnan(given) else given
     request = Request(count, tx_snr_db, "unknown" if tx_snr_db is None else FADING[int(channel.kind)])
     sent = code.send(image, size, request, effective(channel.tx_snr_db, known))
     side, gain, n0 = through(torch.from_numpy(sent.side_symbols)[None].to(image.device), channel, block)
@@ -416,10 +417,7 @@ class DiffJSCCTrainer(Trainer):
         arguments = control_arguments(unet) | {"csi_width": self.csi.size, "anchored": anchored}
         self.blueprints["control"] = "LatentControlNet", arguments
         if "codec" in self.config:
-            preset = find(*self.config["codec"].split("/", 1))
-            parts = {{"codec": "jscc"}.get(name, name): part for name, part in preset.components.items()}
-            self.donor = replace(preset, components={name: parts[name] for name in CODEC if name in parts})
-            verify(self.donor)
+            self.donor = donor(self.config["codec"])
         else:
             self._build_jscc(base)
 
@@ -480,6 +478,24 @@ class DiffJSCCTrainer(Trainer):
         for code in codes.keys() & self.parts.keys():
             write_preset(codes[code], self.method, parts | {"jscc": self.part(code)}, self.settings)
         return own
+
+
+def donor(name: str) -> Preset:
+    """Of the preset METHOD/PRESET nothing but its codec, under the names that it has in ``diffjscc``.
+
+    Raises:
+        InputError: there is no such preset, or it has no codec that sends images. ModelMismatch: its weights are damaged.
+    """
+    method, _, preset = name.partition("/")
+    if method not in specs() or not preset:
+        raise InputError(f"--config: codec: {name!r} is not METHOD/PRESET, as lrisc/nano is")
+    found = find(method, preset)
+    parts = {{"codec": "jscc"}.get(each, each): component for each, component in found.components.items()}
+    if "jscc" not in parts:
+        raise InputError(f"--config: codec: {name} has no codec that sends images; a preset of jscc, lrisc or diffcom has one")
+    alone = replace(found, components={each: parts[each] for each in CODEC if each in parts})
+    verify(alone)
+    return alone
 
 
 def find_base(name: str) -> Preset:

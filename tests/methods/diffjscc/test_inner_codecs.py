@@ -17,15 +17,18 @@ from gencomm_cli import pipeline, presets
 from gencomm_cli.channels.fading import transmit
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.methods.base import Received, Request, Transmission
-from gencomm_cli.methods.diffjscc.image_code import LearnedImageCode, LearnedPictures, NTSCCPictures
+from gencomm_cli.methods.diffjscc.image_code import CODEC, LearnedImageCode, LearnedPictures, NTSCCPictures
 from gencomm_cli.methods.diffjscc.method import DiffJSCC
-from gencomm_cli.methods.diffjscc.options import Receiver, Transmitter
-from gencomm_cli.methods.diffjscc.train import DiffJSCCTrainer, coarse_images
+from gencomm_cli.methods.diffjscc.options import Receiver, Sources, Transmitter
+from gencomm_cli.methods.diffjscc.train import DiffJSCCTrainer, coarse_images, donor
+from gencomm_cli.methods.options import build
 from gencomm_cli.networks.swinjscc import SwinJSCC, SwinJSCCConfig
+from gencomm_cli.presets.pretrained import add
 from gencomm_cli.presets.write import Part, taken, write_preset
 from gencomm_cli.training.channel import ChannelDraw, awgn
 from gencomm_cli.training.trainer import changed
 from tests.support.presets import make_diffjscc, make_lrisc, make_preset, randomise, scenes
+from tests.support.standins import stable_diffusion
 from tests.support.training import CPU, asked, figures, quiet, write_photographs
 
 __all__ = ["make_diffjscc", "make_lrisc", "make_preset"]
@@ -216,6 +219,17 @@ def test_a_control_module_over_ntscc_trains_and_sends(
         DiffJSCCTrainer(asked(recipe, data, tmp_path / "other", stages=("jscc",)), quiet, presets.load_config(make_preset()))
 
 
+def test_a_preset_over_stable_diffusion_takes_all_of_ntscc(
+    methods: Mapping[str, DiffJSCC], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENCOMM_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    theirs = methods["ntscc"].preset
+    sources = build(Sources, {"sd": str(stable_diffusion(tmp_path / "sd")), "jscc": str(theirs.folder)})
+    made = presets.load_config(add("diffjscc", "mine", sources, None, quiet))
+    assert all(made.components[name].sha256 == theirs.components[name].sha256 for name in CODEC)
+
+
 def test_a_codec_that_sends_side_symbols_is_not_trained_here(make_preset: Callable[..., Path], tmp_path: Path) -> None:
     data = write_photographs(tmp_path, 4)
     brief = BRIEF | {"crop": 32}
@@ -224,6 +238,15 @@ def test_a_codec_that_sends_side_symbols_is_not_trained_here(make_preset: Callab
     trainer = DiffJSCCTrainer(options, quiet, presets.load_config(make_preset()))
     with pytest.raises(InputError, match="codec: METHOD/PRESET"):
         trainer.run("jscc")
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [("nano", "'nano' is not METHOD/PRESET"), ("scsic/nano", "no codec that sends images"), ("lrisc/no", "no such preset")],
+)
+def test_a_codec_that_cannot_be_taken_is_one_line(name: str, line: str) -> None:
+    with pytest.raises(InputError, match=line):
+        donor(name)
 
 
 def test_a_recipe_of_another_class_has_its_own_sizes_alone() -> None:
