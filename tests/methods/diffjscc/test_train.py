@@ -273,7 +273,7 @@ def test_a_photographs_words_are_kept_for_some_steps(make_diffjscc: Callable[...
     """Of photographs 4, 5 and 6, by pictures of 0, 1, 2, …; with 0 nothing is kept, not even within a step."""
     preset = presets.load_config(make_diffjscc("published"))
     pictures = torch.arange(8.0).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
-    for every, shown in ((3, [0, 1, 3, 4, 5]), (0, [0, 1, 2, 3, 4, 5, 6, 7])):
+    for every, shown in ((3, [0, 1, 3, 4, 6]), (0, [0, 1, 2, 3, 4, 5, 6, 7])):
         kept, captioner = batches(preset, "none", caption_every=every), Counting()
         kept.captioner = captioner  # type: ignore[assignment]
         said = [
@@ -291,7 +291,7 @@ def test_train_and_decode_see_the_same_words(
     make_diffjscc: Callable[..., Path], monkeypatch: pytest.MonkeyPatch  # noqa: F811
 ) -> None:  # fmt: skip
     """Over the same channel both caption the very same 8-bit picture, by the preset's captioner."""
-    preset = presets.load_config(make_diffjscc("published", captioner="hf:somewhere"))
+    preset = presets.load_config(make_diffjscc("pixel", captioner="hf:somewhere"))
 
     def caption(picture: NDArray[np.uint8], captioner: str, _: str) -> str:
         return f"{captioner} {hashlib.sha256(picture.tobytes()).hexdigest()}"
@@ -303,13 +303,14 @@ def test_train_and_decode_see_the_same_words(
     rng, method = np.random.default_rng(0), DiffJSCC.load(preset, CPU)
     pictures = rng.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     learnt = batches(preset, preset.settings["captioner"])
-    with torch.no_grad():
-        x_hat, *_ = learnt.receive(to_tensor(pictures, CPU), awgn(2, 30.0, CPU), 0.01)
-    words = learnt.captions(x_hat, [0, 1], 0)
-    assert len(set(words)) == 2
-    for picture, said in zip(pictures, words, strict=True):
-        sent = method.encode(picture, Request(method.symbol_budget(0.01, (64, 64)), 30.0))
-        assert method.decode(Received(sent.symbols, None, 1e-3, (64, 64)), Receiver(steps=1), seed=0).caption == said
+    said = []
+    for picture in pictures:
+        with torch.no_grad():
+            x_hat, *_ = learnt.receive(to_tensor(picture[None], CPU), awgn(1, 30.0, CPU), 1 / 96)
+        said += learnt.captions(x_hat, [0], 0)
+        sent = method.encode(picture, Request(method.symbol_budget(1 / 96, (64, 64)), 30.0))
+        assert method.decode(Received(sent.symbols, None, 1e-3, (64, 64)), Receiver(steps=1), seed=0).caption == said[-1]
+    assert len(set(said)) == 2
 
 
 def test_patchgan_sees_70_pixels_and_its_losses_stay_apart() -> None:
