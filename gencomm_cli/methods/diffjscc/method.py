@@ -130,9 +130,9 @@ class DiffJSCC:
         self.code = image_code(jscc, networks.codec, domain, networks.coarse)
         side = 8 * self.code.multiple
         least, most = (self.code.symbols(count, (side, side)) for count in (1, side**3))
-        own = (least / (3 * side**2),) * 2 if least == most else (0.0013, 0.0208)
-        self.cbr_range: tuple[float, float] = tuple(settings.get("cbr_range", own))
-        self.default_cbr = min(max(1 / 384, self.cbr_range[0]), self.cbr_range[1])
+        own = least / (3 * side**2) if least == most else None  # of a code of one rate
+        self.cbr_range: tuple[float, float] = tuple(settings.get("cbr_range", (own or 0.0013, own or 0.0208)))
+        self.default_cbr = own or 1 / 384
         self.csi = CsiEmbedding(**settings.get("csi", {}))
         self.alpha_bar = scaled_linear()
         self.multiple = math.lcm(self.code.multiple, self.codec.factor * 2**networks.halvings)
