@@ -129,7 +129,7 @@ class LearnedPictures:
         return self.codec.multiple
 
     def symbols(self, wanted: int, size: tuple[int, int]) -> int:
-        """As many of at most ``wanted`` as the codec can send, side symbols included; the least that it has, where that is more."""
+        """Those nearest to ``wanted`` that the codec can send, side symbols included."""
         beside = codec_side.most_symbols(self.codec)
         return self.codec.symbols(max(1, wanted - beside), size) + beside
 

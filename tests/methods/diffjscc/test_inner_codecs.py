@@ -103,6 +103,7 @@ def test_a_picture_goes_over_within_the_rate_side_symbols_included(methods: Mapp
     sent = sent_by(method, kind)
     assert np.mean(np.abs(sent.symbols) ** 2) == pytest.approx(1, abs=1e-3)
     assert (sent.side_symbols.size > 0) == BESIDE[kind]
+    assert kind == "fixed" or budget <= RATE[kind] * image.size
     total = sent.symbols.size + sent.side_symbols.size
     assert (0.97 if kind != "released" else 0.7) * budget <= total <= budget  # released: whole channels, and room for a bad channel
     decoded = method.decode(received(sent), Receiver(steps=2), seed=0)
