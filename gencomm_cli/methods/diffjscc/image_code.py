@@ -129,9 +129,8 @@ class LearnedPictures:
         return self.codec.multiple
 
     def symbols(self, wanted: int, size: tuple[int, int]) -> int:
-        """Those nearest to ``wanted`` that the codec can send, side symbols included."""
-        beside = codec_side.most_symbols(self.codec)
-        return self.codec.symbols(max(1, wanted - beside), size) + beside
+        """The most within ``wanted`` that the codec can send, side symbols included."""
+        return codec_side.budget(self.codec, wanted, size, bound=True)
 
     def send(self, image: Tensor, size: ImageSize, request: Request, snr_db: Tensor) -> Transmission:
         """A picture [1, 3, H', W'] of ``size`` (H, W) without padding; ``snr_db``: γ|h|² in dB [1], NaN where unknown.
