@@ -7,13 +7,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from gencomm_cli import app
-from gencomm_cli.bench.plan import Sweep, jobs
 from gencomm_cli.bench.photographs import Photograph
+from gencomm_cli.bench.plan import Sweep, jobs
 from tests.support.commands import commands
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -12,8 +12,8 @@ the forward process is one step with α = ᾱ_t/ᾱ_s and β = 1 − α, so that
 
   equation        what it says            where (a bare name: this file; ``train.x``, ``settings.x``, ``pixel_prior.x``: this
                                           folder; else below ``gencomm_cli``)
-  eq. 1           codec's objective       the loss of `train.codec_stage`: L_D, as the MSE or its root, of `train.through_channel`;
-                                          without L_R, as the rate is given and not learnt
+  eq. 1           codec's objective       the loss of `training.codec.codec_stage`: L_D, as the MSE or its root, of
+                                          `training.codec.through_channel`; without L_R, as the rate is given and not learnt
   eq. 2           the problem             `Problem`
   eq. 3           realism and consistency `sample`: its prior, and `Problem.residuals` in `energy`
   eqs. 4, 5       forward process         `diffusion.schedule.linear`, `diffusion.steps.noised`
