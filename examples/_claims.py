@@ -430,7 +430,7 @@ CLAIMS = (
     ),
     Claim(
         "textguided-fid", "textguided", "figs. 3 to 6", "lower FID and KID than MambaJSCC",
-        note="Needs Inception's weights and DIV2K: `gencomm bench run DIV2K --protocol div2k --fid`.",
+        note="Needs Inception's weights and DIV2K: `gencomm bench run DIV2K --protocol textguided --fid`.",
     ),
     Claim(
         "diffjscc-faces", "diffjscc", "figs. 10, 11", "better than InverseJSCC and Yilmaz et al. on faces",

@@ -33,10 +33,11 @@ from gencomm_cli.bench.plan import scheme
 from gencomm_cli.bench.predictability import load_model, pairwise
 from gencomm_cli.bench.rows import Row
 from gencomm_cli.bench.store import ROWS, read_rows
+from gencomm_cli.datasets import images_of
 from gencomm_cli.images import read_image
 from gencomm_cli.methods import specs
 from gencomm_cli.metrics import weights
-from gencomm_cli.photographs import images_in, is_hidden
+from gencomm_cli.photographs import is_hidden
 
 LEAST = 6
 """Pictures of a verdict: of fewer, all lie on one side by chance more than once in 20 times (2 · 2⁻⁵)."""
@@ -220,7 +221,7 @@ def main() -> None:
     given = parser.parse_args()
 
     claims = [claim for claim in CLAIMS if given.only is None or claim.name in given.only]
-    photographs = [path for path in images_in(given.folder) if not is_hidden(path.name)][: given.images]
+    photographs = [path for path in images_of(given.folder, "test") if not is_hidden(path.name)][: given.images]
     presets = dict(text.split("=", 1) for text in given.preset)
     bench = Bench(given.out, presets, frozenset(path.name for path in photographs))
     wanted = {sweep for claim in claims for sweep in claim.sweeps}

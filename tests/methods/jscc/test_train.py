@@ -72,7 +72,7 @@ def test_every_recipe_trains_and_sends_at_its_rate(name: str, data: Path, tmp_pa
 
 @pytest.mark.parametrize("name", ["deepjscc-1-48", "swinjscc-1-96", "mambajscc-1-96"])
 def test_every_codec_learns(name: str, data: Path, tmp_path: Path, lpips: None) -> None:
-    config = small(name, steps=40, learning_rate=1e-2, warmup=3, log_every=20)
+    config = small(name, steps=24, learning_rate=1e-2, warmup=3, log_every=12)
     config["codec"]["recipe"] |= {"snr_db": [15, 20], "shares": [1, 0, 0], "linear": False}
     train("jscc", asked(config, data, tmp_path / "run"), quiet)
     first, last = figures(tmp_path / "run", "codec")
