@@ -16,9 +16,9 @@ from gencomm_cli.methods.options import options_of
 from gencomm_cli.presets import Preset
 
 SIZES = ("zeta", "gamma", "zeta_h")
-PAPER = {"diffcom": (0.6, 0.0, 0.1), "hifi": (0.3, 0.3, 0.1), "blind": (0.3, 0.0, 0.1)}
+PAPER = {"diffcom": (0.6, 0.0, 0.1), "hifi": (0.3, 0.3, 0.1), "blind": (0.3, 0.0, 0.1), "ddnm": (0.0, 0.0, 0.0)}
 """ζ, γ and ζ_h of section IV-A2 and table III: for the squared norm, as the paper prints the likelihood."""
-AUTHORS = {"diffcom": (1.0, 0.0, 0.2), "hifi": (0.25, 0.25, 0.2), "blind": (1.0, 0.0, 0.2)}
+AUTHORS = {"diffcom": (1.0, 0.0, 0.2), "hifi": (0.25, 0.25, 0.2), "blind": (1.0, 0.0, 0.2), "ddnm": (0.0, 0.0, 0.0)}
 """Those of the authors' program: for the norm itself."""
 BAYES = (1.0, 0.0, 0.1)
 """``score`` and ``exact`` weigh the likelihood by N0: ζ = 1 is Bayes' rule, and counts y once."""
@@ -29,11 +29,12 @@ class Sampling:
     """How the image is sampled, once options and the preset's settings are settled.
 
     Attributes:
-        variant: ``diffcom`` (Algorithm 1), ``hifi`` (2) or ``blind`` (3).
+        variant: ``diffcom`` (Algorithm 1), ``hifi`` (2), ``blind`` (3), or ``ddnm``, which is another paper's.
         likelihood: a form of :class:`.method.Guidance`, or ``authors``: ``norm`` with their step sizes, their start (also for
             ``diffcom``, from the noised x_d), no guidance in the last step, and for ``blind`` a linear decay.
         zeta, gamma, zeta_h: ζ of eqs. 17 and 25, γ of eq. 19, ζ_h of eq. 26. tau, eta: τ, η of eq. 21.
         steps: of the T_s that are visited; None for all. start_step: T_s; None for eq. 21 (``hifi``), else T.
+        pool: side of the blocks whose means ``ddnm`` takes from x_d.
         confirm: what x_d is compared with (``hifi``): D(W_h⁻¹(W_h(E(x̂)))) of eq. 19 (``decoded``), or x̂ itself (``pixels``; with a
             ``start_step`` of T this is Variant 2 of table VI).
         blind_h: how the taps are found: by ``diffusion`` (Algorithm 3), or ``lmmse`` given x̂_{0|t}.
@@ -50,6 +51,7 @@ class Sampling:
     eta: float = 1.0
     steps: int | None = None
     start_step: int | None = None
+    pool: int = 4
     confirm: Confirm = "decoded"
     blind_h: BlindH = "diffusion"
     blind_form: BlindForm = "corrected"

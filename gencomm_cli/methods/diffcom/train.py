@@ -12,33 +12,60 @@ them: what its recipe needs beside sizes is from where they were published, or w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gencomm_cli.channels.equalisers import effective_snr_db, mmse, reliability
 from gencomm_cli.diffusion.cosine import cosine_time
 from gencomm_cli.diffusion.schedule import linear as linear_schedule
 from gencomm_cli.diffusion.steps import noised, signal_to_noise
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.diffcom.options import preset_of_codec
 from gencomm_cli.methods.diffcom.pixel_prior import pixel_prior
+from gencomm_cli.networks.adjscc import ADJSCC
 from gencomm_cli.networks.conditional_unet import ConditionalUNet
 from gencomm_cli.networks.entropy import bits, gaussian_likelihood
+from gencomm_cli.networks.source_codec import SourceCodec
+from gencomm_cli.networks.swinjscc import SwinJSCC
 from gencomm_cli.presets import Component, find, verify
 from gencomm_cli.presets.write import Part, taken, write_preset
-from gencomm_cli.training.codec import CodecRecipe, codec_stage, start_linear_code
+from gencomm_cli.training.channel import ChannelDraw, awgn, block_gains, draw, through
 from gencomm_cli.training.data import Photographs, to_tensor
+from gencomm_cli.training.linear_convolutions import start_linear_convolutions
+from gencomm_cli.training.linear_start import start_linear, token_statistics
 from gencomm_cli.training.loop import Schedule, autocast
 from gencomm_cli.training.parallel import rows
 from gencomm_cli.training.stage import Plan, Stage, trained
 from gencomm_cli.training.trainer import Report, Trainer, TrainOptions
 
 CODECS = ("adjscc", "swinjscc")
+
+
+@dataclass(frozen=True)
+class CodecRecipe:
+    """Attributes:
+    crop: side in pixels. cbr: the rate is log-uniform in it, but 1/48 for two fifths of the batches.
+    snr_db: uniform. shares: of AWGN, of Rayleigh fading symbol by symbol, of one gain a picture. informed: how often the encoder
+        knows the SNR. squared: L_D is the mean squared error, not its root.
+    linear: the codec starts as a linear code for 10 dB (SwinJSCC's for CBR 1/48), not from random weights.
+    """
+
+    schedule: Schedule
+    batch: int = 12
+    crop: int = 128
+    cbr: tuple[float, float] = (1 / 96, 1 / 16)
+    snr_db: tuple[float, float] = (-5.0, 20.0)
+    shares: tuple[float, float, float] = (0.7, 0.2, 0.1)
+    informed: float = 0.6
+    squared: bool = False
+    linear: bool = False
+    seed: int = 2
 
 
 @dataclass(frozen=True)
@@ -70,6 +97,39 @@ class NoisePriorRecipe:
     crop: int = 256
     bound: float = 1e-3
     seed: int = 3
+
+
+def through_channel(code: SourceCodec, image: Tensor, cbr: float, channel: ChannelDraw) -> Tensor:
+    """x_d of images [B, 3, H, W]: fading is equalised (MMSE), and taken as the AWGN channel of its effective SNR."""
+    size = (image.shape[2], image.shape[3])
+    sent = code.encode(image, code.symbols(round(cbr * image[0].numel()), size), channel.tx_snr_db)
+    received, gain, n0 = through(sent, channel, block_gains(channel))
+    snr_db = effective_snr_db(reliability(gain, n0).mean(1))  # type: ignore[type-var]
+    equalised = torch.where(channel.kind[:, None] == 0, received, mmse(received, gain, n0))  # type: ignore[type-var]
+    return code.decode(equalised, size, snr_db).float()
+
+
+def codec_stage(
+    codec: nn.Module, photographs: Photographs, recipe: CodecRecipe, generator: np.random.Generator, device: torch.device
+) -> Stage:
+    """A codec by eq. 1."""
+    trained(codec, device, channels_last=False)
+
+    def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
+        image = to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device)
+        channel = draw(recipe.batch, generator, device, recipe.snr_db, recipe.shares, recipe.informed)
+        usual = generator.random() < 0.4
+        cbr = 1 / 48 if usual else float(np.exp(generator.uniform(*np.log(recipe.cbr))))
+        with autocast(device, recipe.schedule.precision):
+            error = (through_channel(cast(SourceCodec, codec), image, cbr, channel) - image).square().mean((1, 2, 3))
+        shown = (channel.snr_db.sub(10).abs() < 3) & (channel.kind == 0)
+        figures = {"at10dB": float(error[shown].mean().detach()) * 2.5 if usual and shown.any() else 0.0}
+        return (error if recipe.squared else error.sqrt()).mean(), figures  # squared, the worst channels drown the good ones
+
+    def show(image: Tensor) -> Tensor:
+        return through_channel(cast(SourceCodec, codec), image, 1 / 48, awgn(len(image), 10.0, device))
+
+    return Stage({"codec": codec}, loss, show=show)
 
 
 def prior_stage(
@@ -192,13 +252,28 @@ class DiffComTrainer(Trainer):
             self.take("prior", preset.components["prior"])
             self.taken |= {name, "prior"}
 
+    def start_linear(self, codec: nn.Module) -> None:
+        """Sets a codec to the linear code of the training photographs' statistics."""
+        fields = to_tensor(self.photographs.crops(600, 128, np.random.default_rng(0))[0], torch.device("cpu")).contiguous()
+
+        def covariances(sides: Sequence[int]) -> list[Tensor]:
+            return [token_statistics(fields, side)[1] for side in sides]
+
+        if isinstance(codec, SwinJSCC):
+            sides = [2 ** (stage + 1) for stage in range(len(codec.config.dims))]
+            start_linear(codec, fields.mean((0, 2, 3)), covariances(sides), reals=6 * sides[-1] ** 2 // 48, snr_db=10.0)
+        elif isinstance(codec, ADJSCC):
+            start_linear_convolutions(codec, fields[:200], covariances((2, 4)), snr_db=10.0)
+        else:
+            raise InputError("--config: linear is for ADJSCC and SwinJSCC; leave it out of other codecs")
+
     def stage(self, stage: str, recipe: Any, generator: np.random.Generator) -> Stage:
         module = self.parts[stage]
         if stage == "prior":
             make: Callable[..., Stage] = noise_prior_stage if isinstance(recipe, NoisePriorRecipe) else prior_stage
             return make(module, self.photographs, recipe, generator, self.device)
         if recipe.linear and stage not in self.taken:
-            start_linear_code(module, self.photographs, recipe.usual)
+            self.start_linear(module)
         return codec_stage(module, self.photographs, recipe, generator, self.device)
 
     def export(self, models: Path) -> Path:

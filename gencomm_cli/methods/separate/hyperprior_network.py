@@ -28,8 +28,8 @@ from gencomm_cli.text.range_coder import categorical, seal, unseal
 
 Integers = NDArray[np.int64]
 MULTIPLE = 64
-ESCAPED = 2**16
-"""What a value outside its table is sent as: it, plus half of this, of so many equally likely ones."""
+LONGEST = 16
+"""Bits of a value outside its table, at most."""
 NEEDED = (
     "entropy_bottleneck.quantiles", *(f"{part}._{table}" for part in ("entropy_bottleneck", "gaussian_conditional")
     for table in ("quantized_cdf", "cdf_length", "offset")), "gaussian_conditional.scale_table",
@@ -67,9 +67,12 @@ class Tables:
             most = len(self.frequencies[row]) - 1
             outside = (found < 0) | (found >= most)
             encoder.encode(np.where(outside, most, found).astype(np.int32), categorical(self.frequencies[row]))
-            if outside.any():
-                wide = (found[outside] + ESCAPED // 2).clip(0, ESCAPED - 1)
-                encoder.encode(wide.astype(np.int32), constriction.stream.model.Uniform(ESCAPED))
+            for value in found[outside].tolist():  # 1, 2, …: those above in turn with those below; its length, and then its bits
+                number = min(2 * (value - most) + 1 if value >= most else -2 * value, 2**LONGEST - 1)
+                length = number.bit_length()
+                encoder.encode(length - 1, constriction.stream.model.Uniform(LONGEST))
+                if length > 1:
+                    encoder.encode(number - 2 ** (length - 1), constriction.stream.model.Uniform(2 ** (length - 1)))
 
     def decode(self, decoder: Any, rows: Integers) -> Integers:
         """The values [n]."""
@@ -77,8 +80,11 @@ class Tables:
         for row in np.unique(rows):
             here, most = rows == row, len(self.frequencies[row]) - 1
             found = decoder.decode(categorical(self.frequencies[row]), int(here.sum())).astype(np.int64)
-            if outside := int((found == most).sum()):
-                found[found == most] = decoder.decode(constriction.stream.model.Uniform(ESCAPED), outside) - ESCAPED // 2
+            for place in np.flatnonzero(found == most):
+                length = 1 + int(decoder.decode(constriction.stream.model.Uniform(LONGEST)))
+                number = 2 ** (length - 1)
+                number += int(decoder.decode(constriction.stream.model.Uniform(number))) if length > 1 else 0
+                found[place] = most + (number - 1) // 2 if number % 2 else -number // 2
             values[here] = found + self.offsets[row]
         return values
 

@@ -150,3 +150,16 @@ def test_flags_that_do_not_go_together(here: Here, photo: Path, tiny: Path) -> N
     receiving = ("decode", "rx.npz", "--preset", tiny, "--variant")
     failed(here(*receiving, "blind"), 2, "--variant: blind finds the taps of block and multipath fading, not of awgn")
     failed(here(*receiving, "diffcom", "--gamma", 1), 2, "--gamma: is not read with --variant diffcom --likelihood")
+
+
+def test_ddnm_has_the_coarse_pictures_blocks(here: Here, photo: Path, tiny: Path) -> None:
+    """Whatever the prior, as far as eight bits show; options of the others are refused."""
+    send = ("roundtrip", photo, "--method", "diffcom", "--preset", tiny, "--snr", 10, "--variant", "ddnm")
+    assert here(*send, "--steps", 3, "--pool", 8, "-o", "made.png").returncode == 0
+    assert here(*send[:-2], "--coarse", "-o", "coarse.png").returncode == 0
+    made, coarse = (np.asarray(Image.open(name), float).reshape(8, 8, 12, 8, 3).mean((1, 3)) for name in ("made.png", "coarse.png"))
+    inside = (made > 2) & (made < 253) & (coarse > 2) & (coarse < 253)  # nothing was clipped
+    assert np.abs(made - coarse).mean() < 25
+    assert inside.any()
+    failed(here(*send, "--zeta", 1), 2, "--zeta", "is not read with --variant ddnm")
+    failed(here(*send[:-2], "--pool", 2), 2, "--pool", "is not read with --variant hifi")

@@ -70,13 +70,13 @@ def test_every_recipe_trains_and_sends_at_its_rate(name: str, data: Path, tmp_pa
     assert codec.decode(pipeline.transmit(sent, snr=10, seed=0)).coarse.shape == image.shape
 
 
-@pytest.mark.parametrize("name", ["deepjscc-1-48", "swinjscc-1-96", "mambajscc-1-96"])
+@pytest.mark.parametrize("name", ["deepjscc-1-48", "pdjscc-1-48", "mambajscc-1-96"])
 def test_every_codec_learns(name: str, data: Path, tmp_path: Path, lpips: None) -> None:
     config = small(name, steps=24, learning_rate=1e-2, warmup=3, log_every=12)
     config["codec"]["recipe"] |= {"snr_db": [15, 20], "shares": [1, 0, 0], "linear": False}
     train("jscc", asked(config, data, tmp_path / "run"), quiet)
-    first, last = figures(tmp_path / "run", "codec")
-    assert last < 0.9 * first
+    first, last = figures(tmp_path / "run", "codec", "psnr")
+    assert last > first + 0.5
 
 
 def test_training_goes_on_from_a_preset(data: Path, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_training_goes_on_from_a_preset(data: Path, tmp_path: Path) -> None:
 def test_a_linear_start_is_for_codecs_that_have_one(data: Path, tmp_path: Path) -> None:
     config = small("deepjscc-1-96")
     config["codec"]["recipe"]["linear"] = True
-    with pytest.raises(InputError, match="linear is for ADJSCC and SwinJSCC"):
+    with pytest.raises(InputError, match="linear is for SwinJSCC"):
         train("jscc", asked(config, data, tmp_path / "run"), quiet)
 
 

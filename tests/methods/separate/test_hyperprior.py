@@ -24,8 +24,8 @@ from tests.support.commands import Result, failed
 
 Gencomm = Callable[..., Result]
 VECTOR = Path(__file__).parents[2] / "vectors" / "compressai_hyperprior_a.npz"
-"""Of CompressAI 1.2.8, ``ScaleHyperprior(6, 8)`` with random weights: what `compress` and `decompress` make of an image, and how long
-the strings are."""
+"""Of CompressAI 1.2.8, ``ScaleHyperprior(6, 8)`` with random weights: what its compress and decompress make of an image, and how long
+its strings are."""
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +80,9 @@ def test_values_outside_their_tables_are_sent_too(state: dict[str, Tensor]) -> N
     tables = Tables(state, "gaussian_conditional", VECTOR)
     rows = np.array([0, 0, 3, 3, 63, 0])
     values = np.array([0, 500, -700, 1, 12, -1])
+    assert not all(
+        0 <= value - tables.offsets[row] < len(tables.frequencies[row]) - 1 for value, row in zip(values, rows, strict=True)
+    )
     encoder = constriction.stream.queue.RangeEncoder()
     tables.encode(encoder, values, rows)
     np.testing.assert_array_equal(tables.decode(unseal(seal(encoder)), rows), values)
