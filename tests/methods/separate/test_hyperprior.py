@@ -24,8 +24,8 @@ from tests.support.commands import Result, failed
 
 Gencomm = Callable[..., Result]
 VECTOR = Path(__file__).parents[2] / "vectors" / "compressai_hyperprior_a.npz"
-"""Of CompressAI 1.2.8, ``ScaleHyperprior(6, 8)`` with random weights: what its compress and decompress make of an image, and how long
-its strings are."""
+"""Of CompressAI 1.2.8, ``ScaleHyperprior(6, 8)`` with random weights: what its compress and decompress make of an image, and how
+many bytes its strings have."""
 
 
 @pytest.fixture(scope="module")
