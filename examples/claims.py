@@ -75,7 +75,7 @@ class Bench:
 
     def command(self, sweep: str) -> str:
         """The flags of its `gencomm bench run`, less images and metrics."""
-        return f"--out {shlex.quote(str(self.folder / sweep))} --methods {self.methods(sweep)} {SWEEPS[sweep].flags}"
+        return f"--out {shlex.quote(str(self.folder / sweep))} --methods {shlex.quote(self.methods(sweep))} {SWEEPS[sweep].flags}"
 
     def rows(self, sweep: str) -> list[Row]:
         """Rows of these images by the weights and the version at hand."""
