@@ -225,7 +225,7 @@ CLAIMS = (
          *less(line("textguided-cbr", "textguided:coarse", cbr=0.011), line("textguided-cbr", "textguided", cbr=0.011))),
     ),
     Claim(
-        "textguided-steps", "textguided", "abstract of sec. I; sec. IV-B", "five steps are enough", "lpips_alex",
+        "textguided-steps", "textguided", "sec. I; sec. IV-B", "five steps are enough", "lpips_alex",
         less(line("textguided-steps", "textguided", steps=5), line("textguided-steps", "textguided", steps=20)), bound=0.01,
         note="Of twenty steps; 0.01 of LPIPS counts as none.",
     ),
@@ -236,7 +236,7 @@ CLAIMS = (
     Claim(
         "textguided-size", "textguided", "sec. III-A; fig. 8", "at the same CBR a larger picture comes out better (512², 256²)",
         "lpips_alex", less(line("textguided-512", "textguided"), line("textguided-256", "textguided")),
-        note="The same photographs, scaled to both sizes.",
+        note="The same photographs at the same CBR, scaled to 512² and 256².",
     ),
     Claim(
         "textguided-classical", "textguided", "abstract", "better than conventional coding at equal rate", "lpips_alex",
@@ -421,7 +421,7 @@ CLAIMS = (
         ((1.0, line("scsic-large", "scsic")), (-0.9, at(SC, snr_db=20))), note="At 512²: [16, 16, 16] against [16, 12, 12].",
     ),
     Claim(
-        "scsic-graceful", "scsic", "figs. 1, 4", "it keeps its quality at low SNR", "lpips_alex",
+        "scsic-low-snr", "scsic", "figs. 1, 4", "it keeps its quality at low SNR", "lpips_alex",
         less(at(SC, snr_db=1), at(SC, snr_db=20)), bound=0.25, note="0.25 of LPIPS between 20 and 1 dB counts as kept.",
     ),
     Claim(

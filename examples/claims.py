@@ -130,12 +130,12 @@ def figure(terms: Sequence[tuple[float, Mapping[tuple[str, int], float]]]) -> Fi
 def bootstrap(groups: Sequence[Sequence[float]], draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
     """The 95 % interval of the mean of the pictures' means: pictures are drawn with replacement, then each one's repeats."""
     generator = np.random.default_rng(seed)
-    drawn = np.stack(
-        [np.asarray(each)[generator.integers(len(each), size=(draws, len(groups), len(each)))].mean(2) for each in groups]
-    )  # [picture, draw, place]
     chosen = generator.integers(len(groups), size=(draws, len(groups)))
-    means = drawn[chosen, np.arange(draws)[:, None], np.arange(len(groups))].mean(1)
-    low, high = np.quantile(means, (0.025, 0.975))
+    means = np.empty(chosen.shape)
+    for index, each in enumerate(groups):
+        here = chosen == index
+        means[here] = np.asarray(each)[generator.integers(len(each), size=(here.sum(), len(each)))].mean(1)
+    low, high = np.quantile(means.mean(1), (0.025, 0.975))
     return float(low), float(high)
 
 

@@ -68,7 +68,7 @@ def is_read(name: str, variant: str, likelihood: str = "", blind_h: str = "") ->
     """Whether a variant, with this likelihood and way to find the taps, reads an option."""
     hifi, blind, ddnm, authors = variant == "hifi", variant == "blind", variant == "ddnm", likelihood == "authors"
     readers = {
-        "zeta": not ddnm, "likelihood": not ddnm, "pool": ddnm,
+        "zeta": not ddnm, "likelihood": not ddnm,
         "gamma": hifi, "confirm": hifi and likelihood != "exact", "tau": hifi and not authors,
         "eta": hifi or (authors and not blind), "start_step": not blind, "blind_h": blind,
         "zeta_h": blind and blind_h != "lmmse", "blind_form": blind and blind_h != "lmmse",
@@ -85,7 +85,7 @@ class Receiver(SamplerOptions):
     ] = None
     variant: Annotated[
         Variant | None,
-        Flag("Plain, helped by the coarse image (default), with the channel unknown, or DDNM from the coarse image alone."),
+        Flag("hifi (default), diffcom (plain), blind (channel unknown), ddnm.", metavar="NAME"),
     ] = None
     likelihood: Annotated[
         Likelihood | None,
@@ -106,9 +106,6 @@ class Receiver(SamplerOptions):
     confirm: Annotated[
         Confirm | None,
         Flag("Compare the coarse image with the decoded sample (default) or the sample."),
-    ] = None
-    pool: Annotated[
-        int | None, Flag("Side of the blocks that keep the coarse image's means (ddnm); default 4.", metavar="N", low=1, high=64)
     ] = None
     blind_h: Annotated[BlindH | None, Flag("Taps of blind by diffusion, as published, or by LMMSE from the image.")] = None
     blind_form: Annotated[BlindForm | None, Flag("The taps' mean as derived, or as the authors' program has it.")] = None

@@ -34,7 +34,6 @@ class Sampling:
             ``diffcom``, from the noised x_d), no guidance in the last step, and for ``blind`` a linear decay.
         zeta, gamma, zeta_h: ζ of eqs. 17 and 25, γ of eq. 19, ζ_h of eq. 26. tau, eta: τ, η of eq. 21.
         steps: of the T_s that are visited; None for all. start_step: T_s; None for eq. 21 (``hifi``), else T.
-        pool: side of the blocks whose means ``ddnm`` takes from x_d.
         confirm: what x_d is compared with (``hifi``): D(W_h⁻¹(W_h(E(x̂)))) of eq. 19 (``decoded``), or x̂ itself (``pixels``; with a
             ``start_step`` of T this is Variant 2 of table VI).
         blind_h: how the taps are found: by ``diffusion`` (Algorithm 3), or ``lmmse`` given x̂_{0|t}.
@@ -51,7 +50,6 @@ class Sampling:
     eta: float = 1.0
     steps: int | None = None
     start_step: int | None = None
-    pool: int = 4
     confirm: Confirm = "decoded"
     blind_h: BlindH = "diffusion"
     blind_form: BlindForm = "corrected"

@@ -20,7 +20,7 @@ class Transmitter(TransmitterOptions):
     """How to send. ``auto`` takes the fastest mode that is measured to hold at the SNR that the transmitter knows."""
 
     codec: Annotated[
-        Codec, Flag("avif, jpeg2000, webp, hevc, bpg, vtm, hyperprior.", metavar="NAME", sweep=False)
+        Codec, Flag("avif, jpeg2000, webp, hevc, bpg, vtm, hyperprior", metavar="NAME", sweep=False)
     ] = "avif"  # fmt: skip
     modulation: Annotated[
         Modulation, Flag("auto (default: the fastest that holds at --snr), bpsk, qpsk, 16qam, 64qam.", metavar="NAME")

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from gencomm_cli import symbols
+from gencomm_cli.methods.diffcom import method
 from tests.methods.diffcom.test_method import KINDS, write_preset
 from tests.support.commands import Result, failed
 
@@ -152,15 +153,18 @@ def test_flags_that_do_not_go_together(here: Here, photo: Path, tiny: Path) -> N
     failed(here(*receiving, "diffcom", "--gamma", 1), 2, "--gamma: is not read with --variant diffcom --likelihood")
 
 
-def test_ddnm_has_the_coarse_pictures_blocks(here: Here, photo: Path, tiny: Path) -> None:
-    """Whatever the prior, as far as eight bits show; options of the others are refused."""
+def test_ddnm_keeps_of_the_coarse_picture_what_it_is_asked_to(
+    here: Here, photo: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it in blocks of one pixel, whatever the prior; options of the other variants are refused."""
     send = ("roundtrip", photo, "--method", "diffcom", "--preset", tiny, "--snr", 10, "--variant", "ddnm")
-    assert here(*send, "--steps", 3, "--pool", 8, "-o", "made.png").returncode == 0
     assert here(*send[:-2], "--coarse", "-o", "coarse.png").returncode == 0
-    made, coarse = (np.asarray(Image.open(name), float).reshape(8, 8, 12, 8, 3) for name in ("made.png", "coarse.png"))
-    whole = (made.min((1, 3)) > 0) & (made.max((1, 3)) < 255)  # blocks in which nothing was clipped
-    assert whole.mean() > 0.1
-    assert np.abs(made.mean((1, 3)) - coarse.mean((1, 3)))[whole].max() <= 1
-    assert not np.array_equal(made, coarse)
-    failed(here(*send, "--zeta", 1), 2, "--zeta", "is not read with --variant ddnm")
-    failed(here(*send[:-2], "--pool", 2), 2, "--pool", "is not read with --variant hifi")
+    for pool in (4, 1):
+        monkeypatch.setattr(method, "POOL", pool)
+        assert here(*send, "--steps", 3, "-o", f"{pool}.png").returncode == 0
+    coarse, all_of_it, blocks = (np.asarray(Image.open(f"{name}.png"), int) for name in ("coarse", 1, 4))
+    assert np.abs(all_of_it - coarse).max() <= 1
+    assert np.abs(blocks - coarse).max() > 1
+    refused = here(*send, "--zeta", 1)
+    assert refused.returncode == 2
+    assert b"error: --zeta: is not read with --variant ddnm" in refused.stderr

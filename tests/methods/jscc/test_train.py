@@ -23,7 +23,7 @@ RECIPES = sorted(
     path.name.removesuffix(".json") for path in files("gencomm_cli.methods.jscc").iterdir() if path.name.endswith(".json")
 )
 SMALL: dict[str, dict[str, Any]] = {
-    "SwinJSCC": {"dims": [8, 8, 8, 24], "depths": [1] * 4, "heads": [1] * 4, "window": 2},
+    "SwinJSCC": {"dims": [8, 8, 8, 40], "depths": [1] * 4, "heads": [1] * 4, "window": 2},
     "MambaJSCC": {"dims": [8] * 4, "depths": [1] * 4, "states": 2},
     "ConvolutionalJSCC": {},
 }
@@ -35,7 +35,7 @@ def small(name: str, **schedule: Any) -> dict[str, Any]:
     codec = config["codec"]
     model = codec["model"]
     model.get("mamba", model).update(SMALL[codec["class"]])
-    codec["recipe"] |= {"batch": 2, "crop": 64}
+    codec["recipe"] |= {"batch": 2, "crop": 32, "linear": name == "swinjscc-0.0033"}
     codec["recipe"]["schedule"] |= {"steps": 3, "log_every": 1, "precision": "fp32", **schedule}
     return config
 
@@ -70,10 +70,10 @@ def test_every_recipe_trains_and_sends_at_its_rate(name: str, data: Path, tmp_pa
     assert codec.decode(pipeline.transmit(sent, snr=10, seed=0)).coarse.shape == image.shape
 
 
-@pytest.mark.parametrize("name", ["deepjscc-1-48", "pdjscc-1-48", "mambajscc-1-96"])
+@pytest.mark.parametrize("name", ["deepjscc-1-48", "pdjscc-1-48"])
 def test_every_codec_learns(name: str, data: Path, tmp_path: Path, lpips: None) -> None:
     config = small(name, steps=24, learning_rate=1e-2, warmup=3, log_every=12)
-    config["codec"]["recipe"] |= {"snr_db": [15, 20], "shares": [1, 0, 0], "linear": False}
+    config["codec"]["recipe"] |= {"snr_db": [15, 20], "shares": [1, 0, 0]}
     train("jscc", asked(config, data, tmp_path / "run"), quiet)
     first, last = figures(tmp_path / "run", "codec", "psnr")
     assert last > first + 0.5
