@@ -52,8 +52,10 @@ class Line:
 
 
 def _is(cell: Cell, name: str, wanted: Value) -> bool:
-    found = getattr(cell, name) if hasattr(cell, name) else cell.number(name) if isinstance(wanted, float) else cell.option(name)
-    return math.isclose(found or 0.0, wanted, rel_tol=1e-6) if isinstance(wanted, float) else found == wanted
+    if isinstance(wanted, str):
+        return (getattr(cell, name) if hasattr(cell, name) else cell.option(name)) == wanted
+    found = getattr(cell, name) if hasattr(cell, name) else cell.number(name)
+    return found is not None and math.isclose(float(found), wanted, rel_tol=1e-6)
 
 
 def _named(name: str) -> str:
