@@ -65,7 +65,8 @@ def _named(name: str) -> str:
 def _short(value: Value) -> str:
     if isinstance(value, str):
         return value
-    return f"1/{round(1 / value)}" if 0 < value < 0.05 and abs(round(1 / value) * value - 1) < 1e-6 else f"{value:g}"
+    text = f"{value:g}"
+    return text if len(text) <= 6 else f"1/{round(1 / value)}"
 
 
 def line(sweep: str, method: str, **where: float | str) -> Line:

@@ -85,12 +85,12 @@ def test_tables_of_diffcom(
     """At two sizes, with a line for each of the paper's."""
     monkeypatch.setattr(method, "adaptive_start", lambda *_: 2)
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    asked = [table, photo.parent, "--preset", diffcom, "--size", 32, 48, "--steps", 2, "--seeds", 1, "--device", "cpu"]
+    asked = [table, photo.parent, "--preset", diffcom, "--size", 32, 33, "--steps", 2, "--seeds", 1, "--device", "cpu"]
     monkeypatch.setattr("sys.argv", ["tables_diffcom.py", *map(str, asked)])
     runpy.run_path(str(EXAMPLES / "tables_diffcom.py"), run_name="__main__")
     header, _, *rows = capsys.readouterr().out.strip().splitlines()
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
-    assert [row[1] for row in cells] == ["32"] * lines + ["48"] * lines
+    assert [row[1] for row in cells] == ["32"] * lines + ["33"] * lines
     assert all(row[4] == "0" for row in cells)  # none diverged
     psnr = header.split("|")[1:-1].index(" psnr ")
     assert all(float(row[psnr]) > 0 for row in cells if row[psnr] != "–")

@@ -104,6 +104,8 @@ def codec_stage(
     return Stage(networks, loss, show=show)
 
 
+STATISTICS = 600
+"""Crops that a linear start is computed from."""
 STAGES = {"codec": Plan(CodecRecipe, ("codec",))}
 
 
@@ -131,7 +133,7 @@ class JSCCTrainer(Trainer):
         """Sets a SwinJSCC to the linear code of the photographs' statistics. Raises InputError for any other codec."""
         if not isinstance(codec, SwinJSCC):
             raise InputError("--config: linear is for SwinJSCC; leave it out of other codecs")
-        crops = to_tensor(self.photographs.crops(600, 128, np.random.default_rng(0))[0], torch.device("cpu")).contiguous()
+        crops = to_tensor(self.photographs.crops(STATISTICS, 128, np.random.default_rng(0))[0], torch.device("cpu")).contiguous()
         sides = [2 ** (stage + 1) for stage in range(len(codec.config.dims))]
         covariances = [token_statistics(crops, side)[1] for side in sides]
         start_linear(codec, crops.mean((0, 2, 3)), covariances, reals=round(6 * sides[-1] ** 2 * cbr), snr_db=10.0)

@@ -52,6 +52,11 @@ def lpips(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "load_perceptual", lambda *_: backbones("squeeze"))
 
 
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gencomm_cli.methods.jscc.train.STATISTICS", 20)
+
+
 def test_there_are_the_codecs_that_the_papers_compare_with() -> None:
     assert {f"{codec}-{rate}" for codec in ("deepjscc", "swinjscc", "mambajscc") for rate in ("0.0033", "1-96")} <= set(RECIPES)
 
@@ -72,7 +77,7 @@ def test_every_recipe_trains_and_sends_at_its_rate(name: str, data: Path, tmp_pa
 
 @pytest.mark.parametrize("name", ["deepjscc-1-48", "pdjscc-1-48"])
 def test_every_codec_learns(name: str, data: Path, tmp_path: Path, lpips: None) -> None:
-    config = small(name, steps=24, learning_rate=1e-2, warmup=3, log_every=12)
+    config = small(name, steps=20, learning_rate=1e-2, warmup=3, log_every=10)
     config["codec"]["recipe"] |= {"snr_db": [15, 20], "shares": [1, 0, 0]}
     train("jscc", asked(config, data, tmp_path / "run"), quiet)
     first, last = figures(tmp_path / "run", "codec", "psnr")
