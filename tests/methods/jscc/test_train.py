@@ -75,13 +75,13 @@ def test_every_recipe_trains_and_sends_at_its_rate(name: str, data: Path, tmp_pa
     assert codec.decode(pipeline.transmit(sent, snr=10, seed=0)).coarse.shape == image.shape
 
 
-@pytest.mark.parametrize("name", ["deepjscc-1-48", "pdjscc-1-48"])
-def test_every_codec_learns(name: str, data: Path, tmp_path: Path, lpips: None) -> None:
-    config = small(name, steps=20, learning_rate=1e-2, warmup=3, log_every=10)
+@pytest.mark.parametrize(("name", "steps"), [("deepjscc-1-48", 160), ("pdjscc-1-48", 20)])
+def test_every_codec_learns(name: str, steps: int, data: Path, tmp_path: Path, lpips: None) -> None:
+    config = small(name, steps=steps, learning_rate=5e-3, warmup=3, log_every=steps // 10)
     config["codec"]["recipe"] |= {"snr_db": [15, 20], "shares": [1, 0, 0]}
     train("jscc", asked(config, data, tmp_path / "run"), quiet)
-    first, last = figures(tmp_path / "run", "codec", "psnr")
-    assert last > first + 0.5
+    first, *_, last = figures(tmp_path / "run", "codec", "psnr")
+    assert last > first + 1
 
 
 def test_training_goes_on_from_a_preset(data: Path, tmp_path: Path) -> None:
