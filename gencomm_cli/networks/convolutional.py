@@ -48,10 +48,21 @@ class ConvolutionalJSCCConfig:
         return size[0] // 2**self.halvings - lost, size[1] // 2**self.halvings - lost
 
 
+def _start(layer: nn.Conv2d | nn.ConvTranspose2d, last: bool = False) -> None:
+    """Weights that keep the signal's power through PReLUs, or to the last sigmoid; without them training finds no code."""
+    if last:
+        nn.init.xavier_normal_(layer.weight)
+    else:
+        nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="leaky_relu")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
 class _Down(nn.Module):
     def __init__(self, before: int, after: int, stride: int, padding: int) -> None:
         super().__init__()
         self.conv, self.prelu = nn.Conv2d(before, after, 5, stride, padding), nn.PReLU()
+        _start(self.conv)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.prelu(self.conv(x))
@@ -65,6 +76,7 @@ class _Up(nn.Module):
         kernel, padding = (5, 2) if padded or not grows else (6, 0)
         self.transconv = nn.ConvTranspose2d(before, after, kernel, stride, padding, output_padding=int(grows and padded))
         self.activate = nn.Sigmoid() if last else nn.PReLU()
+        _start(self.transconv, last)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.activate(self.transconv(x))
