@@ -15,6 +15,7 @@ from __future__ import annotations
 import _thread
 import argparse
 import shlex
+import signal
 import sys
 import threading
 from collections import defaultdict
@@ -228,6 +229,7 @@ def main() -> None:
     if given.minutes != 0:
         timer = threading.Timer(60 * (given.minutes or threading.TIMEOUT_MAX / 60), _thread.interrupt_main)
         timer.daemon = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
         timer.start()
         for sweep in (each for each in SWEEPS if each in wanted):
             print(f"claims: gencomm bench run {given.folder} {bench.command(sweep)}", file=sys.stderr)
