@@ -4,7 +4,7 @@ from gencomm_cli.methods.spec import MethodSpec
 
 SPEC = MethodSpec(
     name="jscc",
-    summary="baseline: a learned image codec alone, with --preset FOLDER as `train` or `models import` writes it",
+    summary="baseline: a learned image codec alone, with --preset FOLDER as `gencomm models import` or `train` writes it",
     implementation="gencomm_cli.methods.jscc.method:JSCC",
     rates="the preset's own",
     training="gencomm_cli.methods.jscc.train",

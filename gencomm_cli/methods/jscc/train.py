@@ -1,133 +1,106 @@
-"""Training of a learned image codec alone: what the papers compare with, at the rates that they compare at.
-
-deepjscc    Bourtsoulatze, Kurka & Gündüz (2019): MSE, AWGN of one SNR, which the networks are not given
-swinjscc    Yang et al. (arXiv:2308.09361): MSE
-mambajscc   Wu et al. (arXiv:2405.03125): MSE and LPIPS, as textguided's paper (arXiv:2510.21299) trains it
-pdjscc      Wang et al. (2022), "perceptual learned source-channel coding": MSE, LPIPS and a PatchGAN; here over SwinJSCC's networks
-"""
+"""A codec alone, as baselines are trained: E[λ_M ‖x − x̂‖² + λ_L LPIPS(x, x̂)] over random channels, at the codec's own rate."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gencomm_cli.channels.equalisers import effective_snr_db, mmse, reliability
 from gencomm_cli.errors import InputError
-from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.networks.source_codec import SourceCodec
+from gencomm_cli.networks.codec_side import most_symbols
+from gencomm_cli.networks.source_codec import LearnedCodec
 from gencomm_cli.networks.swinjscc import SwinJSCC
 from gencomm_cli.presets import find, verify
 from gencomm_cli.presets.write import write_preset
-from gencomm_cli.training.channel import ChannelDraw, awgn, block_gains, draw, through
-from gencomm_cli.training.data import Photographs, to_tensor
+from gencomm_cli.training.channel import ChannelDraw, SentRecipe, awgn, block_gains, through
+from gencomm_cli.training.data import to_tensor
 from gencomm_cli.training.linear_start import start_linear, token_statistics
-from gencomm_cli.training.loop import Schedule, autocast
+from gencomm_cli.training.loop import autocast
 from gencomm_cli.training.losses import perceptual_loss, psnr
 from gencomm_cli.training.patchgan import PatchGAN, adversarial_losses
 from gencomm_cli.training.stage import Plan, Stage, trained
-from gencomm_cli.training.trainer import Report, Trainer, TrainOptions
+from gencomm_cli.training.trainer import Report, Trainer, TrainOptions, stage_values
+
+STATISTICS = 600
+"""Crops that a linear start is computed from."""
 
 
 @dataclass(frozen=True)
-class CodecRecipe:
-    """E‖x − x̂‖² [+ ``perceptual`` · LPIPS + ``adversarial`` · the PatchGAN's loss] of pictures that went through a channel.
-
-    Attributes:
-        cbr: of a codec that can send at several rates. crop: side in pixels.
-        snr_db: Es/N0 is uniform in it. shares: of AWGN, of fading symbol by symbol, of slow fading. informed: share of the samples
-            whose transmitter knows the SNR. alike: one channel for a whole batch, for networks that take one SNR.
-        linear: the codec starts as a linear code for 10 dB, not from random weights.
+class CodecRecipe(SentRecipe):
+    """Attributes:
+    crop: side in pixels. pixel, perceptual: λ_M, λ_L, of images in [0, 1].
+    alike: one SNR for a whole batch, which a codec needs that is given a single one.
+    adversarial: weight of the PatchGAN's loss, as PDJSCC has one (Wang et al., 2022).
+    linear: a SwinJSCC starts as the linear code for 10 dB and the lowest rate, not from random weights.
     """
 
-    schedule: Schedule
-    cbr: float
-    batch: int = 8
-    crop: int = 128
-    snr_db: tuple[float, float] = (-5.0, 20.0)
-    shares: tuple[float, float, float] = (0.7, 0.2, 0.1)
-    informed: float = 0.6
-    alike: bool = False
+    crop: int = 256
+    pixel: float = 1.0
     perceptual: float = 0.0
+    alike: bool = False
     adversarial: float = 0.0
     linear: bool = False
     seed: int = 2
 
 
-def decoded(codec: SourceCodec, image: Tensor, cbr: float, channel: ChannelDraw) -> Tensor:
-    """x̂ of images [B, 3, H, W]: fading is equalised (MMSE), and taken as the AWGN channel of its effective SNR."""
+def sent(codec: LearnedCodec, image: Tensor, channel: ChannelDraw, cbr: float) -> Tensor:
+    """x̂ of images [B, 3, H, W]: equalised as the codec has it, and decoded for Es/N0, as :class:`.method.JSCC` does."""
     size = (image.shape[2], image.shape[3])
-    sent = codec.encode(image, codec.symbols(round(cbr * image[0].numel()), size), channel.tx_snr_db)
-    received, gain, n0 = through(sent, channel, block_gains(channel))
-    snr_db = effective_snr_db(reliability(gain, n0).mean(1))  # type: ignore[type-var]
-    equalised = torch.where(channel.kind[:, None] == 0, received, mmse(received, gain, n0))  # type: ignore[type-var]
-    return codec.decode(equalised, size, snr_db).float()
+    symbols = codec.encode(image, codec.symbols(round(cbr * image[0].numel()), size), channel.tx_snr_db)
+    received, gain, n0 = through(symbols, channel, block_gains(channel))
+    equalised = codec.conventions.equalise(received, gain, n0)
+    return codec.decode(torch.where(channel.kind[:, None] == 0, received, equalised), size, channel.snr_db).float()
 
 
-def codec_stage(
-    network: nn.Module,
-    photographs: Photographs,
-    recipe: CodecRecipe,
-    generator: np.random.Generator,
-    device: torch.device,
-    backbones: Sequence[LPIPS] = (),
-) -> Stage:
-    """The codec ``network``, a :class:`~gencomm_cli.networks.source_codec.SourceCodec`; ``backbones`` are of ``perceptual``."""
-    codec = cast(SourceCodec, trained(network, device, channels_last=False))
-    networks = {"codec": network}
-    critic = PatchGAN().to(device) if recipe.adversarial else None
-    if critic is not None:
-        networks["critic"] = critic
-
-    def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
-        image = to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device)
-        channel = draw(recipe.batch, generator, device, recipe.snr_db, recipe.shares, recipe.informed)
-        if recipe.alike:
-            channel = ChannelDraw(*(getattr(channel, field.name)[:1].repeat(recipe.batch) for field in fields(channel)))
-        with autocast(device, recipe.schedule.precision):
-            made = decoded(codec, image, recipe.cbr, channel)
-            total = mse = (made - image).square().mean()
-            if recipe.perceptual:
-                total = total + recipe.perceptual * perceptual_loss(backbones, made, image, generator)
-            if critic is not None:
-                total = total + recipe.adversarial * sum(adversarial_losses(critic, image, made))
-        return total, {"psnr": psnr(mse)}
-
-    def show(image: Tensor) -> Tensor:
-        return torch.cat([decoded(codec, one[None], recipe.cbr, awgn(1, 10.0, device)) for one in image])
-
-    return Stage(networks, loss, show=show)
-
-
-STATISTICS = 600
-"""Crops that a linear start is computed from."""
-STAGES = {"codec": Plan(CodecRecipe, ("codec",))}
-
-
-class JSCCTrainer(Trainer):
-    """One codec in one stage."""
+class CodecTrainer(Trainer):
+    """One codec, of the recipe's class and sizes."""
 
     method = "jscc"
-    shipped = "deepjscc-1-96"
-    plans = STAGES
+    shipped = "mambajscc"
+    plans = {"codec": Plan(CodecRecipe, ("codec",))}  # noqa: RUF012
 
     def build(self) -> None:
-        self.make("codec", self.config["codec"]["class"], self.config["codec"]["model"])
-        if self.options.start is not None:
-            preset = find(self.method, self.options.start)
-            verify(preset)
-            self.take("codec", preset.components["codec"])
+        codec = self.make("codec", self.config["codec"]["class"], self.config["codec"]["model"])
+        if not isinstance(codec, LearnedCodec) or most_symbols(codec):
+            raise InputError("--config: codec needs side symbols, or is none that sends images; SwinJSCC with code_channels is one")
+        if stage_values(self.config, "codec").get("perceptual"):
+            _ = self.perceptual  # now: what is missing should not be missed hours later
+        if self.base is not None:
+            verify(self.base)
+            self.take("codec", self.base.components["codec"])
 
-    def stage(self, stage: str, recipe: Any, generator: np.random.Generator) -> Stage:
-        codec, backbones = self.module("codec"), self.perceptual if recipe.perceptual else ()
-        if recipe.linear and self.options.start is None:
-            self.start_linear(codec, recipe.cbr)
-        return codec_stage(codec, self.photographs, recipe, generator, self.device, backbones)
+    def stage(self, stage: str, recipe: CodecRecipe, generator: np.random.Generator) -> Stage:
+        module, device = trained(self.parts["codec"], self.device, channels_last=False), self.device
+        assert isinstance(module, LearnedCodec)
+        codec: LearnedCodec = module
+        if recipe.linear and self.base is None:
+            self.start_linear(module, recipe.cbr[0])
+        networks = {"codec": self.parts["codec"]}
+        critic = PatchGAN().to(device) if recipe.adversarial else None
+        if critic is not None:
+            networks["critic"] = critic
+
+        def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
+            image = to_tensor(self.photographs.crops(recipe.batch, recipe.crop, generator)[0], device)
+            channel, cbr = recipe.draw(generator, device)
+            if recipe.alike:
+                one = channel.row(0)
+                channel = replace(channel, snr_db=one.snr_db.expand(recipe.batch), tx_snr_db=one.tx_snr_db.expand(recipe.batch))
+            with autocast(device, recipe.schedule.precision):
+                x_hat = sent(codec, image, channel, cbr)
+                mse = (x_hat - image).square().mean()
+                total, figures = recipe.pixel * mse, {"psnr": psnr(mse)}
+                if recipe.perceptual:
+                    perceptual = perceptual_loss(self.perceptual, x_hat, image, generator)
+                    total, figures["lpips"] = total + recipe.perceptual * perceptual, float(perceptual.detach())
+                if critic is not None:
+                    total = total + recipe.adversarial * sum(adversarial_losses(critic, image, x_hat))
+            return total, figures
+
+        return Stage(networks, loss, show=lambda image: sent(codec, image, awgn(len(image), 10.0, device), recipe.cbr[0]))
 
     def start_linear(self, codec: nn.Module, cbr: float) -> None:
         """Sets a SwinJSCC to the linear code of the photographs' statistics. Raises InputError for any other codec."""
@@ -140,10 +113,11 @@ class JSCCTrainer(Trainer):
 
     def export(self, models: Path) -> Path:
         """Writes ``models/jscc/<name>``."""
-        folder = models / self.method / self.config["name"]
-        return write_preset(folder, self.method, {"codec": self.part("codec")}, self.settings).folder
+        return write_preset(
+            models / self.method / self.config["name"], self.method, {"codec": self.part("codec")}, self.settings
+        ).folder
 
 
 def open_trainer(options: TrainOptions, report: Report) -> Trainer:
     """The trainer of what is asked for; raises what :func:`gencomm_cli.training.trainer.train` does."""
-    return JSCCTrainer(options, report)
+    return CodecTrainer(options, report, None if options.start is None else find("jscc", options.start))
