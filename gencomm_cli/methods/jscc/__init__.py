@@ -9,7 +9,7 @@ SPEC = MethodSpec(
     rates="the preset's own",
     training="gencomm_cli.methods.jscc.train",
     stages="codec",
-    start="random weights",
+    start="random weights, or the linear optimum where its recipe says so",
     importers={
         "deepjscc": "gencomm_cli.methods.jscc.released_deepjscc",
         "swinjscc": "gencomm_cli.methods.jscc.released_swinjscc",

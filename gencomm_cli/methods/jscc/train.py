@@ -7,19 +7,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gencomm_cli.errors import InputError
 from gencomm_cli.networks.codec_side import most_symbols
 from gencomm_cli.networks.source_codec import LearnedCodec
+from gencomm_cli.networks.swinjscc import SwinJSCC
 from gencomm_cli.presets import find, verify
 from gencomm_cli.presets.write import write_preset
 from gencomm_cli.training.channel import ChannelDraw, SentRecipe, awgn, block_gains, through
 from gencomm_cli.training.data import to_tensor
+from gencomm_cli.training.linear_start import start_linear, token_statistics
 from gencomm_cli.training.loop import autocast
 from gencomm_cli.training.losses import perceptual_loss, psnr
+from gencomm_cli.training.patchgan import PatchGAN, adversarial_losses
 from gencomm_cli.training.stage import Plan, Stage, trained
 from gencomm_cli.training.trainer import Report, Trainer, TrainOptions, stage_values
+
+STATISTICS = 600
+"""Crops that a linear start is computed from."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +33,16 @@ class CodecRecipe(SentRecipe):
     """Attributes:
     crop: side in pixels. pixel, perceptual: λ_M, λ_L, of images in [0, 1].
     alike: one SNR for a whole batch, which a codec needs that is given a single one.
+    adversarial: weight of the PatchGAN's loss, as PDJSCC has one (Wang et al., 2022).
+    linear: a SwinJSCC starts as the linear code for 10 dB and the lowest rate, not from random weights.
     """
 
     crop: int = 256
     pixel: float = 1.0
     perceptual: float = 0.0
     alike: bool = False
+    adversarial: float = 0.0
+    linear: bool = False
     seed: int = 2
 
 
@@ -66,6 +76,12 @@ class CodecTrainer(Trainer):
         module, device = trained(self.parts["codec"], self.device, channels_last=False), self.device
         assert isinstance(module, LearnedCodec)
         codec: LearnedCodec = module
+        if recipe.linear and self.base is None:
+            self.start_linear(module, recipe.cbr[0])
+        networks = {"codec": self.parts["codec"]}
+        critic = PatchGAN().to(device) if recipe.adversarial else None
+        if critic is not None:
+            networks["critic"] = critic
 
         def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
             image = to_tensor(self.photographs.crops(recipe.batch, recipe.crop, generator)[0], device)
@@ -80,11 +96,20 @@ class CodecTrainer(Trainer):
                 if recipe.perceptual:
                     perceptual = perceptual_loss(self.perceptual, x_hat, image, generator)
                     total, figures["lpips"] = total + recipe.perceptual * perceptual, float(perceptual.detach())
+                if critic is not None:
+                    total = total + recipe.adversarial * sum(adversarial_losses(critic, image, x_hat))
             return total, figures
 
-        return Stage(
-            {"codec": self.parts["codec"]}, loss, show=lambda image: sent(codec, image, awgn(len(image), 10.0, device), 1 / 48)
-        )
+        return Stage(networks, loss, show=lambda image: sent(codec, image, awgn(len(image), 10.0, device), recipe.cbr[0]))
+
+    def start_linear(self, codec: nn.Module, cbr: float) -> None:
+        """Sets a SwinJSCC to the linear code of the photographs' statistics. Raises InputError for any other codec."""
+        if not isinstance(codec, SwinJSCC):
+            raise InputError("--config: linear is for SwinJSCC; leave it out of other codecs")
+        crops = to_tensor(self.photographs.crops(STATISTICS, 128, np.random.default_rng(0))[0], torch.device("cpu")).contiguous()
+        sides = [2 ** (stage + 1) for stage in range(len(codec.config.dims))]
+        covariances = [token_statistics(crops, side)[1] for side in sides]
+        start_linear(codec, crops.mean((0, 2, 3)), covariances, reals=round(6 * sides[-1] ** 2 * cbr), snr_db=10.0)
 
     def export(self, models: Path) -> Path:
         """Writes ``models/jscc/<name>``."""
