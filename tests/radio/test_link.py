@@ -166,6 +166,8 @@ def test_what_no_waveform_carries() -> None:
     ):
         with pytest.raises(InputError, match=word):
             link.modulate(wrong, SMALL)
+    with pytest.raises(InputError, match="samples, more than 33554432; use longer bursts"):
+        link.modulate(file(200_000), Waveform(fft=64, burst=40, oversample=16))
 
 
 def described(**changes: object) -> bytes:
