@@ -86,7 +86,7 @@ def channel(
             "no_interleaver": no_interleaver,
         }, paths=of_paths, cir=cir,
     )  # fmt: skip
-    file = pipeline.pass_channel(symbols.read(flags.source(transmitted)), channel, seed, measured)
+    file = pipeline.pass_channel(flags.read_symbols(transmitted), channel, seed, measured)
     flags.write(target, symbols.to_bytes(file), output)
     if json:
         meta = file.header.to_json()

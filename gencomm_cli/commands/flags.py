@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gencomm_cli.channels.measured import Measured
     from gencomm_cli.channels.ofdm import OfdmConfig
     from gencomm_cli.methods.spec import End
-    from gencomm_cli.symbols import ChannelRecord
+    from gencomm_cli.symbols import ChannelRecord, SymbolFile
 
 CHANNEL, MULTIPATH, PATHS, RATE = "Channel", "Multipath", "Paths of 3GPP, or measured", "Rate"
 """Groups of the help."""
@@ -273,6 +273,16 @@ def method_with(field: str) -> Any:
 def source(name: str) -> Path | BinaryIO:
     """``-`` is standard input."""
     return sys.stdin.buffer if name == "-" else Path(name)
+
+
+def read_symbols(name: str) -> SymbolFile:
+    """A symbol file, ``-`` from standard input. Raises InputError, of a recording with the command that makes one of it."""
+    from gencomm_cli import symbols
+    from gencomm_cli.radio import is_recording
+
+    if is_recording(name):
+        raise InputError(f"{name}: is a recording, not a symbol file; `gencomm demodulate` makes one of it")
+    return symbols.read(source(name))
 
 
 def beside(source: str, suffix: str) -> str:

@@ -143,7 +143,7 @@ def join(description: Description, bursts: int, pieces: Sequence[Piece], wavefor
     for piece in pieces:
         where = order[piece.index :: bursts]
         received[where], gain[where] = piece.received, piece.gain
-    arrived = np.concatenate([piece.gain for piece in pieces])
+    arrived = np.concatenate([piece.gain[piece.gain != 0] for piece in pieces])
     power = float(np.mean(np.abs(arrived) ** 2, dtype=np.float64))
     n0 = 1 / max(power, 1 / MAX_N0)
     received, gain = received * np.float32(n0**0.5), gain * np.float32(n0**0.5)

@@ -83,7 +83,7 @@ def bursts(capture: Capture, waveform: Waveform = DEFAULT) -> Iterator[Burst]:
 
 
 def demodulate(capture: Capture, waveform: Waveform = DEFAULT) -> list[Transmission]:
-    """The files whose bursts are in a capture, by their first bursts; of a burst that came twice the stronger is taken.
+    """The files whose bursts are in a capture, by their first bursts; of a burst that came twice the better is taken.
 
     Raises:
         InputError: there is no burst, or samples are not finite.
@@ -91,8 +91,7 @@ def demodulate(capture: Capture, waveform: Waveform = DEFAULT) -> list[Transmiss
     files: dict[tuple[object, ...], dict[int, Burst]] = {}
     for burst in bursts(capture, waveform):
         found = files.setdefault((burst.transmission, burst.bursts, framing.describe(burst.description)), {})
-        if burst.piece.index not in found or burst.snr_db > found[burst.piece.index].snr_db:
-            found[burst.piece.index] = burst
+        found[burst.piece.index] = max(found.get(burst.piece.index, burst), burst, key=lambda each: each.quality)
     if not files:
         raise InputError(
             f"capture: there is no burst of gencomm in {len(capture)} samples; give the --fft and --oversample of the transmitter"

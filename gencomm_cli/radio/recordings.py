@@ -130,7 +130,9 @@ def _stored(recording: Recording, datatype: str) -> memoryview:
     stored = np.empty((len(recording), 2), kind)
     for start in range(0, len(stored), _BLOCK):
         parts = recording.read(start, start + _BLOCK).view(np.float32).reshape(-1, 2)
-        stored[start : start + _BLOCK] = np.rint(parts * full_scale).clip(-full_scale, full_scale - 1) if kind.kind == "i" else parts
+        stored[start : start + _BLOCK] = (
+            np.rint(parts * full_scale).clip(-full_scale, full_scale - 1) if kind.kind == "i" else parts
+        )
     return stored.data.cast("B")
 
 
