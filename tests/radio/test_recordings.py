@@ -186,7 +186,7 @@ def test_the_three_commands(here: Gencomm, tx: Path) -> None:
 def test_the_commands_say_what_they_found(here: Gencomm, tx: Path) -> None:
     assert b"bursts: 1, 0.00" in (said := here("modulate", "tx.npz", "-o", "a.cf32").stderr)
     assert b" with the waveform, PAPR " in said
-    assert here("channel", "a.cf32", "--snr", 20, "--cfo", 5000).returncode == 0
+    assert b"--snr: a.cf32 does not say where its signal is" in here("channel", "a.cf32", "--snr", 20, "--cfo", 5000).stderr
     assert b"SNR 2" in (said := here("demodulate", "a.rx.cf32").stderr)
     assert b"frequency off by 2.56 carriers, clock by " in said
     tx.with_name("b.cf32").write_bytes(tx.with_name("a.cf32").read_bytes()[: -8 * 1440])
