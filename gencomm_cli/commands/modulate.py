@@ -34,7 +34,9 @@ def modulate(
     datatype: Annotated[Datatype, typer.Option(help="How a SigMF recording stores samples.")] = "cf32",
     json: flags.Json = False,
 ) -> None:
-    """Turn a symbol file into a recording of OFDM bursts; every channel use counts in cbr.waveform.
+    """Turn a symbol file into a recording of OFDM bursts.
+
+    All resource elements count: cbr.waveform of --json, and of the file that demodulate writes.
 
     \b
     gencomm modulate photo.tx.npz                  writes photo.tx.sigmf
