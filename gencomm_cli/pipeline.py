@@ -19,10 +19,10 @@ from gencomm_cli import presets, rates
 from gencomm_cli.channels.estimation import BLOCK_PILOTS, Estimator
 from gencomm_cli.channels.fading import Kind, draw_gain, draw_noise
 from gencomm_cli.channels.fading import transmit as received_of
-from gencomm_cli.channels.frame import Arrived, duration, send
+from gencomm_cli.channels.frame import Arrived, duration, pilot_period, send
 from gencomm_cli.channels.measured import Measured, paths_of
 from gencomm_cli.channels.ofdm import OfdmConfig, draw_taps, qpsk, through
-from gencomm_cli.channels.path_model import LIGHT, PathModel
+from gencomm_cli.channels.path_model import PathModel
 from gencomm_cli.channels.snr import SnrType, noise_power
 from gencomm_cli.errors import ImageLost, InputError, ModelMismatch, OptionError, PromptLost, RateError
 from gencomm_cli.methods import load_method, spec_of, specs
@@ -520,8 +520,10 @@ def channel_record(
     ofdm: OfdmConfig | None = None,
     rx_snr_db: float | None = None,
     paths: PathModel | None = None,
+    measured: Measured | None = None,
 ) -> ChannelRecord:
     """The channel that is asked for; multipath is the paper's where ``ofdm`` says nothing else, and sends no pilots without CSI.
+    ``measured``: what ``paths`` names, for the speed that it means.
 
     Raises:
         InputError: what is asked for does not go together.
@@ -529,6 +531,8 @@ def channel_record(
     if kind == "multipath":
         ofdm = ofdm or OfdmConfig()
         ofdm = replace(ofdm, pilots=0 if csi == "none" else ofdm.pilots)
+    if paths is not None and measured is not None:
+        paths = measured.at_speed(paths)
     return ChannelRecord(kind, float(snr_db), snr_type, csi, ofdm, None if rx_snr_db is None else float(rx_snr_db), paths)
 
 
@@ -561,7 +565,7 @@ def transmit(
     """
     given = None if rx_snr is None else check_snr("rx_snr", rx_snr)
     kind: Kind = fading or ("awgn" if paths is None else "multipath")
-    channel = channel_record(kind, check_snr("snr", snr), snr_type, csi, ofdm, given, paths)
+    channel = channel_record(kind, check_snr("snr", snr), snr_type, csi, ofdm, given, paths, measured)
     return pass_channel(sent, channel, seed, measured)
 
 
@@ -643,11 +647,11 @@ def _over_paths(
     assert config is not None
     bursts = (file.symbols, file.prompt_symbols, file.side_symbols)
     sample_rate = config.carriers * model.subcarrier_spacing
-    seconds = duration([burst.size for burst in bursts], config, model.pilot_period, sample_rate)
-    paths = paths_of(model, seconds, rng, measured)
-    if model.speed is None and measured is not None:
-        model = replace(model, speed=3.6 * measured.doppler * LIGHT / model.carrier_frequency)
-    arrived = send(bursts, paths, config, model.pilot_period, sample_rate)
+    period = pilot_period(model, config)
+    paths = paths_of(model, duration([burst.size for burst in bursts], config, period, sample_rate), rng, measured)
+    if measured is not None:
+        model = measured.at_speed(model)
+    arrived = send(bursts, paths, config, period, sample_rate)
     return replace(channel, paths=model, interference=arrived.interference), arrived
 
 

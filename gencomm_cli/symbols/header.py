@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from gencomm_cli.channels.estimation import BLOCK_PILOTS
 from gencomm_cli.channels.fading import Kind
-from gencomm_cli.channels.frame import frame_uses
+from gencomm_cli.channels.frame import frame_uses, pilot_period
 from gencomm_cli.channels.ofdm import ExtraUses, OfdmConfig, extra_uses
 from gencomm_cli.channels.path_model import PathModel
 from gencomm_cli.channels.snr import SnrType
@@ -76,11 +76,13 @@ class ChannelRecord:
             raise OptionError("taps", "with --decay is of the exponential profile; leave it out with a model of paths")
         if self.paths is None and self.interference:
             raise InputError("interference is of a model of paths, and there is none")
+        if self.paths is not None and self.ofdm is not None:  # said in the file: the receiver may be of another version
+            object.__setattr__(self, "paths", replace(self.paths, pilot_period=pilot_period(self.paths, self.ofdm)))
 
     def extra_uses(self, counts: Sequence[int]) -> ExtraUses:
         """Pilots, prefixes and empty carriers that come with so many image, prompt and side symbols."""
         if self.ofdm is not None and self.paths is not None:
-            return frame_uses(counts, self.ofdm, self.paths.pilot_period)
+            return frame_uses(counts, self.ofdm, pilot_period(self.paths, self.ofdm))
         if self.ofdm is not None:
             return extra_uses(counts, self.ofdm)
         return ExtraUses(pilots=BLOCK_PILOTS if self.csi == "estimated" and self.kind == "block" else 0)
