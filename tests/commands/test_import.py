@@ -59,7 +59,7 @@ def test_an_imported_codec_is_used_like_any_other(here: Here, photo: Path, relea
     assert b"0.01 cannot be met at" in nearest.stderr
     strict = ("--cbr", 0.01, "--cbr-strict")
     failed(here("encode", photo, "--method", "jscc", "--preset", "cifar", *strict), 5, "0.08334 or more would do")
-    failed(here("encode", photo, "--method", "jscc"), 2, "no such preset of jscc", "gencomm models import")
+    failed(here("encode", photo, "--method", "jscc"), 2, "no such preset of jscc", "gencomm train jscc")
 
 
 def test_a_folder_with_its_configuration_and_a_tokeniser(here: Here, photo: Path) -> None:
