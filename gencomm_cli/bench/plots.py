@@ -8,7 +8,7 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +59,7 @@ def stem(name: str, chart: Chart) -> str:
 
 
 def draw(
-    found: Sequence[Setting], charts: Sequence[Chart], others: Mapping[str, tuple[int, str, int]]
+    found: Sequence[Setting], charts: Sequence[Chart], others: dict[str, tuple[int, str, int]]
 ) -> Iterator[tuple[str, bytes, bytes]]:
     """Stem, PNG and SVG of every quantity on every chart. The same input gives the same bytes. ``others``: styles of references."""
     import matplotlib

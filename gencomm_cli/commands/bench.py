@@ -340,7 +340,9 @@ def report(
     from gencomm_cli.bench import references as others
     from gencomm_cli.bench.report import write_report
 
-    beside = [*(others.codecs() if references else ()), *(others.read(published) if published else ())]
+    beside: tuple[others.Reference, ...] = others.codecs() if references else ()
+    if published:
+        beside += others.read(published)
     console.out(str(write_report(folder, output, beside)))
 
 

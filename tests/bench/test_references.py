@@ -72,7 +72,13 @@ def test_they_are_in_the_report_where_they_are_asked_for(here: Callable[..., Res
     assert len(plots[1]) > len(plots[0])
 
 
-CURVE = {"label": "Theirs, table 2", "source": "arXiv:2501.00001", "metric": "psnr", "cbr": 0.0033, "points": [[1, 20.5], [10, 22]]}
+CURVE: dict[str, Any] = {
+    "label": "Theirs, table 2",
+    "source": "arXiv:2501.00001",
+    "metric": "psnr",
+    "cbr": 0.0033,
+    "points": [[1, 20.5], [10, 22]],
+}
 
 
 def report(here: Callable[..., Result], folder: Path, *curves: object) -> Result:
