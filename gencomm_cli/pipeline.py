@@ -663,9 +663,11 @@ def block_gain(seed: int) -> Symbols:
 
 
 def check_received(file: SymbolFile) -> None:
-    """Raises InputError if the file has not been through a channel."""
+    """Raises InputError if the file has not been through a channel, or is of a method that is not here."""
     if file.header.stage != "rx":
         raise InputError("symbols: have not been through a channel; run `gencomm channel` first (--snr inf for a clean one)")
+    if file.header.method not in specs():
+        raise InputError(f"symbols: are of method {file.header.method!r}, which is not here; install the package that brings it")
 
 
 def check_snr(field: str, snr_db: float) -> float:

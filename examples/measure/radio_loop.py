@@ -166,17 +166,19 @@ def signal(sent: Path, received: Path, symbols: Path, target: Path) -> None:
     for name, path, place in (("sent", sent, axes[0]), ("received", received, axes[1])):
         recording = recordings.read(path)
         samples = recording.read(0, len(recording))
-        place.specgram(samples, NFFT=256, Fs=recording.sample_rate / 1e3, noverlap=128, vmin=-110, vmax=-40)
+        power = place.specgram(samples, NFFT=256, Fs=recording.sample_rate / 1e3, noverlap=128, vmin=-110, vmax=-40)[3]
         place.set(title=name, xlabel="time, ms", ylabel="frequency, kHz")
+    figure.colorbar(power, ax=axes[1], label="power density, dB/kHz")
     file = open_symbols(symbols)
     n0 = file.header.n0 or 0.0
-    parts = [(file.symbols, file.csi_gain, "0.75"), (file.prompt_symbols, file.prompt_csi_gain, "C3")]
+    parts = [("image", file.symbols, file.csi_gain, "0.75"), ("prompt", file.prompt_symbols, file.prompt_csi_gain, "C3")]
     for name, place in zip(("as received", "equalised"), axes[2:], strict=True):
-        for points, gain, colour in parts:
+        for label, points, gain, colour in parts:
             shown = points if name == "as received" else mmse(points, gain, n0)
-            place.plot(shown.real, shown.imag, ".", color=colour, markersize=2)
-        place.set(title=f"symbols, {name}", aspect="equal", xlim=(-3, 3), ylim=(-3, 3))
-    figure.savefig(target, dpi=64)
+            place.plot(shown.real, shown.imag, ".", color=colour, markersize=2, label=label)
+        place.set(title=f"symbols, {name}", aspect="equal", xlim=(-3, 3), ylim=(-3, 3), xlabel="in phase", ylabel="quadrature")
+    axes[3].legend(markerscale=4, fontsize=8, loc="upper right")
+    figure.savefig(target, dpi=80)
 
 
 def main() -> None:

@@ -52,6 +52,12 @@ class Scheme:
         return spec_of(self.method)
 
     @property
+    def version(self) -> str:
+        """Of gencomm, and of the package that the method is from where that is another."""
+        own = self.spec.version if self.method else ""
+        return f"{gencomm_cli.__version__}, {self.spec.distribution} {own}" if own else gencomm_cli.__version__
+
+    @property
     def takes_prompts(self) -> bool:
         """Whether text can be sent beside the image."""
         return bool(self.method) and issubclass(self.spec.transmitter, TextTransmitter)
@@ -261,7 +267,7 @@ def _wanted(sweep: Sweep, method: Scheme, photographs: Sequence[Photograph]) -> 
             yield Cell(
                 photograph.name, photograph.sha256, method.name, method.preset, method.weights_sha256, channel, snr_db, cbr,
                 sweep.snr_type, sweep.csi, known, sweep.cbr_is_total, prompt, captions.get(prompt, ""), sweep.outage, sweep.seed,
-                repeat, gencomm_cli.__version__, chosen,
+                repeat, method.version, chosen,
             )  # fmt: skip
 
 

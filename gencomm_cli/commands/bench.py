@@ -230,6 +230,8 @@ def run(
     if measure_sets:
         measure_sets()
     counts = bench_run.counts(rows)
+    if infeasible := next((row for row in rows if row.status == "infeasible"), None):
+        console.say(f"bench: {counts['infeasible']} rows are infeasible, the first: {infeasible.cell.image}, {infeasible.error}")
     if json:
         console.print_json({"output": str(out), "rows": counts})
     else:
@@ -334,12 +336,19 @@ def report(
     references: Annotated[
         bool, typer.Option("--references", help="Draw published codecs too, as if an ideal code carried them (Kodak, AWGN).")
     ] = False,
+    published: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw curves of yours too: JSON, as the manual's page on measuring has it.")
+    ] = None,
 ) -> None:
     """Make a page (report.html), plots and tables of a bench folder."""
     from gencomm_cli import console
+    from gencomm_cli.bench import references as others
     from gencomm_cli.bench.report import write_report
 
-    console.out(str(write_report(folder, output, references)))
+    beside: tuple[others.Reference, ...] = others.codecs() if references else ()
+    if published:
+        beside += others.read(published)
+    console.out(str(write_report(folder, output, beside)))
 
 
 def _channels(text: str):  # type: ignore[no-untyped-def]

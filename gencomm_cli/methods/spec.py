@@ -96,7 +96,7 @@ class MethodSpec:
         presets: folder of presets that are shipped outside this project's own, as ``<method>/<preset>/`` below it.
         protocol: how its paper measures. protocols: with other data, by that data's name.
         rate_map: whether `inspect --rates` can show the rates of each part of an image.
-        distribution: the installed package that it is from, where it is not this one.
+        distribution, version: the installed package that it is from, where it is not this one.
     """
 
     name: str
@@ -128,6 +128,7 @@ class MethodSpec:
     protocols: Mapping[str, Protocol] = field(default_factory=dict)
     rate_map: bool = False
     distribution: str = ""
+    version: str = ""
 
     @property
     def package(self) -> str:

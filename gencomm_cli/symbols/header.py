@@ -20,7 +20,7 @@ from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.options import options_of
 from gencomm_cli.rates import CBR, ImageSize
 from gencomm_cli.symbols import fields
-from gencomm_cli.symbols.fields import Rule, boolean, integer, matching, name, number, one_of, or_null, pair
+from gencomm_cli.symbols.fields import Rule, boolean, integer, matching, name, number, one_of, or_null, pair, rule
 from gencomm_cli.text.payload import PayloadFormat
 
 FORMAT = "gencomm-symbols"
@@ -250,8 +250,9 @@ _CLASSICAL = {
     "code": lambda value: value if value == "" else name(value), "crc_bits": integer(0, 64),
 }  # fmt: skip
 _PROVENANCE = {"versions": _versions, "channel_seed": integer(0, 2**64), "container_bytes": integer(0, 2**64)}
+_version = rule(lambda value: type(value) is int and value == VERSION, f"{VERSION}, the version that this gencomm reads; update it")
 _HEADER = {
-    "format": one_of(FORMAT), "version": one_of(VERSION), "stage": one_of(*get_args(Stage)), "method": name, "preset": name,
+    "format": one_of(FORMAT), "version": _version, "stage": one_of(*get_args(Stage)), "method": name, "preset": name,
     "weights_sha256": matching("[0-9a-f]{64}", "a SHA-256 in lower-case hexadecimal"), "image_size": _image_size, "cbr": _cbr,
     "prompt": or_null(_record(PayloadFormat, "meta.prompt", _PROMPT)), "tx_snr_db": or_null(_snr),
     "control_bits": integer(0, 2**20), "power": number(1.0, 1.0),

@@ -298,10 +298,12 @@ class Trainer:
         finished = [stage for stage in self.plans if self.restore(stage)]
         left = [stage for stage in self.plans if stage in self.stages and stage not in finished]
         planned = {stage: stage_values(self.config, stage)["schedule"].get("max_minutes", 60) for stage in left}
-        most = self.options.max_minutes
-        for stage in left:
+        most, begun = self.options.max_minutes, time.monotonic()
+        for index, stage in enumerate(left):
             started = time.monotonic()
-            self.run(stage, most * planned[stage] / sum(planned.values()) if most else None)
+            share = planned[stage] / sum(planned[other] for other in left[index:])  # of what those before it have left
+            limit = parallel.agreed(max(most - (started - begun) / 60, 1e-6) * share, self.device) if most else None
+            self.run(stage, limit)
             with parallel.first():  # what a stage computes after its last step may differ in the last digit
                 if parallel.rank():
                     self.restore(stage)

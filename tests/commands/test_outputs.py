@@ -17,6 +17,7 @@ from PIL import Image
 from gencomm_cli import pipeline, symbols
 from gencomm_cli.bench.rows import Cell, Row
 from gencomm_cli.bench.store import read_rows
+from gencomm_cli.commands import results
 from gencomm_cli.images import Pixels, read_image
 from tests.support.commands import Result, failed, picture
 
@@ -316,3 +317,10 @@ def test_a_checkpoint_is_not_replaced_by_what_it_becomes_nor_photographs_by_a_ru
     failed(here("models", "import", "run/config.json", "-o", "run", "--force"), 2, "run: holds what is imported")
     assert Path("run/config.json").read_text() == "theirs"
     failed(here("train", "textguided", "--data", ".", "--out", ".", "--resume"), 2, "--out .: is --data too")
+
+
+def test_metrics_without_weights_are_left_out_of_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    results.show({"psnr": 20.0, "ms_ssim": None, "lpips_alex": None, "dists": 0.3}, {"psnr": 21.0, "dists": None})
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [
+        ["psnr", "20.0000", "21.0000"], ["ms_ssim", "-", "-"], ["dists", "0.3000", "-"],
+    ]  # fmt: skip
