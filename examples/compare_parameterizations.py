@@ -2,9 +2,9 @@
 
 usage: python examples/compare_parameterizations.py RUN --data DIR --metric-weights DIR [--config FILE] [--steps 150] [--images 16]
 
-RUN is a folder of `gencomm train textguided` in which the stages vae, prior and jscc are finished, FILE its recipe if not nano's. From the same starting point a
-control module is trained twice, once to predict u and once the paper's ε; then validation photographs (never Kodak) are sent at CBR
-0.0033 and refined in five steps with either spacing. Prints a Markdown table.
+RUN is a folder of `gencomm train textguided` in which the stages vae, prior and jscc are finished, FILE its recipe if not nano's.
+From the same starting point a control module is trained twice, once to predict u and once the paper's ε; then validation
+photographs (never Kodak) are sent at CBR 0.0033 and refined in five steps with either spacing. Prints a Markdown table.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Memory that training at the papers' sizes takes: ``python examples/memory_table.py [METHOD …]``
 
 Each stage of each ``paper.json`` is run for one optimiser step by its own trainer, with the published sizes and fake tensors, which
-have shapes and types but no numbers: every tensor that lives counts, from weights to what the backward pass keeps and computes again.
-Networks run as on CUDA: in bfloat16, norms and softmax in float32, attention without its matrix. AdamW's moments and averaged weights
-are added. Not counted: what CUDA itself takes, the workspaces of its kernels, fragmentation. A tenth is left for them in the largest
-batches.
+have shapes and types but no numbers. Every tensor that lives counts, from weights to what the backward pass keeps and computes
+again. Networks run as on CUDA: in bfloat16, norms and softmax in float32, attention without its matrix. AdamW's moments and
+averaged weights are added. Not counted: what CUDA itself takes, workspaces of its kernels, fragmentation. A tenth is left for them
+in the largest batches.
 """
 
 from __future__ import annotations
@@ -144,7 +144,9 @@ class Measured(Exception):
 def one_step(alive: Alive, result: list[Use]) -> Callable[..., None]:
     """In the place of :func:`gencomm_cli.training.loop.fit`: the batches of one optimiser step, at most two."""
 
-    def fit(networks: Mapping[str, nn.Module], loss: Loss, _: np.random.Generator, schedule: Schedule, *__: Any, **___: Any) -> None:
+    def fit(
+        networks: Mapping[str, nn.Module], loss: Loss, _: np.random.Generator, schedule: Schedule, *__: Any, **___: Any
+    ) -> None:
         gc.collect()
         alive.most, weights = alive.now, alive.now
         for _batch in range(min(schedule.accumulate, 2)):

@@ -42,7 +42,8 @@ class Schedule:
         learning_rate: peak rate; it rises for ``warmup`` steps and falls along a cosine to the share
             ``final`` of the peak; 1: it stays.
         max_minutes: stop by then, the cosine finished; 0 means no limit. Progress is whichever of steps and time is further.
-        optimizer: as :func:`optimizer_class` has it. beta2: of AdamW. clip: the longest gradient; 0: no limit. ema: of the averaged weights; 0: the last ones.
+        optimizer: as :func:`optimizer_class` has it. beta2: of AdamW. clip: the longest gradient; 0: no limit.
+        ema: of the averaged weights; 0: the last ones.
         accumulate: batches whose gradients make one step. precision: of the networks, as :func:`autocast` has it.
         log_every: steps that a line of the log is the mean of. save_minutes: between checkpoints. picture_minutes: between sheets
             of pictures.
