@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from _common import markdown, markdown_line
 from latency_full import Sizes, full, tiny
+from memory_table import fake_tensors
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gencomm_cli.methods.diffjscc.method import CsiEmbedding
 from gencomm_cli.methods.scsic.cascade import StageA, StageB
@@ -156,7 +156,7 @@ def main() -> None:
     given = parser.parse_args()
     print(markdown(["method", "step", "weights, M", "operations"], []), flush=True)
     for method in given.methods:
-        with FakeTensorMode(), torch.no_grad():
+        with fake_tensors(), torch.no_grad():
             for step in steps(method, tiny() if given.tiny else full()):
                 graph = torch.export.export(Exported(step), step.arguments, strict=False).graph
                 weights = sum(parameter.numel() for network in step.networks for parameter in network.parameters())

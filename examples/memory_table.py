@@ -14,8 +14,8 @@ import gc
 import json
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -35,6 +35,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from gencomm_cli import presets
 from gencomm_cli.methods.scsic.networks import ScSicNetworks
 from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.networks import ntscc, residual_unet, swinjscc
 from gencomm_cli.networks.backbone import Backbone
 from gencomm_cli.presets import Component, Preset
 from gencomm_cli.presets.build import builders
@@ -48,6 +49,20 @@ GIB = 2**30
 CARDS = (24, 48, 80)
 SIDE = 1024
 """Of the one grey photograph that is learned from."""
+
+
+@contextmanager
+def fake_tensors() -> Iterator[None]:
+    """Tensors have shapes and types and no numbers; no cache keeps one."""
+    caches = (ntscc._neighbours, swinjscc._hidden, residual_unet._basis)
+    for cached in caches:
+        cached.cache_clear()
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            yield
+    finally:
+        for cached in caches:
+            cached.cache_clear()
 
 
 class Alive(TorchDispatchMode):
@@ -228,7 +243,7 @@ def measure(method: str, name: str, config: Mapping[str, Any], sizes: Sizes) -> 
             (stage, {"fit": one_step(alive, result)}), (nn.Module, {"_apply": apply}), *AS_ON_CUDA.items(),
         ):  # fmt: skip
             stack.enter_context(mock.patch.multiple(place, **replacement))
-        stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        stack.enter_context(fake_tensors())
         stack.enter_context(alive)
         options = TrainOptions(folder, folder / "run", folder / "recipe.json", stages=(name,), captioner="builtin")
         make = getattr(import_module(f"gencomm_cli.methods.{method}.train"), TRAINERS[method])
@@ -238,18 +253,22 @@ def measure(method: str, name: str, config: Mapping[str, Any], sizes: Sizes) -> 
     return result[0]
 
 
+def largest(found: Use, batch: int, optimizer: int, card: int) -> int:
+    """Batch that fits into nine tenths of ``card`` GiB: beyond ``batch``, weights and optimiser stay and all else grows with it at
+    most; below, the gradients stay too."""
+    sample = (found.step - found.weights) / batch
+    room = 0.9 * card * GIB - (optimizer - found.step) - found.weights
+    return int(room / sample) if room / sample >= batch else max(0, int((room - 4 * found.trained) / sample))
+
+
 def row(method: str, name: str) -> list[object]:
-    """A line of the table: one more measurement, of half the batch, says what a sample takes."""
+    """A line of the table."""
     config = load_config(None, f"{method}/paper.json", ())
-    numbers = stage_values(config, name)
-    numbers["schedule"]["precision"] = "bf16"
-    batch, whole = numbers["batch"], measure(method, name, config, full())
-    numbers |= {"batch": batch // 2} | ({"pictures": batch // 2} if "pictures" in numbers else {})
-    sample = (whole.step - measure(method, name, config, full()).step) / (batch - batch // 2)
-    fixed = [total - batch * sample for total in (whole.adamw, whole.adamw8bit)]
-    largest = [" / ".join(str(max(0, int((0.9 * card * GIB - each) // sample))) for card in CARDS) for each in fixed]
-    gib = [f"{count / GIB:.1f}" for count in (whole.weights, whole.adamw, whole.adamw8bit)]
-    return [f"{method}, `{name}`", f"{whole.trained / 1e6:.0f}", gib[0], f"{sample / GIB:.2f}", batch, *gib[1:], *largest]
+    stage_values(config, name)["schedule"]["precision"] = "bf16"
+    batch, found = stage_values(config, name)["batch"], measure(method, name, config, full())
+    gib = [f"{count / GIB:.1f}" for count in (found.weights, found.adamw, found.adamw8bit)]
+    fits = [" / ".join(str(largest(found, batch, each, card)) for card in CARDS) for each in (found.adamw, found.adamw8bit)]
+    return [f"{method}, `{name}`", f"{found.trained / 1e6:.0f}", gib[0], batch, *gib[1:], *fits]
 
 
 def main() -> None:
@@ -258,11 +277,11 @@ def main() -> None:
     parser.add_argument("methods", nargs="*", default=TRAINERS, metavar="METHOD")
     given = parser.parse_args()
     cards = f"{' / '.join(map(str, CARDS))} GiB"
-    header = ["stage", "trained, M", "weights, GiB", "a sample, GiB", "recipe's batch", "AdamW, GiB", "8 bits, GiB"]
+    header = ["stage", "trained, M", "weights, GiB", "batch", "AdamW, GiB", "8 bits, GiB"]
     print(markdown([*header, f"largest batch, {cards}", "8 bits"], []), flush=True)
     for method in given.methods:
         plans = getattr(import_module(f"gencomm_cli.methods.{method}.train"), TRAINERS[method]).plans
-        for name in plans.keys() & load_config(None, f"{method}/paper.json", ()).keys():
+        for name in (name for name in plans if name in load_config(None, f"{method}/paper.json", ())):
             print(markdown_line(row(method, name)), flush=True)
 
 

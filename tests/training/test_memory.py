@@ -107,7 +107,7 @@ def test_what_is_missing_is_said_before_any_work(
 ) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     config = recipe()
-    config["prior"]["recipe"]["schedule"] |= change
+    config["prior"]["recipe"]["schedule"] = config["prior"]["recipe"]["schedule"] | change
     with pytest.raises(InputError, match=words):
         DiffComTrainer(asked(config, tmp_path, tmp_path / "run"), quiet)
     DiffComTrainer(asked(config, tmp_path, tmp_path / "run", stages=("adjscc",)), quiet)
