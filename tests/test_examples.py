@@ -104,7 +104,7 @@ def test_diffcoms_tables_and_cost(script: Script, data: Path, tmp_path: Path) ->
     few = ("--preset", tmp_path, "--size", 32, "--steps", 2, "--limit", 1, "--device", "cpu")
     table = script("tables_diffcom.py", 3, data, *few, "--seeds", 1)
     assert len(table) == 2 + 1 + 2 * 2
-    cost = {"SIDES": (16, 32, 48), "STEPS": (1, 2, 3)}
+    cost: dict[str, Any] = {"SIDES": (16, 32, 48), "STEPS": (1, 2, 3)}
     main = runpy.run_path(str(EXAMPLES / "cost_diffcom.py"))
     cost["alone"] = lambda path, side, steps, given: main["decode"](path, min(side, 48), steps or 2, given)
     printed = script("cost_diffcom.py", data / "0.png", tmp_path / "cost.png", "--preset", tmp_path, "--device", "cpu", **cost)
