@@ -51,7 +51,9 @@ def _option_names() -> list[str]:
 
 
 def _protocol_names() -> list[str]:
-    return [spec.name for spec in specs().values() if spec.protocol]
+    from gencomm_cli.bench.papers import protocols
+
+    return list(protocols())
 
 
 FORMS = ", ".join(
@@ -136,7 +138,7 @@ def run(
     protocol: Annotated[
         str | None,
         typer.Option(
-            metavar="METHOD",
+            metavar="METHOD[:DATA]",
             autocompletion=_protocol_names,
             help="The images, sends, points and scores of a method's paper; flags that are given go before it.",
         ),

@@ -112,7 +112,10 @@ def load_config(path: Path | None, shipped: str, needed: Collection[str], packag
 
 
 def changed(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``recipe`` with other values in the places of those in ``changes``, objects within objects too."""
+    """``recipe`` with other values in the places of those in ``changes``, objects within objects too; where these name another
+    ``class``, ``model`` is that one's alone."""
+    if "class" in changes and changes["class"] != recipe.get("class"):
+        recipe = {name: value for name, value in recipe.items() if name != "model"}
     own = {name: changed(recipe[name], new) if isinstance(new, dict) and name in recipe else new for name, new in changes.items()}
     return {**recipe, **own}
 
@@ -177,8 +180,7 @@ class Trainer:
     def __init__(self, options: TrainOptions, report: Report = print, base: Preset | None = None) -> None:
         self.options, self.report, self.base = options, report, base
         self.out, self.device = options.out, torch.device(options.device)
-        own = type(self).__module__.rpartition(".")[0]
-        self.config = load_config(options.config, f"{self.method}/{self.shipped}.json", self.expected(), own)
+        self.config = self.recipe()
         known = tuple(stage for stage in self.plans if stage in self.config)
         self.stages = options.stages or tuple(stage for stage in known if not self.plans[stage].optional)
         if unknown := set(self.stages) - set(known):
@@ -209,6 +211,11 @@ class Trainer:
     def expected(cls) -> set[str]:
         """What a recipe has to hold."""
         return {"name", "settings", *cls.plans, *cls.needed}
+
+    def recipe(self) -> dict[str, Any]:
+        """The recipe that is asked for, else the shipped one."""
+        own = type(self).__module__.rpartition(".")[0]
+        return load_config(self.options.config, f"{self.method}/{self.shipped}.json", self.expected(), own)
 
     @cached_property
     def photographs(self) -> Photographs:

@@ -36,4 +36,7 @@ SPEC = MethodSpec(
         cbr_at=(0.00146,),
         outage="sc-sic",
     ),
+    protocols={
+        "1024": Protocol("100 images of Cityscapes", "stretch:1024", (1, 5, 10, 15, 20), (0.00146, 1 / 384), (0.00146, 1 / 384))
+    },
 )
