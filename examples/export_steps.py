@@ -155,8 +155,8 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="small networks: tests this script")
     given = parser.parse_args()
     print(markdown(["method", "step", "weights, M", "operations"], []), flush=True)
-    for method in given.methods:
-        with fake_tensors(), torch.no_grad():
+    with fake_tensors(), torch.no_grad():
+        for method in given.methods:
             for step in steps(method, tiny() if given.tiny else full()):
                 graph = torch.export.export(Exported(step), step.arguments, strict=False).graph
                 weights = sum(parameter.numel() for network in step.networks for parameter in network.parameters())

@@ -39,10 +39,11 @@ from tests.support.training import asked, backbones, figures, quiet, write_photo
 
 __all__ = ["make_preset"]
 METHODS = Path(presets.__file__).parents[1] / "methods"
+ELSEWHERE = {"lrisc/paper", "diffcom/paper", "diffjscc/paper-swinjscc", "diffjscc/paper-ntscc"}
 RECIPES = sorted(
-    f"{path.parent.name}/{path.stem}"
+    name
     for path in METHODS.glob("*/*.json")
-    if path.stem != "numbers" and f"{path.parent.name}/{path.stem}" not in ("lrisc/paper", "diffcom/paper")
+    if path.stem != "numbers" and (name := f"{path.parent.name}/{path.stem}") not in ELSEWHERE and path.parent.name != "jscc"
 )
 TRAINERS: dict[str, type[Trainer]] = {
     "textguided/nano": TextGuidedTrainer, "textguided": OverBackbone, "diffjscc/nano": diffjscc.DiffJSCCTrainer,
