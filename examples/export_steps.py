@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from _common import markdown, markdown_line
 from latency_full import Sizes, full, tiny
-from memory_table import fake_tensors
+from memory_table import fake_tensors, forget
 from torch import Tensor, nn
 
 from gencomm_cli.methods.diffjscc.method import CsiEmbedding
@@ -158,6 +158,7 @@ def main() -> None:
     with fake_tensors(), torch.no_grad():
         for method in given.methods:
             for step in steps(method, tiny() if given.tiny else full()):
+                forget()
                 graph = torch.export.export(Exported(step), step.arguments, strict=False).graph
                 weights = sum(parameter.numel() for network in step.networks for parameter in network.parameters())
                 operations = sum(node.op == "call_function" for node in graph.nodes)

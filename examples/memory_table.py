@@ -51,18 +51,21 @@ SIDE = 1024
 """Of the one grey photograph that is learned from."""
 
 
+def forget() -> None:
+    """Empties the caches of tensors: what was made of one kind of tensors is of no use to another."""
+    for cached in (ntscc._neighbours, swinjscc._hidden, residual_unet._basis):
+        cached.cache_clear()
+
+
 @contextmanager
 def fake_tensors() -> Iterator[None]:
     """Tensors have shapes and types and no numbers; no cache keeps one."""
-    caches = (ntscc._neighbours, swinjscc._hidden, residual_unet._basis)
-    for cached in caches:
-        cached.cache_clear()
+    forget()
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
             yield
     finally:
-        for cached in caches:
-            cached.cache_clear()
+        forget()
 
 
 class Alive(TorchDispatchMode):
