@@ -225,6 +225,12 @@ def apply(module: nn.Module, function: Callable[[Tensor], Tensor], recurse: bool
     return module
 
 
+def copied(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
+    """In the place of a copy by storage, which a fake tensor has none of."""
+    made: Tensor = tensor.detach().clone()
+    return memo.setdefault(id(tensor), nn.Parameter(made) if isinstance(tensor, nn.Parameter) else made)
+
+
 TRAINERS = {
     "textguided": "OverBackbone", "diffjscc": "OverBackbone", "lrisc": "LRISCTrainer", "diffcom": "DiffComTrainer",
     "scsic": "CascadeTrainer",
@@ -243,7 +249,8 @@ def measure(method: str, name: str, config: Mapping[str, Any], sizes: Sizes) -> 
             ("gencomm_cli.methods.textguided.refiner", {"start_code": mock.DEFAULT}),
             (Trainer, {"photographs": grey(), "validation": None, "latents": grey_latents}),
             (losses, {"load_perceptual": lambda *_: [LPIPS(each).eval().requires_grad_(False) for each in ("alex", "squeeze")]}),
-            (stage, {"fit": one_step(alive, result)}), (nn.Module, {"_apply": apply}), *AS_ON_CUDA.items(),
+            (stage, {"fit": one_step(alive, result)}), (nn.Module, {"_apply": apply}), (Tensor, {"__deepcopy__": copied}),
+            *AS_ON_CUDA.items(),
         ):  # fmt: skip
             stack.enter_context(mock.patch.multiple(place, **replacement))
         stack.enter_context(fake_tensors())
