@@ -379,6 +379,10 @@ class ChannelPrior:
         return 2**0.5 * step.variance * unit if self.form == "authors" else step.variance**0.5 * unit
 
 
+INVERTED = 0.9
+"""The distance of the negative over that of x̂_{0|t} itself, below which the negative is taken."""
+
+
 def sample_blind(
     x: Tensor,
     h: Tensor,
@@ -405,7 +409,9 @@ def sample_blind(
         residual: (x̂_{0|t}, ĥ_{0|t}) → y − W_ĥ(E(x̂_{0|t})), complex [B, …].
         guidance: ``squared`` or ``norm``; γ is not used.
         draw, draw_taps: noise of the i-th step, N(0, 1) of x's shape and CN(0, 1) of h's.
-        update: x̂_{0|t} → ĥ, in the place of the taps' own diffusion (see :func:`lmmse_taps`).
+        update: x̂_{0|t} → ĥ, in the place of the taps' own diffusion (see :func:`lmmse_taps`). A codec is nearly odd about grey: −x̂
+            with −ĥ explains y nearly as well, and no small step leads from one to the other. So that is tried at every step, and x
+            turned into −x where it is clearly better (``INVERTED``).
         taps_alpha_bar: of the taps' diffusion, where it is not ``alpha_bar``: the authors' program has float32 there alone.
         report: is called with the measurement distance after every step.
     """
@@ -429,6 +435,8 @@ def sample_blind(
                 x = x + step.deviation(v) * draw(index).to(x)
                 if update is None:
                     h = h + channel.noise(step_h, draw_taps(index).to(h))
+                elif float(distance(residual(-x_0, update(-x_0))).mean()) < INVERTED * float(distance(r_m).mean()):
+                    x = -x
         if report is not None:
             report(index + 1, len(steps) - 1, distance(r_m.detach()).mean())
     return x.detach(), h.detach()

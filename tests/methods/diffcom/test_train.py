@@ -39,15 +39,15 @@ from tests.methods.diffcom.test_method import write_preset
 from tests.support.training import CPU, asked, figures, quiet, write_photographs
 
 MODELS: dict[str, dict[str, Any]] = {
-    "adjscc": {"class": "ADJSCC", "model": {"code_channels": 6, "width": 16, "rate_adaptive": True}},
+    "adjscc": {
+        "class": "ResidualADJSCC",
+        "model": {"code_channels": 12, "factor": 4, "widths": [8, 8], "encoder_depths": [1, 1], "decoder_depths": [1, 1], "edge": 4},
+    },
     "swinjscc": {
         "class": "SwinJSCC",
         "model": {"dims": [8, 24], "depths": [1, 1], "heads": [1, 2], "window": 2, "trained_size": 16},
     },
-    "prior": {
-        "class": "ConditionalUNet",
-        "model": {"widths": [8, 8], "context_widths": [], "fold": 2, "kernel": 3, "time_width": 8, "variances": [0.02, 0.25]},
-    },
+    "prior": {"class": "ResidualPrior", "model": {"widths": [8, 8], "depths": [1, 1], "time_width": 8, "block": 8}},
 }
 
 
