@@ -2,9 +2,9 @@
 
     field ─► KLT, unit variance ─► powers by water-filling ─► first reals, pilots ─► x ╌ channel, MMSE ╌► LMMSE ─► inverse KLT
 
-Nothing linear does better with what both ends know (Lee & Petersen, 1976). What networks add is zero at the start: the transmitter's
-to the coefficients, the receiver's to the field, in units of the standard error, or what is learned at low rates would spoil the
-high ones.
+Nothing linear does better with what both ends know (Lee & Petersen, 1976). What networks add is zero at the start: the
+transmitter's to the coefficients, the receiver's to the field, in units of the standard error, or what is learned at low rates
+would spoil the high ones.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class KLTCode(Conditioned):
         self.synthesis.copy_((vectors / root[:, None] * spread).T.reshape(self.synthesis.shape))
 
     def sender(self, symbols: int, size: tuple[int, ...], snr_db: Tensor) -> Tensor:
-        """The transmitter's condition [B, CONDITION_WIDTH]: rate, and the SNR in dB that it knows [B], NaN where it knows nothing."""
+        """The transmitter's condition [B, CONDITION_WIDTH]: rate, and the SNR in dB that it knows [B]; NaN where it knows none."""
         return self._condition(self.transmitter, snr_db, 2 * symbols / self.tokens(size))
 
     def receiving(self, symbols: int, size: tuple[int, ...], snr_db: Tensor) -> Tensor:
@@ -147,4 +147,3 @@ def zeroed(layer: nn.Module) -> None:
     """Weights and bias are zero at the start: what the layer makes is nothing yet."""
     nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-

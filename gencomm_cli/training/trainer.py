@@ -246,9 +246,15 @@ class Trainer:
         return self.parts[name]
 
     def take(self, name: str, component: Component) -> None:
-        """Gives a network the weights of a preset's."""
+        """Gives a network the weights of a preset's. Raises InputError where it is of another class or size."""
         built = build(component, torch.device("cpu"))
-        self.module(name).load_state_dict(built.state_dict())
+        try:
+            self.module(name).load_state_dict(built.state_dict())
+        except RuntimeError:
+            raise InputError(
+                f"--start: its {component.name} is another network than the recipe's {name}; leave --start out, or give the recipe "
+                "it was trained by as --config"
+            ) from None
         self._note(name, self._notes(name, built))
 
     def module(self, name: str) -> nn.Module:

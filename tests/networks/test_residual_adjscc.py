@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gencomm_cli.channels.fading import draw_noise
 from gencomm_cli.channels.equalisers import mmse, reliability
+from gencomm_cli.channels.fading import draw_noise
 from gencomm_cli.methods.base import Received
 from gencomm_cli.networks import codec_side
 from gencomm_cli.networks.klt_code import KLTCode
@@ -94,7 +94,7 @@ def test_every_rate_snr_and_picture_counts() -> None:
     randomise(code, 0)
     assert code.symbols(10**9, (64, 64)) == 24 * 256 // 2
     assert code.symbols(1, (4, 4)) == 1
-    with pytest.raises(ValueError, match="^3073 symbols asked of a code that has 3072"):
+    with pytest.raises(ValueError, match=r"^3073 symbols asked of a code that has 3072"):
         code.encode(image, 3073, torch.zeros(4))
     loud, quiet, unknown = (code.encode(image, 512, torch.full((4,), snr)) for snr in (20.0, 0.0, math.nan))
     assert not torch.allclose(loud, quiet, atol=1e-2)

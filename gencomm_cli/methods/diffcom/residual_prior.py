@@ -60,7 +60,9 @@ class ResidualPrior(TimedUNet):
     def start_linear(self, images: Tensor) -> None:
         """Sets mean and variances to those of images like these [N, 3, H, W] in [−1, 1]."""
         self.mean.copy_(images.mean((0, 2, 3))[:, None, None])
-        self.log_variances.copy_(to_blocks(images - self.mean, self.config.block).square().mean((0, 2, 3)).clamp_min(1e-9).log()[:, None, None])
+        self.log_variances.copy_(
+            to_blocks(images - self.mean, self.config.block).square().mean((0, 2, 3)).clamp_min(1e-9).log()[:, None, None]
+        )
 
     def wiener(self, x: Tensor, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the filter makes of x_t: itself whitened, the estimate, both [B, 3, H, W]; and the deviations of its error, which

@@ -297,7 +297,8 @@ def test_ntscc_sends_its_rates_and_needs_them(methods: dict[str, DiffCom]) -> No
 def test_ntscc_around_its_linear_optimum(make_lrisc: Callable[..., Path], tmp_path: Path) -> None:
     theirs = presets.load_config(make_lrisc(RESIDUAL_LRISC))
     parts = {name: taken(theirs.components[name], tmp_path / "theirs") for name in ("transform", "jscc", "rates")}
-    preset = write.write_preset(tmp_path / "ntscc", "diffcom", parts | randomised({"prior": ("ResidualPrior", PARTS["around"][1](), AROUND)}), {})
+    prior = randomised({"prior": ("ResidualPrior", PARTS["around"][1](), AROUND)})
+    preset = write.write_preset(tmp_path / "ntscc", "diffcom", parts | prior, {})
     method, image = DiffCom.load(preset, CPU), scenes(1)[0]
     sent = method.encode(image, Request(1024, 10.0, options=Transmitter()))
     noise = np.float32(0.1**0.5) * draw_noise(sent.symbols.size, np.random.default_rng(1))
