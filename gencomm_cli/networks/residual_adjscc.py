@@ -18,11 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gencomm_cli.channels.equalisers import reliability as awgn_reliability
+from gencomm_cli.channels.equalisers import effective_snr_db
+from gencomm_cli.channels.equalisers import reliability as reliability_of
 from gencomm_cli.networks.autoencoder import ResidualBlock
 from gencomm_cli.networks.conventions import USUAL
 from gencomm_cli.networks.klt_code import KLTCode, zeroed
 from gencomm_cli.networks.rate_adaptive import CONDITION_WIDTH
+from gencomm_cli.networks.tensors import SNR_RANGE
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class ResidualADJSCCConfig:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ResidualADJSCCConfig:
         """From a preset's ``config.json``, where tuples are lists."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        return cls(**sizes)
 
 
 class Attention(nn.Module):
@@ -133,12 +136,15 @@ class ResidualADJSCC(KLTCode):
 
         Args:
             equalised: complex [B, k] after the MMSE equaliser; as AWGN leaves them where no ``reliability`` is given.
-            size: (H, W). snr_db: the receiver's SNR [B]. reliability: |h|²/(|h|² + N0) of each symbol [B, k].
+            size: (H, W). snr_db: the receiver's SNR [B]. reliability: |h|²/(|h|² + N0) of each symbol [B, k], whose effective SNR
+                takes the place of ``snr_db``.
             tx_snr_db: what the transmitter knew [B]; None for nothing.
         """
         if reliability is None:
-            reliability = awgn_reliability(None, 10 ** (-snr_db[:, None] / 10)).expand(equalised.shape)
+            reliability = reliability_of(None, 10 ** (-snr_db[:, None] / 10)).expand(equalised.shape)
             equalised = reliability * equalised
+        else:
+            snr_db = effective_snr_db(reliability.mean(1)).clamp(*SNR_RANGE)
         condition = self.receiving(equalised.shape[1], size, snr_db)
         known = torch.full_like(snr_db, torch.nan) if tx_snr_db is None else tx_snr_db
         linear = self.estimate(equalised, reliability, size, known, condition)

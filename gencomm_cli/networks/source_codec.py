@@ -78,7 +78,7 @@ class KnownCodec:
     Attributes:
         gain: root mean power of the code's symbols; 1 where the decoder takes them at unit power.
         channels: that are sent, bool [C]; None for a codec without choices.
-        reliability: |h|²/(|h|² + N0) of each symbol [1, k], where symbols come from an MMSE equaliser; None over AWGN.
+        reliability: |h|²/(|h|² + N0) of each symbol [1, k], where symbols come from an MMSE equaliser; else None.
         tx_snr_db: what the transmitter knew [1], NaN for nothing. Both are for :class:`ResidualADJSCC` alone.
     """
 

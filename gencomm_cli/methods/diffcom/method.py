@@ -20,7 +20,8 @@ the forward process is one step with α = ᾱ_t/ᾱ_s and β = 1 − α, so that
   eqs. 6, 7       SDEs                    in their discrete form alone, eqs. 9 and 10
   eq. 8           prior's objective       the loss of `train.noise_prior_stage` (``paper.json``), times 1 − ᾱ_t; of nano's
                                           `train.prior_stage`: the error of x̂_0, which is that of the score times
-                                          (1 − ᾱ_t)/√ᾱ_t, weighted by √(ᾱ_t/(1 − ᾱ_t)) between bounds; t is not uniform
+                                          (1 − ᾱ_t)/√ᾱ_t, weighted by ᾱ_t/(1 − ᾱ_t) up to γ, and LPIPS at small t; t is not
+                                          uniform
   eq. 9           forward step            from x_0 to x_t at once: eq. 5
   eq. 10          reverse step            `diffusion.steps.AncestralStep`: its mean is eq. 10's at x̂_{0|t} of eq. 15; its variance
                                           is σ̃² = β (1 − ᾱ_s)/(1 − ᾱ_t), as in the algorithms, where eq. 10 prints β
@@ -28,7 +29,8 @@ the forward process is one step with α = ᾱ_t/ᾱ_s and β = 1 − α, so that
   eq. 13          p(y | x_0)              `Problem`: `Link.send` is W_h, and n ~ CN(0, N0)
   eq. 14          DPS                     `sample`; with the covariance that its two approximations leave out: `exact_score`
   eq. 15          Tweedie                 `pixel_prior.noise_prior`, of a network that predicts noise. One that predicts x_0 itself
-                                          needs no formula: `pixel_prior.clean_prior`
+                                          needs no formula: `pixel_prior.clean_prior`, and `residual_prior.ResidualPrior`, which
+                                          adds to a Wiener filter
   eq. 16          likelihood score        `energy` of the form ``score``
   eq. 17          guidance                `energy` of the form ``squared``, taken down its gradient by `sample`
   Algorithm 1     DiffCom                 `sample` from pure noise, γ = 0; its line 2 comes before:
@@ -481,7 +483,7 @@ class PosteriorSample:
 class DiffCom:
     """One preset's codec and prior, ready to encode and decode.
 
-    A preset holds ``codec`` (ADJSCC, SwinJSCC), or NTSCC's ``transform``, ``jscc`` and ``rates``; and ``prior``.
+    A preset holds ``codec`` (ADJSCC, ResidualADJSCC, SwinJSCC), or NTSCC's ``transform``, ``jscc`` and ``rates``; and ``prior``.
     Settings: ``variant`` (of decoding), ``sampling`` (by variant: what :class:`.settings.Sampling` has, as its ``settle`` takes
     it), ``cbr_range``.
     """

@@ -36,7 +36,8 @@ class ResidualPriorConfig:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ResidualPriorConfig:
         """From a preset's ``config.json``, where tuples are lists."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        return cls(**sizes)
 
     @property
     def multiple(self) -> int:

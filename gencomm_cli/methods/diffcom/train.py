@@ -2,11 +2,13 @@
 
 adjscc, swinjscc   E‖x − D(W⁻¹(W(E(x))))‖, or its square (eq. 1 without L_R, as no rate is learnt), over AWGN and Rayleigh fading,
                    at random rates; never over multipath
-prior              E‖x_0 − x̂_0(x_t, t)‖² (eq. 8 for a network that predicts x_0), weighted by noise level, t not uniform; or as the
-                   paper's priors were trained: E‖ε − ε̂(x_t, t)‖², t uniform, and the variational bound for the variance
+prior              E‖x_0 − x̂_0(x_t, t)‖² (eq. 8 for a network that predicts x_0), weighted by noise level, t not uniform, and LPIPS
+                   at small t; or as the paper's priors were trained: E‖ε − ε̂(x_t, t)‖², t uniform, and the variational bound for
+                   the variance
 
-NTSCC is LRISC's: its preset is taken as it is. ``paper.json`` has codecs and prior at the paper's sizes. The paper trains none of
-them: what its recipe needs beside sizes is from where they were published, or was chosen here (docs/papers/diffcom.md).
+nano's codecs and its prior start as the best linear ones. NTSCC is LRISC's: its preset is taken as it is. ``paper.json`` has codecs
+and prior at the paper's sizes. The paper trains none of them: what its recipe needs beside sizes is from where they were published,
+or was chosen here (docs/papers/diffcom.md).
 """
 
 from __future__ import annotations

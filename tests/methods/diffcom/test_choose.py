@@ -29,15 +29,15 @@ def script(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("snr_db", "eta"), [(10.0, 0.1), (0.0, 0.4)])
 def test_the_least_gain_decides_and_psnr_does_not_count_at_low_snr(script: dict[str, Any], snr_db: float, eta: float) -> None:
-    class Planted(script["Bench"]):  # type: ignore[misc]
+    class Planted(script["Bench"]):  # type: ignore[misc, valid-type, name-defined]
         def figures(self, snr_db: float, options: Mapping[str, Any]) -> dict[str, float]:
             if options.get("coarse"):
                 return {"psnr": 20.0, "gmsd": 0.1, "lpips_alex": 0.5, "success": 1.0}
             if options["zeta"] == 2.0:
                 return {}  # diverged
-            gain = options["eta"] * 10 - abs(options["gamma"] - 0.3)
-            psnr = 20 + (2 - 10 * abs(options["eta"] - 0.1)) / 10
-            return {"psnr": psnr, "gmsd": 0.1 - 0.002 * gain, "lpips_alex": 0.5 - 0.01 * gain, "success": 1.0}
+            gain = options["eta"] * 30 - abs(options["gamma"] - 0.3)
+            psnr = 2 - 10 * abs(options["eta"] - 0.1) - abs(options["gamma"] - 0.3)
+            return {"psnr": 20 + psnr / 10, "gmsd": 0.1 - 0.002 * gain, "lpips_alex": 0.5 - 0.01 * gain, "success": 1.0}
 
     best = Planted(None, [], 1 / 48, False, 3, None).search(snr_db, "score")
     assert best == {"eta": eta, "zeta": 1.0, "gamma": 0.3}

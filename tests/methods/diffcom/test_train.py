@@ -119,7 +119,8 @@ def test_a_preset_of_other_networks_is_no_start(data: Path, tmp_path: Path) -> N
 def test_the_shipped_recipe_at_cut_minutes(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its numbers, tiny networks and crops; LPIPS of the early samples is there, and what is finished is not trained again."""
     monkeypatch.setattr(losses, "load_perceptual", lambda *_: backbones("squeeze"))
-    config, path, threads = load_config(None, "diffcom/nano.json", DiffComTrainer.expected()), tmp_path / "nano.json", []
+    config, path = load_config(None, "diffcom/nano.json", DiffComTrainer.expected()), tmp_path / "nano.json"
+    threads: list[int] = []
     for stage in STAGES:
         config[stage] |= MODELS[stage]
         config[stage]["recipe"] |= {"batch": 2, "crop": 32}
@@ -199,7 +200,8 @@ def test_fading_is_equalised_and_awgn_is_left_as_it_is() -> None:
 
 def test_the_shipped_recipe_is_whole() -> None:
     config = load_config(None, "diffcom/nano.json", {"name", *STAGES, "settings"})
-    recipes = [recipe_from(PriorRecipe if name == "prior" else CodecRecipe, config[name]["recipe"]) for name in STAGES]
+    kinds: dict[str, type[Any]] = {"adjscc": CodecRecipe, "swinjscc": CodecRecipe, "prior": PriorRecipe}
+    recipes = [recipe_from(kinds[name], config[name]["recipe"]) for name in STAGES]
     assert sum(recipe.schedule.max_minutes for recipe in recipes) <= 480
     with torch.device("meta"):
         for name in STAGES:
