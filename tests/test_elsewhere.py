@@ -114,7 +114,7 @@ def test_every_stage_of_training(
     monkeypatch.setattr(LRISCTrainer, "fields", lambda self, count: fields(self, count // 40))
     recipe = {
         "textguided": tiny_recipe, "diffjscc": test_diffjscc.recipe(test_diffjscc.ADAPTIVE), "lrisc": test_lrisc.recipe(),
-        "diffcom": test_diffcom.recipe(), "scsic": test_scsic.recipe(snr_aware=True),
+        "diffcom": test_diffcom.recipe(), "scsic": test_scsic.recipe(str(make_preset()), snr_aware=True),
     }[method]  # fmt: skip
     if method == "diffjscc":
         recipe["start"] = str(make_preset())

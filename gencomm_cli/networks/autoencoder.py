@@ -22,6 +22,39 @@ class ResidualBlock(nn.Module):
         return x + self.gain * self.second(F.silu(self.first(F.silu(x))))
 
 
+def narrowing(channels: int, widths: Sequence[int], depths: Sequence[int]) -> list[nn.Module]:
+    """Layers from [B, channels, H, W] to [B, widths[-1], H/2^(n − 1), W/2^(n − 1)], n = len(widths), folding in between."""
+    layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 3, padding=1)]
+    for level, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+        if level:
+            layers += [nn.PixelUnshuffle(2), nn.Conv2d(4 * widths[level - 1], width, 3, padding=1)]
+        layers += [ResidualBlock(width) for _ in range(depth)]
+    return layers
+
+
+def widening(channels: int, widths: Sequence[int], depths: Sequence[int]) -> list[nn.Module]:
+    """The reverse of :func:`narrowing`: from [B, channels, h, w] to [B, widths[-1], 2^(n − 1)·h, 2^(n − 1)·w]."""
+    layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 3, padding=1)]
+    for level, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+        if level:
+            layers += [nn.Conv2d(widths[level - 1], 4 * width, 3, padding=1), nn.PixelShuffle(2)]
+        layers += [ResidualBlock(width) for _ in range(depth)]
+    return layers
+
+
+def unfolding(width: int, edge: int, fold: int) -> list[nn.Module]:
+    """Layers from [B, width, h, w] to an image [B, 3, fold·h, fold·w]; the last one, of ``edge`` channels, is zero."""
+    final = zeroed(nn.Conv2d(edge, 3, 3, padding=1))
+    return [nn.SiLU(), nn.Conv2d(width, edge * fold**2, 3, padding=1), nn.PixelShuffle(fold), nn.SiLU(), final]
+
+
+def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
+    """The layer with weights and bias of zero: what it ends adds nothing at the start."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
 class Autoencoder(nn.Module):
     """Image [B, 3, H, W] in [0, 1] ↔ latent [B, C, H/f, W/f] of zero mean and unit variance in each channel.
 
@@ -64,25 +97,12 @@ class Autoencoder(nn.Module):
         self.register_buffer("spread", torch.ones(channels))  # σ
         self.register_buffer("shift", torch.zeros(channels, 1, 1))
         self.register_buffer("scale", torch.ones(channels, 1, 1))
-        down: list[nn.Module] = [nn.PixelUnshuffle(self.fold), nn.Conv2d(3 * self.fold**2, encoder_widths[0], 3, padding=1)]
-        for level, (width, depth) in enumerate(zip(encoder_widths, encoder_depths, strict=True)):
-            if level:
-                down += [nn.PixelUnshuffle(2), nn.Conv2d(4 * encoder_widths[level - 1], width, 3, padding=1)]
-            down += [ResidualBlock(width) for _ in range(depth)]
-        last = nn.Conv2d(encoder_widths[-1], channels, 3, padding=1)
-        self.encoder = nn.Sequential(*down, nn.SiLU(), last)
-        up: list[nn.Module] = [nn.Conv2d(channels, decoder_widths[0], 3, padding=1)]
-        for level, (width, depth) in enumerate(zip(decoder_widths, decoder_depths, strict=True)):
-            if level:
-                up += [nn.Conv2d(decoder_widths[level - 1], 4 * width, 3, padding=1), nn.PixelShuffle(2)]
-            up += [ResidualBlock(width) for _ in range(depth)]
-        self.unfold = unfold = factor // 2 ** (len(decoder_widths) - 1)
-        final = nn.Conv2d(edge, 3, 3, padding=1)
-        up += [nn.SiLU(), nn.Conv2d(decoder_widths[-1], edge * unfold**2, 3, padding=1), nn.PixelShuffle(unfold), nn.SiLU(), final]
-        self.decoder = nn.Sequential(*up)
-        for layer in (last, final):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        down = narrowing(3 * self.fold**2, encoder_widths, encoder_depths)
+        last = zeroed(nn.Conv2d(encoder_widths[-1], channels, 3, padding=1))
+        self.encoder = nn.Sequential(nn.PixelUnshuffle(self.fold), *down, nn.SiLU(), last)
+        self.unfold = factor // 2 ** (len(decoder_widths) - 1)
+        up = widening(channels, decoder_widths, decoder_depths)
+        self.decoder = nn.Sequential(*up, *unfolding(decoder_widths[-1], edge, self.unfold))
 
     def encode(self, image: Tensor) -> Tensor:
         """z = E(x); H and W multiples of f."""

@@ -128,12 +128,13 @@ def _entry(folder: Path, name: str, part: Part | Component) -> dict[str, Any]:
 
 
 def _file(part: Part, place: Path) -> Path:
-    """Writes a part's file to ``place``, which lacks the suffix; what is a file already is linked where the file system can."""
+    """Writes a part's file to ``place``, which lacks the suffix; what is a file already is linked where the file system can, and
+    keeps its name in a folder that presets share."""
     if not isinstance(part.weights, Path):
         path = place.with_name(f"{place.name}.safetensors")
         store(halved(part.weights) if isinstance(part.weights, nn.Module) else part.weights, path)
         return path
-    path = place.with_name(place.name + part.weights.suffix)
+    path = place.with_name(part.weights.name if part.folder else place.name + part.weights.suffix)
     if path.exists() and path.samefile(part.weights):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,6 @@ from gencomm_cli.training import losses
 from gencomm_cli.training import trainer as trainers
 from gencomm_cli.training.trainer import TrainOptions, changed, load_config, recipe_from, stage_values, train
 from tests.methods.scsic import test_released as test_stable_cascade
-from tests.methods.scsic import test_train as test_scsic
 from tests.support.presets import PUBLISHED, make_scsic
 from tests.support.released import Weights
 from tests.support.standins import JSCC, stable_cascade, stable_diffusion
@@ -178,15 +177,13 @@ def imported(folder: Path) -> presets.Preset:
 
 
 def test_what_was_imported_is_fine_tuned_and_sends_pictures(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a recipe, that of Stable Cascade is taken, as nano's networks are of another size."""
+    """Without a recipe, that of Stable Cascade is taken, as nano's networks are of another kind."""
     base, small, shipped = imported(tmp_path), {**RECIPES["scsic"], "name": "mine"}, trainers.load_config
-    (tmp_path / "recipe.json").write_text(json.dumps(small))
-    assert scsic.tunes_alone(base, tmp_path / "recipe.json")
     monkeypatch.setattr(trainers, "load_config", lambda path, name, *rest: small if "paper" in name else shipped(path, name, *rest))
     options = TrainOptions(data, tmp_path / "out", stages=("finetune",), start=str(base.folder))
     said: list[str] = []
     made = train("scsic", options, said.append)
-    assert sum("released: is of other sizes than nano; its stage B alone" in line for line in said) == 1
+    assert sum("--start released: stage B alone is trained on" in line for line in said) == 1
     after = presets.load_config(made)
     assert set(after.components) == {"encoder", "stage_a", "stage_b"}
     for name in ("encoder", "stage_a"):
@@ -198,10 +195,10 @@ def test_what_was_imported_is_fine_tuned_and_sends_pictures(data: Path, tmp_path
     assert refined(after, data).shape == (64, 64, 3)
 
 
-def test_a_recipe_of_other_sizes_than_the_preset_is_one_line(data: Path, tmp_path: Path) -> None:
-    base, config = imported(tmp_path), test_scsic.recipe()
-    (tmp_path / "recipe.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match="--start released: has no stage_a, encoder, previewer, stage_b of the recipe's size"):
+def test_a_recipe_for_another_kind_of_preset_is_one_line(data: Path, tmp_path: Path) -> None:
+    base = imported(tmp_path)
+    (tmp_path / "recipe.json").write_text(json.dumps({"name": "mine", "settings": {}}))
+    with pytest.raises(InputError, match="lacks finetune"):
         train("scsic", TrainOptions(data, tmp_path / "out", tmp_path / "recipe.json", start=str(base.folder)), quiet)
 
 

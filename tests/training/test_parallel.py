@@ -247,7 +247,7 @@ def test_accumulated_batches_are_one_batch_in_other_methods(
             config[stage] |= {"schedule": plan, "batch": 2 * batch, "pictures": batch, "refined": 0.0}
             kind = LRISCTrainer
         else:
-            config = test_scsic.recipe(6)
+            config = test_scsic.recipe(str(base), 6)
             recipe = config[stage] if stage == "finetune" else config[stage]["recipe"]
             recipe |= {"schedule": plan, "batch": batch, "drop": 0.5, "snr_db": [1, 20], "shares": [0.4, 0.3, 0.3]}
             kind = SCSICTrainer

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from gencomm_cli.channels.equalisers import zero_forcing
 from gencomm_cli.diffusion.cosine import OFFSET, amplitudes, log_snr, time_of
@@ -44,7 +44,6 @@ from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmis
 from gencomm_cli.methods.scsic.efficientnet import FACTOR
 from gencomm_cli.methods.scsic.networks import ScSicNetworks
 from gencomm_cli.methods.scsic.options import Receiver
-from gencomm_cli.methods.scsic.previewer import Previewer
 from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.tensors import Heard, as_symbols, finite, to_image, to_tensor
 from gencomm_cli.presets import Preset
@@ -236,7 +235,7 @@ def sample(
     return x_0
 
 
-def preview(previewer: Previewer, z: Tensor, size: tuple[int, int]) -> Tensor:
+def preview(previewer: nn.Module, z: Tensor, size: tuple[int, int]) -> Tensor:
     """The previewer's picture of Z, stretched to [B, 3, H, W]: the coarse image."""
     return F.interpolate(previewer(z), size, mode="bicubic", antialias=True)
 

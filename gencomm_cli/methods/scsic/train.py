@@ -1,24 +1,21 @@
-"""SC-SIC's recipe (section 4.1), and one stage more for a small network.
+"""SC-SIC's recipe (section 4.1), and what comes before it where there is no Stable Cascade.
 
-vqgan       stage A
-encoder     encoder and previewer, together
-diffusion   stage B on clean embeddings
+encoder     encoder and previewer, together, from the best linear code of blocks on
+diffusion   stage B on clean embeddings, from a text-guided prior on
 finetune    stage B through the channel
-rollout     stage B at the states of the sampler's own path, by the picture that stage A makes: a small one's errors add up along it
+rollout     the same, and a critic of what its own sampler draws in few steps
 
-The paper takes all before ``finetune`` from Stable Cascade, and ends there. What ``finetune`` starts from is its ablation "not
-fine-tuned" (figure 8a).
+The paper ends with ``finetune``, and takes all before it from Stable Cascade. What ``finetune`` starts from is its ablation "not
+fine-tuned" (figure 8a). Stage A is the prior's autoencoder.
 """
 
 from __future__ import annotations
 
 import copy
-import inspect
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,14 +26,17 @@ from torch import Tensor, nn
 from gencomm_cli.channels.equalisers import reliability
 from gencomm_cli.diffusion.cosine import log_snr, time_of
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.scsic.cascade import PaellaVQModel, StageA, StageB, take_reliability
-from gencomm_cli.methods.scsic.efficientnet import EfficientNetEncoder
+from gencomm_cli.methods.scsic.blocks import BlockEncoder, BlockPreviewer, start
+from gencomm_cli.methods.scsic.cascade import take_reliability
+from gencomm_cli.methods.scsic.efficientnet import FACTOR
+from gencomm_cli.methods.scsic.latent_stage_b import LatentStageB
 from gencomm_cli.methods.scsic.method import (
     SCALE,
     Target,
     denoising_error,
     grid_at,
     noised_at,
+    preview,
     resize,
     sample,
     times,
@@ -44,50 +44,24 @@ from gencomm_cli.methods.scsic.method import (
     to_symbols,
     with_reliability,
 )
-from gencomm_cli.methods.scsic.networks import ScSicNetworks
-from gencomm_cli.methods.scsic.previewer import Previewer
+from gencomm_cli.methods.scsic.networks import ScSicNetworks, stage_a_of
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.presets import Preset, find, is_pretrained, verify
+from gencomm_cli.networks.backbone import Backbone
+from gencomm_cli.presets import Preset, find, is_pretrained, load_config, verify
 from gencomm_cli.presets.build import build
 from gencomm_cli.presets.write import taken, write_preset
 from gencomm_cli.training.channel import block_gains, draw, through
+from gencomm_cli.training.critic import LatentCritic, hinge_losses
 from gencomm_cli.training.data import Photographs, to_tensor
-from gencomm_cli.training.latents import Latents
+from gencomm_cli.training.latents import Codec, Latents
 from gencomm_cli.training.loop import Schedule, autocast
-from gencomm_cli.training.losses import fold_pattern, perceptual_loss, psnr
+from gencomm_cli.training.losses import perceptual_loss, psnr
 from gencomm_cli.training.parallel import rows
-from gencomm_cli.training.patchgan import PatchGAN, adversarial_losses
 from gencomm_cli.training.stage import Plan, Stage, frozen, trained
-from gencomm_cli.training.trainer import Report, Trainer, TrainOptions, load_config
-
-CLASSES: dict[str, type[nn.Module]] = {
-    "stage_a": PaellaVQModel, "encoder": EfficientNetEncoder, "previewer": Previewer, "stage_b": StableCascadeUNet
-}  # fmt: skip
-"""The networks of a preset."""
+from gencomm_cli.training.trainer import Report, Trainer, TrainOptions
 
 Range = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class VqganRecipe:
-    """Loss = MSE + ``perceptual`` · mean LPIPS + ``codebook`` · VQ loss + ``adversarial`` · PatchGAN loss, on random crops.
-
-    Attributes:
-        crop: side in pixels. quantised: share of the images whose latents are quantised; the sampler's never are.
-        critic: width of the PatchGAN. adversarial_from: the share of the stage before it takes part, when there is nothing yet
-            to tell apart that is not plain to see.
-    """
-
-    schedule: Schedule
-    batch: int = 12
-    crop: int = 128
-    perceptual: float = 0.06
-    codebook: float = 0.25
-    quantised: float = 0.25
-    adversarial: float = 0.01
-    critic: int = 32
-    adversarial_from: float = 0.5
-    seed: int = 0
+Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -106,7 +80,7 @@ class EncoderRecipe:
     scales: tuple[float, ...] = (SCALE,)
     snr_db: Range | None = None
     shares: tuple[float, float, float] = (1.0, 0.0, 0.0)
-    perceptual: float = 0.06
+    perceptual: float = 0.02
     seed: int = 1
 
 
@@ -132,20 +106,18 @@ class DiffusionRecipe:
 
 @dataclass(frozen=True)
 class RolloutRecipe(DiffusionRecipe):
-    """Loss = ``latent`` · ‖x̂_0 − x_0‖² + MSE + ``perceptual`` · mean LPIPS + ``grid`` · pattern of stage A's picture of x̂_0.
+    """Eq. 4 as before, and ``critic`` times a hinge loss on what the sampler ends in.
 
-    x̂_0 is what stage B makes of a state of the sampler's path of 1 to ``path`` steps, reached by its own predictions without
-    guidance.
+    The critic learns along, and sees a latent beside that of the previewer's picture. A regression along the path would teach
+    stage B to ignore its noise: to draw the mean.
 
     Attributes:
-        grid: weight of what repeats from patch to patch of stage B (see :func:`fold_pattern`): it lets a small network please LPIPS
-            with a wallpaper.
+        played: share of each batch that the sampler draws. path: its most steps; it takes 2 to so many.
     """
 
+    critic: float = 0.1
+    played: float = 0.5
     path: int = 10
-    latent: float = 0.05
-    perceptual: float = 0.08
-    grid: float = 60.0
 
 
 def over_channel(z: Tensor, snr_db: Range | None, shares: Sequence[float], generator: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -159,197 +131,148 @@ def over_channel(z: Tensor, snr_db: Range | None, shares: Sequence[float], gener
     return z_hat, reliability(fading, n0)  # type: ignore[type-var]
 
 
-@torch.no_grad()
-def settle(module: nn.Module, run: Callable[[], object], rounds: int = 50) -> None:
-    """Batch normalisation's statistics for the averaged weights: their mean over ``rounds`` runs. Leaves ``module`` frozen."""
-    norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
-    module.train()
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over all runs
-    for _ in range(rounds):
-        run()
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    frozen(module)
-
-
-def vqgan_stage(
-    vqgan: PaellaVQModel,
-    photographs: Photographs,
-    recipe: VqganRecipe,
-    backbones: Sequence[LPIPS],
-    generator: np.random.Generator,
-    device: torch.device,
-) -> Stage:
-    """Stage A; then its scale is set so that latents have unit variance."""
-    networks: dict[str, nn.Module] = {"vqgan": trained(vqgan, device)}
-    critic = PatchGAN(recipe.critic).to(device) if recipe.adversarial else None
-    if critic is not None:
-        networks["critic"] = critic
-
-    def images() -> Tensor:
-        return to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device)
-
-    def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
-        image = images()
-        with autocast(device, recipe.schedule.precision):
-            latent = vqgan.encode(image).latents.float()
-            quantised, codebook, _ = vqgan.vquantizer(latent)
-            chosen = torch.from_numpy(rows(generator.random, len(latent)) < recipe.quantised).to(device).view(-1, 1, 1, 1)
-            made = vqgan.decode(torch.where(chosen, quantised, latent)).sample.float()
-            mse, perceptual = (made - image).square().mean(), perceptual_loss(backbones, made, image, generator)
-            total = mse + recipe.perceptual * perceptual + recipe.codebook * codebook
-            figures = {"psnr": psnr(mse), "lpips": float(perceptual.detach()), "vq": float(codebook.detach())}
-            if critic is not None and progress >= recipe.adversarial_from:
-                fooling, telling = adversarial_losses(critic, image, made)
-                total = total + recipe.adversarial * (fooling + telling)
-                figures |= {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
-        return total, figures
-
-    @torch.no_grad()
-    def scale() -> None:
-        settle(vqgan, lambda: vqgan.encode(images()))
-        spread = torch.cat([vqgan.encode(images()).latents for _ in range(20)]).std()
-        vqgan.register_to_config(scale_factor=float(spread))
-
-    return Stage(networks, loss, show=lambda image: vqgan.decode(vqgan.encode(image).latents).sample, finish=scale)
-
-
 def encoder_stage(
-    encoder: EfficientNetEncoder,
-    previewer: Previewer,
+    encoder: BlockEncoder,
+    previewer: BlockPreviewer,
     photographs: Photographs,
     recipe: EncoderRecipe,
     backbones: Sequence[LPIPS],
     antialias: bool,
     generator: np.random.Generator,
     device: torch.device,
+    *,
+    linear: bool = True,
 ) -> Stage:
-    """Both together."""
-    both = trained(nn.ModuleDict({"encoder": encoder, "previewer": previewer}), device)
+    """Both together, from the best linear code of blocks on unless ``linear`` is false."""
+    for network in (encoder, previewer):
+        trained(network, device)
 
-    def pictures() -> tuple[Tensor, Tensor]:
-        """What the previewer makes of a batch, and what it should."""
-        image = to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device)
-        grid = grid_at(float(generator.choice(recipe.scales)), (recipe.crop, recipe.crop))
-        z = encoder(resize(image, grid, antialias)).float()
-        made = previewer(over_channel(z, recipe.snr_db, recipe.shares, generator)[0]).float()
-        return made, F.interpolate(image, made.shape[2:], mode="bilinear", antialias=True)
+    def scaled(image: Tensor, scale: float) -> Tensor:
+        return resize(image, grid_at(scale, (image.shape[2], image.shape[3])), antialias)
+
+    if linear:
+        some = to_tensor(photographs.crops(512, recipe.crop, np.random.default_rng(recipe.seed + 1))[0], torch.device("cpu"))
+        blocks = F.unfold(scaled(some, recipe.scales[0]), FACTOR, stride=FACTOR).transpose(1, 2)
+        start(encoder, previewer, blocks.reshape(-1, 3, FACTOR, FACTOR).to(device))
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
+        image = to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device)
+        image = scaled(image, float(generator.choice(recipe.scales)))
         with autocast(device, recipe.schedule.precision):
-            made, image = pictures()
+            z_hat, _ = over_channel(encoder(image).float(), recipe.snr_db, recipe.shares, generator)
+            made = previewer(z_hat).float()
             mse, perceptual = (made - image).square().mean(), perceptual_loss(backbones, made, image, generator)
         return mse + recipe.perceptual * perceptual, {"psnr": psnr(mse), "lpips": float(perceptual.detach())}
 
     def show(image: Tensor) -> Tensor:
-        made: Tensor = previewer(encoder(resize(image, grid_at(recipe.scales[0], (image.shape[2], image.shape[3])), antialias)))
+        made: Tensor = previewer(encoder(scaled(image, recipe.scales[0])))
         return made
 
-    networks = {"encoder": encoder, "previewer": previewer}
-    return Stage(networks, loss, show=show, finish=lambda: settle(both, pictures))
+    return Stage({"encoder": encoder, "previewer": previewer}, loss, show=show)
 
 
-def diffusion_stage(
-    stage_b: StageB,
-    stage_a: StageA,
-    encoder: EfficientNetEncoder,
-    latents: Latents,
-    recipe: DiffusionRecipe,
-    settings: Mapping[str, Any],
-    generator: np.random.Generator,
-    device: torch.device,
-) -> Stage:
-    """Stage B by eq. 4, on latents of the frozen stage A and embeddings of the frozen encoder; stage A shows pictures."""
-    target = _target(settings)
-    trained(stage_b, device)
+@dataclass
+class Batches:
+    """Batches of what stage B learns from: latents of the frozen stage A, and embeddings of the frozen encoder.
 
-    def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
-        clean, pixels, _ = latents.crops(recipe.batch, recipe.crop, generator)
-        x_0 = clean.to(device, memory_format=torch.channels_last)
-        epsilon = torch.randn_like(x_0)
-        level = log_snr(torch.from_numpy(rows(generator.random, recipe.batch).astype(np.float32)).to(device))
-        with autocast(device, recipe.schedule.precision):
-            condition = _conditions(encoder, to_tensor(pixels, device), recipe, settings, generator)
-            predicted = stage_b(noised_at(x_0, level, epsilon), time_of(level), condition).float()
-        error = denoising_error(predicted, x_0, epsilon, level, target)
-        early = level < 0
-        return error.mean(), {"early": float(error[early].mean().detach()) if early.any() else 0.0}
-
-    return Stage({"stage_b": stage_b}, loss, show=_shows(stage_b, stage_a, encoder, recipe, settings))
-
-
-def rollout_stage(
-    stage_b: StageB,
-    stage_a: StageA,
-    encoder: EfficientNetEncoder,
-    latents: Latents,
-    recipe: RolloutRecipe,
-    settings: Mapping[str, Any],
-    backbones: Sequence[LPIPS],
-    generator: np.random.Generator,
-    device: torch.device,
-) -> Stage:
-    """Stage B along the sampler's path, through the frozen stage A.
-
-    Raises:
-        InputError: stage B predicts ε.
+    Attributes:
+        stage_a: makes pictures of latents. previewer: what a critic compares with. settings: of the preset.
     """
-    if (target := _target(settings)) != "v":  # of noise alone x̂_0 would be ε's error a hundredfold
-        raise InputError(
-            '--config: rollout needs "target": "v" among the settings; leave it out of --stages for a stage B that predicts ε'
+
+    stage_a: Codec
+    encoder: nn.Module
+    previewer: nn.Module | None
+    latents: Latents
+    recipe: DiffusionRecipe
+    settings: Mapping[str, Any]
+    generator: np.random.Generator
+    device: torch.device
+
+    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """X_VG; Ẑ; and what stage B gets of it, zero where it is left out."""
+        clean, pixels, _ = self.latents.crops(self.recipe.batch, self.recipe.crop, self.generator)
+        x_0 = clean.to(self.device, memory_format=torch.channels_last)
+        z_hat, given = self.conditions(to_tensor(pixels, self.device))
+        kept = torch.from_numpy(rows(self.generator.random, len(given)) >= self.recipe.drop).to(given)
+        return x_0, z_hat, given * kept.view(-1, 1, 1, 1)
+
+    @torch.no_grad()
+    def conditions(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Ẑ of images [B, 3, H, W], and the condition that stage B takes."""
+        recipe, generator = self.recipe, self.generator
+        grid = grid_at(float(generator.choice(recipe.scales)), (image.shape[2], image.shape[3]))
+        z = self.encoder(resize(image, grid, self.settings.get("antialias", False))).float()
+        z_hat, reliable = over_channel(z, recipe.snr_db, recipe.shares, generator)
+        return z_hat, with_reliability(z_hat, reliable) if self.settings.get("snr_aware", False) else z_hat
+
+    def draws(self, stage_b: Denoiser, condition: Tensor, noise: Tensor, steps: int) -> Tensor:
+        """What the sampler ends in; the last prediction alone has a gradient, if any may."""
+        left, grad = steps, torch.is_grad_enabled()
+
+        def predict(x: Tensor, time: Tensor) -> Tensor:
+            nonlocal left
+            left -= 1
+            with torch.set_grad_enabled(grad and left == 0):
+                return stage_b(x, time, condition).float()
+
+        return sample(
+            noise, times(steps), predict, lambda _: torch.randn_like(noise), target=_target(self.settings),
+            shift=self.settings.get("shift", 1.0),
+        )  # fmt: skip
+
+    def show(self, stage_b: Denoiser, image: Tensor) -> Tensor:
+        """Pictures of images' embeddings by ten steps, on AWGN at 10 dB where the recipe has a channel."""
+        scale, generator = self.recipe.scales[0], np.random.default_rng(0)
+        z = self.encoder(resize(image, grid_at(scale, (image.shape[2], image.shape[3])), self.settings.get("antialias", False)))
+        z_hat, reliable = over_channel(z.float(), (10.0, 10.0) if self.recipe.snr_db else None, (1.0, 0.0, 0.0), generator)
+        given = with_reliability(z_hat, reliable) if self.settings.get("snr_aware", False) else z_hat
+        latent = self.draws(stage_b, given, torch.randn_like(self.stage_a.encode(image)), 10)
+        return cast(Any, self.stage_a).decode(latent)  # type: ignore[no-any-return]
+
+
+def diffusion_stage(stage_b: nn.Module, batches: Batches) -> Stage:
+    """Stage B by eq. 4; stage A shows pictures."""
+    recipe, device, target = batches.recipe, batches.device, _target(batches.settings)
+    networks: dict[str, nn.Module] = {"stage_b": trained(stage_b, device)}
+    critic = None
+    if isinstance(recipe, RolloutRecipe):
+        if target != "v":  # of noise alone x̂_0 would be ε's error a hundredfold
+            raise InputError(
+                '--config: rollout needs "target": "v" among the settings; leave it out of --stages for a stage B that predicts ε'
+            )
+        if batches.previewer is None:
+            raise InputError("--config: rollout needs a preset with a previewer; leave it out of --stages")
+        critic = networks["critic"] = trained(LatentCritic(batches.latents.channels), device)
+
+    def told_apart(x_0: Tensor, z_hat: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        assert isinstance(recipe, RolloutRecipe)
+        assert critic is not None
+        assert batches.previewer is not None
+        some = max(1, round(recipe.played * len(x_0)))
+        made = batches.draws(
+            stage_b, condition[:some], torch.randn_like(x_0[:some]), int(batches.generator.integers(2, recipe.path + 1))
         )
-    shift = settings.get("shift", 1.0)
-    trained(stage_b, device)
-    patch = stage_a.factor * int(stage_b.unet.config.patch_size)
+        sides = [side * batches.latents.factor for side in x_0.shape[2:]]
+        with torch.no_grad():
+            seen = batches.stage_a.encode(preview(batches.previewer, z_hat[:some], (sides[0], sides[1])).float()).float()
+        return hinge_losses(critic, x_0[:some], made, seen)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
-        clean, pixels, _ = latents.crops(recipe.batch, recipe.crop, generator)
-        x_0, image = clean.to(device), to_tensor(pixels, device)
-        count = int(generator.integers(1, recipe.path + 1))
-        visit = times(count)[: int(generator.integers(count)) + 2]
-        left = len(visit) - 1
-
+        level = log_snr(torch.from_numpy(rows(batches.generator.random, recipe.batch).astype(np.float32)).to(device))
         with autocast(device, recipe.schedule.precision):
-            condition = _conditions(encoder, image, recipe, settings, generator)
+            x_0, z_hat, condition = batches.draw()
+            epsilon = torch.randn_like(x_0)
+            predicted = stage_b(noised_at(x_0, level, epsilon), time_of(level), condition).float()
+            error = denoising_error(predicted, x_0, epsilon, level, target)
+            total, early = error.mean(), level < 0
+            figures = {"early": float(error[early].mean().detach()) if early.any() else 0.0}
+            if isinstance(recipe, RolloutRecipe):
+                fooling, telling = told_apart(x_0, z_hat, condition)
+                figures |= {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
+                total = total + recipe.critic * (telling + (fooling if progress > 0.1 else 0.0))  # first it learns what to tell
+        return total, figures
 
-            def predict(x: Tensor, time: Tensor) -> Tensor:
-                nonlocal left
-                left -= 1
-                with torch.set_grad_enabled(left == 0):  # the path leads to a state; the loss is of what is predicted there
-                    return stage_b(x, time, condition).float()
-
-            made = sample(torch.randn_like(x_0), visit, predict, lambda _: torch.randn_like(x_0), target=target, shift=shift)
-            picture = stage_a.decode(made).float()
-        error, mse = (made - x_0).square().mean(), (picture - image).square().mean()
-        perceptual, pattern = perceptual_loss(backbones, picture, image, generator), fold_pattern(picture - image, patch)
-        figures = {"latent": error, "psnr": -10 * mse.log10(), "lpips": perceptual, "grid": pattern}
-        total = recipe.latent * error + mse + recipe.perceptual * perceptual + recipe.grid * pattern
-        return total, {name: float(figure.detach()) for name, figure in figures.items()}
-
-    return Stage({"stage_b": stage_b}, loss, show=_shows(stage_b, stage_a, encoder, recipe, settings), through=(stage_a,))
-
-
-def _shows(
-    stage_b: StageB, stage_a: StageA, encoder: EfficientNetEncoder, recipe: DiffusionRecipe, settings: Mapping[str, Any]
-) -> Callable[[Tensor], Tensor]:
-    """What makes pictures of images' embeddings, by ten steps without a channel."""
-
-    def show(image: Tensor) -> Tensor:
-        grid = grid_at(recipe.scales[0], (image.shape[2], image.shape[3]))
-        z = encoder(resize(image, grid, settings.get("antialias", False))).float()
-        if settings.get("snr_aware", False):
-            z = with_reliability(z, torch.ones(len(z), z[0].numel() // 2, device=z.device))
-        noise = torch.randn_like(stage_a.encode(image))
-        made = sample(
-            noise, times(10), lambda x, time: stage_b(x, time, z).float(), lambda _: torch.randn_like(noise),
-            target=_target(settings), shift=settings.get("shift", 1.0),
-        )  # fmt: skip
-        return stage_a.decode(made)
-
-    return show
+    return Stage(networks, loss, show=lambda image: batches.show(cast(Denoiser, stage_b), image))
 
 
 def _target(settings: Mapping[str, Any]) -> Target:
@@ -357,153 +280,102 @@ def _target(settings: Mapping[str, Any]) -> Target:
     return target
 
 
-@torch.no_grad()
-def _conditions(
-    encoder: EfficientNetEncoder,
-    image: Tensor,
-    recipe: DiffusionRecipe,
-    settings: Mapping[str, Any],
-    generator: np.random.Generator,
-) -> Tensor:
-    """Ẑ of images [B, 3, H, W] as stage B gets it, zero where it is left out."""
-    grid = grid_at(float(generator.choice(recipe.scales)), (image.shape[2], image.shape[3]))
-    z = encoder(resize(image, grid, settings.get("antialias", False))).float()
-    z_hat, reliable = over_channel(z, recipe.snr_db, recipe.shares, generator)
-    given = with_reliability(z_hat, reliable) if settings.get("snr_aware", False) else z_hat
-    return given * torch.from_numpy(rows(generator.random, len(image)) >= recipe.drop).to(given).view(-1, 1, 1, 1)
-
-
-def sizes(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Arguments of the networks that a recipe with all stages makes, by their names in a preset."""
-    encoder = config["encoder"]["model"]
-    channels = encoder.get("channels", 16)
-    return {
-        "stage_a": config["vqgan"]["model"],
-        "encoder": encoder,
-        "previewer": {"channels": channels} | config["encoder"]["previewer"],
-        "stage_b": config["diffusion"]["model"] | {"effnet_in_channels": channels + config["settings"].get("snr_aware", False)},
-    }
-
-
-def unlike(preset: Preset, config: Mapping[str, Any]) -> list[str]:
-    """The networks that a preset lacks, or has in other sizes than the recipe.
-
-    Its stage B may not take the reliability where the recipe's does: :func:`take_reliability` makes up for that.
-    """
-    found = []
-    for name, wanted in sizes(config).items():
-        component = preset.components.get(name)
-        if component is None:
-            found.append(name)
-            continue
-        ours, theirs = _arguments(name, wanted), _arguments(name, component.config)
-        if name == "stage_b":
-            theirs["effnet_in_channels"] = max(theirs["effnet_in_channels"], ours["effnet_in_channels"])
-        if component.class_name != CLASSES[name].__name__ or ours != theirs:
-            found.append(name)
-    return found
-
-
-def _arguments(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """All arguments of a network as JSON has them, but stage A's scale, which is measured."""
-    bound = inspect.signature(CLASSES[name]).bind(**given)
-    bound.apply_defaults()
-    arguments: dict[str, Any] = json.loads(json.dumps(bound.arguments, default=astuple))
-    return {key: value for key, value in arguments.items() if key != "scale_factor"}
-
-
 STAGES = {
-    "vqgan": Plan(VqganRecipe, ("stage_a",), pictured=True),
     "encoder": Plan(EncoderRecipe, ("encoder", "previewer"), pictured=True),
     "diffusion": Plan(DiffusionRecipe, ("plain",)),  # stage B before it is fine-tuned
     "finetune": Plan(DiffusionRecipe, ("stage_b",)),
-    "rollout": Plan(RolloutRecipe, ("stage_b",), pictured=True),
+    "rollout": Plan(RolloutRecipe, ("stage_b",)),
 }
 
 OVER_CASCADE = {"finetune": STAGES["finetune"]}
-"""The same over Stable Cascade, or any preset whose networks stay as large as they are."""
+"""The same over Stable Cascade, or any preset with networks of its kind, which stay as large as they are."""
 
 
 class SCSICTrainer(Trainer):
-    """Everything from nothing, or from another preset of the recipe's sizes."""
+    """Over the autoencoder and the prior of the textguided preset that the recipe names or ``base`` is; or from a preset of its own
+    kind, whose weights it goes on with."""
 
     method = "scsic"
+    needed = frozenset({"start"})
     plans = STAGES
-    measured: ClassVar = {"stage_a": "scale_factor"}
 
     def build(self) -> None:
-        arguments = sizes(self.config)
-        vqgan = cast(PaellaVQModel, self.make("stage_a", "PaellaVQModel", arguments["stage_a"]))
-        nn.init.normal_(vqgan.vquantizer.embedding.weight)  # as spread out as the latents are
-        self.make("encoder", "EfficientNetEncoder", arguments["encoder"])
-        previewer = cast(Previewer, self.make("previewer", "Previewer", arguments["previewer"]))
-        for last in (vqgan.out_block[0], previewer.blocks[-1]):  # both draw in [0, 1]: they begin at its middle
-            nn.init.constant_(cast(Tensor, last.bias), 0.5)
-        self.make("plain", "StableCascadeUNet", arguments["stage_b"])
-        if self.base is not None:
-            self.start_from(self.base)
-
-    def start_from(self, preset: Preset) -> None:
-        """Takes every network's weights from a preset of the recipe's sizes.
-
-        Raises:
-            InputError: its sizes are others. ModelMismatch: its weights are damaged.
-        """
-        if others := unlike(preset, self.config):
-            raise InputError(
-                f"--start {preset.name}: has no {', '.join(others)} of the recipe's size; a --config with `finetune` alone keeps "
-                "those of the preset"
-            )
-        verify(preset)
-        for name in ("stage_a", "encoder", "previewer"):
-            self.take(name, preset.components[name])
-        theirs = cast(StableCascadeUNet, build(preset.components["stage_b"], torch.device("cpu")))
-        if theirs.config.effnet_in_channels < cast(StableCascadeUNet, self.parts["plain"]).config.effnet_in_channels:
-            take_reliability(theirs)
-        self.parts["plain"].load_state_dict(theirs.state_dict())
+        base = self.base = self.base or find("textguided", self.config["start"])
+        sizes = self.config["encoder"]
+        channels = sizes["model"].get("channels", 16)
+        self.make("encoder", "BlockEncoder", sizes["model"])
+        self.make("previewer", "BlockPreviewer", {"channels": channels} | sizes["previewer"])
+        self.own = base.method == self.method
+        if self.own:
+            verify(base)
+            for name in ("encoder", "previewer"):
+                self.make(name, base.components[name].class_name, dict(base.components[name].config))
+                self.take(name, base.components[name])
+        self.autoencoder = base.components["stage_a" if self.own else "vae"]
+        self.stage_a = stage_a_of(build(self.autoencoder, self.device))
 
     def derived(self, name: str) -> nn.Module:
-        """The fine-tuned stage B, which starts as a copy of the plain one."""
-        self.blueprints["stage_b"] = self.blueprints["plain"]
-        return copy.deepcopy(self.parts["plain"])
+        """Stage B before it is fine-tuned, from the prior and the trained previewer, or ``base``'s; and a copy of it, to be."""
+        assert self.base is not None
+        if name == "stage_b":
+            plain = self.module("plain")
+            self.blueprints[name] = self.blueprints["plain"]
+            return copy.deepcopy(plain)
+        if self.own:
+            theirs = self.base.components["stage_b"]
+            self.blueprints[name] = theirs.class_name, dict(theirs.config)
+            return build(theirs, torch.device("cpu"))
+        backbone, previewer = Backbone(self.base, torch.device("cpu")), self.blueprints["previewer"][1]
+        text = backbone.text([""])
+        unet: Any = backbone.unet.config
+        arguments = {
+            "unet": {key: value for key, value in unet.items() if not key.startswith("_")}, "words": text.shape[1],
+            **{key: value for key, value in previewer.items() if key != "edge"},
+            "channels": previewer["channels"] + self.settings.get("snr_aware", False),
+        }  # fmt: skip
+        stage_b = cast(LatentStageB, self.make(name, "LatentStageB", arguments))
+        stage_b.start(backbone.unet, text, cast(BlockPreviewer, self.parts["previewer"]).trunk)
+        return stage_b
 
     def stage(self, stage: str, recipe: Any, generator: np.random.Generator) -> Stage:
-        parts, run = cast(dict[str, Any], self.parts), (generator, self.device)
-        if stage == "vqgan":
-            return vqgan_stage(parts["stage_a"], self.photographs, recipe, self.perceptual, *run)
+        encoder, previewer = self.parts["encoder"], self.parts["previewer"]
         if stage == "encoder":
-            antialias = self.settings.get("antialias", False)
-            return encoder_stage(parts["encoder"], parts["previewer"], self.photographs, recipe, self.perceptual, antialias, *run)
-        stage_a = frozen(StageA(parts["stage_a"]).to(self.device))
-        latents = self.latents(stage_a, recipe.crop)
-        stage_b, encoder = StageB(parts[self.plans[stage].networks[0]]), frozen(parts["encoder"].to(self.device))
-        if stage == "rollout":
-            return rollout_stage(stage_b, stage_a, encoder, latents, recipe, self.settings, self.perceptual, *run)
-        return diffusion_stage(stage_b, stage_a, encoder, latents, recipe, self.settings, *run)
+            return encoder_stage(
+                cast(BlockEncoder, encoder), cast(BlockPreviewer, previewer), self.photographs, recipe, self.perceptual,
+                self.settings.get("antialias", False), generator, self.device, linear=not self.own,
+            )  # fmt: skip
+        for network in (encoder, previewer):
+            frozen(network.to(self.device))
+        latents = self.latents(self.stage_a, recipe.crop)
+        batches = Batches(self.stage_a, encoder, previewer, latents, recipe, self.settings, generator, self.device)
+        return diffusion_stage(self.parts[self.plans[stage].networks[0]], batches)
 
     def export(self, models: Path) -> Path:
         """Writes ``models/scsic/<name>``, and ``<name>-plain``: the same with stage B as it was before it was fine-tuned."""
+        assert self.base is not None
         folder = models / self.method / self.config["name"]
-        parts = {name: self.part(name) for name in ("stage_b", "encoder", "stage_a", "previewer")}
+        parts: dict[str, Any] = {name: self.part(name) for name in ("stage_b", "encoder", "previewer")}
+        parts["stage_a"] = taken(self.autoencoder, models / "shared" / self.base.name)
         made = write_preset(folder, self.method, parts, self.settings)
         plain = folder.with_name(f"{folder.name}-plain")
         write_preset(plain, self.method, {**made.components, "stage_b": self.part("plain")}, self.settings)
         return folder
 
 
-class CascadeTrainer(SCSICTrainer):
-    """The paper's own training (section 4.1): stage B alone is fine-tuned, of pretrained Stable Cascade or any other preset."""
+class CascadeTrainer(Trainer):
+    """The paper's own training (section 4.1): stage B alone is fine-tuned, of pretrained Stable Cascade or a preset like it."""
 
+    method = "scsic"
     shipped = "paper"
     plans = OVER_CASCADE
 
     def build(self) -> None:
         assert self.base is not None
         self.settings = {**self.base.settings, **self.settings}
-        cascade = ScSicNetworks(self.base, self.device)
-        unet: StableCascadeUNet = cascade.stage_b.unet
-        self.parts |= {"stage_a": cascade.stage_a.vqgan, "encoder": cascade.encoder, "stage_b": unet}
-        known = unet.config.effnet_in_channels - cascade.encoder.channels
+        self.cascade = ScSicNetworks(self.base, self.device)
+        unet = cast(StableCascadeUNet, self.cascade.stage_b.unet)
+        self.parts["stage_b"] = unet
+        known = unet.config.effnet_in_channels - self.cascade.encoder.channels
         aware = self.settings.get("snr_aware", False)
         if known > aware:
             raise InputError(f'--config: preset {self.base.name} takes the reliability; leave "snr_aware" out of the settings')
@@ -512,6 +384,14 @@ class CascadeTrainer(SCSICTrainer):
         arguments = {key: value for key, value in unet.config.items() if not key.startswith("_")}
         self.blueprints["stage_b"] = "StableCascadeUNet", arguments
 
+    def stage(self, stage: str, recipe: Any, generator: np.random.Generator) -> Stage:
+        cascade = self.cascade
+        latents = self.latents(cast(Codec, cascade.stage_a), recipe.crop)
+        batches = Batches(
+            cascade.stage_a, cascade.encoder, cascade.previewer, latents, recipe, self.settings, generator, self.device
+        )  # fmt: skip
+        return diffusion_stage(cascade.stage_b, batches)
+
     def export(self, models: Path) -> Path:
         """Writes ``models/scsic/<name>``: stage B, the base's own files, and where the rest is."""
         assert self.base is not None
@@ -519,23 +399,25 @@ class CascadeTrainer(SCSICTrainer):
         return write_preset(models / self.method / self.config["name"], self.method, parts, self.settings).folder
 
 
-def tunes_alone(base: Preset, recipe: Path | None) -> bool:
-    """Whether a preset to start from keeps its sizes, stage B being fine-tuned alone: a pretrained one; any, by a recipe without
-    the other stages; without a recipe, one that has not nano's sizes."""
-    if is_pretrained(base):
-        return True
-    config = load_config(recipe, "scsic/nano.json", ())
-    return STAGES.keys().isdisjoint(config.keys() - OVER_CASCADE.keys()) if recipe else bool(unlike(base, config))
-
-
 def open_trainer(options: TrainOptions, report: Report) -> Trainer:
     """The trainer of what is asked for; raises what :func:`gencomm_cli.training.trainer.train` does."""
-    base = None if options.start is None else find("scsic", options.start)
-    if base is None or not tunes_alone(base, options.config):
+    base = None if options.start is None else find_base(options.start)
+    if base is None or base.method != "scsic" or base.components["stage_b"].class_name == "LatentStageB":
         return SCSICTrainer(options, report, base)
     if options.config is None and not is_pretrained(base):
-        report(
-            f"--start {base.name}: is of other sizes than nano; its stage B alone is trained on (finetune), by the recipe for "
-            "Stable Cascade. Give --config for another"
-        )
+        report(f"--start {base.name}: stage B alone is trained on, by the recipe for Stable Cascade; give --config for another")
     return CascadeTrainer(options, report, base)
+
+
+def find_base(name: str) -> Preset:
+    """The preset to build on: a folder's, else scsic's or textguided's of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if (Path(name) / "config.json").is_file():
+        return load_config(Path(name))
+    try:
+        return find("scsic", name)
+    except InputError:
+        return find("textguided", name)

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from gencomm_cli import presets
 from gencomm_cli.diffusion.cosine import amplitudes, log_snr, time_of
 from gencomm_cli.errors import InputError, OptionError, RateError
 from gencomm_cli.methods.base import Received, Request
+from gencomm_cli.methods.scsic.cascade import StageA, StageB
 from gencomm_cli.methods.scsic.method import ScSic, cbr_of, grid_at, nearest_grid
 from gencomm_cli.methods.scsic.options import Receiver
 from gencomm_cli.rates import samples
@@ -164,11 +165,11 @@ def test_a_single_step_is_the_denoisers_own_estimate(make: Callable[..., ScSic],
     x = torch_normal((1, 4, 16, 24), 5, "sampler 0 step -1")
     level = log_snr(torch.tensor(1.0))
     (a, b), time = amplitudes(level), time_of(level).view(1)  # t to the last bit: the network takes sinusoids of 10⁴ t
-    unet, text = method.networks.stage_b.unet, torch.zeros(1, 1, 4)
+    unet, text = cast(StageB, method.networks.stage_b).unet, torch.zeros(1, 1, 4)
     conditional, unconditional = (unet(x, time, text, effnet=condition).sample for condition in (z_hat, 0 * z_hat))
     predicted = unconditional + guidance * (conditional - unconditional)
     x_0 = (x - b * predicted) / a if target == "epsilon" else a * x - b * predicted
-    vqgan = method.networks.stage_a.vqgan
+    vqgan = cast(StageA, method.networks.stage_a).vqgan
     expected = vqgan.decode(x_0 * 0.5).sample[0].permute(1, 2, 0).clamp(0, 1).numpy() * 255
     assert np.abs(decoded - expected).max() < 0.6  # rounding to 8 bits, and float32
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers.models import StableCascadeUNet
 from safetensors.torch import load_file
 from torch import nn
 
@@ -19,18 +18,18 @@ from gencomm_cli import presets
 from gencomm_cli.diffusion.cosine import log_snr, time_of
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.base import Received, Request
-from gencomm_cli.methods.scsic.cascade import PaellaVQModel, StageA, StageB
-from gencomm_cli.methods.scsic.efficientnet import EfficientNetEncoder
+from gencomm_cli.methods.scsic.blocks import BlockEncoder, BlockPreviewer
+from gencomm_cli.methods.scsic.latent_stage_b import LatentStageB
 from gencomm_cli.methods.scsic.method import ScSic, times
 from gencomm_cli.methods.scsic.options import Receiver
-from gencomm_cli.methods.scsic.previewer import Previewer
-from gencomm_cli.methods.scsic.train import STAGES, DiffusionRecipe, RolloutRecipe, SCSICTrainer, over_channel, settle
+from gencomm_cli.methods.scsic.train import STAGES, DiffusionRecipe, RolloutRecipe, SCSICTrainer, open_trainer, over_channel
 from gencomm_cli.training import losses
-from gencomm_cli.training.data import to_tensor
 from gencomm_cli.training.loop import Schedule
-from gencomm_cli.training.trainer import Trainer, TrainOptions, load_config, recipe_from, train
-from tests.support.presets import ENCODER, PREVIEWER, STAGE_A, STAGE_B
+from gencomm_cli.training.trainer import TrainOptions, load_config, recipe_from, train
+from tests.support.presets import make_preset
 from tests.support.training import CPU, asked, backbones, figures, quiet, write_photographs
+
+__all__ = ["make_preset"]
 
 
 @pytest.fixture(scope="module")
@@ -43,24 +42,28 @@ def _perceptual(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "load_perceptual", lambda *_: backbones("alex"))
 
 
-def scale_of(trainer: Trainer) -> float:
-    return float(cast(Any, trainer.module("stage_a")).config.scale_factor)
+@pytest.fixture
+def prior(make_preset: Callable[..., Path]) -> str:
+    """A textguided preset to stand on."""
+    return str(make_preset())
 
 
 def opened(config: dict[str, Any], data: Path, out: Path) -> SCSICTrainer:
     return SCSICTrainer(asked(config, data, out), quiet)
 
 
-def recipe(steps: int = 3, **settings: Any) -> dict[str, Any]:
+def recipe(prior: str, steps: int = 3, **settings: Any) -> dict[str, Any]:
     brief = {"steps": steps, "learning_rate": 3e-3, "warmup": 5, "ema": 0.9}
     diffusion = {"schedule": brief, "batch": 2, "crop": 16, "scales": [0.75, 1.0]}
     encoder = {"schedule": brief, "batch": 2, "crop": 128, "scales": [1.0]}  # LPIPS takes pictures of 32 pixels and more
-    model = {key: value for key, value in STAGE_B.items() if key != "effnet_in_channels"}
     return copy.deepcopy({
         "name": "tiny",
-        "vqgan": {"model": STAGE_A, "recipe": {"schedule": brief, "batch": 2, "crop": 32, "critic": 4}},
-        "encoder": {"model": ENCODER, "previewer": PREVIEWER, "recipe": encoder},
-        "diffusion": {"model": model, "recipe": diffusion},
+        "start": prior,
+        "encoder": {
+            "model": {"channels": 4, "widths": [8, 8, 8], "depths": [1, 1, 1]},
+            "previewer": {"widths": [8, 8, 8], "depths": [1, 1, 1], "edge": 4}, "recipe": encoder,
+        },
+        "diffusion": {"recipe": diffusion},
         "finetune": diffusion | {"snr_db": [1, 20]},
         "rollout": diffusion | {"snr_db": [1, 20], "path": 3},
         "settings": {"antialias": True, "steps": 2, "target": "v", **settings},
@@ -76,40 +79,50 @@ def moved(before: list[torch.Tensor], module: nn.Module) -> bool:
 
 
 @pytest.mark.parametrize("snr_aware", [False, True])
-def test_from_nothing_to_a_preset_and_the_one_that_was_not_fine_tuned(snr_aware: bool, data: Path, tmp_path: Path) -> None:
-    out, config = tmp_path / "run", recipe(snr_aware=snr_aware)
+def test_from_a_prior_to_a_preset_and_the_one_that_was_not_fine_tuned(
+    snr_aware: bool, prior: str, data: Path, tmp_path: Path
+) -> None:
+    out, config = tmp_path / "run", recipe(prior, snr_aware=snr_aware)
     trainer, networks = opened(config, data, out), {stage: plan.networks for stage, plan in STAGES.items()}
+    made: set[str] = {"encoder", "previewer"}
     for stage, names in networks.items():
         assert not trainer.restore(stage)
-        known = [name for trained in networks.values() for name in trained if name != "stage_b" or stage in ("finetune", "rollout")]
-        before = {name: state(trainer.module(name)) for name in known}
+        for name in names:
+            trainer.module(name)
+        made |= set(names)
+        before = {name: state(trainer.module(name)) for name in made}
         trainer.run(stage)
         trainer.save(stage)
-        assert {name for name in known if moved(before[name], trainer.module(name))} == set(names), stage
+        assert {name for name in made if moved(before[name], trainer.module(name))} == set(names), stage
     assert moved(state(trainer.module("plain")), trainer.module("stage_b"))
-    trainer.export(tmp_path / "models")
+    folder = trainer.export(tmp_path / "models")
+    assert [path.name for path in (tmp_path / "models" / "shared").glob("*/*")] == ["vae.safetensors"]  # as textguided has it
     image = np.random.default_rng(0).integers(0, 256, (100, 90, 3), dtype=np.uint8)
     refined = []
     for name in ("tiny", "tiny-plain"):
-        method = ScSic.load(presets.find("scsic", str(tmp_path / "models" / "scsic" / name)), CPU)
+        preset = presets.find("scsic", str(tmp_path / "models" / "scsic" / name))
+        method = ScSic.load(preset, CPU)
+        assert method.multiple == method.networks.stage_a.factor * method.networks.stage_b.multiple
         sent = method.encode(image, Request(method.symbol_budget(0.00146, (100, 90))))
         received = Received(sent.symbols, None, 0.1, (100, 90), side_symbols=sent.side_symbols)
         refined.append(method.decode(received, Receiver(), seed=0).refined[0])
-        assert method.networks.stage_a.scale == pytest.approx(scale_of(trainer))
     assert not np.array_equal(refined[0], refined[1])
     again = opened(config, data, out)
     assert all(again.restore(stage) for stage in STAGES)
     assert not any(moved(state(trainer.module(name)), again.module(name)) for names in networks.values() for name in names)
-    assert scale_of(again) == scale_of(trainer)
+    (tmp_path / "recipe.json").write_text(json.dumps(config))
+    further = open_trainer(TrainOptions(data, tmp_path / "further", tmp_path / "recipe.json", start=str(folder)), quiet)
+    halves = {name: tensor.half().float() for name, tensor in trainer.module("stage_b").state_dict().items()}
+    for key, tensor in further.module("plain").state_dict().items():
+        torch.testing.assert_close(tensor, halves[key], msg=key)
 
 
-def test_every_stage_learns(data: Path, tmp_path: Path) -> None:
-    config = recipe(100, target="v")
-    fast = {"steps": 100, "learning_rate": 1e-2, "warmup": 5, "ema": 0.9}
+def test_every_stage_learns(prior: str, data: Path, tmp_path: Path) -> None:
+    config = recipe(prior)
+    fast = {"steps": 60, "learning_rate": 1e-2, "warmup": 5, "ema": 0.9, "log_every": 30}
     for stage in STAGES:
         values = config[stage].get("recipe") or config[stage]
         values |= {"schedule": fast, "batch": 4 if values["crop"] == 16 else 2}
-    config["vqgan"]["recipe"]["adversarial"] = 0.0
     trainer = opened(config, data, tmp_path / "run")
     for stage in STAGES:
         trainer.run(stage)
@@ -117,70 +130,53 @@ def test_every_stage_learns(data: Path, tmp_path: Path) -> None:
         first, last = figures(trainer.out, stage)
         assert last < 0.97 * first, stage
     assert figures(trainer.out, "finetune")[0] < figures(trainer.out, "diffusion")[0]  # it goes on from there
+    telling = figures(trainer.out, "rollout", "telling")
+    assert telling[-1] < 2  # the hinge loss of a critic that can tell nothing
 
 
-def test_rollout_is_for_a_stage_b_that_predicts_v(data: Path, tmp_path: Path) -> None:
+def test_rollout_is_for_a_stage_b_that_predicts_v(prior: str, data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match='rollout needs "target": "v"'):
-        opened(recipe(target="epsilon"), data, tmp_path / "run").run("rollout")
+        opened(recipe(prior, target="epsilon"), data, tmp_path / "run").run("rollout")
 
 
-def test_rollout_trains_one_prediction_at_a_state_that_the_sampler_visits(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_rollout_is_eq_4_and_a_critic_of_what_the_sampler_ends_in(
+    prior: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Times are those of a sampler of 1 to ``path`` steps from the first on, and the last prediction alone has a gradient."""
-    config = recipe(12)
-    trainer = opened(config, data, tmp_path / "run")
-    seen: list[tuple[float, bool]] = []
-    forward = StageB.forward
+    """Every batch has one prediction at a random time, and a whole path of 2 to ``path`` steps, whose last has a gradient."""
+    trainer = opened(recipe(prior, 12), data, tmp_path / "run")
+    seen: list[tuple[list[float], bool]] = []
+    forward = LatentStageB.forward
 
-    def spy(self: StageB, x: torch.Tensor, time: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        seen.append((float(time[0]), torch.is_grad_enabled()))
-        assert x.std() > 0.5
+    def spy(self: LatentStageB, x: torch.Tensor, time: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        seen.append((time.tolist(), torch.is_grad_enabled()))
         return forward(self, x, time, condition)
 
-    monkeypatch.setattr(StageB, "forward", spy)
+    monkeypatch.setattr(LatentStageB, "forward", spy)
     trainer.run("rollout")
-    paths: list[list[float]] = [[]]
-    for at, trained in seen:
-        paths[-1].append(at)
-        if trained:
-            paths.append([])
-    assert paths.pop() == []
-    assert len(paths) == 12
-    known = {count: time_of(log_snr(torch.tensor(times(count)[:-1]))).tolist() for count in (1, 2, 3)}
-    assert all(any(path == pytest.approx(whole[: len(path)], abs=1e-5) for whole in known.values()) for path in paths)
-    assert {len(path) for path in paths} == {1, 2, 3}
+    known = {count: time_of(log_snr(torch.tensor(times(count)[:-1]))).tolist() for count in (2, 3)}
+    lengths, batches = set[int](), 0
+    while seen:
+        of_eq_4, grad = seen.pop(0)
+        assert grad
+        assert len(of_eq_4) == 2
+        assert len(set(of_eq_4)) == 2
+        path = [seen.pop(0)]
+        while not path[-1][1]:
+            path.append(seen.pop(0))
+        assert [at for (at,), _ in path] == pytest.approx(known[len(path)], abs=1e-5)  # half of two pictures are played
+        lengths.add(len(path))
+        batches += 1
+    assert batches == 12
+    assert lengths == {2, 3}
 
 
-def test_the_critic_takes_part_in_the_second_half(data: Path, tmp_path: Path) -> None:
-    config = recipe(100)
-    config["vqgan"]["recipe"]["adversarial_from"] = 0.75
-    opened(config, data, tmp_path / "run").run("vqgan")
-    first, second = (json.loads(line) for line in (tmp_path / "run" / "vqgan.log").read_text().splitlines())
-    assert "telling" not in first
-    assert 0 < second["telling"] < 1  # half of what a step of it says, as it is in half of the line's steps
-
-
-def test_latents_have_unit_variance_whatever_the_vqgan_makes_of_them(data: Path, tmp_path: Path) -> None:
-    config = recipe(1)
-    config["vqgan"]["recipe"]["batch"] = 16
-    trainer = opened(config, data, tmp_path / "run")
-    vqgan = cast(PaellaVQModel, trainer.module("stage_a"))
-    vqgan.down_blocks[-1][1].weight.data.fill_(3.0)
-    trainer.run("vqgan")
-    assert scale_of(trainer) == pytest.approx(3, rel=0.1)
-    image = to_tensor(trainer.photographs.crops(64, 32, np.random.default_rng(9))[0], CPU)
-    with torch.no_grad():
-        assert float(StageA(vqgan).encode(image).std()) == pytest.approx(1, abs=0.2)
-
-
-def test_the_whole_recipe_shares_out_its_minutes_and_resumes(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_whole_recipe_shares_out_its_minutes_and_resumes(prior: str, data: Path, tmp_path: Path) -> None:
     path, out, said = tmp_path / "recipe.json", tmp_path / "run", list[str]()
-    path.write_text(json.dumps(recipe()))
+    path.write_text(json.dumps(recipe(prior)))
     folder = train("scsic", TrainOptions(data, out, path, max_minutes=10.0), said.append)
     assert (folder.name, presets.load_config(folder).method) == ("tiny", "scsic")
     assert [line.split(":")[0] for line in said if "finished" in line] == list(STAGES)
-    assert torch.load(out / "encoder.ckpt", weights_only=True)["schedule"]["max_minutes"] == pytest.approx(2.0)
+    assert torch.load(out / "encoder.ckpt", weights_only=True)["schedule"]["max_minutes"] == pytest.approx(2.5)
     said.clear()
     train("scsic", TrainOptions(data, out, path, resume=True), said.append)
     assert not any("finished" in line for line in said)
@@ -189,41 +185,30 @@ def test_the_whole_recipe_shares_out_its_minutes_and_resumes(data: Path, tmp_pat
     with pytest.raises(InputError, match="there is no sharpen"):
         train("scsic", TrainOptions(data, tmp_path / "other", path, stages=("sharpen",)), quiet)
     # Fine-tuning alone, from another preset: all else stays as that has it.
-    config = recipe() | {"name": "tuned"}
-    path.write_text(json.dumps(config))
+    path.write_text(json.dumps(recipe(prior) | {"name": "tuned"}))
     tuned = train("scsic", TrainOptions(data, tmp_path / "tuned", path, stages=("finetune",), start=str(folder)), quiet)
-    for part, same in (("encoder", True), ("stage_a", True), ("previewer", True), ("stage_b", False)):
+    for part, same in (("encoder", True), ("previewer", True), ("stage_b", False)):
         before, after = (load_file(place / f"{part}.safetensors") for place in (folder, tuned))
         assert all(torch.equal(before[key], after[key]) for key in before) is same, part
+    stage_a = [presets.load_config(place).components["stage_a"].sha256 for place in (folder, tuned)]
+    assert stage_a[0] == stage_a[1]
     assert presets.file_hash(folder / "stage_b.safetensors") == presets.file_hash(
         tuned.parent / "tuned-plain" / "stage_b.safetensors"
     )
 
 
-def test_a_preset_of_the_recipes_sizes_may_take_the_reliability(data: Path, tmp_path: Path) -> None:
-    folders = [tmp_path / "plain", tmp_path / "aware"]
-    first, second = (opened(recipe(snr_aware=index > 0), data, folder) for index, folder in enumerate(folders))
-    base = presets.load_config(first.export(tmp_path / "models"))
-    second.start_from(base)
-    old, new = (trainer.module("plain").get_parameter("effnet_mapper.0.weight") for trainer in (first, second))
-    torch.testing.assert_close(new, torch.cat([old.half().float(), torch.zeros_like(old[:, :1])], 1))
-    with pytest.raises(InputError, match="has no stage_b of the recipe's size"):  # not the other way round
-        first.start_from(presets.load_config(second.export(tmp_path / "models")))
-    previewer = {name: component for name, component in base.components.items() if name != "previewer"}
-    with pytest.raises(InputError, match="has no previewer of the recipe's size"):
-        first.start_from(replace(base, components=previewer))
-
-
 def test_the_shipped_recipe_is_small_enough() -> None:
     config = load_config(None, "scsic/nano.json", {"name", *STAGES, "settings"})
+    prior = load_config(None, "textguided/nano.json", ())["prior"]["unet"]
+    previewer = config["encoder"]["previewer"]
     with torch.device("meta"):
         networks = (
-            PaellaVQModel(**config["vqgan"]["model"]),
-            EfficientNetEncoder(**config["encoder"]["model"]),
-            Previewer(16, **config["encoder"]["previewer"]),
-            StableCascadeUNet(**config["diffusion"]["model"], effnet_in_channels=16),
+            BlockEncoder(**config["encoder"]["model"]),
+            BlockPreviewer(**previewer),
+            LatentStageB(prior, widths=previewer["widths"], depths=previewer["depths"]),
         )
-    assert 2 * sum(tensor.numel() for network in networks for tensor in network.state_dict().values()) < 10e6
+    for network in networks:
+        assert sum(tensor.numel() for tensor in network.state_dict().values()) < 20e6  # a file of 16 MiB holds that in 6 bits
     for stage, kind in (("diffusion", DiffusionRecipe), ("finetune", DiffusionRecipe), ("rollout", RolloutRecipe)):
         values = config[stage].get("recipe") or config[stage]
         assert isinstance(recipe_from(kind, values).schedule, Schedule)
@@ -248,16 +233,3 @@ def test_the_channel_that_stage_b_trains_in() -> None:
     _, block = over_channel(z, (6.0, 6.0), (0, 0, 1), generator)
     assert float(block.std(1).max()) < 1e-6
     assert len(set(block[:, 0].tolist())) == 3
-
-
-def test_statistics_settle_to_those_of_the_weights_as_they_are() -> None:
-    norm = nn.BatchNorm2d(3)
-    every = torch.randn(10, 4, 3, 8, 8) * 3 + 1
-    batches = iter(every)
-    norm.running_mean.fill_(7)  # type: ignore[union-attr]
-    settle(norm, lambda: norm(next(batches)), 10)
-    torch.testing.assert_close(norm.running_mean, every.mean((0, 1, 3, 4)))
-    torch.testing.assert_close(norm.running_var, every.transpose(1, 2).flatten(2).var(2).mean(0), rtol=0.02, atol=0)
-    assert norm.momentum == 0.1
-    assert not norm.training
-    assert not any(parameter.requires_grad for parameter in norm.parameters())
