@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gencomm_cli.networks.autoencoder import zeroed
 from gencomm_cli.networks.linear_code import design_noise, pilot_places, pilots, size_of, water_filling, with_pilots
 from gencomm_cli.networks.rate_adaptive import CONDITION_WIDTH, Conditioned, sent_positions, to_complex, to_real
 
@@ -54,10 +55,7 @@ class KLTCode(Conditioned):
         self.register_buffer("spread", torch.ones(code_channels))  # standard deviations of the coefficients, largest first
         for name in ("analysis", "synthesis"):  # not learned: a learned pair drifts apart, which is 2 dB at the highest rate
             self.register_buffer(name, torch.zeros(code_channels, channels, factor, factor))
-        self.sent_gain = nn.Linear(CONDITION_WIDTH, code_channels)
-        self.received_gain = nn.Linear(CONDITION_WIDTH, code_channels)
-        for layer in (self.sent_gain, self.received_gain):
-            zeroed(layer)
+        self.sent_gain, self.received_gain = (zeroed(nn.Linear(CONDITION_WIDTH, code_channels)) for _ in range(2))
 
     @torch.no_grad()
     def start_linear(self, mean: Tensor, covariance: Tensor, weights: Tensor | None = None) -> None:
@@ -141,9 +139,3 @@ class KLTCode(Conditioned):
         """Of a real of each channel [B, code channels]."""
         share = (reals_per_token - torch.arange(self.code_channels, device=snr_db.device)).clamp(0, 1)
         return water_filling(self.spread, share, design_noise(snr_db))
-
-
-def zeroed(layer: nn.Module) -> None:
-    """Weights and bias are zero at the start: what the layer makes is nothing yet."""
-    nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
-    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from gencomm_cli.channels.equalisers import effective_snr_db
 from gencomm_cli.channels.equalisers import reliability as reliability_of
-from gencomm_cli.networks.autoencoder import ResidualBlock
+from gencomm_cli.networks.autoencoder import ResidualBlock, unfolding, zeroed
 from gencomm_cli.networks.conventions import USUAL
-from gencomm_cli.networks.klt_code import KLTCode, zeroed
+from gencomm_cli.networks.klt_code import KLTCode
 from gencomm_cli.networks.rate_adaptive import CONDITION_WIDTH
 from gencomm_cli.networks.tensors import SNR_RANGE
 
@@ -56,8 +56,7 @@ class Attention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first, self.second = nn.Linear(width + CONDITION_WIDTH, width // 4), nn.Linear(width // 4, width)
-        zeroed(self.second)
+        self.first, self.second = nn.Linear(width + CONDITION_WIDTH, width // 4), zeroed(nn.Linear(width // 4, width))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         given = torch.cat([x.mean((2, 3)), condition], 1)
@@ -90,7 +89,7 @@ class ResidualADJSCC(KLTCode):
             before = 4 * widths[level - 1] if level else 3 * fold**2
             unfold = nn.PixelUnshuffle(2 if level else fold)
             self.down.append(Level(nn.Sequential(unfold, nn.Conv2d(before, width, 3, padding=1)), width, depth))
-        self.code_out = nn.Conv2d(widths[-1], config.code_channels, 3, padding=1)
+        self.code_out = zeroed(nn.Conv2d(widths[-1], config.code_channels, 3, padding=1))
         for level, (width, depth) in reversed(list(enumerate(zip(widths, config.decoder_depths, strict=True)))):
             if level == len(widths) - 1:
                 brought: nn.Module = nn.Conv2d(2 * config.code_channels, width, 3, padding=1)
@@ -98,12 +97,7 @@ class ResidualADJSCC(KLTCode):
                 brought = nn.Sequential(nn.Conv2d(widths[level + 1], 4 * width, 3, padding=1), nn.PixelShuffle(2))
             self.up.append(Level(brought, width, depth))
         self.seen = nn.Conv2d(6 * fold**2, widths[0], 3, padding=1)  # the linear estimate and its error, at the finest resolution
-        self.last = nn.Sequential(
-            nn.SiLU(), nn.Conv2d(widths[0], config.edge * fold**2, 3, padding=1), nn.PixelShuffle(fold), nn.SiLU(),
-            nn.Conv2d(config.edge, 3, 3, padding=1),
-        )  # fmt: skip
-        for layer in (self.code_out, self.last[-1]):
-            zeroed(layer)
+        self.last = nn.Sequential(*unfolding(widths[0], config.edge, fold))
 
     def symbols(self, wanted: int, size: tuple[int, int]) -> int:
         """Complex symbols, pilots included, nearest to ``wanted`` that an image of ``size`` (H, W) can have."""

@@ -23,9 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gencomm_cli.diffusion.cosine import alpha_bar_at
-from gencomm_cli.networks.autoencoder import ResidualBlock
+from gencomm_cli.networks.autoencoder import ResidualBlock, zeroed
 from gencomm_cli.networks.conditional_unet import Attention
-from gencomm_cli.networks.klt_code import zeroed
 
 BLOCK = 8
 """Side of the transform's blocks in pixels."""
@@ -87,8 +86,7 @@ class TimedUNet(nn.Module):
             for _ in range(2)
         )
         self.attention = Attention(widths[-1])
-        self.last = nn.Sequential(nn.SiLU(), nn.Conv2d(widths[0], 12, 3, padding=1))
-        zeroed(self.last[-1])
+        self.last = nn.Sequential(nn.SiLU(), zeroed(nn.Conv2d(widths[0], 12, 3, padding=1)))
 
     def network(self, x: Tensor, level: Tensor, contexts: Sequence[Tensor] = ()) -> Tensor:
         """[B, 3 · images, H, W] → [B, 3, H, W].
@@ -122,8 +120,7 @@ class ResidualUNet(TimedUNet):
         self.contexts = nn.ModuleList(
             nn.Conv2d(before, after, 1) for before, after in zip(config.context_widths, config.widths, strict=False)
         )
-        self.log_variances = nn.Conv2d(config.context_widths[2], 3 * BLOCK**2, 1)
-        zeroed(self.log_variances)
+        self.log_variances = zeroed(nn.Conv2d(config.context_widths[2], 3 * BLOCK**2, 1))
 
     @torch.no_grad()
     def start_linear(self, residuals: Tensor) -> None:

@@ -75,7 +75,7 @@ class PriorRecipe:
     """Attributes:
     early: share of the samples whose t is uniform in 1 … ``start``, where HiFi works; the others' in 1 … T.
     gamma: a sample weighs min(ᾱ/(1 − ᾱ), γ): what min-SNR weights of the noise's error make of that of x̂_0 (arXiv:2303.09556).
-    perceptual: weight of LPIPS, averaged over both backbones, of ``pictured`` of the early samples' x̂_0; 0: none.
+    perceptual: weight of LPIPS, averaged over both backbones, of x̂_0 where t is at most ``start``; 0: none.
     """
 
     schedule: Schedule
@@ -85,7 +85,6 @@ class PriorRecipe:
     start: int = 300
     gamma: float = 50.0
     perceptual: float = 0.0
-    pictured: int = 4
     seed: int = 3
 
 
@@ -155,7 +154,7 @@ def prior_stage(
     The network predicts x_0; the score at x_t is (√ᾱ_t x̂_0 − x_t)/(1 − ᾱ_t), so that eq. 8 is the error of x̂_0 with the weight
     ᾱ_t/(1 − ᾱ_t)². The weight here grows more slowly, and t is small more often (see :class:`PriorRecipe`).
     """
-    alpha_bar, early = linear_schedule(), round(recipe.early * recipe.batch)
+    alpha_bar = linear_schedule()
     trained(unet, device)
     if linear:
         crops = photographs.crops(1000, recipe.crop, np.random.default_rng(recipe.seed + 1))[0]
@@ -164,18 +163,18 @@ def prior_stage(
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         image = to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device)
         clean = 2 * image - 1
-        last = np.where(np.arange(recipe.batch) < early, recipe.start, len(alpha_bar) - 1)
+        last = np.where(rows(generator.random, recipe.batch) < recipe.early, recipe.start, len(alpha_bar) - 1)
         t = torch.from_numpy((1 + rows(generator.random, recipe.batch) * last).astype(np.int64))  # uniform in 1 … last
-        a = alpha_bar[t].float().to(device)
+        a, few = alpha_bar[t].float().to(device), (t <= recipe.start).to(device)
         noisy = noised(clean, a[:, None, None, None], torch.randn_like(clean))  # eq. 5
         with autocast(device, recipe.schedule.precision):
             predicted = unet(noisy, a)
             error = (predicted - clean).square().mean((1, 2, 3))
             total = (error * signal_to_noise(a).clamp_max(recipe.gamma)).mean()
-            figures = {"few": float(error[:early].mean().detach())}
+            figures = {"few": float(error[few].mean().detach()) if few.any() else 0.0}
             if recipe.perceptual:
-                seen = slice(min(recipe.pictured, early))
-                lpips = perceptual_loss(backbones, (predicted[seen] + 1) / 2, image[seen], generator)
+                seen = torch.where(few[:, None, None, None], predicted, clean)
+                lpips = perceptual_loss(backbones, (seen + 1) / 2, image, generator)
                 total, figures["lpips"] = total + recipe.perceptual * lpips, float(lpips.detach())
         return total, figures
 
