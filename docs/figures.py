@@ -20,7 +20,7 @@ PROMPT = "two macaws before green leaves"
 
 
 def pictures(name: str, rows: dict[str, dict[str, Pixels]]) -> None:
-    """Rows of pictures, each row and each picture with its words."""
+    """Rows of pictures, each row and each picture with its words; nothing around them."""
     columns = max(map(len, rows.values()))
     figure, axes = plt.subplots(len(rows), columns, figsize=(3 * columns, 2.25 * len(rows)), squeeze=False, layout="constrained")
     for line, (row, shown) in zip(axes, rows.items(), strict=True):
@@ -29,7 +29,7 @@ def pictures(name: str, rows: dict[str, dict[str, Pixels]]) -> None:
         for axis, (words, pixels) in zip(line, shown.items(), strict=False):
             axis.imshow(pixels)
             axis.set_title(f"{row}{words}", fontsize=10)
-    figure.savefig(HERE / "figures" / f"{name}.jpg", dpi=90, pil_kwargs={"quality": 88})
+    figure.savefig(HERE / "figures" / f"{name}.jpg", dpi=90, bbox_inches="tight", pad_inches=0.05, pil_kwargs={"quality": 88})
 
 
 def constellations(name: str, shown: dict[str, Symbols]) -> None:
@@ -37,8 +37,9 @@ def constellations(name: str, shown: dict[str, Symbols]) -> None:
     figure, axes = plt.subplots(1, len(shown), figsize=(2.4 * len(shown), 2.7), layout="constrained")
     for axis, (words, symbols) in zip(axes, shown.items(), strict=True):
         axis.scatter(symbols.real, symbols.imag, s=5)
-        axis.set(xlim=(-2.5, 2.5), ylim=(-2.5, 2.5), aspect="equal", title=words)
+        axis.set(xlim=(-2.5, 2.5), ylim=(-2.5, 2.5), aspect="equal", title=words, xlabel="in phase")
         axis.title.set_fontsize(10)
+    axes[0].set_ylabel("quadrature")
     figure.savefig(HERE / "figures" / f"{name}.png", dpi=90)
 
 
@@ -52,7 +53,7 @@ def methods() -> None:
         shown = (
             {"sent": photo, "coarse": out.coarse, "refined": out.image} if out.refined else {"sent": photo, "received": out.image}
         )
-        pictures(name, {f"{name}, CBR {sent.header.cbr.total:.4f}: ": shown})
+        pictures(name, {f"{name}, 10 dB, CBR {sent.header.cbr.total:.4f}: ": shown})
 
 
 def concepts() -> None:

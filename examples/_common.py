@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gencomm_cli.datasets import images_of
 from gencomm_cli.images import Pixels, read_image
-from gencomm_cli.photographs import captions, images_in, is_hidden
+from gencomm_cli.photographs import captions, is_hidden
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Photograph:
 
 def photographs(folder: Path, limit: int | None = None) -> list[Photograph]:
     """Images of ``folder`` by name, with their lines of ``captions.tsv`` (file name, tab, caption)."""
-    files = [file for file in images_in(folder) if not is_hidden(file.name)][:limit]
+    files = [file for file in images_of(folder, "test") if not is_hidden(file.name)][:limit]
     if not files:
         raise SystemExit(f"{folder}: holds no images")
     return [Photograph(file.name, read_image(file), caption) for file, caption in zip(files, captions(files), strict=True)]

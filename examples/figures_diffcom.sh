@@ -5,15 +5,23 @@
 #   10: over multipath with CSI estimated from pilots, at CBR 1/48: (a) against SNR, (b) against the clip ratio at 10 dB
 #   examples/figures_diffcom.sh [OUT]                       one photograph, some minutes: OUT/report.html
 #   FULL=1 examples/figures_diffcom.sh OUT KODAK            Kodak, each image sent three times, with FID: many hours without a GPU
+#   PHOTO=a.png, SIZE=128, PRESET=NAME or folder: another photograph, crop and preset; nano-swinjscc and nano-ntscc have other codecs
 # Images of 7 and 10 are cropped to their central 256x256.
-# METHODS=diffcom@nano-swinjscc,diffcom@nano-swinjscc:coarse has another codec; nano-ntscc likewise.
+# What it lacks: FFHQ (name its folder); VTM, BPG, HiFiC, CDC and MS-ILLM with 5G LDPC, whose pictures MORE may hold as
+# folder:DIR/{cbr}. MORE=separate:hyperprior is NTC where GENCOMM_HYPERPRIOR names CompressAI's weights; MORE=jscc@FOLDER a codec
+# alone, which `gencomm train jscc` trains (pdjscc-1-48 is PDJSCC's loss). DISTS and FID need weights.
 set -eu
 here=$(dirname "$0")
 out=${1:-figures_diffcom}
-methods=${METHODS:-diffcom,diffcom:coarse}
-photo=$here/kodim05.png
-sweep() { gencomm bench run "$@" --out "$out" --prepare crop:256; }
-picture() { name=$out/$1; shift; gencomm roundtrip "$photo" -o "$name.rx.png" --method diffcom --compare "$name.png" "$@" >/dev/null; }
+diffcom=diffcom${PRESET:+@$PRESET}
+methods=$diffcom,$diffcom:coarse beside=separate:avif${MORE:+,$MORE}
+photo=${PHOTO:-$here/kodim05.png}
+sweep() { gencomm bench run "$@" --out "$out" --prepare "crop:${SIZE:-256}"; }
+picture() {
+    name=$out/$1
+    shift
+    gencomm roundtrip "$photo" -o "$name.rx.png" --method diffcom ${PRESET:+--preset "$PRESET"} --compare "$name.png" "$@" >/dev/null
+}
 
 if [ -n "${FULL:-}" ]; then
     set -- "$2" --repeats 3
@@ -24,8 +32,8 @@ else
 fi
 channels=multipath
 for clip in $clips; do channels=$channels,multipath:clip=$clip; done
-sweep "$@" --methods "$methods,separate:avif" --snr 10 --cbr "$rates" ${FULL:+--fid}                                 # figure 7, above
-sweep "$@" --methods "$methods,separate:avif" --snr "$snr" --cbr 1/48 ${FULL:+--fid}                                 # figure 7, below
+sweep "$@" --methods "$methods,$beside" --snr 10 --cbr "$rates" ${FULL:+--fid}                                 # figure 7, above
+sweep "$@" --methods "$methods,$beside" --snr "$snr" --cbr 1/48 ${FULL:+--fid}                                 # figure 7, below
 sweep "$@" --methods "$methods" --cbr 1/48 --csi estimated --channels multipath --snr "$snr"                         # figure 10a
 sweep "$@" --methods "$methods" --cbr 1/48 --csi estimated --channels "$channels" --snr 10 ${FULL:+--fid}            # figure 10b
 gencomm bench report "$out"

@@ -4,7 +4,8 @@
 #   FULL=1 examples/figures_textguided.sh OUT KODAK            all points, steps and prompts; FID and KID need `gencomm models get inception`
 # KODAK is a folder of images with captions.tsv (file name, tab, caption). LPIPS and DISTS need `gencomm models get lpips-alex`, `dists`.
 # Every rate is a total here, prompt included, so that separate is compared at equal cost; the paper leaves the prompt out.
-# MambaJSCC, SwinJSCC and DiffJSCC: add images that they made, of the same names, as folder:swinjscc/{channel}/{snr}dB to --methods.
+# MambaJSCC and SwinJSCC: add presets of `gencomm train jscc --config mambajscc` and `swinjscc` as jscc@FOLDER to --methods; DiffJSCC:
+# diffjscc; or images that others made, of the same names, as folder:swinjscc/{channel}/{snr}dB.
 set -eu
 here=$(dirname "$0")
 out=${1:-figures_textguided}

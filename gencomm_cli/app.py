@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
@@ -26,7 +27,7 @@ from gencomm_cli.commands.roundtrip import roundtrip
 from gencomm_cli.commands.train import train
 from gencomm_cli.commands.ui import ui
 from gencomm_cli.console import flush_streams, open_streams, out, say
-from gencomm_cli.errors import FieldError, GencommError
+from gencomm_cli.errors import FieldError, GencommError, InputError
 
 SEND, RADIO, LOOK, MEASURE, WEIGHTS = "Send a picture", "Waveforms for radios", "Look and learn", "Measure and compare", "Weights"
 """Groups of the commands in the help."""
@@ -84,6 +85,7 @@ def root(
 def run(arguments: list[str]) -> int:
     """Runs one command line and returns its exit status; every failure is one line on stderr."""
     try:
+        _check_given(arguments)
         status = app(args=arguments or ["--help"], prog_name="gencomm", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except GencommError as error:
@@ -105,6 +107,14 @@ def run(arguments: list[str]) -> int:
             what = error.filename or "input or output"
             return _fail(f"{what}: {error.strerror or error}; see to its place, its permissions and the free space", 2)
         return _fail(f"internal fault: {type(error).__name__}: {error}; GENCOMM_DEBUG=1 shows where", 1)
+
+
+def _check_given(arguments: list[str]) -> None:
+    """Refuses empty words but for a prompt: they come from unset variables, and would mean the folder here, or nothing at all."""
+    for before, text in pairwise(["gencomm", *arguments]):
+        name = text[:-1] if text.startswith("--") and text.endswith("=") else before if not text else "--prompt"
+        if name != "--prompt":
+            raise InputError(f"{name}: an empty word is given; give a value, or leave it out")
 
 
 def main() -> None:

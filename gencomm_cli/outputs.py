@@ -167,7 +167,7 @@ def _move(made: Path, place: Path) -> None:
                 file.truncate()
 
 
-def write_files(contents: Mapping[Path, bytes]) -> None:
+def write_files(contents: Mapping[Path, bytes | memoryview]) -> None:
     """Writes files, and puts all in their places when all are complete; devices and pipes are written directly.
 
     Raises:

@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,14 +19,14 @@ from gencomm_cli import presets, rates
 from gencomm_cli.channels.estimation import BLOCK_PILOTS, Estimator
 from gencomm_cli.channels.fading import Kind, draw_gain, draw_noise
 from gencomm_cli.channels.fading import transmit as received_of
-from gencomm_cli.channels.frame import Arrived, duration, send
+from gencomm_cli.channels.frame import Arrived, duration, pilot_period, send
 from gencomm_cli.channels.measured import Measured, paths_of
 from gencomm_cli.channels.ofdm import OfdmConfig, draw_taps, qpsk, through
-from gencomm_cli.channels.path_model import LIGHT, PathModel
+from gencomm_cli.channels.path_model import PathModel
 from gencomm_cli.channels.snr import SnrType, noise_power
 from gencomm_cli.errors import ImageLost, InputError, ModelMismatch, OptionError, PromptLost, RateError
 from gencomm_cli.methods import load_method, spec_of, specs
-from gencomm_cli.methods.base import Fading, Method, Received, Request
+from gencomm_cli.methods.base import Fading, Method, Received, Request, Transmission
 from gencomm_cli.methods.options import (
     GainTransmitter,
     ReceiverOptions,
@@ -232,37 +232,52 @@ class Codec:
         snr = None if snr is None else check_snr("snr", snr)
         pixels = as_pixels(image)
         image_size = (int(pixels.shape[0]), int(pixels.shape[1]))
-        total, field = cbr_total is not None, "cbr" if cbr_total is None else "cbr_total"
+        total = cbr_total is not None
+        asked = strict or total or cbr is not None  # what nobody asked for is the preset's own rate
         requested = next((rate for rate in (cbr_total, cbr) if rate is not None), self.method.default_cbr)
         prompt = self._prompt(pixels, options)
         prompt_symbols, prompt_format = _send_prompt(prompt, snr, fading)
 
-        def budget() -> tuple[float, int]:
-            extra_uses = None if channel is None else channel.extra_uses
-            target = rates.image_target(requested, total, prompt_symbols.size, image_size, extra_uses)
-            return target, self.method.symbol_budget(max(target, 1e-12), image_size)
+        extra_uses = None if channel is None or not total else channel.extra_uses
+
+        def budget(*, apart: bool = False) -> tuple[float, int]:
+            target = rates.image_target(requested, total, prompt_symbols.size, image_size, extra_uses, apart=apart)
+            return target, self.method.symbol_budget(max(target, 1e-12), image_size, bound=asked)
 
         target, count = budget()
+        most = self.method.symbol_budget(math.inf, image_size)
         built_in = isinstance(options, TextTransmitter) and options.prompt is None and options.prompt_writer == "builtin"
         if built_in and prompt_symbols.size > count:
             cost = f"its {prompt_symbols.size} symbols cost more than the image's {count}"
             say(f"prompt: left out, as {cost}; --prompt sends one anyway")
             prompt, prompt_symbols, prompt_format = "", np.empty(0, np.complex64), None
             target, count = budget()
-        try:
-            sent = self.method.encode(pixels, Request(count, snr, fading, options))
-        except RateError as error:
-            extra = None if channel is None or not total else channel.extra_uses
-            raise rates.with_remedy(error, total, prompt_symbols.size, image_size, extra) from None
+
+        def encoded() -> tuple[Transmission, tuple[int, int, int], int]:
+            """What is sent, its numbers of symbols, and how many uses of the channel the request bounds."""
+            try:
+                sent = self.method.encode(pixels, Request(count, snr, fading, options))
+            except RateError as error:
+                raise rates.with_remedy(error, total, prompt_symbols.size, image_size, extra_uses, most) from None
+            sizes = sent.symbols.size, prompt_symbols.size, sent.side_symbols.size
+            uses = sum(sizes) if total else sizes[0] + sizes[2]
+            return sent, sizes, uses + (sum(astuple(extra_uses(sizes))) if extra_uses else 0)
+
+        sent, sizes, uses = encoded()
+        if extra_uses and sizes[2] and uses > rates.whole_symbols(requested, image_size):
+            target, count = budget(apart=True)
+            sent, sizes, uses = encoded()
         for note in sent.notes:
             say(note)
-        sizes = {"image": sent.symbols.size, "prompt": prompt_symbols.size, "side": sent.side_symbols.size}
         by_rate = options.rate_field is None
-        account = rates.account(requested if by_rate else None, image_size, **sizes)
-        asked = strict or cbr is not None or total  # what nobody asked for is the preset's own rate
-        bound = by_rate and asked and self.method.exact_rate
-        if bound and (line := rates.check_met(account, target, image_size, strict=strict, field=field)):
-            say(line)
+        account = rates.account(requested if by_rate else None, image_size, *sizes)
+        miss = rates.missed(requested, uses, sizes[0] + sizes[2], target, image_size)
+        if miss is not None and by_rate and asked and self.method.exact_rate:
+            over, problem = miss
+            error = RateError(problem, "cbr_total" if total else "cbr")
+            if strict and (over or count >= most):  # else it is the next rate below that there is
+                raise error
+            say(error.flagged)
         header = Header(
             stage="tx",
             method=self.preset.method,
@@ -332,7 +347,7 @@ class Codec:
         header = received.header
         assert header.channel is not None
         state = channel_state(received, estimator)
-        most = self.method.symbol_budget(math.inf, header.image_size)
+        most = self.method.symbol_budget(math.inf, header.image_size, bound=False)
         if received.symbols.size + received.side_symbols.size > most:
             raise InputError(
                 f"symbols: {self.preset.name} sends at most {most} for an image of this size, not {received.symbols.size}"
@@ -505,8 +520,10 @@ def channel_record(
     ofdm: OfdmConfig | None = None,
     rx_snr_db: float | None = None,
     paths: PathModel | None = None,
+    measured: Measured | None = None,
 ) -> ChannelRecord:
     """The channel that is asked for; multipath is the paper's where ``ofdm`` says nothing else, and sends no pilots without CSI.
+    ``measured``: what ``paths`` names, for the speed that it means.
 
     Raises:
         InputError: what is asked for does not go together.
@@ -514,6 +531,8 @@ def channel_record(
     if kind == "multipath":
         ofdm = ofdm or OfdmConfig()
         ofdm = replace(ofdm, pilots=0 if csi == "none" else ofdm.pilots)
+    if paths is not None and measured is not None:
+        paths = measured.at_speed(paths)
     return ChannelRecord(kind, float(snr_db), snr_type, csi, ofdm, None if rx_snr_db is None else float(rx_snr_db), paths)
 
 
@@ -546,7 +565,7 @@ def transmit(
     """
     given = None if rx_snr is None else check_snr("rx_snr", rx_snr)
     kind: Kind = fading or ("awgn" if paths is None else "multipath")
-    channel = channel_record(kind, check_snr("snr", snr), snr_type, csi, ofdm, given, paths)
+    channel = channel_record(kind, check_snr("snr", snr), snr_type, csi, ofdm, given, paths, measured)
     return pass_channel(sent, channel, seed, measured)
 
 
@@ -628,11 +647,11 @@ def _over_paths(
     assert config is not None
     bursts = (file.symbols, file.prompt_symbols, file.side_symbols)
     sample_rate = config.carriers * model.subcarrier_spacing
-    seconds = duration([burst.size for burst in bursts], config, model.pilot_period, sample_rate)
-    paths = paths_of(model, seconds, rng, measured)
-    if model.speed is None and measured is not None:
-        model = replace(model, speed=3.6 * measured.doppler * LIGHT / model.carrier_frequency)
-    arrived = send(bursts, paths, config, model.pilot_period, sample_rate)
+    period = pilot_period(model, config)
+    paths = paths_of(model, duration([burst.size for burst in bursts], config, period, sample_rate), rng, measured)
+    if measured is not None:
+        model = measured.at_speed(model)
+    arrived = send(bursts, paths, config, period, sample_rate)
     return replace(channel, paths=model, interference=arrived.interference), arrived
 
 
@@ -644,9 +663,11 @@ def block_gain(seed: int) -> Symbols:
 
 
 def check_received(file: SymbolFile) -> None:
-    """Raises InputError if the file has not been through a channel."""
+    """Raises InputError if the file has not been through a channel, or is of a method that is not here."""
     if file.header.stage != "rx":
         raise InputError("symbols: have not been through a channel; run `gencomm channel` first (--snr inf for a clean one)")
+    if file.header.method not in specs():
+        raise InputError(f"symbols: are of method {file.header.method!r}, which is not here; install the package that brings it")
 
 
 def check_snr(field: str, snr_db: float) -> float:

@@ -79,7 +79,7 @@ def symbols_within(cbr: float, limits: tuple[float, float], image_size: ImageSiz
     return max(low, min(whole_symbols(min(cbr, 2 * limits[1]), image_size), high))
 
 
-def account(requested: float | None, image_size: ImageSize, *, image: int, prompt: int, side: int) -> CBR:
+def account(requested: float | None, image_size: ImageSize, image: int, prompt: int, side: int) -> CBR:
     """The CBR of so many image, prompt and side symbols."""
     count = samples(image_size)
     return CBR(requested, image / count, prompt / count, side / count, total=(image + prompt + side) / count)
@@ -104,11 +104,13 @@ def image_target(
     prompt_symbols: int,
     image_size: ImageSize,
     extra_uses: Callable[[Sequence[int]], ExtraUses] | None = None,
+    *,
+    apart: bool = False,
 ) -> float:
     """The CBR left for the image (and its side information): all of ``cbr``, or what the rest leaves of a ``total``.
 
-    The rest is the prompt, and what the channel adds to so many image and prompt symbols. Negative or zero where it alone exceeds
-    the total; the image then takes the lowest rate there is.
+    The rest is the prompt, and what the channel adds to so many image and prompt symbols; at most, where side symbols go ``apart``.
+    Negative or zero where it alone exceeds the total; the image then takes the lowest rate there is.
     """
     if not total:
         return cbr
@@ -116,37 +118,38 @@ def image_target(
         return cbr - prompt_symbols / samples(image_size)
 
     def uses(image: int) -> int:
-        return image + prompt_symbols + sum(astuple(extra_uses((image, prompt_symbols))))
+        side = int(apart and image > 0)  # one symbol apart costs as much as any number can
+        return image + prompt_symbols + sum(astuple(extra_uses((image - side, prompt_symbols, side))))
 
     most = whole_symbols(cbr, image_size)
     return (bisect_right(range(most + 1), most, key=uses) - 1) / samples(image_size)
 
 
-def check_met(got: CBR, target: float, image_size: ImageSize, *, strict: bool, field: str = "cbr") -> str | None:
-    """One line if image and side symbols are more than ``target`` allows, or fewer by more than a symbol and by more than 1 %.
+def missed(requested: float, uses: int, sent: int, target: float, image_size: ImageSize) -> tuple[bool, str] | None:
+    """Whether a request is exceeded, or not met by more than a symbol and by more than 1 %, and what to say then.
 
     Args:
-        field: the option that bounds the rate: ``cbr``, or ``cbr_total``, which also bounds what is not counted in ``target``.
+        uses: that the request bounds. sent, target: symbols of image and side information, and the ratio that was left for them.
 
-    Raises:
-        RateError: the target is missed and ``strict`` is set.
+    Returns:
+        Whether it is exceeded, and the problem; None where the request is met.
     """
-    count, sent = samples(image_size), got.image + got.side
-    over = round(sent * count) - whole_symbols(target, image_size)
-    if over <= 0 and target - sent <= max(1.0 / count, 0.01 * target) * (1 + 1e-9):
+    count = samples(image_size)
+    over = uses > whole_symbols(requested, image_size)
+    if not over and any(
+        ratio * count - got <= max(1.0, 0.01 * ratio * count) for ratio, got in ((requested, uses), (target, sent))
+    ):
         return None
-    size = f"{image_size[1]}x{image_size[0]}"
-    problem = f"{max(target, 0):.6g} for the image cannot be met at {size}; the nearest is {sent:.6g}"
-    if strict:
-        raise RateError(f"{problem}, which --cbr-strict forbids", field)
-    return RateError(problem, field).flagged
+    instead = f"{_at_least(uses / count):g} or more would do" if over else f"the nearest is {uses / count:.6g}"
+    return over, f"{requested:.6g} cannot be met at {image_size[1]}x{image_size[0]}; {instead}"
 
 
 def with_remedy(
     error: RateError, total: bool, prompt_symbols: int, image_size: ImageSize,
-    extra_uses: Callable[[Sequence[int]], ExtraUses] | None,
+    extra_uses: Callable[[Sequence[int]], ExtraUses] | None, most: int,
 ) -> RateError:  # fmt: skip
-    """The error of a method, which counts symbols, as one of the ratio that was given; with the least that would do, if known."""
+    """The error of a method, which counts symbols, as one of the ratio that was given; with the least that would do, if known and
+    no more than the ``most`` symbols that it sends."""
     if error.field != "cbr":
         return error
     field, problem = "cbr_total" if total else "cbr", error.problem
@@ -154,7 +157,8 @@ def with_remedy(
         uses = error.fits + prompt_symbols * total
         if extra_uses is not None:
             uses += sum(astuple(extra_uses((error.fits, prompt_symbols))))
-        problem += f"; {_at_least(uses / samples(image_size)):g} or more would do"
+        least = f"{_at_least(uses / samples(image_size)):g} or more" if error.fits <= most else "a larger picture"
+        problem += f"; {least} would do"
     return RateError(problem, field, error.fits)
 
 

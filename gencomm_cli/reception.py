@@ -14,7 +14,7 @@ from gencomm_cli.channels.estimation import (
     impulse_response,
     interference,
 )
-from gencomm_cli.channels.frame import slots
+from gencomm_cli.channels.frame import pilot_period, slots
 from gencomm_cli.channels.ofdm import OfdmConfig, places, response
 from gencomm_cli.channels.path_model import PathModel
 from gencomm_cli.channels.tracking import track
@@ -77,7 +77,7 @@ def _tracked(
     assert file.pilot_symbols is not None
     bursts = (file.symbols, file.prompt_symbols, file.side_symbols)
     ends = np.cumsum([0, *(config.ofdm_symbols(burst.size) for burst in bursts)])
-    pilots, data = slots(int(ends[-1]), config, paths.pilot_period)
+    pilots, data = slots(int(ends[-1]), config, pilot_period(paths, config))
     spacing = (config.carriers + config.cp) / (config.carriers * paths.subcarrier_spacing)
     alpha, rest = clipping(config)[0], 0.0 if estimator == "authors" else interference
     observed = file.pilot_symbols.reshape(*pilots.shape, config.carriers) / np.float32(alpha)

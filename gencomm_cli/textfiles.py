@@ -8,6 +8,8 @@ from pathlib import Path
 
 from gencomm_cli.errors import InputError
 
+LARGEST = 2**30
+"""Bytes that a text file may have."""
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 """Encodings by the byte-order mark that a file begins with; UTF-32's begins with one of UTF-16's."""
 
@@ -25,12 +27,16 @@ def read_text(path: Path) -> str:
     """The text of a file.
 
     Raises:
-        InputError: it cannot be read, or is no text.
+        InputError: it cannot be read, is larger than ``LARGEST``, or is no text.
     """
     try:
-        text = decoded(path.read_bytes())
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); name a readable text file") from None
+    if len(data) > LARGEST:
+        raise InputError(f"{path}: has more than {LARGEST} bytes; name a smaller file")
+    text = decoded(data)
     if "\0" in text:
         raise InputError(f"{path}: is not text in UTF-8, UTF-16 with a byte-order mark or Latin-1; save it as UTF-8")
     return text

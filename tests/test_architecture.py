@@ -15,7 +15,7 @@ PACKAGE = "gencomm_cli"
 FLOORS = (
     ("", "errors", "options", "seeds", "console", "outputs", "textfiles"),
     ("channels", "channels.*", "text", "text.*", "rates"),
-    ("symbols", "symbols.*", "reception", "images", "colours", "photographs"),
+    ("symbols", "symbols.*", "reception", "images", "colours", "photographs", "datasets"),
     ("methods", "methods.options", "methods.spec", "methods.base", "methods.*.options", "methods.?*:package"),
     ("radio", "radio.*"),
     ("presets", "presets.*", "text.captioners", "text.retrieval", "metrics", "metrics.*", "diffusion", "diffusion.*"),

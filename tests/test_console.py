@@ -13,7 +13,7 @@ import pytest
 from gencomm_cli import symbols
 from gencomm_cli.app import run
 from gencomm_cli.console import out
-from tests.support.commands import COMMAND, ENVIRONMENT, Result
+from tests.support.commands import COMMAND, ENVIRONMENT, Result, failed
 from tests.support.symbols import sent
 
 CHANNEL = ["channel", "tx.npz", "--snr", "1", "-o", "out.npz"]
@@ -88,3 +88,28 @@ def test_what_the_machine_refuses_is_no_fault_of_the_program(here: Callable[...,
         done = here("models", "list")
         assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (status, b"", int(bool(line)))
         assert done.stderr.startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (("bench", "run", "photo.png", "--out", ""), "--out: an empty word"),  # it would fill the folder here
+        (("bench", "run", "photo.png", "--out="), "--out: an empty word"),
+        (("bench", "run", "photo.png", "--snr", "", "--out", "o"), "--snr: an empty word"),  # it would be the default
+        (("train", "textguided", "--data", "", "--out", "o"), "--data: an empty word"),
+        (("encode", ""), "encode: an empty word"),
+        (("encode", "photo.png", "--preset", ""), "--preset: an empty word"),
+        (("bench", "run", "photo.png", "--methods", ",", "--out", "o"), "--methods: ',' lists nothing"),
+        (("bench", "run", "photo.png", "--methods", "scsic@", "--out", "o"), "--methods: 'scsic@' names no preset"),
+    ],
+)
+def test_what_unset_variables_leave_is_refused(
+    here: Callable[..., Result], photo: Path, arguments: tuple[str, ...], what: str
+) -> None:
+    failed(here(*arguments), 2, what)
+    assert os.listdir() == ["photo.png"]
+
+
+def test_an_input_that_is_no_file_is_named_before_the_output(here: Callable[..., Result]) -> None:
+    for name in ("https://example.com/a.png", "~/a.png"):
+        failed(here("encode", name), 2, f"{name}: no such file")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gencomm_cli import __version__
 from tests.support.commands import picture
 
 PACKAGE = Path(__file__).parents[1] / "examples" / "linear_method"
@@ -85,6 +86,7 @@ def test_bench_sweeps_its_flags_and_reports(gencomm: Gencomm, tmp_path: Path) ->
     gencomm(*sweep, *options)
     rows = [json.loads(line) for line in (tmp_path / "out" / "rows.jsonl").read_text().splitlines()]
     assert {row["status"] for row in rows} == {"ok"}
+    assert {row["cell"]["version"] for row in rows} == {f"{__version__}, gencomm-linear 1.0"}
     assert len({row["metrics"]["psnr"] for row in rows if row["cell"]["method"] == "linear"}) == 8  # 2 SNRs x 2 x 2
     assert any("--limit 3" in row["command"] and "--sharpen 1" in row["command"] for row in rows)
     gencomm("bench", "report", "out")

@@ -8,12 +8,14 @@ import json
 import lzma
 import re
 import shlex
+import shutil
 import tarfile
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
@@ -23,15 +25,17 @@ from jsonschema import Draft202012Validator, ValidationError
 from PIL import Image
 
 import gencomm_cli
-from gencomm_cli import images, symbols
+from gencomm_cli import images, presets, symbols
 from gencomm_cli.app import app, run
+from gencomm_cli.bench import references
 from gencomm_cli.bench.plan import Sweep
 from gencomm_cli.bench.rows import Row
 from gencomm_cli.images import read_image
-from gencomm_cli.methods import specs
+from gencomm_cli.methods import options, specs
 from tests.compatibility.record import ROWS, SYMBOLS
 from tests.support.commands import Result
 from tests.support.schemas import SCHEMAS, check_printed, validator
+from tests.support.symbols import received, sent
 
 Here = Callable[..., Result]
 COMMAND_OF = cache(typer.main.get_command)
@@ -85,7 +89,8 @@ def dry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "read_image", lambda source, *_: read_image(source) if isinstance(source, io.BytesIO) else black)
     monkeypatch.setattr("gencomm_cli.bench.run.run", planned)
     for work in (
-        "bench.sets.load_model", "bench.predictability.predictability", "bench.report.write_report", "bench.store.merge",
+        "bench.sets.load_model", "bench.predictability.predictability", "bench.references.read", "bench.report.write_report",
+        "bench.store.merge",
         "metrics.fetch.fetch", "pipeline.load", "presets.available", "presets.load_config", "presets.pack.pack_folder",
         "presets.pretrained.add", "radio.recordings.read", "released.checkpoint.files_in", "symbols.read", "training.data.shards",
         "training.trainer.train",
@@ -125,14 +130,46 @@ def test_the_first_steps_work_as_written(here: Here, photo: Path) -> None:
     assert Image.open(photo.with_name("both.png")).width >= 3 * 96
 
 
-def test_the_sweep_from_python_works_as_written(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the library's page, at one SNR."""
+def blocks(page: str, language: str) -> list[str]:
+    """What a page shows of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
+def test_python_works_as_written(page: str, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page's blocks one after the other; its sweep at one SNR."""
     monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.chdir(photo.parent)
-    sweep = (ROOT / "docs" / "library.md").read_text("utf-8").split("## A sweep over SNR\n\n```python\n")[1].split("```")[0]
-    assert "range(-5, 21, 5)" in sweep
-    exec(sweep.replace("range(-5, 21, 5)", "range(10, 11)"), {})
-    assert Image.open("psnr.png").width > 100
+    monkeypatch.setattr(gencomm_cli, "load", cache(gencomm_cli.load))
+    Path("photos").mkdir()
+    for name in ("a.png", "b.png"):
+        shutil.copy(photo, Path("photos") / name)
+    Path("docs").symlink_to(ROOT / "docs")
+    sent().save("tx.npz")
+    received().save("rx.npz")
+    known: dict[str, Any] = {"image": read_image(photo), "dataclass": dataclass, "Annotated": Annotated}
+    known |= {name: getattr(options, name) for name in ("Flag", "ReceiverOptions")}
+    for block in blocks(page, "python"):
+        exec(block.replace("range(-5, 21, 5)", "range(10, 11)"), known)
+    if page == "docs/library.md":
+        assert Image.open("psnr.png").width > 100
+        assert known["batch"].shape == (2, 3, *known["image"].shape[:2])
+        assert [score["psnr"] > 10 for score in known["scores"]] == [True, True]
+
+
+def test_published_numbers_are_read_as_written(tmp_path: Path) -> None:
+    (text,) = blocks("docs/measuring.md", "json")
+    (tmp_path / "theirs.json").write_text(text)
+    assert [(each.metric, each.cbr, each.snr_db) for each in references.read(tmp_path / "theirs.json")] == [
+        ("psnr", 0.0033, None), ("ms_ssim", None, 10),
+    ]  # fmt: skip
+
+
+def test_a_preset_without_networks_is_found_as_written(tmp_path: Path) -> None:
+    (text,) = blocks("docs/adding-a-method.md", "json")
+    (tmp_path / "config.json").write_text(text.replace('"mine"', '"separate"'))
+    found = presets.find("separate", str(tmp_path))
+    assert (found.name, found.components) == ("plain", {})
 
 
 @pytest.mark.parametrize("topic", ["cbr", "snr", "csi", "formats"])

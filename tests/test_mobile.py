@@ -18,7 +18,7 @@ from gencomm_cli import symbols
 from gencomm_cli.channels import measured
 from gencomm_cli.channels.equalisers import mmse
 from gencomm_cli.channels.ofdm import OfdmConfig
-from gencomm_cli.channels.path_model import PathModel
+from gencomm_cli.channels.path_model import LIGHT, PathModel
 from gencomm_cli.errors import InputError
 from gencomm_cli.reception import channel_state
 from gencomm_cli.symbols import SymbolFile
@@ -132,6 +132,30 @@ def test_pilots_that_come_again_beat_estimates_at_rest_at_speed() -> None:
     assert error[4] < 0.3 * error[0]
 
 
+@pytest.mark.parametrize(
+    ("speed", "period", "config", "expected"),
+    [(0, None, OfdmConfig(), 4), (300, None, OfdmConfig(), 4), (500, None, OfdmConfig(), 2), (3000, None, OfdmConfig(), 1),
+     (500, None, OfdmConfig(pilots=2), 1), (500, 4, OfdmConfig(), 4), (500, 0, OfdmConfig(), 0)],
+)  # fmt: skip
+def test_pilots_come_as_often_as_the_speed_asks_for(speed: float, period: int | None, config: OfdmConfig, expected: int) -> None:
+    received = passed(csi="estimated", ofdm=config, paths=replace(FAST, speed=speed, pilot_period=period))
+    assert received.header.to_json()["channel"]["paths"]["pilot_period"] == expected
+
+
+def test_the_default_pilots_suffice_at_500_km_h() -> None:
+    """Within 1 dB of perfect CSI; pilots every 4 OFDM symbols cost 6."""
+    file, error = replace(sent(k=12 * 256), symbols=unit(12 * 256)), {}
+    for csi, period in (("perfect", None), ("estimated", None), ("estimated", 4)):
+        paths, squares = replace(FAST, speed=500, pilot_period=period), []
+        for seed in range(4):
+            received = passed(file, csi=csi, seed=seed, paths=paths, snr_db=15.0)
+            state = channel_state(received)
+            squares.append(np.mean(np.abs(mmse(received.symbols, state.gain, state.n0) - file.symbols) ** 2))
+        error[csi, period] = 10 * np.log10(np.mean(squares))
+    assert error["estimated", None] < error["perfect", None] + 1
+    assert error["estimated", 4] > error["perfect", None] + 5
+
+
 def test_a_prompt_does_not_change_the_image_s_channel() -> None:
     alone, both = passed(sent(k_prompt=0)), passed(sent())
     np.testing.assert_array_equal(alone.symbols, both.symbols)
@@ -197,6 +221,15 @@ def test_the_command_sends_over_models_and_files_and_says_what_does_not_go(here:
     assert "paths tdl a, delay_spread 3e-07, speed 120" in shown
     assert here("channel", "tx.npz", "--snr", 10, "--cir", cir, "--csi", "estimated").returncode == 0
     assert gencomm_cli.open_symbols("rx.npz").header.channel.paths.cir == measured.read(cir).sha256  # type: ignore[union-attr]
+    known = gencomm_cli.open_symbols("rx.npz").header.channel
+    assert known is not None
+    assert known.paths is not None
+    assert known.paths.speed == pytest.approx(3.6 * measured.read(cir).doppler * LIGHT / 3.5e9)
+    too_long = "--pilot-period: 9 is too long for gains that change by 1621 Hz"
+    for spacing, right in ((15e3, "2 would do"), (5e3, "take more --subcarrier-spacing")):
+        given = ["--tdl", "a", "--speed", 500, "--subcarrier-spacing", spacing, "--pilot-period", 9]
+        assert f"{too_long}; {right}" in here("channel", "tx.npz", "--snr", 10, "--csi", "estimated", *given).stderr.decode()
+        assert b"--pilot-period" not in here("channel", "tx.npz", "--snr", 10, *given).stderr
     refusals: list[tuple[list[object], list[str]]] = [
         (["--tdl", "a", "--cdl", "b"], ["--tdl", "exactly one"]),
         (["--speed", 30], ["--tdl", "exactly one"]),

@@ -83,12 +83,13 @@ def numbers() -> tuple[PaperNumber, ...]:
 
 
 def protocols() -> dict[str, Protocol]:
-    """How papers measure, by method."""
-    return {spec.name: spec.protocol for spec in specs().values() if spec.protocol is not None}
+    """How papers measure, by METHOD, and by METHOD:DATA where they do so otherwise with other data."""
+    own = {spec.name: spec.protocol for spec in specs().values() if spec.protocol is not None}
+    return own | {f"{spec.name}:{data}": other for spec in specs().values() for data, other in spec.protocols.items()}
 
 
 def protocol(name: str) -> Protocol:
-    """A method's protocol, by the method's name or by the protocol's alias.
+    """A method's protocol, by one of the names of :func:`protocols` or by the protocol's alias.
 
     Raises:
         InputError: there is none.

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from gencomm_cli.bench.store import original
 from gencomm_cli.console import say
+from gencomm_cli.datasets import images_of
 from gencomm_cli.errors import InputError
 from gencomm_cli.images import Pixels, encoded, read_image
 from gencomm_cli.outputs import write_files
-from gencomm_cli.photographs import captions, check_preparation, images_in, is_hidden, left_out, prepare, read_found
+from gencomm_cli.photographs import captions, check_preparation, is_hidden, left_out, prepare, read_found
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Found:
 
 
 def find(images: Sequence[Path]) -> list[Found]:
-    """Files, and folders' images with their captions (``captions.tsv`` beside them: file name, tab, caption).
+    """Files, and folders' images with their captions (``captions.tsv`` beside them: file name, tab, caption); of a folder of a data
+    set in its own layout (:mod:`gencomm_cli.datasets`), the test images.
 
     Raises:
         InputError: a path does not exist, a folder holds no images, or two images have one name.
@@ -44,7 +46,7 @@ def find(images: Sequence[Path]) -> list[Found]:
     for path in images:
         if not path.exists():
             raise InputError(f"{path}: no such file; name images, or folders of them")
-        found = images_in(path) if path.is_dir() else [path]
+        found = images_of(path, "test") if path.is_dir() else [path]
         if not found:
             raise InputError(f"{path}: holds no images; name a folder with .png, .jpg, .webp, .heic or other image files")
         files += [(file, not path.is_dir()) for file in found]

@@ -52,6 +52,12 @@ class Scheme:
         return spec_of(self.method)
 
     @property
+    def version(self) -> str:
+        """Of gencomm, and of the package that the method is from where that is another."""
+        own = self.spec.version if self.method else ""
+        return f"{gencomm_cli.__version__}, {self.spec.distribution} {own}" if own else gencomm_cli.__version__
+
+    @property
     def takes_prompts(self) -> bool:
         """Whether text can be sent beside the image."""
         return bool(self.method) and issubclass(self.spec.transmitter, TextTransmitter)
@@ -187,9 +193,11 @@ def scheme(text: str) -> Scheme:
     if text.startswith("folder:"):
         return _folder(text)
     base, *words = text.split(":")
-    method, _, named = base.partition("@")
+    method, at, named = base.partition("@")
     if method not in specs():
         raise InputError(f"--methods: {text!r} is not a method of this version; there is: {', '.join(specs())}, folder:DIR")
+    if at and not named:
+        raise InputError(f"--methods: {text!r} names no preset; give METHOD@PRESET, or METHOD for the default")
     spec, coarse, chosen = spec_of(method), False, {}
     if spec.variants is not None:
         chosen = dict(spec.variants(words))
@@ -259,7 +267,7 @@ def _wanted(sweep: Sweep, method: Scheme, photographs: Sequence[Photograph]) -> 
             yield Cell(
                 photograph.name, photograph.sha256, method.name, method.preset, method.weights_sha256, channel, snr_db, cbr,
                 sweep.snr_type, sweep.csi, known, sweep.cbr_is_total, prompt, captions.get(prompt, ""), sweep.outage, sweep.seed,
-                repeat, gencomm_cli.__version__, chosen,
+                repeat, method.version, chosen,
             )  # fmt: skip
 
 

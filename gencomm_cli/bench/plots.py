@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from gencomm_cli.bench import references
 from gencomm_cli.bench.layout import lay_out
 from gencomm_cli.bench.quantities import CHANNELS, NOT_QUALITY, compact, in_order, quantity
 from gencomm_cli.bench.settings import Chart, Setting, held_text, short, styles, title
@@ -59,12 +58,14 @@ def stem(name: str, chart: Chart) -> str:
     return re.sub(r"[^A-Za-z0-9.\-]+", "_", "-".join(words).replace("∞", "inf"))[:120].lower().lstrip(".")
 
 
-def draw(found: Sequence[Setting], charts: Sequence[Chart]) -> Iterator[tuple[str, bytes, bytes]]:
-    """Stem, PNG and SVG of every quantity on every chart. The same input gives the same bytes."""
+def draw(
+    found: Sequence[Setting], charts: Sequence[Chart], others: dict[str, tuple[int, str, int]]
+) -> Iterator[tuple[str, bytes, bytes]]:
+    """Stem, PNG and SVG of every quantity on every chart. The same input gives the same bytes. ``others``: styles of references."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    looks = styles(found) | references.styles()
+    looks = styles(found) | others
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a method's name may hold characters that the font lacks
@@ -90,7 +91,7 @@ def _figure(found: Sequence[Setting], chart: Chart, name: str, looks: dict[str, 
     axes = figure.add_axes((0.6 / WIDTH, below / height, (WIDTH - 0.7) / WIDTH, AXES_HEIGHT / height))
     _curves(axes, found, chart, name, looks)
     axes.yaxis.set_label_coords(-0.46 / (WIDTH - 0.7), 0.5)
-    theirs = {line.label for line in chart.references}
+    theirs = {_plain(line.label) for line in chart.references}
     named = sorted(zip(*axes.get_legend_handles_labels(), strict=True), key=lambda each: each[1] in theirs)
     figure.legend(
         *zip(*named, strict=True),
@@ -129,9 +130,15 @@ def _curves(axes: Axes, found: Sequence[Setting], chart: Chart, name: str, looks
             axes.annotate("∞", (place, 1), xycoords=top, xytext=(0, 3), textcoords="offset points", ha="center")
     for reference in (line for line in chart.references if line.metric == name):
         _, dash, marker = looks[reference.label]
-        line = {"color": GREY, "label": reference.label, "linestyle": _dash(dash), "marker": MARKERS[marker % len(MARKERS)]}
+        line = {"color": GREY, "label": _plain(reference.label), "linestyle": _dash(dash), "marker": MARKERS[marker % len(MARKERS)]}
         places, values = [x for x, _, _ in reference.points], [y for _, y, _ in reference.points]
         axes.plot(places, values, markerfacecolor="none", markeredgewidth=0.8, zorder=1.5, **line)
+    means = [found[i].values[name].mean for curve in chart.curves for _, i in curve.points if name in found[i].values]
+    means += [y for line in chart.references if line.metric == name for _, y, _ in line.points]
+    lowest, highest = min(means), max(filter(math.isfinite, means), default=math.inf)
+    if 0 < (spread := highest - lowest) < math.inf:  # intervals of two images may be many times as long, and are cut off
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, lowest - spread), min(high, highest + spread))
     axes.set_xscale("log" if layout.log else "linear")
     axes.set_xticks([place for place, _ in layout.ticks], [text for _, text in layout.ticks])
     axes.minorticks_off()

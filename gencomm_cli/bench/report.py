@@ -18,6 +18,7 @@ from gencomm_cli.bench.folder import Results
 from gencomm_cli.bench.gallery import Gallery, gallery
 from gencomm_cli.bench.layout import lay_out
 from gencomm_cli.bench.quantities import CHANNELS, compact, in_order, quantity
+from gencomm_cli.bench.references import Reference
 from gencomm_cli.bench.settings import (
     Chart,
     Setting,
@@ -36,14 +37,14 @@ FILES = ("report.html", "table.md", "table.tex", "rows.csv", "compressai.json")
 """What is written beside the plots."""
 
 
-def write_report(folder: Path, output: Path | None = None, with_references: bool = False) -> Path:
+def write_report(folder: Path, output: Path | None = None, beside: Sequence[Reference] = ()) -> Path:
     """Writes ``report.html``, ``table.md``, ``table.tex``, ``rows.csv``, ``compressai.json``, ``plots/*.png`` and ``plots/*.svg``:
     all of them or none. Other files stay as they are.
 
     Args:
         folder: a bench folder: ``rows.jsonl``, and where there are any ``sets.jsonl``, ``images/`` and ``originals/``.
         output: folder for all of it, made if need be; without it ``folder`` itself.
-        with_references: draw published codecs beside, as :mod:`gencomm_cli.bench.references` has them.
+        beside: what others published, to be drawn beside.
 
     Returns:
         The html's path.
@@ -60,19 +61,19 @@ def write_report(folder: Path, output: Path | None = None, with_references: bool
     found, strays = settings(results)
     for line in (*results.skipped, *strays):
         console.say(line)
-    drawn = charts(found)
-    if with_references:
-        drawn = [references.beside(chart, found) for chart in drawn]
+    drawn = [references.beside(chart, found, beside) for chart in charts(found)]
+    shown = {line.label for chart in drawn for line in chart.references if line.metric in plots.names(found, chart)}
+    for each in beside:
+        if isinstance(each, references.Published) and each.label not in shown:
+            console.say(f"--published: {each.label}: is on no plot, as none has its metric, channel, and CBR or SNR")
     with console.progress("pictures") as bar:
         pictures = gallery(folder, results, found, bar)
-    texts = (
-        _html(folder, results, found, drawn, pictures, [*results.skipped, *strays]), tables.markdown(found), tables.latex(found),
-        tables.rows_csv(results.rows), tables.compressai(found),
-    )  # fmt: skip
+    html = _html(folder, results, found, drawn, beside, pictures, [*results.skipped, *strays])
+    texts = (html, tables.markdown(found), tables.latex(found), tables.rows_csv(results.rows), tables.compressai(found))
     contents = {output / name: utf8(content) for name, content in zip(FILES, texts, strict=True)}
     count = sum(len(plots.names(found, chart)) for chart in drawn)
     with console.progress("plots") as bar:
-        for index, (stem, png, svg) in enumerate(plots.draw(found, drawn), 1):
+        for index, (stem, png, svg) in enumerate(plots.draw(found, drawn, references.styles(beside)), 1):
             contents |= {output / "plots" / f"{stem}.png": png, output / "plots" / f"{stem}.svg": svg}
             if bar:
                 bar(index, count)
@@ -82,7 +83,13 @@ def write_report(folder: Path, output: Path | None = None, with_references: bool
 
 
 def _html(
-    folder: Path, results: Results, found: Sequence[Setting], drawn: Sequence[Chart], pictures: Gallery, skipped: list[str]
+    folder: Path,
+    results: Results,
+    found: Sequence[Setting],
+    drawn: Sequence[Chart],
+    beside: Sequence[Reference],
+    pictures: Gallery,
+    skipped: list[str],
 ) -> str:
     """The template with the data in it as JSON that no HTML parser can be led out of."""
     names = in_order({name for s in found for name in s.values})
@@ -99,14 +106,14 @@ def _html(
         "options": {axis: short(axis) for axis in axes},
         "channels": CHANNELS,
         "colours": plots.COLOURS,
-        "styles": styles(found) | references.styles(),
+        "styles": styles(found) | references.styles(beside),
         "grey": plots.GREY,
         "settings": [_setting(s, axes) for s in found],
         "charts": [_chart(chart) for chart in drawn],
         "papers": _papers(found),
         "titles": papers.titles(),
-        "terms": references.TERMS,
-        "sources": {each.label: each.source for each in references.published()},
+        "terms": {each.label: each.terms for each in beside},
+        "sources": {each.label: each.source for each in beside},
         "gallery": asdict(pictures),
         "conditions": [condition_text(condition) for condition in dict.fromkeys(s.condition for s in found)],
         "failures": _failures(results),

@@ -48,7 +48,7 @@ class Cell:
         prompt: ``none``, ``own`` (captions.tsv), ``wrong`` (the next image's), ``builtin``, ``hf:…``, ``openai:…``.
         prompt_text: the text itself for own and wrong, else ""; for a folder, what stands in for it: SHA-256 of the finished file.
         outage: how a lost image is scored: ``grey`` or ``sc-sic``.
-        seed, repeat: repeat r is sent with seed + r. version: of gencomm.
+        seed, repeat: repeat r is sent with seed + r. version: of gencomm, and of the package that the method is from.
         options: of the method that were given, in the order of their names, numbers in their shortest form; any order and form may
             be passed in.
     """

@@ -117,6 +117,6 @@ def _known(path: Path) -> dict[str, dict[str, Any]]:
         try:
             document = json.loads(line)
             found[document["rows"]] = document
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
     return found

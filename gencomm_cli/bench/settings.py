@@ -23,6 +23,7 @@ _TITLES = {
     "delay_spread": "RMS delay spread (s)",
 }
 _SHORT = {"snr_db": "SNR", "cbr": "CBR"}
+_UNITS = {"snr_db": " dB", "speed": " km/h", "delay_spread": " s"}
 _VARIANTS = {
     "preset": "", "prompt": "prompt ", "tx_snr_db": "tx SNR ", "csi": "csi ", "snr_type": "", "cbr_is_total": "",
     "outage": "outage ", "version": "v", "weights_sha256": "weights ",
@@ -189,7 +190,7 @@ def condition_text(condition: tuple[str, float, float]) -> str:
 
 def held_text(held: Mapping[str, float | None]) -> str:
     """``SNR 10, steps 5``."""
-    return ", ".join(f"{short(axis)} {compact(value)}{' dB' * (axis == 'snr_db')}" for axis, value in held.items())
+    return ", ".join(f"{short(axis)} {compact(value)}{_UNITS.get(axis, '')}" for axis, value in held.items())
 
 
 def _setting(cell: Cell, label: str, rows: list[Row], images: int, given: SetMetrics | None) -> Setting:

@@ -35,6 +35,8 @@ def read_rows(folder: Path) -> list[Row]:
     """
     path = folder / ROWS
     try:
+        if not path.is_file():  # a pipe or device may have no end
+            raise FileNotFoundError
         lines = path.read_bytes().split(b"\n")[:-1]
     except OSError:
         raise InputError(f"{folder}: holds no {ROWS}; name a folder that `gencomm bench run --out` filled") from None
@@ -42,7 +44,7 @@ def read_rows(folder: Path) -> list[Row]:
     for number, line in enumerate(lines, 1):
         try:
             rows.append(Row.from_json(json.loads(line)))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"{path}, line {number}: not a row of this version ({error}); remove it, or use another --out"
             ) from None

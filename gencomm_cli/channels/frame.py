@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from gencomm_cli.channels.estimation import clipping
 from gencomm_cli.channels.ofdm import ExtraUses, OfdmConfig, clip, extra_uses, pilot_symbols, places
+from gencomm_cli.channels.path_model import PathModel
 from gencomm_cli.channels.paths import Paths
 from gencomm_cli.errors import InputError
 
@@ -28,6 +29,8 @@ _AT_ONCE = 64
 """OFDM symbols, which bounds the memory that gains at every sample take."""
 _NOTHING = 1e-11
 """Interference below this is float32's."""
+_CYCLES = 0.4
+"""Of the largest Doppler shift, from pilots to pilots: more are ambiguous at 0.5, and cost dB before."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,18 @@ def slots(data: int, config: OfdmConfig, period: int) -> tuple[Slots, Slots]:
     if period:
         starts = np.append(starts, data + starts.size * config.pilots)
     return starts[:, None] + np.arange(config.pilots), index + (groups + 1) * config.pilots
+
+
+def longest_period(model: PathModel, config: OfdmConfig) -> float:
+    """OFDM symbols of data between pilots, at most, from which gains can be estimated: f_D·(period + pilots)·T ≤ 0.4, with T of an
+    OFDM symbol and its prefix. Below 1 none suffices."""
+    symbol = (1 + config.cp / config.carriers) / model.subcarrier_spacing
+    return _CYCLES / max(model.doppler * symbol, 1e-9) - config.pilots
+
+
+def pilot_period(model: PathModel, config: OfdmConfig) -> int:
+    """The model's, or else 4 and less where gains change too fast for that."""
+    return max(1, min(4, int(longest_period(model, config)))) if model.pilot_period is None else model.pilot_period
 
 
 def frame_uses(counts: Sequence[int], config: OfdmConfig, period: int) -> ExtraUses:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gencomm_cli.channels.path_model import PathModel
+from gencomm_cli.channels.path_model import LIGHT, PathModel
 from gencomm_cli.channels.paths import Paths, draw_paths
 from gencomm_cli.errors import InputError, OptionError
 
@@ -50,6 +50,10 @@ class Measured:
         change = np.sum(np.abs(np.diff(gains)) ** 2) / max(1, gains.shape[1] - 1)
         # E|a(t + d) − a(t)|² = 2 − 2·J0(2πf_D·d) ≈ (2πf_D·d)² / 2
         return float(np.sqrt(2 * change)) / (2 * math.pi * self.paths.interval)
+
+    def at_speed(self, model: PathModel) -> PathModel:
+        """The model with the speed that the measured Doppler spread means, where it says none."""
+        return model if model.speed is not None else replace(model, speed=3.6 * self.doppler * LIGHT / model.carrier_frequency)
 
     def excerpt(self, duration: float, rng: np.random.Generator) -> Paths:
         """As much as lasts for ``duration`` in s, from a place drawn at random.

@@ -27,7 +27,8 @@ class PathModel:
 
     Attributes:
         cir: SHA-256 of the file with measured impulse responses.
-        pilot_period: the OFDM symbols of pilots come again after so many of data, and at the end; 0: they only go before.
+        pilot_period: the OFDM symbols of pilots come again after so many of data, and at the end; 0: they only go before; None:
+            as the speed asks for (:func:`gencomm_cli.channels.frame.pilot_period`).
 
     Raises:
         OptionError: a value that cannot be, no model, several, or a delay spread of a model that has its own.
@@ -42,7 +43,9 @@ class PathModel:
     speed: Speed = None
     carrier_frequency: Annotated[float, Flag("In Hz, default 3.5e9.", "HZ", 1e6, 1e12)] = 3.5e9
     subcarrier_spacing: Annotated[float, Flag("In Hz, default 15e3.", "HZ", 1, 1e8)] = 15e3
-    pilot_period: Annotated[int, Flag("OFDM symbols between pilots, default 4; 0: only before.", "N", 0, 2**16)] = 4
+    pilot_period: Annotated[
+        int | None, Flag("OFDM symbols between pilots; 0: only before. Default 4, less at high speed.", "N", 0, 2**16)
+    ] = None
 
     def __post_init__(self) -> None:
         """Fills in what depends on the model."""

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from gencomm_cli.commands import flags
+from gencomm_cli.errors import GencommError, InputError
 from gencomm_cli.methods import specs
 from gencomm_cli.methods.options import options_of
 
@@ -51,7 +52,9 @@ def _option_names() -> list[str]:
 
 
 def _protocol_names() -> list[str]:
-    return [spec.name for spec in specs().values() if spec.protocol]
+    from gencomm_cli.bench.papers import protocols
+
+    return list(protocols())
 
 
 FORMS = ", ".join(
@@ -96,9 +99,12 @@ Option = Annotated[
 Fid = Annotated[bool, typer.Option("--fid", help="Also FID and KID of each setting's images, in DIR/sets.jsonl.")]
 
 
-def listed(text: str) -> tuple[str, ...]:
-    """``a,b`` as words."""
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+def listed(text: str, flag: str | None = None) -> tuple[str, ...]:
+    """``a,b`` as words. Raises InputError where there is none, and a ``flag`` that needs one."""
+    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if flag and not found:
+        raise InputError(f"{flag}: {text!r} lists nothing; name what is to be tried, or leave it out")
+    return found
 
 
 @bench.command()
@@ -136,7 +142,7 @@ def run(
     protocol: Annotated[
         str | None,
         typer.Option(
-            metavar="METHOD",
+            metavar="METHOD[:DATA]",
             autocompletion=_protocol_names,
             help="The images, sends, points and scores of a method's paper; flags that are given go before it.",
         ),
@@ -187,7 +193,6 @@ def run(
     from gencomm_cli.bench.options import numbers
     from gencomm_cli.bench.papers import protocol as protocol_of
     from gencomm_cli.bench.plan import Sweep, parts
-    from gencomm_cli.errors import GencommError, InputError
     from gencomm_cli.methods.spec import Protocol
 
     part = parts(shard)
@@ -195,12 +200,12 @@ def run(
         raise InputError("--jobs: is for processes of this command; leave it out with --dask (local:N has N of them)")
     paper = protocol_of(protocol) if protocol else Protocol("", "none", (1, 5, 10), (0.0033,), (0.0033,))
     sweep = Sweep(
-        methods=listed(methods),
+        methods=listed(methods, "--methods"),
         points=paper.points(numbers("--snr", snr) if snr else None, numbers("--cbr", cbr) if cbr else None),
         channels=_channels(channels) if channels else paper.channels,
-        prompts=listed(prompts),
+        prompts=listed(prompts, "--prompts"),
         options=_axes(option, steps=steps, guidance_scale=guidance, modulation=modulation, code_rate=code_rate, fec=fec),
-        tx_snr_db=tuple(_known(part) for part in listed(tx_snr)),
+        tx_snr_db=tuple(_known(part) for part in listed(tx_snr, "--tx-snr")),
         cbr_is_total=total,
         csi=csi,
         snr_type=snr_type or paper.snr_type,
@@ -225,6 +230,8 @@ def run(
     if measure_sets:
         measure_sets()
     counts = bench_run.counts(rows)
+    if infeasible := next((row for row in rows if row.status == "infeasible"), None):
+        console.say(f"bench: {counts['infeasible']} rows are infeasible, the first: {infeasible.cell.image}, {infeasible.error}")
     if json:
         console.print_json({"output": str(out), "rows": counts})
     else:
@@ -294,7 +301,7 @@ def predictability(
 
     points = tuple((x, y) for y in numbers("--cbr", cbr) for x in numbers("--snr", snr))
     sweep = Sweep(
-        listed(methods),
+        listed(methods, "--methods"),
         points,
         _channels(channels or "awgn"),
         prompts=("none",) if prompt is None else ("own",),
@@ -329,12 +336,19 @@ def report(
     references: Annotated[
         bool, typer.Option("--references", help="Draw published codecs too, as if an ideal code carried them (Kodak, AWGN).")
     ] = False,
+    published: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw curves of yours too: JSON, as the manual's page on measuring has it.")
+    ] = None,
 ) -> None:
     """Make a page (report.html), plots and tables of a bench folder."""
     from gencomm_cli import console
+    from gencomm_cli.bench import references as others
     from gencomm_cli.bench.report import write_report
 
-    console.out(str(write_report(folder, output, references)))
+    beside: tuple[others.Reference, ...] = others.codecs() if references else ()
+    if published:
+        beside += others.read(published)
+    console.out(str(write_report(folder, output, beside)))
 
 
 def _channels(text: str):  # type: ignore[no-untyped-def]
@@ -363,7 +377,6 @@ def _device(name: str) -> str:
 
 
 def _metrics(text: str | None, clip_model: str | None) -> tuple[str, ...]:
-    from gencomm_cli.errors import InputError
     from gencomm_cli.metrics.report import CLIP_SCORE, NAMES
 
     known = NAMES if clip_model is None else (*NAMES, CLIP_SCORE)

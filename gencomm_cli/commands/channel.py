@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -86,7 +87,9 @@ def channel(
             "no_interleaver": no_interleaver,
         }, paths=of_paths, cir=cir,
     )  # fmt: skip
-    file = pipeline.pass_channel(symbols.read(flags.source(transmitted)), channel, seed, measured)
+    sent = flags.read_symbols(transmitted)
+    flags.check_room(target, sum(array.nbytes for array in sent.arrays().values()))
+    file = pipeline.pass_channel(sent, channel, seed, measured)
     flags.write(target, symbols.to_bytes(file), output)
     if json:
         meta = file.header.to_json()
@@ -106,6 +109,7 @@ def _record(
 ) -> int:
     """Writes the recording that arrives, and says how many samples it has."""
     from gencomm_cli.channels.measured import paths_of
+    from gencomm_cli.console import say
     from gencomm_cli.outputs import write_files
     from gencomm_cli.radio import recordings
     from gencomm_cli.radio.impairments import impaired
@@ -115,6 +119,8 @@ def _record(
     if model is not None:
         paths = paths_of(model, len(sent) / sent.sample_rate, generator(seed, "waveform fading"), measured)
     arrived = impaired(sent, impairments, snr_db, seed, paths)
+    if not sent.spans and snr_db != math.inf:
+        say(f"--snr: {source} does not say where its signal is, which is taken to fill recording and band; .sigmf does")
     written = recordings.files(Path(target), arrived)
     flags.say_replaced(given, *written)
     write_files(written)

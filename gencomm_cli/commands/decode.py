@@ -40,12 +40,12 @@ def decode(
     """
     from time import perf_counter
 
-    from gencomm_cli import console, pipeline, symbols
+    from gencomm_cli import console, pipeline
     from gencomm_cli.commands import results
     from gencomm_cli.errors import InputError
     from gencomm_cli.images import read_image
 
-    file = symbols.read(flags.source(received))
+    file = flags.read_symbols(received)
     target = flags.output(output, received, flags.beside(received, ".png"))
     pipeline.check_received(file)
     header = file.header

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, get_args
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from gencomm_cli.channels.path_model import PathModel
 from gencomm_cli.commands import flags
 
 if TYPE_CHECKING:
@@ -13,9 +16,11 @@ if TYPE_CHECKING:
 
 
 @flags.with_options("transmitter")
+@flags.with_fields("of_paths", PathModel, flags.PATHS)
 def encode(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="Image to send; - is standard input.")],
     options: flags.Given,
+    of_paths: flags.Given,
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Symbol file; IMAGE.tx.npz if not given.")
     ] = None,
@@ -40,6 +45,7 @@ def encode(
     cp: flags.Cp = None,
     carriers: flags.Carriers = None,
     pilots: flags.Pilots = None,
+    cir: flags.Cir = None,
     device: flags.Device = "auto",
     precision: flags.Precision = "auto",
     json: flags.Json = False,
@@ -50,6 +56,7 @@ def encode(
     gencomm encode photo.png                       writes photo.tx.npz
     gencomm encode photo.png --cbr 0.01 --snr 5 --prompt "a red door"
     gencomm encode photo.png --method separate --codec avif --snr 10 --fading awgn
+    gencomm encode photo.png --cbr-total 0.01 --snr 10 --fading multipath --tdl a --speed 120
     """
     from gencomm_cli import console, pipeline, symbols
     from gencomm_cli.images import read_image
@@ -60,9 +67,10 @@ def encode(
     pipeline.check_rate(cbr, cbr_total, transmitter)
     target = flags.output(output, image, flags.beside(image, ".tx.npz"))
     known = None if snr is None else pipeline.check_snr("snr", snr)
-    channel = counted(fading, cbr_total, cp=cp, carriers=carriers, pilots=pilots)
+    channel = counted(fading, cbr_total, {"cp": cp, "carriers": carriers, "pilots": pilots}, of_paths, cir)
     pixels = read_image(flags.source(image))
     codec = pipeline.load(method, preset, device=device, precision=precision, options=transmitter)
+    flags.check_room(target, 8 * codec.method.symbol_budget(1e-12, (pixels.shape[0], pixels.shape[1])))
     sent = codec.encode(
         pixels, cbr=cbr, cbr_total=cbr_total, strict=cbr_strict, snr=known, fading=fading, channel=channel, options=transmitter,
         say=console.say,
@@ -81,16 +89,24 @@ def encode(
         console.out(target)
 
 
-def counted(fading: str, cbr_total: float | None, **given: int | None) -> ChannelRecord | None:
+def counted(
+    fading: str, cbr_total: float | None, ofdm: Mapping[str, int | None], paths: Mapping[str, Any], cir: Path | None
+) -> ChannelRecord | None:
     """The channel whose pilots, prefixes and empty carriers a total counts; None where it has none.
 
+    Args:
+        ofdm, paths, cir: as :func:`gencomm_cli.commands.flags.channel_record` takes them.
+
     Raises:
-        OptionError: the OFDM is described where it does not count.
+        OptionError: they are given where nothing counts them.
     """
     from gencomm_cli.errors import OptionError
-    from gencomm_cli.pipeline import channel_record
 
-    if (described := [name for name, value in given.items() if value is not None]) and (fading != "multipath" or cbr_total is None):
-        raise OptionError(described[0], "counts in --cbr-total with --fading multipath alone; leave it out")
-    ofdm = flags.ofdm_config(fading, given)
-    return None if ofdm is None else channel_record("multipath", 0.0, "esn0", "perfect", ofdm)
+    given = [name for name, value in {**ofdm, **paths, "cir": cir}.items() if value is not None]
+    if given and (fading != "multipath" or cbr_total is None):
+        raise OptionError(given[0], "counts in --cbr-total with --fading multipath alone; leave it out")
+    if fading != "multipath":
+        return None
+    return flags.channel_record(
+        0.0, kinds={"multipath": True}, snr_type="esn0", csi="perfect", rx_snr=None, ofdm=ofdm, paths=paths, cir=cir
+    )[0]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gencomm_cli.channels.measured import Measured
     from gencomm_cli.channels.ofdm import OfdmConfig
     from gencomm_cli.methods.spec import End
-    from gencomm_cli.symbols import ChannelRecord
+    from gencomm_cli.symbols import ChannelRecord, SymbolFile
 
 CHANNEL, MULTIPATH, PATHS, RATE = "Channel", "Multipath", "Paths of 3GPP, or measured", "Rate"
 """Groups of the help."""
@@ -85,7 +85,7 @@ CbrTotal = Annotated[
     ),
 ]
 CbrStrict = Annotated[
-    bool, typer.Option("--cbr-strict", help="Fail (status 5) instead of taking the nearest rate.", rich_help_panel=RATE)
+    bool, typer.Option("--cbr-strict", help="Fail (status 5) where the preset has no rate that fits.", rich_help_panel=RATE)
 ]
 Awgn = Annotated[bool, typer.Option("--awgn", help="No fading (the default).", rich_help_panel=CHANNEL)]
 Rayleigh = Annotated[
@@ -275,9 +275,27 @@ def source(name: str) -> Path | BinaryIO:
     return sys.stdin.buffer if name == "-" else Path(name)
 
 
+def read_symbols(name: str) -> SymbolFile:
+    """A symbol file, ``-`` from standard input. Raises InputError, of a recording with the command that makes one of it."""
+    from gencomm_cli import symbols
+    from gencomm_cli.radio import is_recording
+
+    if is_recording(name):
+        raise InputError(f"{name}: is a recording, not a symbol file; `gencomm demodulate` makes one of it")
+    return symbols.read(source(name))
+
+
 def beside(source: str, suffix: str) -> str:
     """The default output: the input's name with another suffix."""
     return os.path.splitext(source)[0] + suffix
+
+
+def check_room(name: str, size: int) -> None:
+    """Refuses an output, as :func:`output` gives it, whose ``size`` in bytes at the least has no room."""
+    from gencomm_cli.outputs import check
+
+    if name != "-":
+        check(Path(name), size=size)
 
 
 def output(given: str | None, source: str, default: str, *others: str) -> str:
@@ -293,6 +311,8 @@ def output(given: str | None, source: str, default: str, *others: str) -> str:
         raise InputError("-: standard output is a terminal; name a file with -o or use a pipe")
     if not os.path.basename(name):
         raise InputError(f"{name or '-o'}: is no name of a file; name a file to write")
+    if given is None and not os.path.isdir(os.path.dirname(name) or "."):
+        raise InputError(f"{source}: no such file; name one that is there")
     if name != "-":
         check(Path(name), inputs=(source, *others))
     return name
@@ -350,7 +370,23 @@ def channel_record(
     kind: Kind = asked[0] if asked else "awgn"
     known = None if rx_snr is None else pipeline.check_snr("rx_snr", rx_snr)
     snr_db = pipeline.check_snr("snr", snr)
-    return pipeline.channel_record(kind, snr_db, snr_type, csi, ofdm_config(kind, ofdm), known, model), measured
+    channel = pipeline.channel_record(kind, snr_db, snr_type, csi, ofdm_config(kind, ofdm), known, model, measured)
+    _say_too_fast(channel)
+    return channel, measured
+
+
+def _say_too_fast(channel: ChannelRecord) -> None:
+    """Says which pilots would suffice where gains that are to be estimated change too fast for those that are sent."""
+    from gencomm_cli.channels.frame import longest_period, pilot_period
+    from gencomm_cli.console import say
+
+    model, config = channel.paths, channel.ofdm
+    if model is None or config is None or channel.csi != "estimated":
+        return
+    period, longest = pilot_period(model, config), longest_period(model, config)
+    if period > max(longest, 0):
+        right = f"{int(longest)} would do" if longest >= 1 else "take more --subcarrier-spacing"
+        say(f"--pilot-period: {period} is too long for gains that change by {model.doppler:.0f} Hz; {right}")
 
 
 def path_model(given: Mapping[str, Any], cir: Path | None) -> tuple[PathModel | None, Measured | None]:

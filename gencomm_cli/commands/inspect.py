@@ -43,7 +43,7 @@ def inspect(
     if (picture or preset) and not rates:
         raise InputError("inspect: a picture and --preset go with --rates; add it")
     target = flags.output(picture, file, flags.beside(file, ".rates.png")) if rates else None
-    found = symbols.read(flags.source(file))
+    found = flags.read_symbols(file)
     if target is not None:
         check_format(Path(target), (*found.header.image_size, 3))
     meta = found.header.to_json()

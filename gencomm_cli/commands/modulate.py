@@ -36,11 +36,13 @@ def modulate(
 ) -> None:
     """Turn a symbol file into a recording of OFDM bursts.
 
+    All resource elements count: cbr.waveform of --json, and of the file that demodulate writes.
+
     \b
     gencomm modulate photo.tx.npz                  writes photo.tx.sigmf
     gencomm modulate tx.npz -o tx.ci16 --fft 512 --oversample 4 --rrc 0.2
     """
-    from gencomm_cli import console, rates, symbols
+    from gencomm_cli import console, rates
     from gencomm_cli.outputs import write_files
     from gencomm_cli.radio import link, recordings
     from gencomm_cli.radio.waveform import Waveform
@@ -49,19 +51,21 @@ def modulate(
     if target == "-":
         raise InputError("--output: a recording is a file of its own; name one with -o")
     waveform = build(Waveform, settings)
-    file = symbols.read(flags.source(transmitted))
+    file = flags.read_symbols(transmitted)
     sent = link.modulate(file, waveform)
     recording = sent.recording(waveform, sample_rate)
     written = recordings.files(Path(target), recording, f"{datatype}_le")
     flags.say_replaced(output, *written)
     write_files(written)
+    cbr = rates.with_waveform(file.header.cbr, file.header.image_size, sent.uses)
+    seconds = len(recording) / sample_rate
     if json:
-        cbr = rates.with_waveform(file.header.cbr, file.header.image_size, sent.uses)
         meta = {**file.header.to_json(), "cbr": file.header.to_json()["cbr"] | {"waveform": cbr.waveform, "total": cbr.total}}
-        seconds = len(recording) / sample_rate
         printed = {"output": target, "bursts": len(sent.starts), "samples": len(recording), "seconds": seconds, "meta": meta}
         console.print_json(printed | {"papr_db": sent.papr_db})
     else:
+        rate, peaks = f"CBR {cbr.total:.5f} with the waveform", f"PAPR {sent.papr_db:.1f} dB"
+        console.say(f"bursts: {len(sent.starts)}, {seconds:.3g} s, {rate}, {peaks}")
         console.out(target)
 
 
@@ -103,11 +107,17 @@ def demodulate(
     for each in found:
         if each.lost:
             console.say(f"bursts: {len(each.lost)} of {len(each.lost) + len(each.bursts)} are lost; their symbols are erasures")
+        if missing := [burst for burst in each.bursts if burst.missing]:
+            cut = f"the capture ends before burst {missing[0].piece.index} does (OFDM symbols that it lacks: {missing[0].missing})"
+            console.say(f"bursts: {cut}; their symbols are erasures")
     if json:
         files = [_said(name, each) for name, each in zip(names, found, strict=True)]
         console.print_json({"output": target, "files": files}, stdout_is_taken=target == "-")
     elif target != "-":
-        for name in names:
+        for name, each in zip(names, found, strict=True):
+            first = each.bursts[0]
+            offsets = f"frequency off by {first.found.cfo:.2f} carriers, clock by {1e6 * first.clock_offset:.0f} ppm"
+            console.say(f"bursts: {len(each.bursts)}, the first with SNR {first.snr_db:.1f} dB, {offsets}")
             console.out(name)
 
 
@@ -120,7 +130,7 @@ def _said(name: str, transmission: Transmission) -> Mapping[str, object]:
         "bursts": [
             {
                 "index": burst.piece.index, "start": burst.found.start, "cfo_carriers": burst.found.cfo,
-                "clock_offset_ppm": 1e6 * burst.clock_offset, "snr_db": burst.snr_db,
+                "clock_offset_ppm": 1e6 * burst.clock_offset, "snr_db": burst.snr_db, "missing": burst.missing,
             }
             for burst in transmission.bursts
         ],

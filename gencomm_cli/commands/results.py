@@ -14,6 +14,7 @@ from gencomm_cli import console, images
 from gencomm_cli.commands import flags
 from gencomm_cli.errors import InputError
 from gencomm_cli.metrics import weights
+from gencomm_cli.metrics.report import WITH_WEIGHTS
 from gencomm_cli.outputs import check, write_files
 
 if TYPE_CHECKING:
@@ -101,10 +102,11 @@ def extras(header: Header, reception: Reception) -> dict[str, Any]:
 
 
 def show(metrics: Metrics, coarse: Metrics) -> None:
-    """The metrics as a small table on stdout."""
+    """The metrics as a small table on stdout, less those without weights here."""
     console.out(f"{'':14}{'refined':>10}{'coarse':>10}")
     for name, value in metrics.items():
-        console.out(f"{name:14}{_figure(value)}{_figure(coarse.get(name))}")
+        if name not in WITH_WEIGHTS or value is not None or coarse.get(name) is not None:
+            console.out(f"{name:14}{_figure(value)}{_figure(coarse.get(name))}")
 
 
 def _figure(value: float | None) -> str:

@@ -106,9 +106,9 @@ def train(
     from gencomm_cli.outputs import check_folder
 
     if data.is_dir():
-        from gencomm_cli.photographs import images_in
+        from gencomm_cli.datasets import images_of
 
-        if not images_in(data):
+        if not images_of(data, "train"):
             raise InputError(f"--data {data}: holds no training images; name a folder of .png, .jpg, .heic or other image files")
     else:
         from gencomm_cli.training.data import shards

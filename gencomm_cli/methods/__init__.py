@@ -48,7 +48,7 @@ def _foreign(entry: EntryPoint, taken: Mapping[str, MethodSpec]) -> MethodSpec |
     except Exception as error:  # other people's code raises anything
         say(f"{distribution}: its method {entry.name} is left out ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
         return None
-    return replace(spec, distribution=distribution)
+    return replace(spec, distribution=distribution, version=entry.dist.version if entry.dist else "")
 
 
 def importers() -> Mapping[str, str]:

@@ -123,8 +123,9 @@ class Method(Protocol):
     default_cbr: float
     exact_rate: bool
 
-    def symbol_budget(self, cbr: float, image_size: ImageSize) -> int:
-        """Symbols nearest to ``cbr`` · 3HW that can be sent for an image of that size; at least 1."""
+    def symbol_budget(self, cbr: float, image_size: ImageSize, *, bound: bool = True) -> int:
+        """The most symbols within ``cbr`` · 3HW, side symbols included, that can be sent for an image of that size; the fewest that
+        can, at least 1, where nothing fits. Not ``bound``: ``cbr`` is the preset's own rate as its authors count it."""
         ...
 
     def encode(self, image: Image, request: Request) -> Transmission:

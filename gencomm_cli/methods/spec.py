@@ -94,9 +94,9 @@ class MethodSpec:
         doctor: ``module:function`` that gives the :class:`Tool` s that it works with, as `gencomm doctor` lists them.
         extras: packages of each extra of its distribution that it has a use for.
         presets: folder of presets that are shipped outside this project's own, as ``<method>/<preset>/`` below it.
-        protocol: how its paper measures.
+        protocol: how its paper measures. protocols: with other data, by that data's name.
         rate_map: whether `inspect --rates` can show the rates of each part of an image.
-        distribution: the installed package that it is from, where it is not this one.
+        distribution, version: the installed package that it is from, where it is not this one.
     """
 
     name: str
@@ -125,8 +125,10 @@ class MethodSpec:
     extras: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     presets: Path | None = None
     protocol: Protocol | None = None
+    protocols: Mapping[str, Protocol] = field(default_factory=dict)
     rate_map: bool = False
     distribution: str = ""
+    version: str = ""
 
     @property
     def package(self) -> str:

@@ -143,7 +143,7 @@ class ADJSCC(nn.Module):
         self.jscc_encoder, self.jscc_decoder = Encoder(config), Decoder(config)
 
     def symbols(self, wanted: int, size: tuple[int, int]) -> int:
-        """Complex symbols nearest to ``wanted`` that an image of ``size`` (H, W) can have."""
+        """The most complex symbols within ``wanted`` that an image of ``size`` (H, W) can have; all where the rate is fixed."""
         most = self.config.code_channels * (size[0] // 4) * (size[1] // 4) // 2
         return max(1, min(wanted, most)) if self.config.rate_adaptive else most
 

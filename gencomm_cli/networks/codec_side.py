@@ -51,6 +51,13 @@ def most_symbols(codec: LearnedCodec) -> int:
     return GAIN_SYMBOLS * codec.conventions.restored + channels
 
 
+def budget(codec: LearnedCodec, wanted: int, size: ImageSize, bound: bool) -> int:
+    """The most symbols, side symbols included, within ``wanted`` for a padded image of ``size`` (H, W); not ``bound``: side symbols
+    go on top, as the published programs do not count them."""
+    beside = most_symbols(codec)
+    return codec.symbols(max(1, wanted - beside * bound), size) + beside
+
+
 def send(codec: LearnedCodec, image: Tensor, request: Request, snr_db: Tensor) -> Transmission:
     """An image's code, E|z|² = 1, and what belongs to it.
 

@@ -67,8 +67,11 @@ class Conventions:
         parts = torch.stack([scaled.real, scaled.imag], 2 if self.pairing == "alternate" else 1).flatten(1)
         return parts[:, : math.prod(shape)].unflatten(1, shape)
 
-    def equalise(self, received: Tensor, gain: Tensor | None, n0: float) -> Tensor:
-        """Received symbols [B, k] as the decoder expects them, for gains h [B, k], or None where none are known."""
+    def equalise(self, received: Tensor, gain: Tensor | None, n0: float | Tensor) -> Tensor:
+        """Received symbols [B, k] as the decoder expects them, for gains h [B, k], or None where none are known.
+
+        ``n0``: N0, one for all or [B, 1].
+        """
         if gain is None:
             return received
         if self.equaliser == "mmse":

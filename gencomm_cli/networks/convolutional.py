@@ -3,7 +3,8 @@
     x ─► 5 × [5 × 5 convolution, PReLU], the first two halve the picture ─► C reals for 4 × 4 pixels ─► power 1 a real
     x̂ ◄─ sigmoid ◄─ 5 × transposed convolution, PReLU but after the last, the last two double the picture ◄─ reals as received
 
-A network is trained for one SNR. Modules carry the public state dict's names (``encoder.conv1.conv.weight``, …).
+Its lowest rate is 1/96; more layers halve for those below. A network is trained for one SNR. Modules carry the public state dict's
+names (``encoder.conv1.conv.weight``, …).
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ class ConvolutionalJSCCConfig:
     Attributes:
         code_channels: C, reals for each 4 × 4 pixels. padded: convolutions that halve or double keep the edge (versions of 2024);
             else (2023) they do not, and the last two have 6 × 6 kernels.
+        halvings: layers that halve the picture, two as published, up to five; C is for 2^halvings pixels a side then.
     """
 
     code_channels: int = 16
     padded: bool = True
     conventions: Conventions = PUBLIC
+    halvings: int = 2
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ConvolutionalJSCCConfig:
@@ -42,13 +45,24 @@ class ConvolutionalJSCCConfig:
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """Code positions (h, w) of an image of ``size`` (H, W)."""
         lost = 0 if self.padded else 3
-        return size[0] // 4 - lost, size[1] // 4 - lost
+        return size[0] // 2**self.halvings - lost, size[1] // 2**self.halvings - lost
+
+
+def _start(layer: nn.Conv2d | nn.ConvTranspose2d, last: bool = False) -> None:
+    """Weights that keep the signal's power through PReLUs, or to the last sigmoid; without them training finds no code."""
+    if last:
+        nn.init.xavier_normal_(layer.weight)
+    else:
+        nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="leaky_relu")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 class _Down(nn.Module):
     def __init__(self, before: int, after: int, stride: int, padding: int) -> None:
         super().__init__()
         self.conv, self.prelu = nn.Conv2d(before, after, 5, stride, padding), nn.PReLU()
+        _start(self.conv)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.prelu(self.conv(x))
@@ -62,6 +76,7 @@ class _Up(nn.Module):
         kernel, padding = (5, 2) if padded or not grows else (6, 0)
         self.transconv = nn.ConvTranspose2d(before, after, kernel, stride, padding, output_padding=int(grows and padded))
         self.activate = nn.Sigmoid() if last else nn.PReLU()
+        _start(self.transconv, last)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.activate(self.transconv(x))
@@ -74,9 +89,9 @@ class Encoder(nn.Module):
     def __init__(self, config: ConvolutionalJSCCConfig) -> None:
         super().__init__()
         edge = 2 if config.padded else 0
-        shapes = [(3, 16, 2, edge), (16, 32, 2, edge), (32, 32, 1, 2), (32, 32, 1, 2), (32, config.code_channels, 1, 2)]
+        shapes = [(3, 16), (16, 32), (32, 32), (32, 32), (32, config.code_channels)]
         for number, shape in enumerate(shapes, 1):
-            self.add_module(f"conv{number}", _Down(*shape))
+            self.add_module(f"conv{number}", _Down(*shape, *((2, edge) if number <= config.halvings else (1, 2))))
 
     def forward(self, image: Tensor) -> Tensor:
         x = image
@@ -90,9 +105,10 @@ class Decoder(nn.Module):
 
     def __init__(self, config: ConvolutionalJSCCConfig) -> None:
         super().__init__()
-        shapes = [(config.code_channels, 32, 1), (32, 32, 1), (32, 32, 1), (32, 16, 2), (16, 3, 2)]
+        shapes = [(config.code_channels, 32), (32, 32), (32, 32), (32, 16), (16, 3)]
         for number, shape in enumerate(shapes, 1):
-            self.add_module(f"tconv{number}", _Up(*shape, config.padded, last=number == len(shapes)))
+            stride = 1 + (number > len(shapes) - config.halvings)
+            self.add_module(f"tconv{number}", _Up(*shape, stride, config.padded, last=number == len(shapes)))
 
     def forward(self, code: Tensor) -> Tensor:
         x = code
@@ -109,7 +125,7 @@ class ConvolutionalJSCC(nn.Module):
     def __init__(self, config: ConvolutionalJSCCConfig) -> None:
         super().__init__()
         self.config, self.conventions = config, config.conventions
-        self.multiple = 4 if config.padded else 16
+        self.multiple = 2**config.halvings if config.padded else 16
         self.encoder, self.decoder = Encoder(config), Decoder(config)
 
     def symbols(self, wanted: int, size: tuple[int, int]) -> int:

@@ -25,7 +25,7 @@ class SourceCodec(Protocol):
         ...
 
     def symbols(self, wanted: int, size: tuple[int, int]) -> int:
-        """The number of symbols nearest to ``wanted`` that this code can send for an image of ``size`` (H, W)."""
+        """The most symbols within ``wanted`` that this code can send for an image of ``size`` (H, W); the fewest where none fit."""
         ...
 
     def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:

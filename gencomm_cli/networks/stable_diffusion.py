@@ -56,6 +56,8 @@ def compose(
         preset, own["jscc"] = from_preset(method, "jscc", options.jscc)
         found |= {key: preset.settings[key] for key in ("domain", "cbr_range") if key in preset.settings}
         jscc = own["jscc"]
+        beside = {"transform", "rates"} & preset.components.keys()  # NTSCC's
+        own |= {part: from_preset(method, part, options.jscc)[1] for part in sorted(beside)}
         if codecs and jscc.class_name not in codecs:
             raise InputError(
                 f"--jscc {options.jscc}: is a {jscc.class_name}, and {method} sends with a {' or a '.join(codecs)} alone"

@@ -350,11 +350,11 @@ class SwinJSCC(nn.Module):
         return (size[0] // self.config.factor) * (size[1] // self.config.factor)
 
     def symbols(self, wanted: int, size: tuple[int, int]) -> int:
-        """Complex symbols nearest to ``wanted`` for an image of ``size`` (H, W); with ``choices``, those of whole channels."""
+        """The most complex symbols within ``wanted`` for an image of ``size`` (H, W); with ``choices``, those of whole channels."""
         tokens = self._tokens(size)
         most = self.channels * tokens // 2
         if self.choices:
-            return tokens * max(1, min(round(2 * wanted / tokens), self.channels)) // 2
+            return tokens * max(1, min((2 * wanted + 1) // tokens, self.channels)) // 2
         return max(1, min(wanted, most)) if self.config.code_channels is None else most
 
     def _features(self, image: Tensor, symbols: int, snr_db: Tensor) -> tuple[Tensor, Tensor]:

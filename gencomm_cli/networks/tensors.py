@@ -15,7 +15,7 @@ from torch import Tensor
 from gencomm_cli.channels.equalisers import effective_snr_db, mmse, reliability
 from gencomm_cli.errors import NotFinite
 from gencomm_cli.methods.base import Image, Received
-from gencomm_cli.presets.weights import is_finite
+from gencomm_cli.presets.finite import is_finite
 from gencomm_cli.symbols import Symbols
 
 SNR_RANGE = (-10.0, 30.0)

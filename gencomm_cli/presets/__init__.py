@@ -126,7 +126,7 @@ def load_config(folder: Path) -> Preset:
         config = json.loads(path.read_text("utf-8"))
     except OSError:
         raise InputError(f"{folder}: not a preset; a preset folder holds config.json and weights") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(f"{path}: not JSON; it should be a preset's config") from None
     if not isinstance(config, dict) or config.get("format") != FORMAT or config.get("version") != VERSION:
         raise InputError(f"{path}: not a preset of format {FORMAT} {VERSION}")

@@ -20,7 +20,8 @@ from gencomm_cli.errors import InputError
 from gencomm_cli.methods import specs
 from gencomm_cli.presets import Component
 from gencomm_cli.presets.files import checked, one_line
-from gencomm_cli.presets.weights import check_finite, filled
+from gencomm_cli.presets.finite import check_finite
+from gencomm_cli.presets.weights import filled
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -19,6 +19,7 @@ from torch import Tensor
 from gencomm_cli.errors import InputError
 from gencomm_cli.outputs import check_folder
 from gencomm_cli.presets import file_hash
+from gencomm_cli.presets.finite import check_finite
 from gencomm_cli.presets.write import store, whole, write_config
 
 SCALE = ".8bit_scale"
@@ -68,6 +69,7 @@ def pack_folder(source: Path, target: Path) -> list[Path]:
 
     Raises:
         InputError: ``source`` holds no preset, ``target`` exists and is not empty, or a file is not safetensors.
+        ModelMismatch: weights are not finite.
     """
     if not any(source.rglob("config.json")):
         raise InputError(f"{source}: no preset in it; give a models folder as `gencomm train` writes it")
@@ -85,7 +87,9 @@ def pack_folder(source: Path, target: Path) -> list[Path]:
                 shutil.copyfile(path, copy)
                 continue
             try:
-                store(packed(load_file(path)), copy)
+                tensors = load_file(path)
+                check_finite(tensors, str(path))
+                store(packed(tensors), copy)
             except SafetensorError as error:
                 raise InputError(f"{path}: not safetensors ({str(error).splitlines()[0]})") from None
             hashes[digest] = file_hash(copy)

@@ -28,7 +28,8 @@ from gencomm_cli.outputs import check_folder, utf8
 from gencomm_cli.presets import Component, Preset
 from gencomm_cli.presets.build import builders, pretrained_class
 from gencomm_cli.presets.files import digest, one_line
-from gencomm_cli.presets.weights import check_files, check_finite, readable
+from gencomm_cli.presets.finite import check_finite
+from gencomm_cli.presets.weights import check_files, readable
 from gencomm_cli.presets.write import taken, whole, write_preset
 
 Say = Callable[[str], None]
@@ -201,7 +202,7 @@ def document(source: Source, file: str) -> dict[str, Any]:
         raise InputError(f"{source.name}: lacks {file}; give a local folder or a hub id in {LAYOUT}")
     try:
         found = json.loads(source.path(file).read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise InputError(f"{source.name}: {file} is not a JSON object; fetch it again from where you have it")

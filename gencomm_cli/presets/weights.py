@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from torch.nn.modules.module import register_module_module_registration_hook, re
 from gencomm_cli.errors import GencommError, ModelMismatch
 from gencomm_cli.presets import Component, Preset
 from gencomm_cli.presets.files import located
+from gencomm_cli.presets.finite import check_finite
 from gencomm_cli.presets.pack import unpacked
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -76,31 +77,6 @@ def at_most(numbers: int) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def check_finite(tensors: Mapping[str, Tensor], network: str) -> None:
-    """Refuses what a broken download or an overflow in half precision leaves: one such number makes every picture black or grey.
-
-    Args:
-        network: whose weights these are, for the error.
-
-    Raises:
-        ModelMismatch: a number is NaN or infinite.
-    """
-    for name, tensor in tensors.items():
-        if not is_finite(tensor):
-            raise ModelMismatch(f"{network}: {name} holds NaN or infinite numbers; fetch or train these weights again")
-
-
-def is_finite(tensor: Tensor) -> bool:
-    """Whether all numbers of a tensor are. In one pass and without memory of its size, as weights may have gigabytes."""
-    if tensor.is_complex():
-        tensor = torch.view_as_real(tensor)
-    if tensor.is_meta or not tensor.is_floating_point() or tensor.numel() == 0:
-        return True
-    if tensor.element_size() == 1:  # torch knows no limits of 8-bit floats
-        tensor = tensor.float()
-    return all(bool(bound.isfinite()) for bound in tensor.aminmax())
 
 
 def check_files(preset: Preset) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from gencomm_cli.errors import InputError
 from gencomm_cli.outputs import replacing, umask, unfinished, utf8, write_files
 from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, file_hash, load_config
+from gencomm_cli.presets.finite import check_finite, is_finite
 
 
 @dataclass(frozen=True)
@@ -129,10 +130,16 @@ def _entry(folder: Path, name: str, part: Part | Component) -> dict[str, Any]:
 
 def _file(part: Part, place: Path) -> Path:
     """Writes a part's file to ``place``, which lacks the suffix; what is a file already is linked where the file system can, and
-    keeps its name in a folder that presets share."""
+    keeps its name in a folder that presets share.
+
+    Raises:
+        ModelMismatch: weights are not finite.
+    """
     if not isinstance(part.weights, Path):
         path = place.with_name(f"{place.name}.safetensors")
-        store(halved(part.weights) if isinstance(part.weights, nn.Module) else part.weights, path)
+        tensors = halved(part.weights) if isinstance(part.weights, nn.Module) else part.weights
+        check_finite(tensors, f"{path}: {place.name}")
+        store(tensors, path)
         return path
     path = place.with_name(part.weights.name if part.folder else place.name + part.weights.suffix)
     if path.exists() and path.samefile(part.weights):
@@ -148,9 +155,11 @@ def _file(part: Part, place: Path) -> Path:
 
 
 def halved(module: nn.Module) -> dict[str, Tensor]:
-    """A network's numbers in half precision, as presets hold them."""
+    """A network's numbers in half precision, as presets hold them; tensors of numbers that it cannot hold stay as they are."""
     tensors = {name: value.detach().cpu() for name, value in module.state_dict().items()}
-    return {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+    return {
+        name: half if value.is_floating_point() and is_finite(half := value.half()) else value for name, value in tensors.items()
+    }
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

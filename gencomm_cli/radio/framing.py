@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from gencomm_cli import rates
 from gencomm_cli.channels.ofdm import qpsk
 from gencomm_cli.errors import InputError, OptionError
+from gencomm_cli.radio.options import MAX_MODULATED
 from gencomm_cli.radio.waveform import PREAMBLE, Complex, Waveform
 from gencomm_cli.seeds import generator
 from gencomm_cli.symbols import ChannelRecord, Header, Provenance, SymbolFile, Symbols, fields
@@ -118,6 +119,11 @@ def split(file: SymbolFile, waveform: Waveform) -> list[Complex]:
     bursts = -(-payload.size // room)
     if bursts >= 2**16:
         raise OptionError("burst", f"the file takes {bursts} bursts, more than 65535; use longer ones")
+    most = waveform.ofdm_symbols(header_cells(len(description)) - (-payload.size // bursts))
+    if (samples := bursts * waveform.sample_count(most)) > MAX_MODULATED:
+        raise InputError(
+            f"symbols: take {samples} samples, more than {MAX_MODULATED}; use longer bursts, less --oversample or a lower --cbr"
+        )
     digest = hashlib.sha256(payload.tobytes() + description).digest()
     shuffled = payload[_order(payload.size)]
 
@@ -137,7 +143,7 @@ def join(description: Description, bursts: int, pieces: Sequence[Piece], wavefor
     for piece in pieces:
         where = order[piece.index :: bursts]
         received[where], gain[where] = piece.received, piece.gain
-    arrived = np.concatenate([piece.gain for piece in pieces])
+    arrived = np.concatenate([piece.gain[piece.gain != 0] for piece in pieces])
     power = float(np.mean(np.abs(arrived) ** 2, dtype=np.float64))
     n0 = 1 / max(power, 1 / MAX_N0)
     received, gain = received * np.float32(n0**0.5), gain * np.float32(n0**0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from gencomm_cli.radio import framing
 from gencomm_cli.radio.receiver import Burst, receive
 from gencomm_cli.radio.recordings import PEAK, Recording, Span, of_samples
 from gencomm_cli.radio.synchronisation import Capture, find, mean
-from gencomm_cli.radio.waveform import Waveform
+from gencomm_cli.radio.waveform import PREAMBLE, Waveform
 from gencomm_cli.symbols import SymbolFile
 
 DEFAULT = Waveform()
@@ -59,15 +60,17 @@ class Transmission:
 
 def modulate(file: SymbolFile, waveform: Waveform = DEFAULT) -> Modulated:
     """The bursts of a file that was sent, one after the other. Raises InputError for what no waveform carries."""
-    grids = [waveform.grid(cells) for cells in framing.split(file, waveform)]
-    parts = [waveform.samples(grid) for grid in grids]
-    silence = np.zeros(_SILENCE * waveform.length * waveform.oversample, np.complex64)
-    counts = tuple(part.size for part in parts)
-    starts = tuple(int(silence.size + sum(counts[:index])) for index in range(len(parts)))
-    samples = np.concatenate((silence, *parts, silence))
-    samples *= np.float32(PEAK / np.abs(samples.view(np.float32)).max())
-    uses = waveform.length * sum(map(len, grids))
-    return Modulated(samples, starts, counts, uses)
+    every = framing.split(file, waveform)
+    symbols = [waveform.ofdm_symbols(cells.size) for cells in every]
+    counts = tuple(waveform.sample_count(each) for each in symbols)
+    silence = _SILENCE * waveform.length * waveform.oversample
+    starts = tuple(itertools.accumulate(counts[:-1], initial=silence))
+    samples = np.zeros(2 * silence + sum(counts), np.complex64)
+    for cells, start, count in zip(every, starts, counts, strict=True):
+        samples[start : start + count] = waveform.samples(waveform.grid(cells))
+    parts = samples.view(np.float32)
+    parts *= np.float32(PEAK / max(parts.max(), -parts.min()))
+    return Modulated(samples, starts, counts, waveform.length * sum(PREAMBLE + each for each in symbols))
 
 
 def bursts(capture: Capture, waveform: Waveform = DEFAULT) -> Iterator[Burst]:
@@ -80,7 +83,7 @@ def bursts(capture: Capture, waveform: Waveform = DEFAULT) -> Iterator[Burst]:
 
 
 def demodulate(capture: Capture, waveform: Waveform = DEFAULT) -> list[Transmission]:
-    """The files whose bursts are in a capture, by their first bursts; of a burst that came twice the stronger is taken.
+    """The files whose bursts are in a capture, by their first bursts; of a burst that came twice the better is taken.
 
     Raises:
         InputError: there is no burst, or samples are not finite.
@@ -88,8 +91,7 @@ def demodulate(capture: Capture, waveform: Waveform = DEFAULT) -> list[Transmiss
     files: dict[tuple[object, ...], dict[int, Burst]] = {}
     for burst in bursts(capture, waveform):
         found = files.setdefault((burst.transmission, burst.bursts, framing.describe(burst.description)), {})
-        if burst.piece.index not in found or burst.snr_db > found[burst.piece.index].snr_db:
-            found[burst.piece.index] = burst
+        found[burst.piece.index] = max(found.get(burst.piece.index, burst), burst, key=lambda each: each.quality)
     if not files:
         raise InputError(
             f"capture: there is no burst of gencomm in {len(capture)} samples; give the --fft and --oversample of the transmitter"

@@ -12,8 +12,10 @@ MAX_BURST = 1024
 FFT_SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
 MAX_BURST_SAMPLES = 2**19
 """Less prefixes. Demodulating a burst takes some 240 bytes for each, within 200 MB."""
+MAX_MODULATED = 2**25
+"""Samples of a file's bursts: they take 256 MiB of memory, and as much again on their way into an archive."""
 MAX_SAMPLES = 2**22
-"""Of a recording that is changed by impairments: it is held in memory."""
+"""Of a recording that is changed by impairments, for which it is held in memory several times."""
 _LARGE = 1e9
 Tones = tuple[tuple[float, float], ...]
 

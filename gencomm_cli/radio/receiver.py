@@ -2,10 +2,11 @@
 
 The model of a burst's received carriers, with X the sent ones:
 
-    Y_(s,k) = H_k X_(s,k) e^{jθ_s - 2πjkδ(s - 1)/N} + CN(0, N_k)
+    Y_(s,k) = a_s H_k X_(s,k) e^{jθ_s - 2πjkδ(s - 1)/N} + CN(0, b_s N_k)
 
 H stays the same through the burst; θ_s is the common phase of OFDM symbol s (residual frequency offset and phase noise); δ is how
-many samples the receiver's clock falls behind in one OFDM symbol. What phase noise does within a symbol is noise.
+many samples the receiver's clock falls behind in one OFDM symbol. What phase noise does within a symbol is noise. a_s = b_s = 1,
+but for OFDM symbols that something happened to: samples that the radio dropped, another burst, a channel that became another.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ _FLOOR = 1e-10
 """Noise relative to the carriers' power that is taken to be there at least."""
 _LOUD, _NEIGHBOURS = 2.0, 2
 """Carriers whose noise, with that of so many neighbours on either side, is this many times the mean have a noise of their own."""
+_DISTURBED = 4.0
+"""OFDM symbols whose noise is this many times that of the burst's quieter ones have a gain and a noise of their own."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Burst:
     Attributes:
         found: where it began, and its frequency offset. clock_offset: of the receiver's clock, relative.
         snr_db: mean |H|²/N over the carriers. response: H, complex128 [U].
-        transmission, bursts, description: as its header says. piece: its symbols.
+        transmission, bursts, description: as its header says. piece: its symbols. missing: OFDM symbols after the capture's end.
     """
 
     found: Found
@@ -48,6 +51,12 @@ class Burst:
     bursts: int
     description: Description
     piece: Piece
+    missing: int
+
+    @property
+    def quality(self) -> tuple[int, float]:
+        """The more the better, of several copies: whole ones first."""
+        return -self.missing, self.snr_db
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,8 @@ class Equalised:
 
 
 def receive(capture: Capture, found: Found, offset: complex, waveform: Waveform) -> Burst | None:
-    """The burst with this preamble, of which ``offset`` is the DC; None where it is lost."""
+    """The burst with this preamble, of which ``offset`` is the DC; None where it is lost. Of one that the capture's end cuts off,
+    the symbols that are not there have gain 0."""
     cells = framing.first_cells()
     begin = equalised(capture, found, offset, waveform.ofdm_symbols(cells), waveform)
     if begin is None:
@@ -71,20 +81,25 @@ def receive(capture: Capture, found: Found, offset: complex, waveform: Waveform)
     if first is None or first[0].symbols < waveform.ofdm_symbols(cells):
         return None
     header, part = first
-    whole = equalised(capture, found, offset, header.symbols, waveform)
+    there = min(header.symbols, symbols_within(capture, found, waveform))
+    whole = equalised(capture, found, offset, there, waveform)
     if whole is None:
         return None
-    received = framing.unscrambled(whole.received)
-    description = framing.decode_description(header, part, received, whole.gain)
+    missing = header.symbols - there
+    received, gain = (np.pad(each, (0, missing * waveform.cells_per_symbol)) for each in (whole.received, whole.gain))
+    received = framing.unscrambled(received)
+    description = framing.decode_description(header, part, received, gain)
     if description is None:
         return None
     start = framing.header_cells(header.description_bytes)
     here = slice(start, start + len(range(header.index, description.symbols, header.bursts)))
-    piece = Piece(header.index, received[here].astype(np.complex64), whole.gain[here].astype(np.complex64))
+    piece = Piece(header.index, received[here].astype(np.complex64), gain[here].astype(np.complex64))
+    if not piece.gain.any():
+        return None
     snr = float(np.mean(np.abs(whole.response) ** 2 / whole.noise))
     return Burst(
         found, whole.drift / waveform.length, 10 * float(np.log10(snr)), whole.response, header.transmission, header.bursts,
-        description, piece,
+        description, piece, missing,
     )  # fmt: skip
 
 
@@ -102,21 +117,29 @@ def received_carriers(capture: Capture, found: Found, offset: complex, symbols: 
     """Y, complex128 [2 + symbols, U]: the DFTs begin a quarter of a prefix early, for paths before the strongest."""
     if symbols > MAX_BURST or symbols * waveform.fft * waveform.oversample > MAX_BURST_SAMPLES:
         return None
-    count = (PREAMBLE + symbols) * waveform.length
-    early = waveform.prefix // 4
-    begin = found.start - early * waveform.oversample
-    if begin + (count - waveform.prefix) * waveform.oversample > len(capture):
+    if symbols > symbols_within(capture, found, waveform):
         return None
-    samples = excerpt(capture, begin, count, offset, waveform)
+    count = (PREAMBLE + symbols) * waveform.length
+    samples = excerpt(capture, _begin(found, waveform), count, offset, waveform)
     turned = samples * np.exp(-2j * np.pi * found.cfo / waveform.fft * np.arange(count))
     frames = turned.reshape(-1, waveform.length)[:, : waveform.fft]
     return np.fft.fft(frames, norm="ortho")[:, waveform.carriers % waveform.fft]
 
 
+def symbols_within(capture: Capture, found: Found, waveform: Waveform) -> int:
+    """How many OFDM symbols after the preamble the capture holds."""
+    samples = (len(capture) - _begin(found, waveform)) // waveform.oversample + waveform.prefix
+    return samples // waveform.length - PREAMBLE
+
+
+def _begin(found: Found, waveform: Waveform) -> int:
+    return found.start - waveform.prefix // 4 * waveform.oversample
+
+
 def estimated(grid: Complex, known: NDArray[np.complex64], free: Mask, waveform: Waveform) -> Equalised:
     """Channel, phases, drift and noise of received carriers [S, U], in turns, and the cells freed of them."""
     noise = np.full(grid.shape[1], _preamble_noise(grid, known))
-    sent = np.abs(known) ** 2
+    sent, count = np.abs(known) ** 2, np.sum(known != 0, 1, keepdims=True)
     matched, power = (grid * known.conj())[1], sent[1]
     turns = np.ones(grid.shape)
     drift = 0.0
@@ -126,14 +149,24 @@ def estimated(grid: Complex, known: NDArray[np.complex64], free: Mask, waveform:
         drift = clock_drift(z, waveform)
         turns = np.exp(2j * np.pi * drift / waveform.fft * np.outer(np.arange(len(grid)) - 1, waveform.carriers))
         turns = turns * np.exp(-1j * np.angle(np.sum(z * turns, 1, keepdims=True)))
-        matched, power = np.sum(grid * turns * known.conj(), 0), sent.sum(0)
-        residual = np.sum(np.abs(grid * turns - response * known) ** 2 * (sent > 0), 0)
-        noise = _noise_by_carrier(residual, np.sum(sent > 0, 0), taps + len(grid) / 2, float(np.mean(np.abs(response) ** 2)))
+        squares = np.abs(grid * turns - response * known) ** 2 * (sent > 0)
+        level = np.sum(squares / noise, 1, keepdims=True) / count
+        disturbed = level > _DISTURBED * np.quantile(level, 0.25)
+        disturbed[:PREAMBLE] = False  # it has all carriers
+        used = np.where(disturbed, 0, sent)
+        matched, power = np.sum(grid * turns * known.conj() * (used > 0), 0), used.sum(0)
+        parameters = taps + np.sum(~disturbed) / 2
+        noise = _noise_by_carrier(
+            np.sum(squares * (used > 0), 0), np.sum(used > 0, 0), parameters, float(np.mean(np.abs(response) ** 2))
+        )
     response, error, _ = channel(matched, power, noise, waveform)
-    strength = np.abs(response) ** 2 / noise
-    phase_error = 1 / (2 * np.sum(strength * sent, 1, keepdims=True))
-    scale = 1 / np.sqrt(noise + error + np.abs(response) ** 2 * phase_error)
-    return Equalised((grid * turns * scale)[free], (response * scale)[free], response, noise, drift)
+    strength = np.sum(np.abs(response) ** 2 / noise * sent, 1, keepdims=True)
+    fitted = np.sum(grid * turns * (known * response).conj() / noise, 1, keepdims=True).real / strength
+    amplitude = np.where(disturbed, fitted, 1)
+    remaining = np.abs(grid * turns - amplitude * response * known) ** 2 * (sent > 0)
+    level = np.where(disturbed, np.sum(remaining / noise, 1, keepdims=True) / count, 1)
+    scale = 1 / np.sqrt(level * (noise + np.abs(response) ** 2 / (2 * strength)) + error)
+    return Equalised((grid * turns * scale)[free], (amplitude * response * scale)[free], response, noise, drift)
 
 
 def channel(matched: Complex, power: Floats, noise: Floats, waveform: Waveform) -> tuple[Complex, Floats, float]:

@@ -31,6 +31,8 @@ DATATYPES: dict[str, tuple[np.dtype[Any], float]] = {"cf32_le": (np.dtype("<f4")
 """Of SigMF: how the parts of a sample are stored, and which value is full scale."""
 RAW = {".cf32": "cf32_le", ".ci16": "ci16_le"}
 MAX_META = 2**20
+_BLOCK = 2**20
+"""Samples that are converted together."""
 DEFAULT_RATE = 1e6
 PEAK = 0.9
 """What the largest part of a sample is made, of full scale."""
@@ -100,7 +102,7 @@ def read(path: Path) -> Recording:
     raise InputError(f"{path}: is no recording by its name; name one that ends in {', '.join(SUFFIXES)}")
 
 
-def files(path: Path, recording: Recording, datatype: str = "cf32_le") -> dict[Path, bytes]:
+def files(path: Path, recording: Recording, datatype: str = "cf32_le") -> dict[Path, bytes | memoryview]:
     """The files of a recording, by their paths: an archive, a SigMF pair, or raw samples, by the suffix of ``path``.
 
     The same recording always gives the same bytes. Raises InputError for another suffix, or without `sigmf`.
@@ -113,24 +115,28 @@ def files(path: Path, recording: Recording, datatype: str = "cf32_le") -> dict[P
         return {path.with_suffix(".sigmf-meta"): meta, path.with_suffix(".sigmf-data"): data}
     if path.suffix != ".sigmf":
         raise InputError(f"{path}: is no recording by its name; name one that ends in {', '.join(SUFFIXES)}")
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for suffix, content in ((".sigmf-meta", meta), (".sigmf-data", data)):
-            entry = tarfile.TarInfo(f"{path.stem}/{path.stem}{suffix}")  # its date is 1970: the same bytes each time
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return {path: buffer.getvalue()}
+    blocks: list[bytes | memoryview] = []
+    for suffix, content in ((".sigmf-meta", meta), (".sigmf-data", data)):
+        entry = tarfile.TarInfo(f"{path.stem}/{path.stem}{suffix}")  # its date is 1970: the same bytes each time
+        entry.size = len(content)
+        blocks += [entry.tobuf(tarfile.PAX_FORMAT), content, bytes(-entry.size % tarfile.BLOCKSIZE)]
+    blocks.append(bytes(2 * tarfile.BLOCKSIZE))
+    return {path: b"".join((*blocks, bytes(-sum(map(len, blocks)) % tarfile.RECORDSIZE)))}  # tarfile would copy it three times
 
 
-def _stored(recording: Recording, datatype: str) -> bytes:
+def _stored(recording: Recording, datatype: str) -> memoryview:
+    """The bytes of its samples."""
     kind, full_scale = DATATYPES[datatype]
-    parts = recording.read(0, len(recording)).view(np.float32)
-    if kind.kind == "i":
-        parts = np.rint(parts * full_scale).clip(-full_scale, full_scale - 1)
-    return parts.astype(kind).tobytes()
+    stored = np.empty((len(recording), 2), kind)
+    for start in range(0, len(stored), _BLOCK):
+        parts = recording.read(start, start + _BLOCK).view(np.float32).reshape(-1, 2)
+        stored[start : start + _BLOCK] = (
+            np.rint(parts * full_scale).clip(-full_scale, full_scale - 1) if kind.kind == "i" else parts
+        )
+    return stored.data.cast("B")
 
 
-def _metadata(recording: Recording, datatype: str, data: bytes) -> bytes:
+def _metadata(recording: Recording, datatype: str, data: memoryview) -> bytes:
     sigmf = _sigmf()
     extension = {"name": "gencomm", "version": "1.0.0", "optional": True}
     known: dict[str, Any] = {

@@ -84,8 +84,9 @@ def metric(samples: Complex, half: int) -> tuple[Complex, Floats]:
 
 
 def threshold(waveform: Waveform) -> float:
-    """Of M, averaged over the prefix: noise alone, where L·M is about Exp(1), hardly ever gets there; 0 dB of SNR does."""
-    return max(0.1, 12 / (waveform.fft // 2))
+    """Of M, averaged over the prefix: noise alone, where L·M is about Exp(1), seldom gets there, and is refused later; 0 dB of SNR,
+    where M = 1/4, does."""
+    return max(0.1, 6 / (waveform.fft // 2))
 
 
 def find(capture: Capture, waveform: Waveform) -> Iterator[Found]:

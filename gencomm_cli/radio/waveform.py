@@ -59,6 +59,10 @@ class Waveform(WaveformOptions):
         """OFDM symbols, besides the preamble, that so many cells take."""
         return -(-cells // self.cells_per_symbol)
 
+    def sample_count(self, symbols: int) -> int:
+        """Samples of a burst of preamble and so many OFDM symbols."""
+        return ((PREAMBLE + symbols) * self.length + self.ramp) * self.oversample
+
     def known(self, symbols: int) -> tuple[NDArray[np.complex64], Mask]:
         """What the receiver knows of a burst of preamble and ``symbols``: carriers complex64 [2 + symbols, U], 0 where it knows
         nothing, and where the cells are, bool of the same shape."""
@@ -91,7 +95,7 @@ class Waveform(WaveformOptions):
         extended[:, :ramp] *= rising
         extended[:, extended.shape[1] - ramp :] *= rising[::-1]
         step = self.length * rate
-        signal = np.zeros(len(grid) * step + ramp, np.complex128)
+        signal = np.zeros(self.sample_count(len(grid) - PREAMBLE), np.complex128)
         signal[: len(grid) * step] = extended[:, :step].reshape(-1)
         for tail, end in zip(extended[:, step:], range(step, len(grid) * step + 1, step), strict=True):
             signal[end : end + ramp] += tail

@@ -286,7 +286,7 @@ def read_config(path: Path) -> dict[str, Any]:
         found = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give the configuration beside the weights") from None
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise InputError(f"{path}: neither YAML nor JSON; give the configuration beside the weights") from None
     if not isinstance(found, dict):
         raise InputError(f"{path}: holds no names with values; give the configuration beside the weights")

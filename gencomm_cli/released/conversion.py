@@ -22,7 +22,7 @@ from gencomm_cli.methods import importers
 from gencomm_cli.outputs import check_folder, utf8
 from gencomm_cli.presets import write
 from gencomm_cli.presets.build import build_tokenizer, builders
-from gencomm_cli.presets.weights import check_finite
+from gencomm_cli.presets.finite import check_finite
 from gencomm_cli.released.checkpoint import Checkpoint
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from gencomm_cli.channels.estimation import BLOCK_PILOTS
 from gencomm_cli.channels.fading import Kind
-from gencomm_cli.channels.frame import frame_uses
+from gencomm_cli.channels.frame import frame_uses, pilot_period
 from gencomm_cli.channels.ofdm import ExtraUses, OfdmConfig, extra_uses
 from gencomm_cli.channels.path_model import PathModel
 from gencomm_cli.channels.snr import SnrType
@@ -20,7 +20,7 @@ from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.options import options_of
 from gencomm_cli.rates import CBR, ImageSize
 from gencomm_cli.symbols import fields
-from gencomm_cli.symbols.fields import Rule, boolean, integer, matching, name, number, one_of, or_null, pair
+from gencomm_cli.symbols.fields import Rule, boolean, integer, matching, name, number, one_of, or_null, pair, rule
 from gencomm_cli.text.payload import PayloadFormat
 
 FORMAT = "gencomm-symbols"
@@ -76,11 +76,13 @@ class ChannelRecord:
             raise OptionError("taps", "with --decay is of the exponential profile; leave it out with a model of paths")
         if self.paths is None and self.interference:
             raise InputError("interference is of a model of paths, and there is none")
+        if self.paths is not None and self.ofdm is not None:  # said in the file: the receiver may be of another version
+            object.__setattr__(self, "paths", replace(self.paths, pilot_period=pilot_period(self.paths, self.ofdm)))
 
     def extra_uses(self, counts: Sequence[int]) -> ExtraUses:
         """Pilots, prefixes and empty carriers that come with so many image, prompt and side symbols."""
         if self.ofdm is not None and self.paths is not None:
-            return frame_uses(counts, self.ofdm, self.paths.pilot_period)
+            return frame_uses(counts, self.ofdm, pilot_period(self.paths, self.ofdm))
         if self.ofdm is not None:
             return extra_uses(counts, self.ofdm)
         return ExtraUses(pilots=BLOCK_PILOTS if self.csi == "estimated" and self.kind == "block" else 0)
@@ -248,8 +250,9 @@ _CLASSICAL = {
     "code": lambda value: value if value == "" else name(value), "crc_bits": integer(0, 64),
 }  # fmt: skip
 _PROVENANCE = {"versions": _versions, "channel_seed": integer(0, 2**64), "container_bytes": integer(0, 2**64)}
+_version = rule(lambda value: type(value) is int and value == VERSION, f"{VERSION}, the version that this gencomm reads; update it")
 _HEADER = {
-    "format": one_of(FORMAT), "version": one_of(VERSION), "stage": one_of(*get_args(Stage)), "method": name, "preset": name,
+    "format": one_of(FORMAT), "version": _version, "stage": one_of(*get_args(Stage)), "method": name, "preset": name,
     "weights_sha256": matching("[0-9a-f]{64}", "a SHA-256 in lower-case hexadecimal"), "image_size": _image_size, "cbr": _cbr,
     "prompt": or_null(_record(PayloadFormat, "meta.prompt", _PROMPT)), "tx_snr_db": or_null(_snr),
     "control_bits": integer(0, 2**20), "power": number(1.0, 1.0),

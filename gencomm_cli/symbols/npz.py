@@ -137,7 +137,9 @@ def from_bytes(data: bytes) -> SymbolFile:
                 for name, entry in entries.items()
             }
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error, OSError, ValueError) as error:
-        raise InputError(f"is not an intact symbol file ({error}); write it again") from None
+        begun = data.startswith(b"PK")
+        hint = "copy or write it again" if begun else "name one that `gencomm encode`, `channel` or `demodulate` wrote"
+        raise InputError(f"is not an intact symbol file ({error}); {hint}") from None
     file = SymbolFile(header, **arrays)
     check(file)
     return file
@@ -186,7 +188,7 @@ def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, dtype: np.dtype[An
     return np.frombuffer(content, dtype, offset=start).copy()  # a view of bytes would be read-only, which torch dislikes
 
 
-def parse_json(data: bytes) -> object:
+def parse_json(data: bytes, what: str = "meta") -> object:
     """What JSON from outside says. Raises InputError where it is none, has a field twice, or a number that is not finite."""
 
     def refuse(constant: str) -> None:
@@ -200,4 +202,4 @@ def parse_json(data: bytes) -> object:
     try:
         return json.loads(data.decode(), parse_constant=refuse, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"meta is not JSON ({str(error)[:100]})") from None
+        raise InputError(f"{what} is not JSON ({str(error)[:100]})") from None

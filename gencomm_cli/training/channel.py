@@ -54,6 +54,10 @@ class ChannelDraw:
     tx_snr_db: Tensor
     kind: Tensor
 
+    def row(self, index: int) -> ChannelDraw:
+        """One sample's, as a batch of one."""
+        return ChannelDraw(*(each[index : index + 1] for each in (self.snr_db, self.tx_snr_db, self.kind)))
+
 
 def draw(
     batch: int,

@@ -16,10 +16,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from gencomm_cli.datasets import images_of
 from gencomm_cli.errors import InputError
 from gencomm_cli.images import Pixels
 from gencomm_cli.outputs import replacing, write_files
-from gencomm_cli.photographs import captions, images_in, is_hidden, left_out, prepare, read_found, suffixes
+from gencomm_cli.photographs import captions, is_hidden, left_out, prepare, read_found, suffixes
 from gencomm_cli.textfiles import decoded
 from gencomm_cli.training.parallel import first, rows
 
@@ -106,7 +107,8 @@ def load(
     Hidden, unreadable and very small images (``MIN_SIDE``, ``MAX_ASPECT``) are left out; ``report`` takes the line that says so.
 
     Args:
-        data: a folder, with ``captions.tsv`` (file name, tab, caption) in it, if any; or tar shards as WebDataset writes them,
+        data: a folder, or that of a data set (:mod:`gencomm_cli.datasets`), with ``captions.tsv`` (file name, tab, caption) beside
+            the images, if any; or tar shards as WebDataset writes them,
             ``train-{000..010}.tar``: images, each with its caption in a .txt entry of the same name.
         how: each image is prepared, as :func:`~gencomm_cli.photographs.prepare` has it.
 
@@ -115,8 +117,8 @@ def load(
     """
     source: list[Any]
     if data.is_dir():
-        files = [file for file in images_in(data) if is_validation(file.name) == validation]
-        source = [[file.name, caption] for file, caption in zip(files, captions(files), strict=True)]
+        files = [file for file in images_of(data, "train") if is_validation(file.name) == validation]
+        source = [[file.relative_to(data).as_posix(), caption] for file, caption in zip(files, captions(files), strict=True)]
     else:
         source = [[str(shard), shard.stat().st_size, shard.stat().st_mtime_ns] for shard in shards(data)]
         files = []
@@ -133,7 +135,7 @@ def load(
             unused: dict[str, str] = {}
             with replacing(pixel_file) as path, path.open("wb") as out:
                 for name, caption, file in images:
-                    if is_validation(name) == validation:
+                    if is_validation(Path(name).name if data.is_dir() else name) == validation:
                         try:
                             pixels = prepare(_usable(name, file), how)
                         except InputError as error:

@@ -96,7 +96,7 @@ def decoder_stage(
     frozen(codec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
-        clean, pixels, _ = latents.crops(recipe.batch, recipe.crop, generator)
+        clean, pixels, *_ = latents.crops(recipe.batch, recipe.crop, generator)
         image = to_tensor(pixels, device)
         sigma = recipe.noise * torch.rand(recipe.batch, 1, 1, 1)
         with autocast(device, recipe.schedule.precision):

@@ -75,11 +75,12 @@ class Latents:
             2, self.channels, *self.sizes[entry] // self.factor
         )
 
-    def crops(self, batch: int, size: int, generator: np.random.Generator) -> tuple[Tensor, np.ndarray, list[str]]:
+    def crops(self, batch: int, size: int, generator: np.random.Generator) -> tuple[Tensor, np.ndarray, list[str], list[int]]:
         """Crops from anywhere, mirrored half of the time.
 
         Returns:
-            Latents float32 [batch, C, size, size], the pixels they stand for uint8 [batch, f·size, f·size, 3], and the captions.
+            Latents float32 [batch, C, size, size], the pixels they stand for uint8 [batch, f·size, f·size, 3], the captions, and
+            of which photograph each crop is.
         """
         latents = np.empty((batch, self.channels, size, size), np.float32)
         pixels = np.empty((batch, size * self.factor, size * self.factor, 3), np.uint8)
@@ -93,7 +94,7 @@ class Latents:
             crop = self.photographs.view(self.sources[entry], self.sizes[entry], place, (side, side))
             pixels[slot] = crop[:, ::-1] if mirrored else crop
             captions.append(self.photographs.captions[self.sources[entry]])
-        return torch.from_numpy(latents), pixels, captions
+        return torch.from_numpy(latents), pixels, captions, [int(self.sources[entry]) for entry, *_ in places]
 
     def _place(self, size: int, generator: np.random.Generator) -> tuple[int, int, int, bool]:
         """A random crop: its entry, where it begins, and whether it is mirrored."""

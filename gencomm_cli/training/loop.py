@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from gencomm_cli.errors import GencommError, InputError
-from gencomm_cli.outputs import replacing, write_files
+from gencomm_cli.outputs import check_folder, replacing, write_files
 from gencomm_cli.training import parallel
 from gencomm_cli.training.pictures import write_sheet
 
@@ -161,8 +161,8 @@ def fit(
     statistics of each process's own batch, and their running means are averaged in the end.
 
     Raises:
-        InputError: the processes see different folders, the checkpoint is of another recipe, or TensorBoard is asked for and not
-            installed. GencommError: the loss is no number for the third time.
+        InputError: the processes see different folders, the checkpoint is of another recipe or has no room, or TensorBoard is asked
+            for and not installed. GencommError: the loss is no number for the third time.
     """
     everything = [tensor for network in networks.values() for tensor in (*network.parameters(), *network.buffers())]
     shares: dict[float, list[nn.Parameter]] = {}
@@ -178,6 +178,8 @@ def fit(
     if resumed := checkpoint.path.exists():
         now = checkpoint.load()
         report(f"{stage}: resumed at step {now.step}")
+    if not now.done:  # a checkpoint has the networks, and for each parameter its average and AdamW's two moments
+        check_folder(out, sum(tensor.nbytes for tensor in everything) + 12 * sum(p.numel() for p in parameters))
     if parallel.agreed(now.step, device) != now.step:
         raise InputError(f"--out {out}: the processes see different folders; name one that all machines share")
     with torch.no_grad():

@@ -104,7 +104,7 @@ def load_config(path: Path | None, shipped: str, needed: Collection[str], packag
         if "like" in config:
             config = changed(load_config(None, f"{Path(shipped).parent}/{config.pop('like')}.json", (), package), config)
         missing = set(needed) - set(config)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise InputError(f"{path}: not JSON; see gencomm_cli/methods/*/nano.json for examples") from None
     if missing:
         raise InputError(f"{path}: lacks {', '.join(sorted(missing))}; see gencomm_cli/methods/*/nano.json for examples")
@@ -112,7 +112,10 @@ def load_config(path: Path | None, shipped: str, needed: Collection[str], packag
 
 
 def changed(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``recipe`` with other values in the places of those in ``changes``, objects within objects too."""
+    """``recipe`` with other values in the places of those in ``changes``, objects within objects too; where these name another
+    ``class``, ``model`` is that one's alone."""
+    if "class" in changes and changes["class"] != recipe.get("class"):
+        recipe = {name: value for name, value in recipe.items() if name != "model"}
     own = {name: changed(recipe[name], new) if isinstance(new, dict) and name in recipe else new for name, new in changes.items()}
     return {**recipe, **own}
 
@@ -177,8 +180,7 @@ class Trainer:
     def __init__(self, options: TrainOptions, report: Report = print, base: Preset | None = None) -> None:
         self.options, self.report, self.base = options, report, base
         self.out, self.device = options.out, torch.device(options.device)
-        own = type(self).__module__.rpartition(".")[0]
-        self.config = load_config(options.config, f"{self.method}/{self.shipped}.json", self.expected(), own)
+        self.config = self.recipe()
         known = tuple(stage for stage in self.plans if stage in self.config)
         self.stages = options.stages or tuple(stage for stage in known if not self.plans[stage].optional)
         if unknown := set(self.stages) - set(known):
@@ -199,6 +201,11 @@ class Trainer:
     def expected(cls) -> set[str]:
         """What a recipe has to hold."""
         return {"name", "settings", *cls.plans, *cls.needed}
+
+    def recipe(self) -> dict[str, Any]:
+        """The recipe that is asked for, else the shipped one."""
+        own = type(self).__module__.rpartition(".")[0]
+        return load_config(self.options.config, f"{self.method}/{self.shipped}.json", self.expected(), own)
 
     @cached_property
     def photographs(self) -> Photographs:
@@ -297,10 +304,12 @@ class Trainer:
         finished = [stage for stage in self.plans if self.restore(stage)]
         left = [stage for stage in self.plans if stage in self.stages and stage not in finished]
         planned = {stage: stage_values(self.config, stage)["schedule"].get("max_minutes", 60) for stage in left}
-        most = self.options.max_minutes
-        for stage in left:
+        most, begun = self.options.max_minutes, time.monotonic()
+        for index, stage in enumerate(left):
             started = time.monotonic()
-            self.run(stage, most * planned[stage] / sum(planned.values()) if most else None)
+            share = planned[stage] / sum(planned[other] for other in left[index:])  # of what those before it have left
+            limit = parallel.agreed(max(most - (started - begun) / 60, 1e-6) * share, self.device) if most else None
+            self.run(stage, limit)
             with parallel.first():  # what a stage computes after its last step may differ in the last digit
                 if parallel.rank():
                     self.restore(stage)

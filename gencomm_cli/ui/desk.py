@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -161,10 +162,12 @@ class Desk:
         given = {"prompt": source.prompt.strip()} if source.prompt.strip() else {}
         (options,) = settled(codec.spec, given, "transmitter")
         original = self._original(source.picture, source.side)
+        own = math.isclose(source.cbr, codec.method.default_cbr, rel_tol=0.005)  # where the slider stands, of three digits
+        cbr = None if own else source.cbr
         if known is None:
-            return codec.encode(original, cbr=source.cbr, options=options, say=said.append), tuple(said)
+            return codec.encode(original, cbr=cbr, options=options, say=said.append), tuple(said)
         channel, seed = known
-        return codec.encode_for(original, channel, seed=seed, cbr=source.cbr, options=options, say=said.append), tuple(said)
+        return codec.encode_for(original, channel, seed=seed, cbr=cbr, options=options, say=said.append), tuple(said)
 
 
 def _original(picture: str, side: int) -> Pixels:

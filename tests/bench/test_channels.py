@@ -26,11 +26,12 @@ def test_a_channel_has_one_name() -> None:
     assert channels.parse("multipath:taps=3") == Channel("multipath", OfdmConfig(taps=3))
     assert channels.parse("awgn") == Channel("awgn")
     fast = "multipath:cp=18:tdl=a:delay-spread=3e-07:speed=120"
-    assert channels.name("multipath:speed=120.0:tdl=a:cp=18:delay-spread=300e-9:pilot-period=4") == fast
+    assert channels.name("multipath:speed=120.0:tdl=a:cp=18:delay-spread=300e-9") == fast
     assert channels.parse(fast) == Channel("multipath", OfdmConfig(cp=18), PathModel(tdl="a", delay_spread=3e-7, speed=120))
     words = ["--multipath", "--cp", "18", "--tdl", "a", "--delay-spread", "3e-07", "--speed", "120"]
     assert channels.flags(fast) == words
     assert channels.name("multipath:umi=los:speed=3") == "multipath:umi=los"
+    assert channels.name("multipath:tdl=a:pilot-period=4") == "multipath:tdl=a:pilot-period=4"  # whatever the speed
     assert channels.flags("multipath:cp=0:no-interleaver") == ["--multipath", "--cp", "0", "--no-interleaver"]
 
 

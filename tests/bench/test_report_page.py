@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gencomm_cli.bench import references
 from gencomm_cli.bench.report import write_report
 from tests.bench.test_report import picture, row, write
 from tests.support.browser import Tab
@@ -20,7 +21,7 @@ def test_the_page_shows_its_plots_and_pictures_without_a_network(chromium: Any, 
         picture(tmp_path / output, 40 * index)
         rows.append(row(method=method, snr=snr, output=output, metrics={"psnr": 20.0 + index, "lpips_alex": 0.5 - 0.01 * index}))
     picture(tmp_path / "originals" / "a.png", 128)
-    html = write_report(write(tmp_path, *rows), with_references=True)
+    html = write_report(write(tmp_path, *rows), beside=references.codecs())
     context = chromium.new_context(viewport={"width": width, "height": height}, offline=True)
     tab = Tab(context.new_page(), html.as_uri())
     page = tab.page

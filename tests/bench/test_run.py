@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -108,7 +109,9 @@ def test_the_stored_command_of_separate_too(here: Gencomm, photos: Path, monkeyp
 
 def test_too_small_a_rate_is_infeasible(here: Gencomm, photos: Path) -> None:
     sweep = ["bench", photos, "--out", "out", "--methods", "separate", "--cbr", 0.0005, "--snr", 1, *METRICS]
-    assert here(*sweep).stdout == b"out/rows.jsonl: 2 infeasible\n"
+    made = here(*sweep)
+    assert made.stdout == b"out/rows.jsonl: 2 infeasible\n"
+    assert re.search(rb"^bench: 2 rows are infeasible, the first: .*, --cbr: ", made.stderr, re.MULTILINE)
     assert b"2 rows done, 0 left" in here(*sweep).stderr
     assert "--cbr" in read_rows(Path("out"))[0].error
 

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 
 from gencomm_cli import symbols
 from tests.support.commands import COMMAND, ENVIRONMENT, Result, failed
-from tests.support.symbols import sent
+from tests.support.symbols import received, sent
 
 Gencomm = Callable[..., Result]
 
@@ -232,3 +233,9 @@ def test_help_names_every_command_and_version_is_printed(here: Gencomm) -> None:
         assert here(command, "--help").returncode == 0
     assert here().stdout.decode() == text
     assert here("--version").stdout.startswith(b"gencomm 0.")
+
+
+def test_a_file_of_a_method_that_is_not_here_says_so(here: Callable[..., Result], tmp_path: Path) -> None:
+    file = received()
+    replace(file, header=replace(file.header, method="theirs")).save(tmp_path / "theirs.npz")
+    failed(here("decode", "theirs.npz"), 2, "symbols: are of method 'theirs', which is not here; install")

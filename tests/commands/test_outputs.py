@@ -17,6 +17,7 @@ from PIL import Image
 from gencomm_cli import pipeline, symbols
 from gencomm_cli.bench.rows import Cell, Row
 from gencomm_cli.bench.store import read_rows
+from gencomm_cli.commands import results
 from gencomm_cli.images import Pixels, read_image
 from tests.support.commands import Result, failed, picture
 
@@ -102,7 +103,7 @@ REFUSED: dict[str, tuple[Callable[[str, str], str], str]] = {
     "a path of 5000 bytes": (lambda end, _: "a/" * 2500 + f"a{end}", "File name too long"),
     "a folder": (lambda end, _: folder(f"out{end}"), "is a folder"),
     "a folder that is not there": (lambda *_: "out/", "is no name of a file"),
-    "nothing": (lambda *_: "", "is no name of a file"),
+    "nothing": (lambda *_: "", "-o: an empty word is given"),
     "in a folder that is not there": (lambda end, _: f"out/new{end}", "there is no folder out"),
     "in a file": (lambda end, _: f"photo.png/new{end}", "there is no folder photo.png"),
     "a link to nowhere": (lambda end, _: link(f"link{end}", f"out/new{end}"), "there is no folder"),
@@ -189,6 +190,19 @@ def test_formats_that_cannot_hold_the_picture_are_refused_before_a_network_is_lo
     before = contents()
     failed(here(*commands["roundtrip"], "-o", f"out{suffix}"), 2, f"out{suffix}: ", words)
     failed(here(*commands["roundtrip"], "-o", "out.png", "--compare", f"both{suffix}"), 2, f"both{suffix}: ")
+    assert contents() == before
+
+
+@pytest.mark.parametrize("command", ["channel", "decode", "encode", "roundtrip"])
+def test_a_full_disk_is_seen_before_the_work(
+    here: Here, commands: dict[str, list[str]], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("encode", "decode", "roundtrip"):
+        monkeypatch.setattr(pipeline.Codec, name, None)
+    monkeypatch.setattr(pipeline, "pass_channel", None)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 7))
+    before = contents()
+    failed(here(*commands[command]), 2, "bytes are to be written and 7 are free; choose another place")
     assert contents() == before
 
 
@@ -303,3 +317,10 @@ def test_a_checkpoint_is_not_replaced_by_what_it_becomes_nor_photographs_by_a_ru
     failed(here("models", "import", "run/config.json", "-o", "run", "--force"), 2, "run: holds what is imported")
     assert Path("run/config.json").read_text() == "theirs"
     failed(here("train", "textguided", "--data", ".", "--out", ".", "--resume"), 2, "--out .: is --data too")
+
+
+def test_metrics_without_weights_are_left_out_of_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    results.show({"psnr": 20.0, "ms_ssim": None, "lpips_alex": None, "dists": 0.3}, {"psnr": 21.0, "dists": None})
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [
+        ["psnr", "20.0000", "21.0000"], ["ms_ssim", "-", "-"], ["dists", "0.3000", "-"],
+    ]  # fmt: skip

@@ -45,7 +45,7 @@ def photograph(height: int, width: int) -> NDArray[np.uint8]:
 
 def cross(method: JSCC | DiffCom, n0: float, side_n0: float = 0.01) -> tuple[Received, NDArray[np.complex64]]:
     """An image sent at five channels a token, and the noise that it met."""
-    budget = method.symbol_budget(CHANNELS * TOKENS / 2 / (3 * SIZE[0] * SIZE[1]), SIZE)
+    budget = method.symbol_budget(CHANNELS * TOKENS / 2 / (3 * SIZE[0] * SIZE[1]), SIZE, bound=False)
     sent = method.encode(photograph(*SIZE), Request(budget, snr_db=SNR_DB, fading="awgn", options=Transmitter()))
     random = np.random.default_rng(1)
     noise, more = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from pathlib import Path
@@ -13,9 +14,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from gencomm_cli import presets
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import InputError, ModelMismatch
 from gencomm_cli.outputs import umask
 from gencomm_cli.presets import Component, write
+from gencomm_cli.presets.pack import unpacked
 from gencomm_cli.presets.write import Part, store, taken, whole, write_preset
 
 
@@ -48,6 +50,24 @@ def test_networks_tensors_files_and_pretrained_parts(tmp_path: Path) -> None:
     assert stored["1.num_batches_tracked"].dtype == torch.int64
     assert torch.equal(load_file(made.folder / "table.safetensors")["w"], tensors["w"])  # in full precision
     assert (made.folder / "table.safetensors").stat().st_mode & 0o777 == 0o644
+
+
+def test_numbers_that_half_precision_cannot_hold_stay_and_what_is_no_number_is_refused(tmp_path: Path) -> None:
+    first = nn.Linear(2, 2).requires_grad_(False)
+    network = nn.Sequential(first, nn.Linear(2, 2))
+    first.weight.copy_(torch.tensor([[70_000.0, 1.0], [2.0, 3.0]]))
+    write_preset(tmp_path / "large", "lrisc", {"net": Part("N", {}, network)}, {})
+    stored = load_file(tmp_path / "large/net.safetensors")
+    assert {name: tensor.dtype for name, tensor in stored.items() if name.endswith("weight")} == {
+        "0.weight": torch.float32, "1.weight": torch.float16
+    }  # fmt: skip
+    assert torch.equal(unpacked(stored)["0.weight"], first.weight)
+    weights: tuple[nn.Module | dict[str, torch.Tensor], ...] = (network, {"table": torch.tensor([1.0, math.inf])})
+    for broken in weights:
+        first.bias[1] = math.nan
+        with pytest.raises(ModelMismatch, match=r"broken/net\.safetensors: net: .* holds NaN or infinite numbers"):
+            write_preset(tmp_path / "broken", "lrisc", {"net": Part("N", {}, broken)}, {})
+        assert os.listdir(tmp_path / "broken") == []
 
 
 def test_siblings_share_files_and_others_take_them_along(tmp_path: Path) -> None:

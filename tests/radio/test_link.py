@@ -118,6 +118,57 @@ def test_bursts_of_several_files_in_any_order_and_a_lost_one() -> None:
     from_bytes(to_bytes(one))
 
 
+def test_what_a_capture_s_end_cuts_off_is_erased() -> None:
+    """The symbols that are there are as good as ever; of two copies the whole one is taken, even if it is weaker."""
+    sent, waveform = file(4000), Waveform()
+    whole = through(sent, 20, waveform, delay=500)
+    cut = of_samples(whole.read(0, len(whole) * 2 // 3))
+    (found,) = link.demodulate(cut, waveform)
+    assert found.lost == ()
+    assert 8 < found.bursts[0].missing < 14
+    gain, n0 = found.file.csi_gain, found.file.header.n0
+    assert gain is not None
+    assert n0 == pytest.approx(0.01, rel=0.15)
+    there = gain != 0
+    assert there.mean() == pytest.approx(0.5, abs=0.1)
+    assert not found.file.symbols[~there].any()
+    assert np.mean(np.abs(found.file.symbols - gain * sent.symbols)[there] ** 2) == pytest.approx(n0, rel=0.1)
+    from_bytes(to_bytes(found.file))
+    (both,) = link.demodulate(joined(cut, of_samples(np.zeros(5000, np.complex64)), through(sent, 12, waveform)), waveform)
+    assert both.bursts[0].missing == 0
+
+
+@pytest.mark.parametrize("what", ["blank", "dropped", "jammed"])
+def test_a_disturbed_part_of_a_burst_leaves_the_rest_alone(what: str) -> None:
+    """Samples that are 0, that a radio lost, or that another transmitter covers: their symbols are unreliable, and no others."""
+    sent, waveform = file(6000), Waveform()
+    arrived = through(sent, 20, waveform)
+    samples = arrived.read(0, len(arrived)).copy()
+    first, last = len(samples) * 6 // 10, len(samples) * 8 // 10
+    if what == "blank":
+        samples[first:last] = 0
+    elif what == "jammed":
+        samples[first:last] += draw_noise(last - first, np.random.default_rng(0)) * np.float32(samples.std())
+    else:
+        samples = np.delete(samples, slice(first, first + 500))
+    (found,) = link.demodulate(of_samples(samples), waveform)
+    gain, n0 = found.file.csi_gain, found.file.header.n0
+    assert gain is not None
+    assert n0 is not None
+    reliable = np.abs(gain) ** 2 > 20 * n0
+    assert 0.4 < reliable.mean() < 0.8
+    error = np.abs(found.file.symbols - gain * sent.symbols) ** 2
+    assert np.mean(error[reliable]) == pytest.approx(n0, rel=0.5)
+    assert np.mean(error[~reliable]) < 1.5 * n0
+
+
+def test_few_carriers_are_found_at_3_db() -> None:
+    waveform = Waveform(fft=64)
+    sent = link.modulate(file(300), waveform).recording(waveform, RATE)
+    arrived = [impaired(sent, Impairments(delay=99.3 * seed, cfo=1e3 * seed), 3, seed) for seed in range(8)]
+    assert [len(list(link.bursts(each, waveform))) for each in arrived] == [1] * 8
+
+
 def test_a_received_file_that_contradicts_itself_is_refused() -> None:
     (found,) = link.demodulate(through(file(), 20), SMALL)
     with pytest.raises(InputError, match="csi_gain is missing"):
@@ -166,6 +217,8 @@ def test_what_no_waveform_carries() -> None:
     ):
         with pytest.raises(InputError, match=word):
             link.modulate(wrong, SMALL)
+    with pytest.raises(InputError, match="samples, more than 33554432; use longer bursts"):
+        link.modulate(file(200_000), Waveform(fft=64, burst=40, oversample=16))
 
 
 def described(**changes: object) -> bytes:

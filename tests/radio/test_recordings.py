@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,25 @@ def test_the_three_commands(here: Gencomm, tx: Path) -> None:
     failed(here("demodulate", "b.cf32"), 2, "no burst", "--oversample")
 
 
+def test_the_commands_say_what_they_found(here: Gencomm, tx: Path) -> None:
+    assert b"bursts: 1, 0.00" in (said := here("modulate", "tx.npz", "-o", "a.cf32").stderr)
+    assert b" with the waveform, PAPR " in said
+    assert b"--snr: a.cf32 does not say where its signal is" in here("channel", "a.cf32", "--snr", 20, "--cfo", 5000).stderr
+    assert b"SNR 2" in (said := here("demodulate", "a.rx.cf32").stderr)
+    assert b"frequency off by 2.56 carriers, clock by " in said
+    tx.with_name("b.cf32").write_bytes(tx.with_name("a.cf32").read_bytes()[: -8 * 1440])
+    assert b"the capture ends before burst 0 does (OFDM symbols that it lacks: 1)" in here("demodulate", "b.cf32").stderr
+
+
+def test_recordings_are_copied_at_most_twice() -> None:
+    """Into their datatype, and into the archive."""
+    recording = of_samples(np.ones(2**21, np.complex64))
+    tracemalloc.start()
+    recordings.files(Path("a.sigmf"), recording)
+    assert tracemalloc.get_traced_memory()[1] < 2.5 * recording.parts.nbytes + 24 * 2**20
+    tracemalloc.stop()
+
+
 def test_errors_are_one_line(here: Gencomm, tx: Path) -> None:
     for name, content in (("a.ci16", b"123"), ("b.cf32", np.full(4000, np.nan, "<f4").tobytes()), ("c.sigmf", b"x")):
         tx.with_name(name).write_bytes(content)
@@ -192,6 +212,8 @@ def test_errors_are_one_line(here: Gencomm, tx: Path) -> None:
     failed(here("demodulate", "missing.sigmf"), 2, "no such file")
     failed(here("demodulate", "tx.npz", "-o", "rx.npz"), 2, ".sigmf")
     failed(here("modulate", "tx.npz", "-o", "a.wav"), 2, ".sigmf")
+    for command in ("decode", "inspect", "modulate"):
+        failed(here(command, "a.ci16"), 2, "a.ci16: is a recording", "gencomm demodulate")
     failed(here("modulate", "tx.npz", "--fft", 100), 2, "--fft")
     failed(here("channel", "tx.npz", "--snr", 3, "--cfo", 5), 2, "--cfo", "modulate")
     for flag in ("--rayleigh", "--cp=0", "--csi=none"):

@@ -157,7 +157,7 @@ TURNED: dict[int, Callable[[Array], Array]] = {
 @cache
 def good() -> dict[str, Kind]:
     """Kinds that can be read, by name."""
-    return {kind.name: kind for made in (_formats, _depths, _transparent, _turned, _coloured, _odd) for kind in made()}
+    return {kind.name: kind for made in (_formats, _depths, _transparent, _turned, _coloured, _chunked, _odd) for kind in made()}
 
 
 def _formats() -> Iterator[Kind]:
@@ -313,6 +313,36 @@ def _coloured() -> Iterator[Kind]:
     yield Kind("cmyk-of-rgb.tif", saved(sheet, "TIFF", icc_profile=adobe), shown(naive, ADOBE), 1, 3)
     yield Kind("cmyk.jpg", saved(Image.fromarray(SCENE).convert("CMYK"), "JPEG", quality=95), SCENE, *LOSSY)
     yield Kind("lab.tif", saved(Image.fromarray(SCENE).convert("LAB"), "TIFF"), SCENE, 2, 40)
+
+
+def _chunked() -> Iterator[Kind]:
+    """PNG files that say their colours in chunks, and EXIF's Adobe RGB."""
+
+    def chrm(*numbers: float) -> bytes:
+        return chunk(b"cHRM", struct.pack(">8I", *(round(100_000 * number) for number in numbers)))
+
+    def gama(light: float) -> bytes:
+        return chunk(b"gAMA", struct.pack(">I", round(100_000 * light)))
+
+    white = (0.3127, 0.329)
+    adobe, p3 = chrm(*white, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06), chrm(*white, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
+    own, srgb = chrm(*white, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06), chunk(b"sRGB", b"\0")
+    usual, linear, levels = gama(1 / 2.2), gama(1.0), SCENE[..., 0]
+    yield Kind("chunks-adobe.png", png(SCENE, 2, usual + adobe), shown(SCENE, ADOBE), 1, 3)
+    yield Kind("chunks-p3.png", png(SCENE, 2, usual + p3), shown(SCENE, P3), 1, 3)
+    yield Kind("chunks-linear.png", png(SCENE, 2, linear), encoded_srgb(SCENE / 255), 1, 2)
+    yield Kind("chunks-linear-grey.png", png(levels, 0, linear), grey(encoded_srgb(levels / 255)), 1, 2)
+    yield Kind("chunks-of-srgb.png", png(SCENE, 2, usual + own), SCENE)
+    yield Kind("chunks-and-srgb.png", png(SCENE, 2, srgb + linear + p3), SCENE)
+    yield Kind("chunks-without-gamma.png", png(SCENE, 2, p3), SCENE)
+    for key, chunks in (("zero", gama(0) + own), ("dark", linear + chrm(*8 * [0.0])), ("line", linear + chrm(*8 * [0.3]))):
+        yield Kind(f"chunks-{key}.png", png(SCENE, 2, chunks), SCENE)
+    profile_over_chunks = saved(SCENE, icc_profile=of_primaries(P3))
+    yield Kind("chunks-under-profile.png", profile_over_chunks[:33] + linear + profile_over_chunks[33:], shown(SCENE, P3), 1, 3)
+    for index, pixels in (("R03", shown(SCENE, ADOBE)), ("R98", SCENE)):
+        block = Image.Exif()
+        block[0x8769] = {0xA001: 0xFFFF, 0xA005: {1: index}}
+        yield Kind(f"exif-{index}.jpg", saved(SCENE, "JPEG", quality=97, exif=block), pixels, *LOSSY)
 
 
 def srgb_like() -> bytes:

@@ -37,7 +37,7 @@ def test_infinite_snr_is_a_string_in_valid_json() -> None:
     ("changes", "match"),
     [
         ({"format": "other"}, "meta.format"),
-        ({"version": 2}, "meta.version"),
+        ({"version": 2}, "meta.version: 2 is not 1, the version that this gencomm reads; update it"),
         ({"version": True}, "meta.version"),
         ({"stage": "air"}, "meta.stage"),
         ({"method": "../../etc"}, "meta.method"),

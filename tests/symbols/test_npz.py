@@ -100,7 +100,8 @@ def test_flipped_bytes_are_refused_or_harmless(seed: int) -> None:
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    refused(b"\x89PNG\r\n\x1a\n" + bytes(100), "not an intact symbol file")
+    refused(b"\x89PNG\r\n\x1a\n" + bytes(100), "not an intact symbol file .*; name one that `gencomm encode`")
+    refused(symbols.to_bytes(received())[:500], "not an intact symbol file .*; copy or write it again")
     refused(zipped([("hello.txt", b"hello")]), "no symbol file has")
     refused(zipped([]), "has no meta")
     (tmp_path / "folder").mkdir()

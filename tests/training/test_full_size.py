@@ -228,7 +228,7 @@ def test_every_recipe_of_the_papers_is_known_and_fits(path: Path) -> None:
     with torch.device("meta"):
         code: Any = builders()[sizes.get("class", "RateAdaptiveJSCC")](**sizes["model"])
     if method == "diffjscc":
-        assert code.config.cbr == pytest.approx(1 / int(rate[1] if rate else 384))
+        assert code.symbols(1, (512, 512)) / (3 * 512**2) == pytest.approx(1 / int(rate[1] if rate else 384))
     else:
         pixels = code.config.factor * (8 if config["settings"]["domain"] == "latent" else 1)
         assert config["settings"]["cbr_range"][1] <= code.config.code_channels / (6 * pixels**2)

@@ -63,10 +63,10 @@ def test_latent_crops_line_up_with_their_pixels(latents: Latents) -> None:
     """Every crop and its pixels lie at the same place of the same photograph, mirrored or not; all places come."""
     assert (latents.factor, latents.channels) == (4, 4)
     assert latents.latent(0).shape == (2, 4, 64, 75)
-    crops, pixels, captions = latents.crops(40, 8, np.random.default_rng(0))
+    crops, pixels, captions, photographs = latents.crops(40, 8, np.random.default_rng(0))
     seen = set()
-    for crop, piece, caption in zip(crops.numpy(), pixels, captions, strict=True):
-        entry = latents.photographs.captions.index(caption)
+    assert [latents.photographs.captions[photograph] for photograph in photographs] == captions
+    for crop, piece, entry in zip(crops.numpy(), pixels, photographs, strict=True):
         for mirrored, image in enumerate((whole(latents, entry), whole(latents, entry)[:, ::-1])):
             latent = latents.latent(entry)[mirrored]
             for top, left in np.ndindex(57, 68):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from gencomm_cli.errors import GencommError
+from gencomm_cli.errors import GencommError, InputError
 from gencomm_cli.training.loop import Schedule, fit
 from tests.support.training import quiet
 
@@ -39,6 +40,17 @@ def test_fit_converges_stops_in_time_and_does_nothing_once_finished(tmp_path: Pa
     state = torch.load(tmp_path / "other" / "q.ckpt", weights_only=True)
     assert state["done"]
     assert 0 < state["step"] < 10**9
+
+
+def test_a_checkpoint_without_room_is_refused_before_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quadratic(tmp_path, 2)
+    state = torch.load(tmp_path / "q.ckpt", weights_only=True) | {"done": False}
+    torch.save(state, tmp_path / "q.ckpt")
+    smallest = sum(tensor.nbytes for tensor in state["averages"])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 0, 4 * smallest - 1))
+    with pytest.raises(InputError, match=f"at least {4 * smallest} bytes are to be written"):
+        quadratic(tmp_path, 4)
+    assert torch.load(tmp_path / "q.ckpt", weights_only=True)["step"] == 2
 
 
 def test_an_interrupted_run_resumes_where_it_was(tmp_path: Path) -> None:

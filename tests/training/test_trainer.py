@@ -66,6 +66,22 @@ def test_a_stage_may_save_memory_and_shows_pictures(data: Path, tiny_recipe: dic
     assert runs[0] == pytest.approx(runs[1], rel=1e-4)
 
 
+@pytest.mark.parametrize(("taken", "left"), [(8.0, 2.0), (11.0, 0.0)])
+def test_minutes_that_a_stage_took_too_long_are_gone(
+    taken: float, left: float, data: Path, tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ten minutes the first of two stages has five, and the second what the first has left; never 0, which is no limit."""
+    limits: dict[str, float] = {}
+    trainer = TextGuidedTrainer(asked(tiny_recipe, data, tmp_path / "run", stages=("vae", "prior"), max_minutes=10.0), quiet)
+    for name, value in (("run", limits.__setitem__), ("restore", lambda _: False), ("save", lambda _: None)):
+        monkeypatch.setattr(trainer, name, value)
+    monkeypatch.setattr("time.monotonic", lambda: 60 * taken * len(limits))
+    trainer.work()
+    monkeypatch.undo()
+    assert limits == {"vae": 5.0, "prior": pytest.approx(left, abs=1e-5)}
+    assert limits["prior"] > 0
+
+
 def test_without_photographs_of_the_validation_split_there_is_no_sheet(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     folder = write_photographs(tmp_path / "data", 6, size=(72, 64))

@@ -64,6 +64,13 @@ def test_the_picture_is_encoded_again_only_where_what_is_sent_changes(
     assert count == [3]
 
 
+def test_the_slider_where_it_stands_at_first_is_the_method_s_own_rate(desk: Desk, tmp_path: Path) -> None:
+    """It shows three digits, and SC-SIC's own 0.00146484 counts no gain: as a bound it would leave a smaller embedding."""
+    Image.fromarray(picture(256, 256)).save(tmp_path / "square.png")
+    sent, said = desk._encode(Source(str(tmp_path / "square.png"), 512, "scsic/nano", 0.00146), None)
+    assert (sent.symbols.size, said) == (8 * 6 * 6, ())
+
+
 def test_a_send_ends_when_the_window_wants_another(desk: Desk, source: Source) -> None:
     first, other = desk.send(source, Link(5), "a"), desk.send(source, Link(5), "b")
     next(first)

@@ -52,7 +52,7 @@ class Linear:
     def _blocks(self, image_size: tuple[int, int]) -> int:
         return math.prod(-(-side // self.transform.factor) for side in image_size)
 
-    def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
+    def symbol_budget(self, cbr: float, image_size: tuple[int, int], *, bound: bool = True) -> int:
         """The most symbols within ``cbr`` · 3HW: those of whole pairs of components, and the gain's; at least one pair."""
         blocks = self._blocks(image_size)
         pairs = (min(cbr, 1.0) * 3 * math.prod(image_size) - GAIN_SYMBOLS) // blocks

@@ -46,8 +46,10 @@ the forward process is one step with α = ᾱ_t/ᾱ_s and β = 1 − α, so that
   eq. 25          score of x              `sample_blind`, its ``gradient_x``
   eq. 26          score of h              `ChannelPrior`; `sample_blind`, its ``gradient_h``. In closed form instead: `lmmse_taps`
   Algorithm 3     Blind-DiffCom           `sample_blind`
-  table VI        Variant 1               ``--variant hifi --zeta 0 --start-step 1000``: the confirming term alone, from N(0, I)
+  table VI        Variant 1               ``--variant hifi --zeta 0 --start-step 1000``: the confirming term alone, from N(0, I);
+                                          InverseJSCC's objective, with this prior for its generator
   table VI        Variant 2               ``--variant hifi --confirm pixels --start-step 1000``
+  [33]            DDNM (Yilmaz et al.)    `sample_ddnm`: the coarse image alone, by arXiv:2309.15889's range-null decomposition
   section IV-A2   ζ, γ, τ, η              `settings.PAPER`, `settings.Sampling`
   section IV-A3   OFDM                    `channels.ofdm.OfdmConfig`
 
@@ -67,6 +69,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -297,6 +300,42 @@ def sample(
         if report is not None:
             report(index + 1, len(steps) - 1, distance(r_m.detach()).mean())
     return x.detach()
+
+
+POOL = 4
+"""Side of the blocks whose means DDNM takes from the coarse image: what a codec at CBR 1/48 gets right."""
+
+
+@torch.no_grad()
+def sample_ddnm(
+    x: Tensor,
+    steps: Sequence[int],
+    alpha_bar: Tensor,
+    prior: Prior,
+    x_d: Tensor,
+    pool: int,
+    draw: Callable[[int], Tensor],
+    report: Report | None = None,
+) -> Tensor:
+    """What DiffCom compares itself with in section II: x_d guides the prior, and the received signal no more (arXiv:2309.15889).
+
+    Each estimate x̂_{0|t} becomes A†A x_d + (I − A†A) x̂_{0|t} (DDNM, arXiv:2212.00490), where A takes the means of blocks and A†
+    repeats them: the coarse picture's are kept, and what differs within a block is the prior's.
+
+    Args:
+        x_d: the coarse image in [−1, 1], sides multiples of ``pool``, which is the blocks' side. The others, and what is returned:
+            as :func:`sample` has them; ``report`` is called with ‖A x_d − A x̂_{0|t}‖₂.
+    """
+    for index, (t, s) in enumerate(itertools.pairwise(steps)):
+        step = AncestralStep(float(alpha_bar[t]), float(alpha_bar[s]))
+        x_0, v = prior(x, t)
+        missed = F.avg_pool2d(x_d - x_0, pool)
+        x = step.mean(x, x_0 + F.interpolate(missed, scale_factor=pool))
+        if s > 0:
+            x = x + step.deviation(v) * draw(index).to(x)
+        if report is not None:
+            report(index + 1, len(steps) - 1, distance(missed).mean())
+    return x
 
 
 def energy(r_m: Tensor, r_c: Tensor | None, step: AncestralStep, guidance: Guidance) -> Tensor:
@@ -536,12 +575,12 @@ class DiffCom:
         """
         self.prior = pixel_prior(self.network, self.alpha_bar, lambda network: compiled(network, self.device))
 
-    def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
-        """k, the number of symbols nearest to ``cbr`` · 3HW that the preset's codec can send."""
+    def symbol_budget(self, cbr: float, image_size: tuple[int, int], *, bound: bool = True) -> int:
+        """k, the most symbols within ``cbr`` · 3HW that the preset's codec can send."""
         wanted = symbols_within(cbr, self.cbr_range, image_size)
         if isinstance(self.codec, NTSCC):  # side symbols included
             return max(1, min(wanted, RATES[-1] * math.prod(self.codec.shape(image_size))))
-        return self.codec.symbols(wanted, padded_size(image_size, self.multiple)) + codec_side.most_symbols(self.codec)
+        return codec_side.budget(self.codec, wanted, padded_size(image_size, self.multiple), bound)
 
     def _tx_snr_db(self, snr_db: float | None) -> Tensor:
         """The SNR in dB as the encoder gets it [1]; the receiver finds it in the header, to encode as the transmitter did."""
@@ -688,6 +727,9 @@ class DiffCom:
                 draw(-1), draw_taps(-1), steps, self.alpha_bar, prior, channel, problem.blind_residual, guidance, draw,
                 draw_taps, update if sampling.blind_h == "lmmse" else None, report, tables,
             )  # fmt: skip
+        elif sampling.variant == "ddnm":
+            h_0, x = None, self.start(x_d, t_s, draw(-1), tables)
+            x_0 = sample_ddnm(x, steps, self.alpha_bar, prior, 2 * x_d.clamp(0, 1) - 1, POOL, draw, report)
         else:
             h_0, confirmed = None, x_d if sampling.gamma else None
 
@@ -716,7 +758,7 @@ class DiffCom:
             return len(self.alpha_bar) - 1
         if sampling.start_step is not None:
             return sampling.start_step
-        if sampling.variant == "diffcom" and sampling.likelihood != "authors":
+        if sampling.variant in ("diffcom", "ddnm") and sampling.likelihood != "authors":
             return len(self.alpha_bar) - 1
         if sampling.likelihood == "authors":
             return authors_start(n0, linear_float32(), sampling.eta)

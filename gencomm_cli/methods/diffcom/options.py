@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 CODECS = ("adjscc", "swinjscc", "ntscc")
 """There is a preset for each; the first one's name is the plain one."""
-Variant = Literal["diffcom", "hifi", "blind"]
+Variant = Literal["diffcom", "hifi", "blind", "ddnm"]
 Likelihood = Literal["squared", "norm", "score", "exact", "authors"]
 BlindH = Literal["diffusion", "lmmse"]
 BlindForm = Literal["corrected", "authors"]
@@ -66,8 +66,9 @@ def preset_of_codec(base: str, codec: str) -> str:
 
 def is_read(name: str, variant: str, likelihood: str = "", blind_h: str = "") -> bool:
     """Whether a variant, with this likelihood and way to find the taps, reads an option."""
-    hifi, blind, authors = variant == "hifi", variant == "blind", likelihood == "authors"
+    hifi, blind, ddnm, authors = variant == "hifi", variant == "blind", variant == "ddnm", likelihood == "authors"
     readers = {
+        "zeta": not ddnm, "likelihood": not ddnm,
         "gamma": hifi, "confirm": hifi and likelihood != "exact", "tau": hifi and not authors,
         "eta": hifi or (authors and not blind), "start_step": not blind, "blind_h": blind,
         "zeta_h": blind and blind_h != "lmmse", "blind_form": blind and blind_h != "lmmse",
@@ -84,7 +85,7 @@ class Receiver(SamplerOptions):
     ] = None
     variant: Annotated[
         Variant | None,
-        Flag("Plain, helped by the coarse image (default), or with the channel unknown."),
+        Flag("hifi (default), diffcom (plain), blind (channel unknown), ddnm.", metavar="NAME"),
     ] = None
     likelihood: Annotated[
         Likelihood | None,

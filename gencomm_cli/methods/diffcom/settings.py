@@ -16,9 +16,9 @@ from gencomm_cli.methods.options import options_of
 from gencomm_cli.presets import Preset
 
 SIZES = ("zeta", "gamma", "zeta_h")
-PAPER = {"diffcom": (0.6, 0.0, 0.1), "hifi": (0.3, 0.3, 0.1), "blind": (0.3, 0.0, 0.1)}
+PAPER = {"diffcom": (0.6, 0.0, 0.1), "hifi": (0.3, 0.3, 0.1), "blind": (0.3, 0.0, 0.1), "ddnm": (0.0, 0.0, 0.0)}
 """ζ, γ and ζ_h of section IV-A2 and table III: for the squared norm, as the paper prints the likelihood."""
-AUTHORS = {"diffcom": (1.0, 0.0, 0.2), "hifi": (0.25, 0.25, 0.2), "blind": (1.0, 0.0, 0.2)}
+AUTHORS = {"diffcom": (1.0, 0.0, 0.2), "hifi": (0.25, 0.25, 0.2), "blind": (1.0, 0.0, 0.2), "ddnm": (0.0, 0.0, 0.0)}
 """Those of the authors' program: for the norm itself."""
 BAYES = (1.0, 0.0, 0.1)
 """``score`` and ``exact`` weigh the likelihood by N0: ζ = 1 is Bayes' rule, and counts y once."""
@@ -29,7 +29,7 @@ class Sampling:
     """How the image is sampled, once options and the preset's settings are settled.
 
     Attributes:
-        variant: ``diffcom`` (Algorithm 1), ``hifi`` (2) or ``blind`` (3).
+        variant: ``diffcom`` (Algorithm 1), ``hifi`` (2), ``blind`` (3), or ``ddnm``, which is another paper's.
         likelihood: a form of :class:`.method.Guidance`, or ``authors``: ``norm`` with their step sizes, their start (also for
             ``diffcom``, from the noised x_d), no guidance in the last step, and for ``blind`` a linear decay.
         zeta, gamma, zeta_h: ζ of eqs. 17 and 25, γ of eq. 19, ζ_h of eq. 26. tau, eta: τ, η of eq. 21.

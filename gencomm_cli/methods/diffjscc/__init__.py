@@ -30,4 +30,7 @@ SPEC = MethodSpec(
         repeats=5,
         fid_patches=True,
     ),
+    protocols={
+        "celeba-hq": Protocol("3,000 test images of CelebA-HQ", "fit:512", (-5, 0, 5), (1 / 768, 1 / 192), (1 / 768, 1 / 192))
+    },
 )

@@ -15,7 +15,9 @@ takes the caption's place: the paper's ablation with captions of the original.)
   eq. 3          ŷ = h y + n                       `channels.fading.transmit`
   eq. 4          ỹ = h*/|h|² ŷ                     `equalise`
   eq. 5          y = E_c(x, h, γ)                  `DiffJSCC.encode`: `networks.deepjscc.DeepJSCC.encode` (the paper's codec), or
-                                                   `image_code.RateAdaptiveImageCode.encode` (of the preset nano)
+                                                   `image_code.RateAdaptiveImageCode.encode` (of the preset nano), or SwinJSCC
+                                                   and NTSCC, which section II-A names (`image_code.LearnedImageCode`,
+                                                   `image_code.NTSCCPictures`)
                  x̂ = D_c(ỹ, h, γ)                  `DiffJSCC.decode`: ``decode`` of the same classes
   eq. 6          L_JSCC                            `jscc_loss`; trained in `train.codec_stage`
   eq. 7          f_v = E_ldm(x̂)                    `DiffJSCC.decode`: `networks.vae.LatentCodec.encode`
@@ -65,12 +67,12 @@ from gencomm_cli.diffusion.schedule import scaled_linear, spaced_steps
 from gencomm_cli.diffusion.steps import AncestralStep
 from gencomm_cli.errors import OptionError, RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
-from gencomm_cli.methods.diffjscc.image_code import image_code
+from gencomm_cli.methods.diffjscc.image_code import Decode, PictureCode, effective, image_code, inner_codec
 from gencomm_cli.methods.diffjscc.options import CONDITIONS, GuidanceForm, Receiver, Transmitter
+from gencomm_cli.networks import codec_side
 from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.backbone import Networks
 from gencomm_cli.networks.control import controlled
-from gencomm_cli.networks.deepjscc import DeepJSCC
 from gencomm_cli.networks.rate_adaptive import sinusoid
 from gencomm_cli.networks.tensors import Heard, as_symbols, finite, padded_size, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset
@@ -124,10 +126,13 @@ class DiffJSCC:
         settings = preset.settings
         self.preset, self.device = preset, device
         self.networks, self.codec = networks, networks.codec
-        self.code = image_code(networks.jscc, networks.codec, settings.get("domain", "latent"), networks.coarse)
-        self.default_cbr = networks.jscc.config.cbr if isinstance(networks.jscc, DeepJSCC) else 1 / 384
-        own = (self.default_cbr,) * 2 if isinstance(networks.jscc, DeepJSCC) else (0.0013, 0.0208)
-        self.cbr_range: tuple[float, float] = tuple(settings.get("cbr_range", own))
+        jscc, domain = inner_codec(preset, device), settings.get("domain", "latent")
+        self.code = image_code(jscc, networks.codec, domain, networks.coarse)
+        side = 8 * self.code.multiple
+        least, most = (self.code.symbols(count, (side, side)) for count in (1, side**3))
+        own = least / (3 * side**2) if least == most else None  # of a code of one rate
+        self.cbr_range: tuple[float, float] = tuple(settings.get("cbr_range", (own or 0.0013, own or 0.0208)))
+        self.default_cbr = own or 1 / 384
         self.csi = CsiEmbedding(**settings.get("csi", {}))
         self.alpha_bar = scaled_linear()
         self.multiple = math.lcm(self.code.multiple, self.codec.factor * 2**networks.halvings)
@@ -146,8 +151,8 @@ class DiffJSCC:
         """Compiles the denoiser; it takes effect with the next picture, and again with each new size."""
         self.controlled = compiled(controlled, self.device)
 
-    def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
-        """k (eq. 1): the number of symbols nearest to ``cbr`` · 3HW that the preset's code can send."""
+    def symbol_budget(self, cbr: float, image_size: tuple[int, int], *, bound: bool = True) -> int:
+        """k (eq. 1): the most symbols within ``cbr`` · 3HW that the preset's code can send."""
         wanted = symbols_within(cbr, self.cbr_range, image_size)
         return self.code.symbols(wanted, padded_size(image_size, self.multiple))
 
@@ -164,9 +169,11 @@ class DiffJSCC:
         snr_db = within_range(request.snr_db)
         known = request.options.gain if isinstance(request.options, Transmitter) else None
         gain = torch.tensor([1.0 if known is None else known], dtype=torch.complex64, device=self.device)
-        x = to_tensor(image, self.multiple, self.device)
+        x, gamma = to_tensor(image, self.multiple, self.device), torch.tensor([snr_db], device=self.device)
         try:
-            y = self.code.encode(x, request.symbols, torch.tensor([snr_db], device=self.device), gain)
+            if isinstance(self.code, PictureCode):
+                return self.code.send(x, image.shape[:2], request, effective(gamma, gain))
+            y = self.code.encode(x, request.symbols, gamma, gain)
         except ValueError as error:
             raise RateError(f"{error}; leave it out for the preset's own rate") from None
         return Transmission(as_symbols(y[0], "jscc"))
@@ -187,12 +194,16 @@ class DiffJSCC:
         refinement = Refinement.settle(options, self.preset.settings)
         heard = Heard.of(received, self.device)
         gamma, gain = self._channel(received, heard)
+        decode, side_ok = self._decoder(received)
+        if decode is None:
+            lost = codec_side.grey(received.image_size)
+            return Decoded(lost, () if options.coarse else (lost,) * options.samples, outage=True, side_ok=False)
         size = padded_size(received.image_size, self.multiple)
-        x_hat = self.code.decode(equalise(heard.y, heard.gain), heard.reliability, size, gamma, gain)  # eqs. 4, 5
+        x_hat = decode(equalise(heard.y, heard.gain), heard.reliability, size, gamma, gain)  # eqs. 4, 5
         x_hat = x_hat.clamp(0, 1).mul(255).round().div(255)  # the conditions come from the picture that is shown
         coarse = to_image(x_hat, received.image_size, "jscc")
         if options.coarse:
-            return Decoded(coarse)
+            return Decoded(coarse, side_ok=side_ok)
         f_v = finite(self.codec.encode(x_hat), "vae")  # eq. 7
         if refinement.guidance_lambda > f_v[0].numel():
             problem = f"{refinement.guidance_lambda:g} is out of range; 0 to {f_v[0].numel()} for an image of this size"
@@ -216,7 +227,12 @@ class DiffJSCC:
             return to_image(colour_fix(refined, x_hat) if refinement.colour_fix else refined, received.image_size, "vae")
 
         captioned = "text" in refinement.condition and received.prompt is None
-        return Decoded(coarse, tuple(refine(index) for index in range(options.samples)), caption=words if captioned else None)
+        refined = tuple(refine(index) for index in range(options.samples))
+        return Decoded(coarse, refined, caption=words if captioned else None, side_ok=side_ok)
+
+    def _decoder(self, received: Received) -> tuple[Decode | None, bool | None]:
+        """D_c, None where it cannot be without side symbols that are lost; and whether these arrived, None where none are sent."""
+        return self.code.known(received, self.device) if isinstance(self.code, PictureCode) else (self.code.decode, None)
 
     def _channel(self, received: Received, heard: Heard) -> tuple[Tensor, Tensor]:
         """γ in dB [1] and h [1]; fading symbol by symbol has no one h, and is taken as the AWGN channel of its effective SNR."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +20,9 @@ from gencomm_cli.channels.equalisers import effective_snr_db, reliability
 from gencomm_cli.diffusion.schedule import scaled_linear, spaced_steps
 from gencomm_cli.diffusion.steps import noised
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.diffjscc.image_code import ImageCode, image_code
+from gencomm_cli.methods import specs
+from gencomm_cli.methods.base import Fading, Received, Request
+from gencomm_cli.methods.diffjscc.image_code import CODEC, Decode, ImageCode, PictureCode, effective, image_code, inner_codec
 from gencomm_cli.methods.diffjscc.method import CsiEmbedding, clean_estimate, diffusion_loss, equalise, jscc_loss, sample
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.backbone import BACKBONE, Backbone
@@ -28,7 +31,7 @@ from gencomm_cli.networks.control import CSI_WIDTH, FEATURES, LatentControlNet, 
 from gencomm_cli.networks.klt_jscc import KLTJSCC
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC, sinusoid
 from gencomm_cli.networks.vae import Domain
-from gencomm_cli.presets import Preset, find, is_pretrained, models_root
+from gencomm_cli.presets import Preset, find, is_pretrained, models_root, verify
 from gencomm_cli.presets.build import build
 from gencomm_cli.presets.write import taken, write_preset
 from gencomm_cli.text import retrieval
@@ -66,12 +69,15 @@ class ReceivedRecipe(SentRecipe):
     Attributes:
         crop: side in latent positions.
         captions: ``coarse`` captions x̂ with the captioner that the preset decodes with; ``given`` takes the photographs' own.
+        caption_every: steps after which a photograph's x̂ is captioned anew, by the crop and channel of that step; 0: whenever it
+            is seen, as in the authors' program. A run that is resumed begins with none.
         drop: each condition is left out for this share of the samples, each on its own, so that it can be switched off.
     """
 
     shares: tuple[float, float, float] = (0.5, 0.2, 0.3)
     crop: int = 16
     captions: Literal["coarse", "given"] = "coarse"
+    caption_every: int = 0
     drop: float = 0.1
 
 
@@ -107,16 +113,48 @@ class RolloutRecipe(ReceivedRecipe):
     seed: int = 4
 
 
-def coarse_images(code: ImageCode, image: Tensor, channel: ChannelDraw, cbr: float) -> tuple[Tensor, Tensor, Tensor]:
+FADING: tuple[Fading, ...] = ("awgn", "rayleigh", "block")
+"""What the kinds of :class:`~gencomm_cli.training.channel.ChannelDraw` are called on the command line."""
+
+
+def coarse_images(code: ImageCode | PictureCode, image: Tensor, channel: ChannelDraw, cbr: float) -> tuple[Tensor, Tensor, Tensor]:
     """x̂ of images [B, 3, H, W] through the channel (eqs. 3–5), γ in dB [B] and h [B] as the receiver knows them."""
+    if isinstance(code, PictureCode) and len(image) > 1:
+        pictures = [coarse_images(code, image[row : row + 1], channel.row(row), cbr) for row in range(len(image))]
+        x_hat, gamma, h = (torch.cat(parts) for parts in zip(*pictures, strict=True))
+        return x_hat, gamma, h
     size = (image.shape[2], image.shape[3])
     block = block_gains(channel)
     known = torch.where(channel.tx_snr_db.isnan(), torch.ones_like(block), block)
-    symbols = code.encode(image, code.symbols(round(cbr * image[0].numel()), size), channel.tx_snr_db, known)
+    count = code.symbols(round(cbr * image[0].numel()), size)
+    if isinstance(code, PictureCode):
+        symbols, decode = sent_picture(code, image, count, channel, block, known)
+    else:
+        symbols, decode = code.encode(image, count, channel.tx_snr_db, known), code.decode
     received, gain, n0 = through(symbols, channel, block)
     weights = reliability(gain, n0)  # type: ignore[type-var]
     gamma = torch.where(channel.kind == 1, effective_snr_db(weights.mean(1)), channel.snr_db)
-    return code.decode(equalise(received, gain), weights, size, gamma, block).float(), gamma, block
+    return decode(equalise(received, gain), weights, size, gamma, block).float(), gamma, block
+
+
+def sent_picture(
+    code: PictureCode, image: Tensor, count: int, channel: ChannelDraw, block: Tensor, known: Tensor
+) -> tuple[Tensor, Decode]:
+    """The symbols [1, k] of a picture [1, 3, H, W], and D_c as the side symbols say once they have been through the channel.
+
+    Without gradient. A picture whose side symbols were needed and are lost is decoded as grey.
+    """
+    size, given = (image.shape[2], image.shape[3]), channel.tx_snr_db.item()
+    tx_snr_db = None if math.isnan(given) else given
+    request = Request(count, tx_snr_db, "unknown" if tx_snr_db is None else FADING[int(channel.kind)])
+    sent = code.send(image, size, request, effective(channel.tx_snr_db, known))
+    side, gain, n0 = through(torch.from_numpy(sent.side_symbols)[None].to(image.device), channel, block)
+    heard = Received(
+        sent.symbols, None, float(n0), size, side_symbols=side[0].cpu().numpy(), side_gain=gain.expand_as(side)[0].cpu().numpy(),
+        side=sent.side, tx_snr_db=tx_snr_db,
+    )  # fmt: skip
+    decode, _ = code.known(heard, image.device)
+    return torch.from_numpy(sent.symbols)[None].to(image.device), decode or (lambda *_: torch.full_like(image, 0.5))
 
 
 def codec_stage(
@@ -159,7 +197,7 @@ SHOWN_CBR = 0.0033
 class CoarseCaptioner:
     """A captioner, as :func:`gencomm_cli.text.captioners.caption` has it, for many pictures.
 
-    Of the built-in one the tables are loaded once; any other is asked for each picture, at every step.
+    Of the built-in one the tables are loaded once; any other is asked for each picture.
     """
 
     def __init__(self, captioner: str = "builtin", device: str = "cpu") -> None:
@@ -192,38 +230,51 @@ class ReceivedBatches:
     """Batches of :class:`Conditions`, each of which is left out for a share of the samples."""
 
     def __init__(
-        self, backbone: Backbone, code: ImageCode, csi: CsiEmbedding, latents: Latents, recipe: Any, generator: np.random.Generator,
-        device: torch.device, captioner: str = "builtin",
+        self, backbone: Backbone, code: ImageCode | PictureCode, csi: CsiEmbedding, latents: Latents, recipe: Any,
+        generator: np.random.Generator, device: torch.device, captioner: str = "builtin",
     ) -> None:  # fmt: skip
         self.backbone, self.code, self.csi, self.latents, self.recipe = backbone, code, csi, latents, recipe
         self.generator, self.device = generator, device
         self.captioner = CoarseCaptioner(captioner, str(device)) if recipe.captions == "coarse" else None
+        self.words: dict[int, tuple[int, str]] = {}
+        """Of a photograph: the step that its coarse picture was captioned at, and the caption."""
 
     @torch.no_grad()
-    def draw(self) -> Conditions:
+    def draw(self, step: int) -> Conditions:
         """The next batch, sent over channels of its own."""
         recipe, generator = self.recipe, self.generator
-        clean, pixels, given = self.latents.crops(recipe.batch, recipe.crop, generator)
+        clean, pixels, given, photographs = self.latents.crops(recipe.batch, recipe.crop, generator)
         z_0, image = clean.to(self.device), to_tensor(pixels, self.device)
         channel, cbr = recipe.draw(generator, self.device)
-        f_v, captions, csi = self.receive(image, given, channel, cbr)
+        x_hat, f_v, csi = self.receive(image, channel, cbr)
+        captions = given if self.captioner is None else self.captions(x_hat, photographs, step)
         f_v = self._kept(f_v)
         dropped = rows(generator.random, recipe.batch) < recipe.drop
         # E_clip of eq. 8; with the others c̄ of eq. 9.
         f_t = self.backbone.text(["" if drop else words for drop, words in zip(dropped, captions, strict=True)])
         return Conditions(z_0, image, f_v, f_t, self._kept(csi))
 
-    def receive(self, image: Tensor, given: list[str], channel: ChannelDraw, cbr: float) -> tuple[Tensor, list[str], Tensor]:
-        """f_v (eq. 7), captions (of eq. 8) and embedded CSI (of eq. 9) of images that were sent."""
-        x_hat, gamma, h = coarse_images(self.code, image, channel, cbr)
+    def receive(self, image: Tensor, channel: ChannelDraw, cbr: float) -> tuple[Tensor, Tensor, Tensor]:
+        """x̂ in [0, 1], f_v (eq. 7) and embedded CSI (of eq. 9) of images that were sent; x̂ in full precision, as it is decoded."""
+        with torch.autocast(self.device.type, enabled=False):
+            x_hat, gamma, h = coarse_images(self.code, image, channel, cbr)
         x_hat = x_hat.clamp(0, 1)
-        captions = given if self.captioner is None else self.captioner(x_hat)
-        return self.backbone.codec.encode(x_hat).float(), captions, self.csi(gamma, h)
+        return x_hat, self.backbone.codec.encode(x_hat).float(), self.csi(gamma, h)
+
+    def captions(self, x_hat: Tensor, photographs: Sequence[int], step: int) -> list[str]:
+        """E_blip of eq. 8 of coarse pictures [B, 3, H, W], as decoding makes it; of photographs that have one that is not too old
+        yet, that."""
+        assert self.captioner is not None
+        found = [self.words.get(photograph, (-math.inf, "")) for photograph in photographs]
+        stale = [row for row, (made, _) in enumerate(found) if step - made >= self.recipe.caption_every]
+        fresh = dict(zip(stale, self.captioner(x_hat[stale]), strict=True)) if stale else {}
+        self.words |= {photographs[row]: (step, words) for row, words in fresh.items() if self.recipe.caption_every}
+        return [fresh.get(row, words) for row, (_, words) in enumerate(found)]
 
     def show(self, control: LatentControlNet, image: Tensor, steps: int = 10) -> Tensor:
-        """What the receiver makes of images: by a few steps, without captions of their own."""
-        f_v, captions, csi = self.receive(image, [""] * len(image), awgn(len(image), 10.0, self.device), SHOWN_CBR)
-        f_t = self.backbone.text(captions)
+        """What the receiver makes of images, by a few steps; without captions where the receiver does not make its own."""
+        x_hat, f_v, csi = self.receive(image, awgn(len(image), 10.0, self.device), SHOWN_CBR)
+        f_t = self.backbone.text([""] * len(image) if self.captioner is None else self.captioner(x_hat))
 
         def predict(z: Tensor, t: int) -> Tensor:
             times = torch.full((len(z),), t, device=self.device)
@@ -247,7 +298,7 @@ def control_stage(control: LatentControlNet, batches: ReceivedBatches) -> Stage:
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         with autocast(device, recipe.schedule.precision):
-            batch = batches.draw()
+            batch = batches.draw(step)
             t = torch.from_numpy(rows(lambda n: batches.generator.integers(1, len(alpha_bar), n), recipe.batch)).to(device)
             a, noise = alpha_bar[t].view(-1, 1, 1, 1), torch.randn_like(batch.z_0)
             z_t = noised(batch.z_0, a, noise)  # eq. 11
@@ -272,7 +323,7 @@ def rollout_stage(control: LatentControlNet, batches: ReceivedBatches, backbones
         visited = sorted({int(batches.generator.integers(len(steps) - 1)), *batches.generator.choice(late, 2).tolist()})
         terms, figures = [], {}
         with autocast(device, recipe.schedule.precision):
-            batch = batches.draw()
+            batch = batches.draw(step)
 
             def predict(z: Tensor, t: int) -> Tensor:
                 times = torch.full((recipe.batch,), t, device=device)
@@ -334,12 +385,19 @@ STAGES = {
 class DiffJSCCTrainer(Trainer):
     """Over the VAE, UNet and text encoder of the preset ``base``; without one, of that which the recipe names.
 
-    JSCC and control module start from ``base``'s, where it has such of the same sizes.
+    JSCC and control module start from ``base``'s, where it has such of the same sizes. A recipe with ``codec``, METHOD/PRESET,
+    takes that preset's codec as it is, and has no stage for it: NTSCC, or one that was imported.
     """
 
     method = "diffjscc"
     needed = frozenset({"start"})
     plans = STAGES
+    donor: Preset | None = None  # of nothing but the codec that the recipe takes
+
+    def recipe(self) -> dict[str, Any]:
+        config = super().recipe()
+        left_out = ("jscc", "adversarial") if "codec" in config else ()
+        return {name: value for name, value in config.items() if name not in left_out}
 
     def build(self) -> None:
         base = self.base = self.base or find_base(self.config["start"])
@@ -358,7 +416,10 @@ class DiffJSCCTrainer(Trainer):
         self.parts["control"] = start_control(unet, self.csi, start, anchored)
         arguments = control_arguments(unet) | {"csi_width": self.csi.size, "anchored": anchored}
         self.blueprints["control"] = "LatentControlNet", arguments
-        self._build_jscc(base)
+        if "codec" in self.config:
+            self.donor = donor(self.config["codec"])
+        else:
+            self._build_jscc(base)
 
     def _build_jscc(self, base: Preset) -> None:
         """JSCC and coarse head of the recipe: the base's weights where it has the same, else the linear optimum."""
@@ -390,8 +451,11 @@ class DiffJSCCTrainer(Trainer):
         if stage in ("jscc", "adversarial"):
             parts = {name: self.parts[name] for name in self.plans[stage].networks}
             code = image_code(parts[self.plans[stage].networks[0]], codec, self.domain, head)
+            if isinstance(code, PictureCode):
+                raise InputError("--config: jscc needs side symbols, and can be taken from a preset alone: codec: METHOD/PRESET")
             return codec_stage(parts, code, self.photographs, recipe, generator, self.device)
-        code = image_code(frozen(self.parts["jscc"].to(self.device)), codec, self.domain, head)
+        jscc = frozen(self.parts["jscc"].to(self.device)) if self.donor is None else inner_codec(self.donor, self.device)
+        code = image_code(jscc, codec, self.domain, head)
         latents = self.latents(codec, recipe.crop)
         captioner = self.settings.get("captioner", "builtin")
         batches = ReceivedBatches(self.backbone, code, self.csi, latents, recipe, generator, self.device, captioner)
@@ -407,10 +471,31 @@ class DiffJSCCTrainer(Trainer):
         parts = {name: taken(self.base.components[name], shared) for name in BACKBONE} | {"control": self.part("control")}
         if "coarse" in self.parts:
             parts["coarse"] = self.part("coarse")
+        if self.donor is not None:
+            theirs = {name: taken(component) for name, component in self.donor.components.items()}
+            write_preset(own, self.method, parts | theirs, self.settings)
         codes = {"jscc": own, "adversary": own.with_name(f"{own.name}-adv")}
         for code in codes.keys() & self.parts.keys():
             write_preset(codes[code], self.method, parts | {"jscc": self.part(code)}, self.settings)
         return own
+
+
+def donor(name: str) -> Preset:
+    """Of the preset METHOD/PRESET nothing but its codec, under the names that it has in ``diffjscc``.
+
+    Raises:
+        InputError: there is no such preset, or it has no codec that sends images. ModelMismatch: its weights are damaged.
+    """
+    method, _, preset = name.partition("/")
+    if method not in specs() or not preset:
+        raise InputError(f"--config: codec: {name!r} is not METHOD/PRESET, as lrisc/nano is")
+    found = find(method, preset)
+    parts = {{"codec": "jscc"}.get(each, each): component for each, component in found.components.items()}
+    if "jscc" not in parts:
+        raise InputError(f"--config: codec: {name} has no codec that sends images; a preset of jscc, lrisc or diffcom has one")
+    alone = replace(found, components={each: parts[each] for each in CODEC if each in parts})
+    verify(alone)
+    return alone
 
 
 def find_base(name: str) -> Preset:

@@ -49,14 +49,10 @@ class JSCC:
         verify(preset)
         return cls(preset, codec_side.load(preset, device), device)
 
-    def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
-        """Symbols, those of the gain included, that are nearest to ``cbr`` · 3HW among what the codec can send.
-
-        Where the codec chooses channels, ``cbr`` counts those alone, as its authors do; at most so many symbols more say which.
-        """
-        wanted, beside = whole_symbols(min(cbr, 1.0), image_size), codec_side.most_symbols(self.codec)
-        image = wanted if self.codec.choices else max(1, wanted - beside)
-        return self.codec.symbols(image, padded_size(image_size, self.codec.multiple)) + beside
+    def symbol_budget(self, cbr: float, image_size: tuple[int, int], *, bound: bool = True) -> int:
+        """The most symbols, side symbols included, within ``cbr`` · 3HW that the codec can send."""
+        size = padded_size(image_size, self.codec.multiple)
+        return codec_side.budget(self.codec, whole_symbols(min(cbr, 1.0), image_size), size, bound)
 
     @torch.no_grad()
     def encode(self, image: Image, request: Request) -> Transmission:

@@ -129,8 +129,8 @@ class LRISC:
         """Compiles the denoiser; it takes effect with the next picture, and again with each new size."""
         self.denoiser = compiled(self.unet, self.device)
 
-    def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
-        """K, image and side symbols nearest to ``cbr`` · 3HW within the preset's range."""
+    def symbol_budget(self, cbr: float, image_size: tuple[int, int], *, bound: bool = True) -> int:
+        """K, the most image and side symbols within ``cbr`` · 3HW in the preset's range."""
         rows, columns = self.codec.shape(image_size)
         k = symbols_within(cbr, self.cbr_range, image_size)
         return max(1, min(k, RATES[-1] * rows * columns))

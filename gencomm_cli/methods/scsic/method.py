@@ -95,15 +95,15 @@ def grid_at(scale: float, size: ImageSize) -> tuple[int, int]:
     return height, width
 
 
-def nearest_grid(positions: float, size: ImageSize) -> tuple[int, int]:
-    """Of all grids that some scale gives an image of that size, the one with h·w nearest to ``positions``."""
+def grids_about(positions: float, size: ImageSize) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Of all grids that some scale gives an image of that size, the largest with h·w ≤ ``positions`` ≥ 1 and the next larger."""
     low, high = 0.0, 1.0
     while math.prod(grid_at(high, size)) <= positions:
         high *= 2
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if math.prod(grid_at(middle, size)) <= positions else (low, middle)
-    return min(grid_at(low, size), grid_at(high, size), key=lambda grid: abs(math.prod(grid) - positions))
+    return grid_at(low, size), grid_at(high, size)
 
 
 def resize(image: Tensor, grid: tuple[int, int], antialias: bool) -> Tensor:
@@ -279,17 +279,19 @@ class ScSic:
         """Compiles stage B; it takes effect with the next picture, and again with each new size."""
         self.denoiser = compiled(self.networks.stage_b, self.device)
 
-    def symbol_budget(self, cbr: float, image_size: ImageSize) -> int:
-        """Symbols of the embedding and its gain that are nearest to ``cbr`` · 3HW, with s = √(384ρ) in the preset's range."""
+    def symbol_budget(self, cbr: float, image_size: ImageSize, *, bound: bool = True) -> int:
+        """The most symbols of an embedding and its gain within ``cbr`` · 3HW, with s = √(384ρ) in the preset's range; not
+        ``bound``: the nearest."""
         least, most = (math.prod(grid_at(scale, image_size)) for scale in self.scales)
-        wanted = (cbr * samples(image_size) - short_code.SYMBOLS) / (self.channels // 2)
-        grid = nearest_grid(min(max(wanted, least), most), image_size)
-        return self.channels // 2 * math.prod(grid) + short_code.SYMBOLS
+        wanted = min(max((cbr * samples(image_size) + 1e-6 * bound - short_code.SYMBOLS) / (self.channels // 2), least), most)
+        below, above = map(math.prod, grids_about(wanted, image_size))
+        positions = above if not bound and above - wanted < wanted - below else below
+        return self.channels // 2 * positions + short_code.SYMBOLS
 
     def _grid(self, symbols: int, image_size: ImageSize) -> tuple[int, int] | None:
         """(h, w) of so many symbols for the embedding alone; None where no scale gives as many."""
         positions, rest = divmod(symbols, self.channels // 2)
-        grid = nearest_grid(positions, image_size)
+        grid, _ = grids_about(positions, image_size)
         return grid if rest == 0 and math.prod(grid) == positions else None
 
     @torch.no_grad()

@@ -190,7 +190,7 @@ class Batches:
 
     def draw(self) -> tuple[Tensor, Tensor, Tensor]:
         """X_VG; Ẑ; and what stage B gets of it, zero where it is left out."""
-        clean, pixels, _ = self.latents.crops(self.recipe.batch, self.recipe.crop, self.generator)
+        clean, pixels, *_ = self.latents.crops(self.recipe.batch, self.recipe.crop, self.generator)
         x_0 = clean.to(self.device, memory_format=torch.channels_last)
         z_hat, given = self.conditions(to_tensor(pixels, self.device))
         kept = torch.from_numpy(rows(self.generator.random, len(given)) >= self.recipe.drop).to(given)

@@ -1,4 +1,4 @@
-"""Image codecs: Pillow's AVIF, JPEG 2000 and WebP; HEVC intra through pillow-heif; BPG and VTM where they are installed."""
+"""Image codecs: Pillow's AVIF, JPEG 2000 and WebP; HEVC intra through pillow-heif; BPG, VTM and a learned codec where they are."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from gencomm_cli.errors import OptionError, RateError
 from gencomm_cli.images import Pixels
 from gencomm_cli.methods.separate import programs
 from gencomm_cli.methods.separate.containers import Avif, Bpg, Container, Hevc, Jpeg2000, WebP, Whole
+from gencomm_cli.methods.separate.hyperprior import FOLDER, Hyperprior
 from gencomm_cli.methods.spec import Tool
 from gencomm_cli.presets import combined_hash
 
@@ -137,13 +138,19 @@ CODECS: dict[str, ImageCodec] = {
     "hevc": HevcCodec(Hevc()),
     "bpg": programs.Bpg(Bpg()),
     "vtm": programs.Vtm(Whole()),
+    "hyperprior": Hyperprior(Whole()),
 }
 _HOW = {
     "hevc": "pip install 'gencomm[heif]'",
     "bpg": "put bpgenc and bpgdec on the PATH",
     "vtm": "put EncoderApp and DecoderApp on the PATH",
+    "hyperprior": f"set {FOLDER} to a folder of CompressAI's bmshj2018-hyperprior checkpoints",
 }
-_LACKS = {"bpg": "bpgenc and bpgdec are not on the PATH", "vtm": "EncoderApp and DecoderApp are not on the PATH"}
+_LACKS = {
+    "bpg": "bpgenc and bpgdec are not on the PATH",
+    "vtm": "EncoderApp and DecoderApp are not on the PATH",
+    "hyperprior": f"{FOLDER} names no checkpoints",
+}
 
 
 def find(name: str) -> ImageCodec:
@@ -217,6 +224,14 @@ def fit(codec: ImageCodec, image: Pixels, budget: int) -> Coded:
     if best is None:
         raise RateError(f"{budget} bytes are too few for any picture of this codec at {width}x{height}", fits=shortest)
     return best
+
+
+def smallest(codec: ImageCodec, image: Pixels) -> int:
+    """The fewest bytes that the codec makes of a picture [H, W, 3]."""
+    try:
+        return len(fit(codec, image, 0).payload)
+    except RateError as error:
+        return error.fits or 1
 
 
 def show(codec: ImageCodec, payload: bytes, container: str, scale: int, width: int, height: int) -> Pixels:

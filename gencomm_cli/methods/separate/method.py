@@ -60,7 +60,7 @@ class Separate:
         verify(preset)
         return cls(Modes.load(*paths))  # type: ignore[arg-type]
 
-    def symbol_budget(self, cbr: float, image_size: ImageSize) -> int:
+    def symbol_budget(self, cbr: float, image_size: ImageSize, *, bound: bool = True) -> int:
         """The most symbols within ``cbr`` · 3HW; at least 1, at most one a source sample."""
         return max(1, whole_symbols(min(cbr, 1.0), image_size))
 
@@ -78,7 +78,9 @@ class Separate:
         codec = codecs.find(options.codec)
         if options.capacity:
             return self._encode_ideal(image, request, options.codec)
-        mode = self.modes.choose(request.symbols, request.snr_db, request.fading, options)
+        mode = self.modes.choose(
+            request.symbols, request.snr_db, request.fading, options, least=lambda: codecs.smallest(codec, image)
+        )
         coded = _fitted(codec, image, mode.payload_bytes(request.symbols), lambda size: mode.link.symbols(8 * size + crc.BITS))
         form = ClassicalFormat(
             options.codec, len(coded.payload), coded.container, coded.scale, mode.link.modulation, mode.code_rate, options.fec,
@@ -96,8 +98,6 @@ class Separate:
         kind: Kind = "awgn" if fading in ("awgn", "block") else "rayleigh"
         rate = capacity(kind, 10 ** ((snr_db - back_off) / 10))
         budget = math.floor(request.symbols * rate / 8)
-        if budget < 1:
-            raise RateError(f"{request.symbols} symbols carry less than a byte at capacity", fits=math.ceil(8 / rate))
         coded = _fitted(codecs.find(codec), image, budget, lambda size: math.ceil(8 * size / rate))
         form = ClassicalFormat(
             codec, len(coded.payload), coded.container, coded.scale, "ideal", "ideal", "capacity", code="", crc_bits=0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -126,24 +126,36 @@ class Modes:
         margin = TAIL * spread + FADE_MARGIN_DB.get(fading, 0.0)
         return median - spread * NormalDist().inv_cdf(IMAGE_LOSS / words) + margin
 
-    def choose(self, symbols: int, snr_db: float | None, fading: Fading, options: Transmitter) -> Mode:
+    def choose(
+        self, symbols: int, snr_db: float | None, fading: Fading, options: Transmitter, least: Callable[[], int] = lambda: 1
+    ) -> Mode:
         """The mode that carries most in so many symbols among those that hold at the SNR that the transmitter knows.
 
         An unknown SNR is taken as 0 dB with Rayleigh fading, unknown fading as Rayleigh. What the user fixes stays fixed; with
         both code rate and modulation fixed, no threshold is asked for.
+
+        Args:
+            least: bytes that have to be carried, which is asked where no mode carries one.
 
         Raises:
             RateError: nothing fits, or nothing holds.
         """
         modes = [(mode.payload_bytes(symbols), mode) for mode in self.candidates(options)]
         fits = [(size, mode) for size, mode in modes if size > 0]
+        snr, kind = (0.0, "rayleigh") if snr_db is None else (snr_db, fading)
+
+        def holds(mode: Mode, size: int) -> bool:
+            return options.mode_is_fixed or self.threshold_db(mode, 8 * size + crc.BITS, kind) <= snr  # type: ignore[arg-type]
+
         if not fits:
-            least = min(mode.link.symbols(8 + crc.BITS) for _, mode in modes)
-            raise RateError(f"{symbols} symbols do not carry a codeword of any mode that was allowed", fits=least)
+            size = least()
+            would = [mode.link.symbols(8 * size + crc.BITS) for _, mode in modes if holds(mode, size)]
+            raise RateError(
+                f"{symbols} symbols do not carry a codeword of any mode that was allowed", fits=min(would, default=None)
+            )
         if options.mode_is_fixed:
             most = max(size for size, _ in fits)
             return next(mode for size, mode in fits if size >= NEARLY * most)
-        snr, kind = (0.0, "rayleigh") if snr_db is None else (snr_db, fading)
         held = [
             (size, -threshold, mode)
             for size, mode in fits

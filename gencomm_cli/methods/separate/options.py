@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.methods.options import Flag, TransmitterOptions
 
-Codec = Literal["avif", "jpeg2000", "webp", "hevc", "bpg", "vtm"]
+Codec = Literal["avif", "jpeg2000", "webp", "hevc", "bpg", "vtm", "hyperprior"]
 Modulation = Literal["auto", "bpsk", "qpsk", "16qam", "64qam"]
 CodeRate = Literal["auto", "1/16", "1/8", "1/4", "1/2", "2/3", "3/4", "5/6"]
 Fec = Literal["ldpc", "5g"]
@@ -20,7 +20,7 @@ class Transmitter(TransmitterOptions):
     """How to send. ``auto`` takes the fastest mode that is measured to hold at the SNR that the transmitter knows."""
 
     codec: Annotated[
-        Codec, Flag("avif, jpeg2000, webp, hevc, bpg, vtm.", metavar="NAME", sweep=False)
+        Codec, Flag("avif, jpeg2000, webp, hevc, bpg, vtm, hyperprior", metavar="NAME", sweep=False)
     ] = "avif"  # fmt: skip
     modulation: Annotated[
         Modulation, Flag("auto (default: the fastest that holds at --snr), bpsk, qpsk, 16qam, 64qam.", metavar="NAME")

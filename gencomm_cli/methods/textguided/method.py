@@ -120,8 +120,8 @@ class TextGuided:
         height, width = (-(-side // self.multiple) * self.multiple // divisor for side in image_size)
         return height, width
 
-    def symbol_budget(self, cbr: float, image_size: tuple[int, int]) -> int:
-        """k, the number of symbols nearest to ``cbr`` · 3HW within the preset's range; at least 1."""
+    def symbol_budget(self, cbr: float, image_size: tuple[int, int], *, bound: bool = True) -> int:
+        """k, the most symbols within ``cbr`` · 3HW in the preset's range; at least 1."""
         k = symbols_within(cbr, self.cbr_range, image_size)
         height, width = self._field_size(image_size)
         factor = self.jscc.config.factor

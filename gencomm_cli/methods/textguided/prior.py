@@ -85,7 +85,7 @@ def prior_stage(
     last = len(alpha_bar) - 1
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
-        clean, _, captions = latents.crops(recipe.batch, recipe.crop, generator)
+        clean, _, captions, *_ = latents.crops(recipe.batch, recipe.crop, generator)
         clean = clean.to(device, memory_format=torch.channels_last)
         dropped = rows(generator.random, recipe.batch) < recipe.drop
         captions = ["" if drop else caption for drop, caption in zip(dropped, captions, strict=True)]

@@ -52,11 +52,9 @@ class JSCCRecipe(SentRecipe):
     """``latent`` · √MSE(z, z_c) [+ ``pixel`` · √MSE(s, s_c) + ``perceptual`` · LPIPS(s, s_c)], with s_c of the coarse head.
 
     Roots of each sample's error: of the errors themselves low rates and SNRs would be nearly all. The first is that of the second
-    term of eqs. 18 and 19. Not in the paper, whose stage 1 starts without it. On pixels z_c is s_c, and with ``roots`` false,
-    ``pixel`` and ``perceptual`` this is the paper's baseline, MambaJSCC trained with MSE and LPIPS (section IV-A).
+    term of eqs. 18 and 19. Not in the paper, whose stage 1 starts without it.
 
     Attributes:
-        roots: take the errors' roots.
         emphasis: an error in a channel of the latent counts as the power ``emphasis`` of what it does to the picture; 0: all alike.
         shown: side in pixels of the piece of each picture that LPIPS sees.
     """
@@ -67,7 +65,6 @@ class JSCCRecipe(SentRecipe):
     pixel: float = 0.0
     perceptual: float = 0.0
     emphasis: float = 0.0
-    roots: bool = True
     shown: int = 128
     seed: int = 2
 
@@ -138,11 +135,11 @@ def jscc_stage(
     Raises:
         InputError: the recipe wants pictures, and there is no coarse head.
     """
-    if coarse is None and (recipe.emphasis or (domain == "latent" and (recipe.pixel or recipe.perceptual))):
+    if coarse is None and (recipe.pixel or recipe.perceptual or recipe.emphasis):
         raise InputError("--config: jscc.recipe: pixel, perceptual and emphasis are of the coarse head's picture; give jscc.coarse")
 
     def draw_fields(count: int) -> tuple[Tensor, Tensor]:
-        clean, pixels, _ = latents.crops(count, recipe.crop, generator)
+        clean, pixels, *_ = latents.crops(count, recipe.crop, generator)
         image = to_tensor(pixels, torch.device("cpu"))
         return (clean if domain == "latent" else image).contiguous(), image
 
@@ -160,13 +157,12 @@ def jscc_stage(
         with autocast(device, recipe.schedule.precision):
             z_c, _, _ = through_channel(jscc, clean, image, cbr, channel)
             error = (z_c - clean).square().mean((1, 2, 3))
-            norm = root if recipe.roots else torch.mean
-            total = recipe.latent * norm(counts * (z_c - clean).square())
+            total = recipe.latent * root(counts * (z_c - clean).square())
             figures = {"latent": float(error.mean().detach())}
-            if coarse is not None or domain == "pixel":
-                picture = z_c if coarse is None else coarse(z_c).float()
+            if coarse is not None:
+                picture = coarse(z_c).float()
                 squared = (picture - image).square()
-                total, figures["psnr"] = total + recipe.pixel * norm(squared), psnr(squared.mean())
+                total, figures["psnr"] = total + recipe.pixel * root(squared), psnr(squared.mean())
                 if recipe.perceptual:
                     perceptual = perceptual_loss(backbones, picture, image, generator, recipe.shown)
                     total, figures["lpips"] = total + recipe.perceptual * perceptual, float(perceptual.detach())
@@ -239,7 +235,7 @@ def refiner_stage(
         return coarse, lambda z, t: controlled(unet, control, z, t, prompt, coarse, csi).float()
 
     def loss(_: int, progress: float) -> tuple[Tensor, dict[str, float]]:
-        clean, pixels, captions = latents.crops(recipe.batch, recipe.crop, generator)
+        clean, pixels, captions = latents.crops(recipe.batch, recipe.crop, generator)[:3]
         clean, image = clean.to(device), to_tensor(pixels, device)
         channel, cbr = recipe.draw(generator, device)
         start = StartTable()(cbr) if generator.random() < 1 - recipe.other_starts else int(generator.integers(150, 601))

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from gencomm_cli import symbols
+from gencomm_cli.methods.diffcom import method
 from tests.methods.diffcom.test_method import KINDS, write_preset
 from tests.support.commands import Result, failed
 
@@ -150,3 +151,20 @@ def test_flags_that_do_not_go_together(here: Here, photo: Path, tiny: Path) -> N
     receiving = ("decode", "rx.npz", "--preset", tiny, "--variant")
     failed(here(*receiving, "blind"), 2, "--variant: blind finds the taps of block and multipath fading, not of awgn")
     failed(here(*receiving, "diffcom", "--gamma", 1), 2, "--gamma: is not read with --variant diffcom --likelihood")
+
+
+def test_ddnm_keeps_of_the_coarse_picture_what_it_is_asked_to(
+    here: Here, photo: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it in blocks of one pixel, whatever the prior; options of the other variants are refused."""
+    send = ("roundtrip", photo, "--method", "diffcom", "--preset", tiny, "--snr", 10, "--variant", "ddnm")
+    assert here(*send[:-2], "--coarse", "-o", "coarse.png").returncode == 0
+    for pool in (4, 1):
+        monkeypatch.setattr(method, "POOL", pool)
+        assert here(*send, "--steps", 3, "-o", f"{pool}.png").returncode == 0
+    coarse, all_of_it, blocks = (np.asarray(Image.open(f"{name}.png"), int) for name in ("coarse", 1, 4))
+    assert np.abs(all_of_it - coarse).max() <= 1
+    assert np.abs(blocks - coarse).max() > 1
+    refused = here(*send, "--zeta", 1)
+    assert refused.returncode == 2
+    assert b"error: --zeta: is not read with --variant ddnm" in refused.stderr

@@ -27,6 +27,7 @@ from gencomm_cli.methods.diffcom.method import (
     lmmse_taps,
     sample,
     sample_blind,
+    sample_ddnm,
 )
 from gencomm_cli.methods.diffcom.pixel_prior import Prior
 from tests.support.published import load
@@ -406,3 +407,23 @@ def test_a_perfect_match_is_no_fault() -> None:
     x = torch.zeros(1, 2)
     out = sample(x, [1, 0], ALPHA_BAR, lambda x, t: (0 * x, None), lambda x_0: (x_0, None), Guidance(form="norm"), lambda i: x)
     assert torch.equal(out, x)
+
+
+def test_ddnm_keeps_the_coarse_blocks_and_draws_the_rest() -> None:
+    """Under a unit Gaussian prior the samples have its deviation within blocks, and x_d's means exactly."""
+    torch.manual_seed(0)
+    x_d, steps, said = torch.randn(1, 3, 64, 64), spaced_steps(200), list[float]()
+
+    def unit(x: Tensor, t: int) -> tuple[Tensor, None]:
+        return float(ALPHA_BAR[t]) ** 0.5 * x, None
+
+    noise = torch.Generator().manual_seed(1)
+    x = sample_ddnm(
+        torch.randn(1, 3, 64, 64), steps, ALPHA_BAR, unit, x_d, 4, lambda _: torch.randn(1, 3, 64, 64, generator=noise),
+        lambda done, total, left: said.append(float(left)),
+    )  # fmt: skip
+    means = F.avg_pool2d(x, 4)
+    torch.testing.assert_close(means, F.avg_pool2d(x_d, 4), atol=1e-5, rtol=0)
+    assert float((x - F.interpolate(means, scale_factor=4)).var()) == pytest.approx(15 / 16, rel=0.05)
+    assert len(said) == 200
+    assert said[-1] < said[0]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from torch import nn
 from gencomm_cli import presets
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.base import Received, Request
+from gencomm_cli.methods.diffjscc import method as method_module
 from gencomm_cli.methods.diffjscc import train as train_module
 from gencomm_cli.methods.diffjscc.method import CsiEmbedding, DiffJSCC
 from gencomm_cli.methods.diffjscc.options import Receiver
@@ -26,19 +28,22 @@ from gencomm_cli.methods.diffjscc.train import (
     CodecRecipe,
     ControlRecipe,
     DiffJSCCTrainer,
+    ReceivedBatches,
     coarse_images,
     find_base,
     open_trainer,
     start_control,
 )
+from gencomm_cli.networks.backbone import Backbone
 from gencomm_cli.networks.control import LatentControlNet, controlled, csi_features
 from gencomm_cli.training import losses
-from gencomm_cli.training.channel import ChannelDraw
-from gencomm_cli.training.data import is_validation
+from gencomm_cli.training.channel import ChannelDraw, awgn
+from gencomm_cli.training.data import is_validation, to_tensor
+from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.loop import Schedule
 from gencomm_cli.training.patchgan import PatchGAN, adversarial_losses
 from gencomm_cli.training.trainer import TrainOptions, load_config, recipe_from, train
-from tests.support.presets import UNET, make_preset, randomise  # noqa: F401 (a fixture)
+from tests.support.presets import UNET, make_diffjscc, make_preset, randomise  # noqa: F401 (fixtures)
 from tests.support.training import CPU, asked, backbones, figures, quiet, write_photographs
 
 LOAD = losses.load_perceptual
@@ -50,6 +55,10 @@ CONVOLUTIONAL = {
         "decoder_blocks": 1, "fading": True,
     },
 }  # fmt: skip
+SWIN = {
+    "class": "SwinJSCC",
+    "model": {"dims": [8, 8], "depths": [1, 2], "heads": [2, 2], "window": 2, "trained_size": 32, "code_channels": 4},
+}
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +92,7 @@ def moved(before: list[torch.Tensor], module: nn.Module) -> bool:
     return not all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("jscc", [ADAPTIVE, CONVOLUTIONAL], ids=["adaptive", "convolutional"])
+@pytest.mark.parametrize("jscc", [ADAPTIVE, CONVOLUTIONAL, SWIN], ids=["adaptive", "convolutional", "swin"])
 def test_from_a_backbone_to_a_preset_and_its_adversarial_twin(
     jscc: dict[str, Any], data: Path, make_preset: Callable[..., Path], tmp_path: Path  # noqa: F811
 ) -> None:  # fmt: skip
@@ -238,6 +247,70 @@ def test_training_captions_with_what_decodes(
     config["control"]["schedule"]["steps"] = 1
     DiffJSCCTrainer(asked(config, data, tmp_path / "run"), quiet, presets.load_config(make_preset())).run("control")
     assert seen[:2] == [((32, 32, 3), "hf:somewhere")] * 2
+
+
+class Counting:
+    """A captioner that says which pictures it was shown, and when."""
+
+    def __init__(self) -> None:
+        self.shown: list[float] = []
+
+    def __call__(self, images: torch.Tensor) -> list[str]:
+        self.shown += [float(image.mean()) for image in images]
+        return [f"{float(image.mean())} at {len(self.shown)}" for image in images]
+
+
+def batches(preset: presets.Preset, captioner: str, **recipe: Any) -> ReceivedBatches:
+    """Of photographs that the test brings along."""
+    method = DiffJSCC.load(preset, CPU)
+    numbers = ControlRecipe(Schedule(1, 1e-3), **recipe)
+    return ReceivedBatches(
+        Backbone(preset, CPU), method.code, method.csi, cast(Latents, None), numbers, np.random.default_rng(0), CPU, captioner
+    )
+
+
+def test_a_photographs_words_are_kept_for_some_steps(make_diffjscc: Callable[..., Path]) -> None:  # noqa: F811
+    """Of photographs 4, 5 and 6, by pictures of 0, 1, 2, …; with 0 nothing is kept, not even within a step."""
+    preset = presets.load_config(make_diffjscc("published"))
+    pictures = torch.arange(8.0).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
+    for every, shown in ((3, [0, 1, 3, 4, 6]), (0, [0, 1, 2, 3, 4, 5, 6, 7])):
+        kept, captioner = batches(preset, "none", caption_every=every), Counting()
+        kept.captioner = captioner  # type: ignore[assignment]
+        said = [
+            kept.captions(pictures[2 * turn : 2 * turn + 2], photographs, step)
+            for turn, (photographs, step) in enumerate((([4, 5], 0), ([5, 6], 1), ([4, 6], 3), ([6, 4], 4)))
+        ]
+        assert captioner.shown == shown
+        if every:
+            assert said[1][0] == said[0][1]  # of photograph 5
+            assert said[2][1] == said[1][1] != said[3][0]  # of photograph 6, stale by the last turn
+            assert said[3][1] == said[2][0] != said[0][0]  # of photograph 4
+
+
+def test_train_and_decode_see_the_same_words(
+    make_diffjscc: Callable[..., Path], monkeypatch: pytest.MonkeyPatch  # noqa: F811
+) -> None:  # fmt: skip
+    """Over the same channel both caption the very same 8-bit picture, by the preset's captioner."""
+    preset = presets.load_config(make_diffjscc("pixel", captioner="hf:somewhere"))
+
+    def caption(picture: NDArray[np.uint8], captioner: str, _: str) -> str:
+        return f"{captioner} {hashlib.sha256(picture.tobytes()).hexdigest()}"
+
+    for module in (train_module, method_module):
+        monkeypatch.setattr(module, "caption", caption)
+    quiet_channel = lambda symbols, channel, block: (symbols, torch.ones_like(symbols), torch.full((len(symbols), 1), 1e-3))  # noqa: E731
+    monkeypatch.setattr(train_module, "through", quiet_channel)
+    rng, method = np.random.default_rng(0), DiffJSCC.load(preset, CPU)
+    pictures = rng.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    learnt = batches(preset, preset.settings["captioner"])
+    said = []
+    for picture in pictures:
+        with torch.no_grad():
+            x_hat, *_ = learnt.receive(to_tensor(picture[None], CPU), awgn(1, 30.0, CPU), 1 / 96)
+        said += learnt.captions(x_hat, [0], 0)
+        sent = method.encode(picture, Request(method.symbol_budget(1 / 96, (64, 64)), 30.0))
+        assert method.decode(Received(sent.symbols, None, 1e-3, (64, 64)), Receiver(steps=1), seed=0).caption == said[-1]
+    assert len(set(said)) == 2
 
 
 def test_patchgan_sees_70_pixels_and_its_losses_stay_apart() -> None:

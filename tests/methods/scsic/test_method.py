@@ -17,7 +17,7 @@ from gencomm_cli.diffusion.cosine import amplitudes, log_snr, time_of
 from gencomm_cli.errors import InputError, OptionError, RateError
 from gencomm_cli.methods.base import Received, Request
 from gencomm_cli.methods.scsic.cascade import StageA, StageB
-from gencomm_cli.methods.scsic.method import ScSic, cbr_of, grid_at, nearest_grid
+from gencomm_cli.methods.scsic.method import ScSic, cbr_of, grid_at, grids_about
 from gencomm_cli.methods.scsic.options import Receiver
 from gencomm_cli.rates import samples
 from gencomm_cli.seeds import torch_normal
@@ -76,14 +76,14 @@ def test_without_a_previewer_only_coarse_is_refused(make_scsic: Callable[..., Pa
 def test_the_papers_sizes_and_ratios(method: ScSic, size: tuple[int, int], scale: float, grid: tuple[int, int], ratio: int) -> None:
     """Section 4.3.2 and table 1: one real for 341 samples (0.29 %), and 192 with the larger embedding of figure 8b."""
     assert grid_at(scale, size) == grid
-    symbols = method.symbol_budget(cbr_of(scale), size) - short_code.SYMBOLS
+    symbols = method.symbol_budget(cbr_of(scale), size, bound=False) - short_code.SYMBOLS
     assert symbols == 8 * math.prod(grid)
     assert math.floor(samples(size) / (2 * symbols)) == ratio
     assert abs(symbols + short_code.SYMBOLS - cbr_of(scale) * samples(size)) <= 0.01 * cbr_of(scale) * samples(size)
 
 
 def test_unit_power_and_the_gain_beside_it(method: ScSic) -> None:
-    sent = method.encode(photograph(256, 192), Request(method.symbol_budget(cbr_of(0.75), (256, 192))))
+    sent = method.encode(photograph(256, 192), Request(method.symbol_budget(cbr_of(0.75), (256, 192), bound=False)))
     assert sent.symbols.shape == (8 * 6 * 4,)
     assert sent.symbols.dtype == sent.side_symbols.dtype == np.complex64
     assert np.mean(np.abs(sent.symbols) ** 2) == pytest.approx(1, abs=1e-4)
@@ -97,17 +97,21 @@ def test_the_receiver_finds_the_grid_in_the_number_of_symbols() -> None:
     for _ in range(300):
         size = (int(rng.integers(1, 2000)), int(rng.integers(1, 2000)))
         grid = grid_at(float(rng.uniform(0.05, 3.0)), size)
-        assert nearest_grid(math.prod(grid), size) == grid
+        assert grids_about(math.prod(grid), size)[0] == grid
 
 
-def test_the_rate_is_the_nearest_of_all_scales(method: ScSic) -> None:
+@pytest.mark.parametrize("bound", [False, True])
+def test_the_rate_is_the_largest_within_or_the_nearest_of_all_scales(method: ScSic, bound: bool) -> None:
     for size in ((500, 333), (333, 500), (97, 1000), (20, 30)):
         every = {math.prod(grid_at(scale, size)) for scale in np.linspace(0.5, 1.0, 20001)}
         for cbr in (0.0, 0.0007, 0.00146, 0.002, 1.0, math.inf):
             wanted = min((cbr * samples(size) - 8) / 8, 1e9)
-            chosen = (method.symbol_budget(cbr, size) - 8) // 8
+            chosen = (method.symbol_budget(cbr, size, bound=bound) - 8) // 8
             assert chosen in every
-            assert abs(chosen - wanted) == min(abs(positions - wanted) for positions in every)
+            if bound:
+                assert chosen == max((positions for positions in every if positions <= wanted), default=min(every))
+            else:
+                assert abs(chosen - wanted) == min(abs(positions - wanted) for positions in every)
 
 
 def test_same_inputs_same_bytes_and_every_input_matters(method: ScSic, make: Callable[..., ScSic]) -> None:

@@ -131,7 +131,7 @@ def test_light_commands_stay_light(here: Gencomm, photo: Path, command: str) -> 
 
 def test_doctor_and_models_know_it(here: Gencomm) -> None:
     found = parsed(here("doctor", "--json"))
-    assert set(found["codecs"]) == {"avif", "jpeg2000", "webp", "hevc", "bpg", "vtm"}
+    assert set(found["codecs"]) == {"avif", "jpeg2000", "webp", "hevc", "bpg", "vtm", "hyperprior"}
     assert set(found["extras"]) >= {"heif", "sionna"}
     assert "separate/classical" in found["presets"]
     assert b"r12n2304 | 16qam | awgn" in here("models", "show", "separate/classical").stdout

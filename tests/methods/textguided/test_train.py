@@ -108,7 +108,6 @@ def test_from_photographs_to_a_preset_and_on_from_there(
         tiny_recipe["jscc"]["recipe"] |= {"pixel": 10.0, "perceptual": 0.1, "emphasis": 0.5, "shown": 32}
     if domain == "pixel":
         tiny_recipe["jscc"]["model"] |= {"channels": 3, "dims": [8, 8], "depths": [1, 1]}
-        tiny_recipe["jscc"]["recipe"] |= {"latent": 0.0, "pixel": 1.0, "perceptual": 1.0, "roots": False}
     data, out = tmp_path / "data", tmp_path / "run"
     data.mkdir()
     for index, name in enumerate(photographs.names):
