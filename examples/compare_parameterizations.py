@@ -1,10 +1,10 @@
 """Both parametrisations and both spacings, from equal short stage-1 runs.
 
-usage: python examples/compare_parameterizations.py RUN --data DIR --metric-weights DIR [--steps 150] [--images 16]
+usage: python examples/compare_parameterizations.py RUN --data DIR --metric-weights DIR [--config FILE] [--steps 150] [--images 16]
 
-RUN is a folder of `gencomm train textguided` in which the stages vae, prior and jscc are finished. From the same starting point a
-control module is trained twice, once to predict u and once the paper's ε; then validation photographs (never Kodak) are sent at CBR
-0.0033 and refined in five steps with either spacing. Prints a Markdown table.
+RUN is a folder of `gencomm train textguided` in which the stages vae, prior and jscc are finished, FILE its recipe if not nano's.
+From the same starting point a control module is trained twice, once to predict u and once the paper's ε; then validation
+photographs (never Kodak) are sent at CBR 0.0033 and refined in five steps with either spacing. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from _common import central
 
 from gencomm_cli.diffusion.schedule import sampling_steps, scaled_linear
 from gencomm_cli.methods.textguided.method import StartTable, sample
-from gencomm_cli.methods.textguided.refiner import RefinerRecipe, refiner_stage
+from gencomm_cli.methods.textguided.refiner import RefinerRecipe, refiner_stage, through_channel
 from gencomm_cli.methods.textguided.train import TextGuidedTrainer
 from gencomm_cli.networks.control import LatentControlNet, controlled, csi_features
 from gencomm_cli.networks.text import TextEncoder
-from gencomm_cli.training.channel import ChannelDraw, send
+from gencomm_cli.training.channel import ChannelDraw
 from gencomm_cli.training.data import load, to_tensor
 from gencomm_cli.training.loop import Schedule
 from gencomm_cli.training.stage import Stage, frozen, run_stage
@@ -47,9 +47,7 @@ def score(trainer: TextGuidedTrainer, control: LatentControlNet, kind: str, spac
         with torch.no_grad():
             z_0 = codec.encode(image)
             snr = torch.tensor([1.0 if index % 2 else 10.0])
-            symbols = parts["jscc"].encode(z_0, round(0.0033 * image.numel()), snr)
-            equalised, reliability, gain = send(symbols, ChannelDraw(snr, snr, torch.tensor([0])))
-            z_c = parts["jscc"].decode(equalised, reliability, (z_0.shape[2], z_0.shape[3]), snr)
+            z_c, _, gain = through_channel(parts["jscc"], z_0, image, 0.0033, ChannelDraw(snr, snr, torch.tensor([0])))
             prompt, csi = text([photographs.captions[index]]), csi_features(snr, torch.tensor([start]), gain)
             z = sample(
                 z_c, torch.randn_like(z_c), sampling_steps(start, 5, spacing), alpha_bar,  # type: ignore[arg-type]
@@ -67,17 +65,18 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--metric-weights", type=Path)
+    parser.add_argument("--config", type=Path)
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--images", type=int, default=16)
     given = parser.parse_args()
-    options = TrainOptions(given.data, given.run, metric_weights=given.metric_weights, resume=True)
+    options = TrainOptions(given.data, given.run, given.config, given.metric_weights, resume=True)
     trainer = TextGuidedTrainer(options, lambda _: None)
     for stage in ("vae", "prior", "jscc", "decoder"):
         if not trainer.restore(stage) and stage != "decoder":
             raise SystemExit(f"error: {given.run}: stage {stage} is not finished there; run `gencomm train textguided` first")
     parts: dict[str, Any] = trainer.parts
-    text, latents = TextEncoder(trainer.tokenizer, frozen(parts["text_encoder"])), trainer.latents()
     recipe = RefinerRecipe(Schedule(given.steps, 5e-4, warmup=20, ema=0.98), latent=0.0)
+    text, latents = TextEncoder(trainer.tokenizer, frozen(parts["text_encoder"])), trainer.latents(trainer.codec(), recipe.crop)
     print("| predicts | spacing | latent MSE | LPIPS AlexNet | LPIPS SqueezeNet |\n|---|---|---|---|---|")
     for kind in ("u", "paper"):
         control, numbers = LatentControlNet.over(parts["unet"]), dataclasses.replace(recipe, parameterization=kind)

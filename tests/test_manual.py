@@ -189,6 +189,12 @@ def test_explain_goes_with_the_wheel() -> None:
     assert wheel["sources"]["docs/concepts"] == "gencomm_cli/concepts"
 
 
+def test_cards_say_how_settings_were_chosen() -> None:
+    for config in ROOT.glob("models/*/*/config.json"):
+        if json.loads(config.read_text("utf-8"))["settings"]:
+            assert "chosen" in config.with_name("README.md").read_text("utf-8"), config
+
+
 def test_figures_and_links_are_there() -> None:
     """Links between pages are `make docs`'s to check; those to other files and in pages that it does not show are ours."""
     for page in PAGES:

@@ -47,6 +47,14 @@ class Backbone:
         """Loads the pretrained half at once."""
         _ = self.codec, self.unet, self.text
 
+    def keep_in(self, dtype: torch.dtype) -> None:
+        """Turns the networks that are frozen whatever is trained, denoiser and text encoder, to a number format.
+
+        The VAE stays as it is: it makes the latents that are learned from.
+        """
+        for module in (self.unet, self.text.model):
+            nn.Module.to(module, dtype)
+
     @cached_property
     def codec(self) -> LatentCodec:
         """The VAE."""

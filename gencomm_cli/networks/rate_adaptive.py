@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gencomm_cli.networks.mamba import Adaptation, ChannelState, MambaConfig, MambaDecoder, MambaEncoder
@@ -156,10 +157,11 @@ class RateAdaptiveJSCC(Conditioned):
         amplitude = amplitude * (0.5 / sent_power).sqrt()  # half a unit of power a real
         noise = 0.5 * 10 ** (-snr_db / 10)
         back = amplitude * values / (amplitude**2 * values + noise) * (1 + 2 * noise)  # undoes the equaliser's shrinkage
-        analysis = (vectors * amplitude).T
+        beyond = (0, 0, 0, code - len(values))  # channels that a token of fewer numbers has no use for
+        analysis = F.pad((vectors * amplitude).T, beyond)
         self.analysis.weight.copy_(analysis.float().view(shape))
         self.analysis.bias.copy_(-(analysis @ mean.double()).float())  # type: ignore[union-attr]
-        self.synthesis.weight.copy_((vectors * back).T.float().view(self.synthesis.weight.shape))
+        self.synthesis.weight.copy_(F.pad((vectors * back).T, beyond).float().view(self.synthesis.weight.shape))
         field_mean = mean.view(self.config.channels, -1).mean(1)
         self.synthesis.bias.copy_(field_mean)  # type: ignore[union-attr]
 

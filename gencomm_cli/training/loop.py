@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from gencomm_cli.training import parallel
 from gencomm_cli.training.pictures import write_sheet
 
 Precision = Literal["auto", "fp32", "bf16"]
+Optimizer = Literal["adamw", "adamw8bit"]
 
 Loss = Callable[[int, float], tuple[Tensor, dict[str, float]]]
 """(step, progress in 0..1) → (mean loss of a batch, figures to log)."""
@@ -41,7 +42,8 @@ class Schedule:
         learning_rate: peak rate; it rises for ``warmup`` steps and falls along a cosine to the share
             ``final`` of the peak; 1: it stays.
         max_minutes: stop by then, the cosine finished; 0 means no limit. Progress is whichever of steps and time is further.
-        beta2: of AdamW. clip: the longest gradient; 0: no limit. ema: of the averaged weights; 0: the last ones.
+        optimizer: as :func:`optimizer_class` has it. beta2: of AdamW. clip: the longest gradient; 0: no limit.
+        ema: of the averaged weights; 0: the last ones.
         accumulate: batches whose gradients make one step. precision: of the networks, as :func:`autocast` has it.
         log_every: steps that a line of the log is the mean of. save_minutes: between checkpoints. picture_minutes: between sheets
             of pictures.
@@ -59,6 +61,7 @@ class Schedule:
     final: float = 0.02
     accumulate: int = 1
     precision: Precision = "auto"
+    optimizer: Optimizer = "adamw"
     log_every: int = 50
     save_minutes: float = 4.0
     picture_minutes: float = 10.0
@@ -74,6 +77,23 @@ def autocast(device: torch.device, precision: Precision = "auto") -> torch.autoc
     fast = device.type == "cuda" or torch.backends.cpu.get_cpu_capability() == "AVX512"
     wanted = fast if precision == "auto" else precision == "bf16"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted, cache_enabled=False)
+
+
+def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
+    """AdamW (``adamw``), or bitsandbytes' (``adamw8bit``), which keeps two bytes a weight instead of eight.
+
+    Raises:
+        InputError: there is no such one, or bitsandbytes is not installed.
+    """
+    if name not in get_args(Optimizer):
+        raise InputError(f"--config: optimizer {name}: is none; use {' or '.join(get_args(Optimizer))}")
+    if name == "adamw":
+        return torch.optim.AdamW
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError:
+        raise InputError("--config: optimizer adamw8bit: needs bitsandbytes; pip install 'gencomm[adam8bit]'") from None
+    return AdamW8bit
 
 
 @dataclass
@@ -117,6 +137,8 @@ class _Checkpoint:
         """Takes it up. Raises InputError where it is of another recipe."""
         state = torch.load(self.path, map_location="cpu", weights_only=True)
         try:
+            if state["schedule"].get("optimizer", "adamw") != self.schedule.optimizer:
+                raise ValueError
             for name, network in self.networks.items():
                 network.load_state_dict(state["modules"][name])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -172,8 +194,9 @@ def fit(
     device, seed = parameters[0].device, int(generator.integers(2**63))
     groups = [{"params": some} for some in shares.values()]
     betas = (0.9, schedule.beta2)
-    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, betas=betas)
-    averages = [p.detach().float().clone() for p in parameters]
+    make = optimizer_class(schedule.optimizer)
+    optimizer = make(groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, betas=betas)  # type: ignore[call-arg]
+    averages = [p.detach().float().clone() if schedule.ema else p.detach() for p in parameters]  # else themselves
     checkpoint, now = _Checkpoint(out / f"{stage}.ckpt", networks, averages, optimizer, schedule), _Progress()
     if resumed := checkpoint.path.exists():
         now = checkpoint.load()

@@ -33,7 +33,7 @@ from gencomm_cli.training import losses, parallel
 from gencomm_cli.training.captions import captioned
 from gencomm_cli.training.data import Photographs, load
 from gencomm_cli.training.latents import Codec, Latents, compute
-from gencomm_cli.training.loop import Precision, Schedule
+from gencomm_cli.training.loop import Precision, Schedule, optimizer_class
 from gencomm_cli.training.stage import Plan, Stage, run_stage
 
 Numbers = TypeVar("Numbers")
@@ -190,12 +190,22 @@ class Trainer:
         asked = {name: getattr(options, name) for name in ("accumulate", "precision", "tensorboard")}
         for stage in self.config.keys() & self.plans.keys():
             stage_values(self.config, stage)["schedule"] |= {name: value for name, value in asked.items() if value is not None}
+        for stage in self.stages:  # now: what is missing should not be missed hours later
+            optimizer_class(stage_values(self.config, stage)["schedule"].get("optimizer", "adamw"))
         if any(self.plans[stage].pictured for stage in self.stages):
-            _ = self.perceptual  # now: what is missing should not be missed hours later
+            _ = self.perceptual
         torch.manual_seed(0)
         self.blueprints: dict[str, tuple[str, dict[str, Any]]] = {}
         self.parts: dict[str, nn.Module] = {}
         self.build()
+
+    @property
+    def frozen_dtype(self) -> torch.dtype:
+        """Number format of the large networks that no stage trains: the recipe's ``frozen``, fp32 (default) or bf16."""
+        formats, asked = {"fp32": torch.float32, "bf16": torch.bfloat16}, self.config.get("frozen", "fp32")
+        if asked not in formats:
+            raise InputError(f"--config: frozen: {asked!r} is no number format of frozen networks; use fp32 or bf16")
+        return formats[asked]
 
     @classmethod
     def expected(cls) -> set[str]:

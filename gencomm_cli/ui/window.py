@@ -79,13 +79,13 @@ def build(desk: Desk) -> gr.Blocks:
                         symbols = gr.HTML(elem_id="symbols")
 
         def send(
-            path: str | None, side: int, model: str, cbr: float, prompt: str, snr: float, fading: Kind, known: bool,
+            path: str | None, side: int, model: str, cbr: float, prompt: str | None, snr: float, fading: Kind, known: bool,
             seed: int | None, steps: int, wanted: str, request: gr.Request, progress: Any = gr.Progress(),  # noqa: B008
         ) -> Iterator[dict[Any, Any]]:  # fmt: skip
             if path is None:
                 yield {figures: "", symbols: "", status: "", slider: None, shown: {}}
                 return
-            source, link = Source(path, side, model, cbr, prompt), Link(snr, fading, known, seed or 0, steps)
+            source, link = Source(path, side, model, cbr, prompt or ""), Link(snr, fading, known, seed or 0, steps)
             start = time.monotonic()
 
             def step(done: int, total: int, note: str = "", /) -> None:

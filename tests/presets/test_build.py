@@ -62,11 +62,12 @@ def test_unknown_classes_and_missing_pretrained_folders(tmp_path: Path) -> None:
 
 
 def spoilt(folder: Path, number: float) -> Path:
-    """A preset of one small codec with one such number among its weights."""
-    made = ConvolutionalJSCC(ConvolutionalJSCCConfig(2))
-    with torch.no_grad():
-        made.decoder.tconv5.transconv.bias[1] = number  # type: ignore[operator, union-attr]
-    write_preset(folder, "jscc", {"codec": Part("ConvolutionalJSCC", {"code_channels": 2}, made)}, {})
+    """A preset of one small codec with one such number among its weights, as another program may have written it."""
+    state = ConvolutionalJSCC(ConvolutionalJSCCConfig(2)).half().state_dict()
+    state["decoder.tconv5.transconv.bias"][1] = number
+    folder.mkdir()
+    save_file(state, folder / "codec.safetensors")
+    write_preset(folder, "jscc", {"codec": Part("ConvolutionalJSCC", {"code_channels": 2}, folder / "codec.safetensors")}, {})
     return folder
 
 

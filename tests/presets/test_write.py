@@ -71,16 +71,16 @@ def test_numbers_that_half_precision_cannot_hold_stay_and_what_is_no_number_is_r
 
 
 def test_siblings_share_files_and_others_take_them_along(tmp_path: Path) -> None:
-    first = write_preset(tmp_path / "models/lrisc/a", "lrisc", {"n": Part("N", {}, {"w": torch.zeros(2)})}, {})
+    weights = {"n": Part("N", {}, {"w": torch.zeros(2)}), "k": Part("K", {}, {"w": torch.ones(2)})}
+    first = write_preset(tmp_path / "models/lrisc/a", "lrisc", weights, {})
     sibling = write_preset(tmp_path / "models/lrisc/b", "lrisc", first.components, {"side_share": 0.0}, "other")
     assert (sibling.name, sibling.components["n"].path) == ("other", first.components["n"].path)
     assert sibling.weights_sha256 == first.weights_sha256
     assert [path.name for path in sibling.folder.iterdir()] == ["config.json"]
-    network = first.components["n"]
-    parts = {"n": taken(network), "m": taken(network, tmp_path / "away/shared/s")}
+    parts = {"n": taken(first.components["n"]), "m": taken(first.components["k"], tmp_path / "away/shared/s")}
     away = write_preset(tmp_path / "away/lrisc/c", "lrisc", parts, {})
     assert away.components["n"].path == away.folder / "n.safetensors"
-    assert away.components["m"].path == tmp_path / "away/shared/s/m.safetensors"
+    assert away.components["m"].path == tmp_path / "away/shared/s/k.safetensors"  # shared under its own name
 
 
 def test_what_is_written_anew_leaves_other_names_of_the_old_file_alone(tmp_path: Path) -> None:

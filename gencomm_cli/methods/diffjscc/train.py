@@ -414,6 +414,7 @@ class DiffJSCCTrainer(Trainer):
         theirs, unet = base.components.get("control"), self.backbone.unet
         start = None if theirs is None else build(theirs, torch.device("cpu"))
         self.parts["control"] = start_control(unet, self.csi, start, anchored)
+        self.backbone.keep_in(self.frozen_dtype)
         arguments = control_arguments(unet) | {"csi_width": self.csi.size, "anchored": anchored}
         self.blueprints["control"] = "LatentControlNet", arguments
         if "codec" in self.config:

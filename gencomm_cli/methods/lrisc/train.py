@@ -448,7 +448,7 @@ class LRISCTrainer(Trainer):
         loss = StageLoss(networks, stage, recipe, self.photographs, self.perceptual, generator, self.device, self.settings)
         slower = {"transform": recipe.codec, "jscc": recipe.codec}
         trained = {name: self.parts[name] for name in names} | ({} if loss.critic is None else {"critic": loss.critic})
-        return Stage(trained, loss, slower, loss.show)
+        return Stage(trained, loss, slower, loss.show, [part for name, part in self.parts.items() if name not in names])
 
     def tables(self) -> RateTables:
         """The tables that code the rate indices, from the levels that training photographs get at random rates."""

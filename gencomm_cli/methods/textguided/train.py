@@ -186,6 +186,8 @@ class OverBackbone(TextGuidedTrainer):
         self.make_code({})
         for name in {"control", *self.parts} & set(self.base.components) - set(BACKBONE):
             self.take(name, self.base.components[name])
+        self.module("control")  # before the UNet that it starts from is rounded
+        backbone.keep_in(self.frozen_dtype)
 
     def export(self, models: Path) -> Path:
         """Writes ``models/textguided/<name>``: own weights, and where the backbone is."""
