@@ -317,8 +317,10 @@ class Trainer:
         most, begun = self.options.max_minutes, time.monotonic()
         for index, stage in enumerate(left):
             started = time.monotonic()
-            share = planned[stage] / sum(planned[other] for other in left[index:])  # of what those before it have left
-            limit = parallel.agreed(max(most - (started - begun) / 60, 1e-6) * share, self.device) if most else None
+            limit = None
+            if most:
+                share = planned[stage] / sum(planned[other] for other in left[index:])  # of what those before it have left
+                limit = parallel.agreed(max(most - (started - begun) / 60, 1e-6) * share, self.device)
             self.run(stage, limit)
             with parallel.first():  # what a stage computes after its last step may differ in the last digit
                 if parallel.rank():
