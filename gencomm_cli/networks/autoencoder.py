@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class ResidualBlock(nn.Module):
@@ -48,7 +51,7 @@ def unfolding(width: int, edge: int, fold: int) -> list[nn.Module]:
     return [nn.SiLU(), nn.Conv2d(width, edge * fold**2, 3, padding=1), nn.PixelShuffle(fold), nn.SiLU(), final]
 
 
-def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
+def zeroed(layer: Layer) -> Layer:
     """The layer with weights and bias of zero: what it ends adds nothing at the start."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)

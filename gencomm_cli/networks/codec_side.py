@@ -16,7 +16,7 @@ from gencomm_cli.errors import InputError
 from gencomm_cli.methods.base import Image, Received, Request, Transmission
 from gencomm_cli.networks.rate_adaptive import unit_power
 from gencomm_cli.networks.source_codec import ChoosingCodec, KnownCodec, LearnedCodec
-from gencomm_cli.networks.tensors import as_symbols, finite
+from gencomm_cli.networks.tensors import Heard, as_symbols, finite, within_range
 from gencomm_cli.presets import Preset
 from gencomm_cli.presets.build import build
 from gencomm_cli.rates import ImageSize
@@ -40,7 +40,7 @@ def load(preset: Preset, device: torch.device) -> LearnedCodec:
     component = preset.components["codec"]
     codec = build(component, device)
     if not isinstance(codec, LearnedCodec):
-        right = "ADJSCC, ConvolutionalJSCC, MambaJSCC and SwinJSCC are"
+        right = "ADJSCC, ResidualADJSCC, ConvolutionalJSCC, MambaJSCC and SwinJSCC are"
         raise InputError(f"preset {preset.name}: {component.class_name} is no codec that makes symbols by itself; {right}")
     return codec
 
@@ -109,7 +109,10 @@ def receive(codec: LearnedCodec, received: Received, device: torch.device) -> tu
         if bits.size != codec.choices:
             raise InputError(f"side symbols: speak of {bits.size} channels, and this codec has {codec.choices}")
         channels = torch.from_numpy(bits.astype(bool)).to(device)
-    return KnownCodec(codec, 1.0 if gain is None else gain, channels), gain is not None if symbols.size else None
+    reliability = None if received.gain is None else Heard.of(received, device).reliability
+    tx_snr_db = torch.tensor([within_range(received.tx_snr_db)], device=device)
+    known = KnownCodec(codec, 1.0 if gain is None else gain, channels, reliability, tx_snr_db)
+    return known, gain is not None if symbols.size else None
 
 
 def grey(image_size: ImageSize) -> Image:

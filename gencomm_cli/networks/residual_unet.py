@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gencomm_cli.diffusion.cosine import alpha_bar_at
-from gencomm_cli.networks.autoencoder import ResidualBlock
+from gencomm_cli.networks.autoencoder import ResidualBlock, zeroed
 from gencomm_cli.networks.conditional_unet import Attention
 
 BLOCK = 8
@@ -65,34 +65,62 @@ class TimedBlock(ResidualBlock):
         return x + self.gain * self.second(F.silu(inner))
 
 
-class ResidualUNet(nn.Module):
-    """X_θ(x_n, ẑ, n/N): the clean image, from a noisy one, the contexts and the coarse image that stand for ẑ; in [−1, 1]."""
+class TimedUNet(nn.Module):
+    """A U-Net without normalisation, from half the picture's resolution down; attention at the lowest one alone.
 
-    def __init__(self, config: ResidualUNetConfig) -> None:
+    Args:
+        images: that are seen together, of three channels each. time: width of the noise level's embedding.
+    """
+
+    def __init__(self, images: int, widths: Sequence[int], depths: Sequence[int], time: int) -> None:
         super().__init__()
-        self.config = config
-        widths, time = config.widths, config.time_width
         self.multiple = max(BLOCK, 2 ** len(widths))
         self.time = nn.Sequential(nn.Linear(1, 4 * time), nn.SiLU(), nn.Linear(4 * time, time), nn.SiLU())
-        self.first = nn.Conv2d(2 * 3 * 4, widths[0], 3, padding=1)
-        self.contexts = nn.ModuleList(
-            nn.Conv2d(before, after, 1) for before, after in zip(config.context_widths, widths, strict=False)
-        )
+        self.first = nn.Conv2d(images * 3 * 4, widths[0], 3, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(before, after, 3, 2, 1) for before, after in pairwise(widths))
         self.up = nn.ModuleList(nn.ConvTranspose2d(after, before, 4, 2, 1) for before, after in pairwise(widths))
         self.downs, self.ups = (
             nn.ModuleList(
-                nn.ModuleList(TimedBlock(width, time) for _ in range(depth))
-                for width, depth in zip(widths, config.depths, strict=True)
+                nn.ModuleList(TimedBlock(width, time) for _ in range(depth)) for width, depth in zip(widths, depths, strict=True)
             )
             for _ in range(2)
         )
         self.attention = Attention(widths[-1])
-        self.last = nn.Sequential(nn.SiLU(), nn.Conv2d(widths[0], 12, 3, padding=1))
-        self.log_variances = nn.Conv2d(config.context_widths[2], 3 * BLOCK**2, 1)
-        for layer in (self.last[-1], self.log_variances):
-            nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        self.last = nn.Sequential(nn.SiLU(), zeroed(nn.Conv2d(widths[0], 12, 3, padding=1)))
+
+    def network(self, x: Tensor, level: Tensor, contexts: Sequence[Tensor] = ()) -> Tensor:
+        """[B, 3 · images, H, W] → [B, 3, H, W].
+
+        Args:
+            level: log ᾱ/(1 − ᾱ) [B]. contexts: what is added to the features on the way down, the finest first.
+        """
+        time, skips = self.time((level[:, None] / 4).to(x.dtype)), []
+        h = self.first(F.pixel_unshuffle(x, 2))
+        for index, blocks in enumerate(self.downs):
+            h = self.down[index - 1](h) if index else h
+            h = h + contexts[index] if contexts else h
+            for block in blocks:  # type: ignore[attr-defined]
+                h = block(h, time)
+            skips.append(h)
+        h = self.attention(skips.pop())
+        for index in reversed(range(len(self.ups))):
+            for block in self.ups[index]:  # type: ignore[attr-defined]
+                h = block(h, time)
+            if index:
+                h = self.up[index - 1](h) + skips.pop()
+        return F.pixel_shuffle(self.last(h), 2)
+
+
+class ResidualUNet(TimedUNet):
+    """X_θ(x_n, ẑ, n/N): the clean image, from a noisy one, the contexts and the coarse image that stand for ẑ; in [−1, 1]."""
+
+    def __init__(self, config: ResidualUNetConfig) -> None:
+        super().__init__(2, config.widths, config.depths, config.time_width)
+        self.config = config
+        self.contexts = nn.ModuleList(
+            nn.Conv2d(before, after, 1) for before, after in zip(config.context_widths, config.widths, strict=False)
+        )
+        self.log_variances = zeroed(nn.Conv2d(config.context_widths[2], 3 * BLOCK**2, 1))
 
     @torch.no_grad()
     def start_linear(self, residuals: Tensor) -> None:
@@ -112,22 +140,6 @@ class ResidualUNet(nn.Module):
         v = self.variances([context.detach() for context in contexts])
         return 0.5 * (v.log() + to_blocks(residual.detach()).square() / v).mean()
 
-    def network(self, x: Tensor, time: Tensor, contexts: Sequence[Tensor]) -> Tensor:
-        """The bare U-Net: x [B, 6, H, W], time [B, T], contexts → [B, 3, H, W]."""
-        h, skips = self.first(F.pixel_unshuffle(x, 2)), []
-        for level, (blocks, context) in enumerate(zip(self.downs, self.contexts, strict=True)):
-            h = (self.down[level - 1](h) if level else h) + context(contexts[level])
-            for block in blocks:  # type: ignore[attr-defined]
-                h = block(h, time)
-            skips.append(h)
-        h = self.attention(skips.pop())
-        for level in reversed(range(len(self.ups))):
-            for block in self.ups[level]:  # type: ignore[attr-defined]
-                h = block(h, time)
-            if level:
-                h = self.up[level - 1](h) + skips.pop()
-        return F.pixel_shuffle(self.last(h), 2)
-
     def forward(self, x: Tensor, time: Tensor, contexts: Sequence[Tensor], coarse: Tensor) -> Tensor:
         """X_θ(x_n, ẑ, n/N).
 
@@ -141,36 +153,41 @@ class ResidualUNet(nn.Module):
         contexts = [context.to(dtype) for context in contexts]
         with torch.autocast(x.device.type, enabled=False):
             a = alpha_bar_at(time).clamp(1e-6, 1 - 1e-6).float()
-            level, a = torch.logit(a)[:, None] / 4, a[:, None, None, None]
+            level, a = torch.logit(a), a[:, None, None, None]
         v = self.variances(contexts).detach()
         with torch.autocast(x.device.type, enabled=False):
             seen = to_blocks(x.float() - a.sqrt() * coarse.float())
-            total = v * a + 1 - a
-            white = from_blocks(seen / total.sqrt())
-            linear = coarse + from_blocks(v * a.sqrt() / total * seen)
-            error = (v * (1 - a) / total).sqrt()
-        out = self.network(torch.cat([white, coarse.float()], 1).to(dtype), self.time(level.to(dtype)), contexts)
+            white, linear, error = gaussian_estimate(seen, v, a)
+        added = [context(given) for context, given in zip(self.contexts, contexts, strict=False)]
+        out = self.network(torch.cat([from_blocks(white), coarse.float()], 1).to(dtype), level, added)
         with torch.autocast(x.device.type, enabled=False):
-            return (linear + from_blocks(error * to_blocks(out.float()))).to(x.dtype)
+            return (coarse + from_blocks(linear + error * to_blocks(out.float()))).to(x.dtype)
 
 
-def to_blocks(image: Tensor) -> Tensor:
-    """The orthonormal cosine transform of 8×8 blocks of brightness and two colour differences: [B, 192, H/8, W/8]."""
-    return F.conv2d(image, _basis(image.device), stride=BLOCK)
+def gaussian_estimate(seen: Tensor, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What ``seen`` = √ᾱ s + √(1 − ᾱ) ε says of independent s ~ N(0, v): itself in units of its deviation, the mean of s given it
+    (a Wiener filter), and the standard deviation of s around that, elementwise."""
+    total = v * a + 1 - a
+    return seen / total.sqrt(), v * a.sqrt() / total * seen, (v * (1 - a) / total).sqrt()
 
 
-def from_blocks(values: Tensor) -> Tensor:
+def to_blocks(image: Tensor, side: int = BLOCK) -> Tensor:
+    """The orthonormal cosine transform of square blocks of brightness and two colour differences: [B, 3 side², H/side, W/side]."""
+    return F.conv2d(image, _basis(side, image.device), stride=side)
+
+
+def from_blocks(values: Tensor, side: int = BLOCK) -> Tensor:
     """Inverse of :func:`to_blocks`."""
-    return F.conv_transpose2d(values, _basis(values.device), stride=BLOCK)
+    return F.conv_transpose2d(values, _basis(side, values.device), stride=side)
 
 
 @lru_cache(maxsize=8)
-def _basis(device: torch.device) -> Tensor:
-    """[192, 3, 8, 8], float32."""
-    place = torch.arange(BLOCK, dtype=torch.float64)
-    cosines = torch.cos(math.pi / BLOCK * (place + 0.5) * place[:, None]) * (2 / BLOCK) ** 0.5
+def _basis(side: int, device: torch.device) -> Tensor:
+    """[3 side², 3, side, side], float32."""
+    place = torch.arange(side, dtype=torch.float64)
+    cosines = torch.cos(math.pi / side * (place + 0.5) * place[:, None]) * (2 / side) ** 0.5
     cosines[0] /= 2**0.5
     colours = torch.tensor([[1.0, 1, 1], [1, 0, -1], [1, -2, 1]], dtype=torch.float64)
     colours /= colours.square().sum(1, keepdim=True).sqrt()
     basis = torch.einsum("kc,iy,jx->kijcyx", colours, cosines, cosines)
-    return basis.reshape(3 * BLOCK**2, 3, BLOCK, BLOCK).float().to(device)
+    return basis.reshape(3 * side**2, 3, side, side).float().to(device)

@@ -13,6 +13,7 @@ from gencomm_cli.networks.conventions import Conventions
 from gencomm_cli.networks.ntscc_codec import NTSCC
 from gencomm_cli.networks.rate_adaptive import unit_power
 from gencomm_cli.networks.rate_allocation import Levels
+from gencomm_cli.networks.residual_adjscc import ResidualADJSCC
 
 
 class SourceCodec(Protocol):
@@ -77,11 +78,15 @@ class KnownCodec:
     Attributes:
         gain: root mean power of the code's symbols; 1 where the decoder takes them at unit power.
         channels: that are sent, bool [C]; None for a codec without choices.
+        reliability: |h|²/(|h|² + N0) of each symbol [1, k], where symbols come from an MMSE equaliser; else None.
+        tx_snr_db: what the transmitter knew [1], NaN for nothing. Both are for :class:`ResidualADJSCC` alone.
     """
 
     codec: LearnedCodec
     gain: float
     channels: Tensor | None
+    reliability: Tensor | None = None
+    tx_snr_db: Tensor | None = None
 
     @property
     def multiple(self) -> int:
@@ -100,6 +105,8 @@ class KnownCodec:
 
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
         """Symbols [B, k] → images [B, 3, H, W]."""
+        if isinstance(self.codec, ResidualADJSCC):
+            return self.codec.decode(equalised, size, snr_db, self.reliability, self.tx_snr_db)
         if self.channels is None:
             return self.codec.decode(self.gain * equalised, size, snr_db)
         return cast(ChoosingCodec, self.codec).decode(self.gain * equalised, size, snr_db, self.channels)

@@ -74,6 +74,7 @@ _SHARED = {
     "CoarseHead": "gencomm_cli.networks.coarse:CoarseHead",
     "DeepJSCC": "gencomm_cli.networks.deepjscc:DeepJSCC:DeepJSCCConfig",
     "ADJSCC": "gencomm_cli.networks.adjscc:ADJSCC:ADJSCCConfig",
+    "ResidualADJSCC": "gencomm_cli.networks.residual_adjscc:ResidualADJSCC:ResidualADJSCCConfig",
     "ConvolutionalJSCC": "gencomm_cli.networks.convolutional:ConvolutionalJSCC:ConvolutionalJSCCConfig",
     "SwinJSCC": "gencomm_cli.networks.swinjscc:SwinJSCC:SwinJSCCConfig",
     "MambaJSCC": "gencomm_cli.networks.mambajscc:MambaJSCC:MambaJSCCConfig",

@@ -263,9 +263,15 @@ class Trainer:
         return self.parts[name]
 
     def take(self, name: str, component: Component) -> None:
-        """Gives a network the weights of a preset's."""
+        """Gives a network the weights of a preset's. Raises InputError where it is of another class or size."""
         built = build(component, torch.device("cpu"))
-        self.module(name).load_state_dict(built.state_dict())
+        try:
+            self.module(name).load_state_dict(built.state_dict())
+        except RuntimeError:
+            raise InputError(
+                f"--start: its {component.name} is another network than the recipe's {name}; leave --start out, or give the recipe "
+                "it was trained by as --config"
+            ) from None
         self._note(name, self._notes(name, built))
 
     def module(self, name: str) -> nn.Module:
@@ -311,8 +317,10 @@ class Trainer:
         most, begun = self.options.max_minutes, time.monotonic()
         for index, stage in enumerate(left):
             started = time.monotonic()
-            share = planned[stage] / sum(planned[other] for other in left[index:])  # of what those before it have left
-            limit = parallel.agreed(max(most - (started - begun) / 60, 1e-6) * share, self.device) if most else None
+            limit = None
+            if most:
+                share = planned[stage] / sum(planned[other] for other in left[index:])  # of what those before it have left
+                limit = parallel.agreed(max(most - (started - begun) / 60, 1e-6) * share, self.device)
             self.run(stage, limit)
             with parallel.first():  # what a stage computes after its last step may differ in the last digit
                 if parallel.rank():

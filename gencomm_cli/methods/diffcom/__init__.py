@@ -14,6 +14,7 @@ SPEC = MethodSpec(
     receiver=Receiver,
     rates="1/96 to 1/16, default 1/48",
     preset_name=preset_name,
+    networks={"ResidualPrior": "gencomm_cli.methods.diffcom.residual_prior:ResidualPrior:ResidualPriorConfig"},
     training="gencomm_cli.methods.diffcom.train",
     stages="adjscc, swinjscc, prior (default: all)",
     start="random weights, or the linear optimum where its recipe says so (a name takes prior and codecs of its presets so named)",

@@ -20,7 +20,8 @@ the forward process is one step with α = ᾱ_t/ᾱ_s and β = 1 − α, so that
   eqs. 6, 7       SDEs                    in their discrete form alone, eqs. 9 and 10
   eq. 8           prior's objective       the loss of `train.noise_prior_stage` (``paper.json``), times 1 − ᾱ_t; of nano's
                                           `train.prior_stage`: the error of x̂_0, which is that of the score times
-                                          (1 − ᾱ_t)/√ᾱ_t, weighted by √(ᾱ_t/(1 − ᾱ_t)) between bounds; t is not uniform
+                                          (1 − ᾱ_t)/√ᾱ_t, weighted by ᾱ_t/(1 − ᾱ_t) up to γ, and LPIPS at small t; t is not
+                                          uniform
   eq. 9           forward step            from x_0 to x_t at once: eq. 5
   eq. 10          reverse step            `diffusion.steps.AncestralStep`: its mean is eq. 10's at x̂_{0|t} of eq. 15; its variance
                                           is σ̃² = β (1 − ᾱ_s)/(1 − ᾱ_t), as in the algorithms, where eq. 10 prints β
@@ -28,7 +29,8 @@ the forward process is one step with α = ᾱ_t/ᾱ_s and β = 1 − α, so that
   eq. 13          p(y | x_0)              `Problem`: `Link.send` is W_h, and n ~ CN(0, N0)
   eq. 14          DPS                     `sample`; with the covariance that its two approximations leave out: `exact_score`
   eq. 15          Tweedie                 `pixel_prior.noise_prior`, of a network that predicts noise. One that predicts x_0 itself
-                                          needs no formula: `pixel_prior.clean_prior`
+                                          needs no formula: `pixel_prior.clean_prior`, and `residual_prior.ResidualPrior`, which
+                                          adds to a Wiener filter
   eq. 16          likelihood score        `energy` of the form ``score``
   eq. 17          guidance                `energy` of the form ``squared``, taken down its gradient by `sample`
   Algorithm 1     DiffCom                 `sample` from pure noise, γ = 0; its line 2 comes before:
@@ -418,6 +420,10 @@ class ChannelPrior:
         return 2**0.5 * step.variance * unit if self.form == "authors" else step.variance**0.5 * unit
 
 
+INVERTED = 0.9
+"""The distance of the negative over that of x̂_{0|t} itself, below which the negative is taken."""
+
+
 def sample_blind(
     x: Tensor,
     h: Tensor,
@@ -444,7 +450,9 @@ def sample_blind(
         residual: (x̂_{0|t}, ĥ_{0|t}) → y − W_ĥ(E(x̂_{0|t})), complex [B, …].
         guidance: ``squared`` or ``norm``; γ is not used.
         draw, draw_taps: noise of the i-th step, N(0, 1) of x's shape and CN(0, 1) of h's.
-        update: x̂_{0|t} → ĥ, in the place of the taps' own diffusion (see :func:`lmmse_taps`).
+        update: x̂_{0|t} → ĥ, in the place of the taps' own diffusion (see :func:`lmmse_taps`). A codec is nearly odd about grey: −x̂
+            with −ĥ explains y nearly as well, and no small step leads from one to the other. So that is tried at every step, and x
+            turned into −x where it is clearly better (``INVERTED``).
         taps_alpha_bar: of the taps' diffusion, where it is not ``alpha_bar``: the authors' program has float32 there alone.
         report: is called with the measurement distance after every step.
     """
@@ -468,6 +476,8 @@ def sample_blind(
                 x = x + step.deviation(v) * draw(index).to(x)
                 if update is None:
                     h = h + channel.noise(step_h, draw_taps(index).to(h))
+                elif float(distance(residual(-x_0, update(-x_0))).mean()) < INVERTED * float(distance(r_m).mean()):
+                    x = -x
         if report is not None:
             report(index + 1, len(steps) - 1, distance(r_m.detach()).mean())
     return x.detach(), h.detach()
@@ -512,7 +522,7 @@ class PosteriorSample:
 class DiffCom:
     """One preset's codec and prior, ready to encode and decode.
 
-    A preset holds ``codec`` (ADJSCC, SwinJSCC), or NTSCC's ``transform``, ``jscc`` and ``rates``; and ``prior``.
+    A preset holds ``codec`` (ADJSCC, ResidualADJSCC, SwinJSCC), or NTSCC's ``transform``, ``jscc`` and ``rates``; and ``prior``.
     Settings: ``variant`` (of decoding), ``sampling`` (by variant: what :class:`.settings.Sampling` has, as its ``settle`` takes
     it), ``cbr_range``.
     """

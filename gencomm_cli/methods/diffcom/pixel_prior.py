@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gencomm_cli.diffusion.cosine import cosine_time
+from gencomm_cli.methods.diffcom.residual_prior import ResidualPrior, ResidualPriorConfig
 from gencomm_cli.networks.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.presets import Component
 from gencomm_cli.presets.build import pretrained_config
@@ -20,13 +21,15 @@ Prior = Callable[[Tensor, int], tuple[Tensor, Tensor | None]]
 """(x_t, t) → x̂_{0|t} and, where the network learned the reverse step's variance, its place v from log σ̃_t² (0) to log β_t (1)."""
 
 Network = Callable[[Tensor, Tensor], Tensor]
-"""(images [B, 3, H, W], step [1] or time [B]) → what it predicts of them."""
+"""(images [B, 3, H, W], step [1], or time or ᾱ [B]) → what it predicts of them."""
 
 
 def sides_multiple(component: Component) -> int:
     """What the sides of a prior's images are multiples of, by its configuration: a transmitter has no use for the network."""
     if component.class_name == ConditionalUNet.__name__:
         return UNetConfig.from_json(component.config).multiple
+    if component.class_name == ResidualPrior.__name__:
+        return ResidualPriorConfig.from_json(component.config).multiple
     config = component.config or pretrained_config(component)
     return int(2 ** (len(config["block_out_channels"]) - 1))
 
@@ -37,6 +40,9 @@ def pixel_prior(network: nn.Module, alpha_bar: Tensor, faster: Callable[[Network
     Args:
         faster: makes another function of the network's, which computes the same.
     """
+    if isinstance(network, ResidualPrior):
+        estimate = faster(network)
+        return lambda x, t: (estimate(x, alpha_bar[t].to(x).expand(len(x))).clamp(-1, 1), None)
     if isinstance(network, ConditionalUNet):
 
         def clean(x: Tensor, time: Tensor) -> Tensor:

@@ -2,17 +2,19 @@
 
 adjscc, swinjscc   E‖x − D(W⁻¹(W(E(x))))‖, or its square (eq. 1 without L_R, as no rate is learnt), over AWGN and Rayleigh fading,
                    at random rates; never over multipath
-prior              E‖x_0 − x̂_0(x_t, t)‖² (eq. 8 for a network that predicts x_0), weighted by noise level, t not uniform; or as the
-                   paper's priors were trained: E‖ε − ε̂(x_t, t)‖², t uniform, and the variational bound for the variance
+prior              E‖x_0 − x̂_0(x_t, t)‖² (eq. 8 for a network that predicts x_0), weighted by noise level, t not uniform, and LPIPS
+                   at small t; or as the paper's priors were trained: E‖ε − ε̂(x_t, t)‖², t uniform, and the variational bound for
+                   the variance
 
-NTSCC is LRISC's: its preset is taken as it is. ``paper.json`` has codecs and prior at the paper's sizes. The paper trains none of
-them: what its recipe needs beside sizes is from where they were published, or was chosen here (docs/papers/diffcom.md).
+nano's codecs and its prior start as the best linear ones. NTSCC is LRISC's: its preset is taken as it is. ``paper.json`` has codecs
+and prior at the paper's sizes. The paper trains none of them: what its recipe needs beside sizes is from where they were published,
+or was chosen here (docs/papers/diffcom.md).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -22,24 +24,24 @@ import torch
 from torch import Tensor, nn
 
 from gencomm_cli.channels.equalisers import effective_snr_db, mmse, reliability
-from gencomm_cli.diffusion.cosine import cosine_time
 from gencomm_cli.diffusion.schedule import linear as linear_schedule
 from gencomm_cli.diffusion.steps import noised, signal_to_noise
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.diffcom.options import preset_of_codec
 from gencomm_cli.methods.diffcom.pixel_prior import pixel_prior
-from gencomm_cli.networks.adjscc import ADJSCC
-from gencomm_cli.networks.conditional_unet import ConditionalUNet
+from gencomm_cli.methods.diffcom.residual_prior import ResidualPrior
+from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.entropy import bits, gaussian_likelihood
+from gencomm_cli.networks.residual_adjscc import ResidualADJSCC
 from gencomm_cli.networks.source_codec import SourceCodec
 from gencomm_cli.networks.swinjscc import SwinJSCC
 from gencomm_cli.presets import Component, find, verify
 from gencomm_cli.presets.write import Part, taken, write_preset
 from gencomm_cli.training.channel import ChannelDraw, awgn, block_gains, draw, through
 from gencomm_cli.training.data import Photographs, to_tensor
-from gencomm_cli.training.linear_convolutions import start_linear_convolutions
 from gencomm_cli.training.linear_start import start_linear, token_statistics
 from gencomm_cli.training.loop import Schedule, autocast
+from gencomm_cli.training.losses import perceptual_loss
 from gencomm_cli.training.parallel import rows
 from gencomm_cli.training.stage import Plan, Stage, trained
 from gencomm_cli.training.trainer import Report, Trainer, TrainOptions
@@ -72,15 +74,17 @@ class CodecRecipe:
 class PriorRecipe:
     """Attributes:
     early: share of the samples whose t is uniform in 1 … ``start``, where HiFi works; the others' in 1 … T.
-    weights: between which √(ᾱ/(1 − ᾱ)), the weight of a sample, is held: about the inverse of the error that can be reached.
+    gamma: a sample weighs min(ᾱ/(1 − ᾱ), γ): what min-SNR weights of the noise's error make of that of x̂_0 (arXiv:2303.09556).
+    perceptual: weight of LPIPS, averaged over both backbones, of x̂_0 where t is at most ``start``; 0: none.
     """
 
     schedule: Schedule
-    batch: int = 12
+    batch: int = 16
     crop: int = 128
     early: float = 0.6
     start: int = 300
-    weights: tuple[float, float] = (0.2, 30.0)
+    gamma: float = 50.0
+    perceptual: float = 0.0
     seed: int = 3
 
 
@@ -104,16 +108,19 @@ def through_channel(code: SourceCodec, image: Tensor, cbr: float, channel: Chann
     size = (image.shape[2], image.shape[3])
     sent = code.encode(image, code.symbols(round(cbr * image[0].numel()), size), channel.tx_snr_db)
     received, gain, n0 = through(sent, channel, block_gains(channel))
-    snr_db = effective_snr_db(reliability(gain, n0).mean(1))  # type: ignore[type-var]
-    equalised = torch.where(channel.kind[:, None] == 0, received, mmse(received, gain, n0))  # type: ignore[type-var]
-    return code.decode(equalised, size, snr_db).float()
+    each = reliability(gain, n0)
+    snr_db = effective_snr_db(each.mean(1))
+    equalised: Tensor = mmse(received, gain, n0)  # type: ignore[type-var]
+    if isinstance(code, ResidualADJSCC):
+        return code.decode(equalised, size, snr_db, each, channel.tx_snr_db).float()
+    return code.decode(torch.where(channel.kind[:, None] == 0, received, equalised), size, snr_db).float()
 
 
 def codec_stage(
     codec: nn.Module, photographs: Photographs, recipe: CodecRecipe, generator: np.random.Generator, device: torch.device
 ) -> Stage:
     """A codec by eq. 1."""
-    trained(codec, device, channels_last=False)
+    trained(codec, device, channels_last=isinstance(codec, ResidualADJSCC))
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         image = to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device)
@@ -133,31 +140,43 @@ def codec_stage(
 
 
 def prior_stage(
-    unet: ConditionalUNet, photographs: Photographs, recipe: PriorRecipe, generator: np.random.Generator, device: torch.device
+    unet: ResidualPrior,
+    photographs: Photographs,
+    recipe: PriorRecipe,
+    generator: np.random.Generator,
+    device: torch.device,
+    *,
+    backbones: Sequence[LPIPS] = (),
+    linear: bool = True,
 ) -> Stage:
-    """The prior by eq. 8, on the noise levels of the samplers' schedule.
+    """The prior by eq. 8, on the noise levels of the samplers' schedule; from the Wiener filter on, unless ``linear`` is false.
 
     The network predicts x_0; the score at x_t is (√ᾱ_t x̂_0 − x_t)/(1 − ᾱ_t), so that eq. 8 is the error of x̂_0 with the weight
     ᾱ_t/(1 − ᾱ_t)². The weight here grows more slowly, and t is small more often (see :class:`PriorRecipe`).
     """
     alpha_bar = linear_schedule()
-    times = torch.tensor([cosine_time(float(a)) for a in alpha_bar])
     trained(unet, device)
-    contexts = unet.no_contexts(recipe.batch, (recipe.crop, recipe.crop))
+    if linear:
+        crops = photographs.crops(1000, recipe.crop, np.random.default_rng(recipe.seed + 1))[0]
+        unet.start_linear(2 * to_tensor(crops, torch.device("cpu")) - 1)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
-        clean = 2 * to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device) - 1
+        image = to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device)
+        clean = 2 * image - 1
         last = np.where(rows(generator.random, recipe.batch) < recipe.early, recipe.start, len(alpha_bar) - 1)
         t = torch.from_numpy((1 + rows(generator.random, recipe.batch) * last).astype(np.int64))  # uniform in 1 … last
-        a = alpha_bar[t].float().to(device)
-        bar = a[:, None, None, None]
-        noisy = noised(clean, bar, torch.randn_like(clean))  # eq. 5
+        a, few = alpha_bar[t].float().to(device), (t <= recipe.start).to(device)
+        noisy = noised(clean, a[:, None, None, None], torch.randn_like(clean))  # eq. 5
         with autocast(device, recipe.schedule.precision):
-            predicted = unet(noisy, times[t].to(device), contexts)
-        error = (predicted.float() - clean).square().mean((1, 2, 3))
-        few = (t <= recipe.start).to(device)
-        figures = {"few": float(error[few].mean().detach()) if few.any() else 0.0}
-        return (error * signal_to_noise(a).sqrt().clamp(*recipe.weights)).mean(), figures
+            predicted = unet(noisy, a)
+            error = (predicted - clean).square().mean((1, 2, 3))
+            total = (error * signal_to_noise(a).clamp_max(recipe.gamma)).mean()
+            figures = {"few": float(error[few].mean().detach()) if few.any() else 0.0}
+            if recipe.perceptual:
+                seen = torch.where(few[:, None, None, None], predicted, clean)
+                lpips = perceptual_loss(backbones, (seen + 1) / 2, image, generator)
+                total, figures["lpips"] = total + recipe.perceptual * lpips, float(lpips.detach())
+        return total, figures
 
     return Stage({"prior": unet}, loss, show=lambda image: denoised(unet, image, recipe.start))
 
@@ -227,16 +246,15 @@ class DiffComTrainer(Trainer):
     plans = STAGES
 
     def kind(self, stage: str) -> type[Any]:
-        noise = stage == "prior" and not isinstance(self.parts["prior"], ConditionalUNet)
+        noise = stage == "prior" and not isinstance(self.parts["prior"], ResidualPrior)
         return NoisePriorRecipe if noise else super().kind(stage)
 
     def build(self) -> None:
         self.taken: set[str] = set()  # from presets
         for name in STAGES:
             self.make(name, self.config[name]["class"], self.config[name]["model"])
-        if isinstance(prior := self.parts["prior"], ConditionalUNet):  # the linear estimate at first, and nothing else
-            for parameter in prior.final_conv[1].parameters():
-                nn.init.zeros_(parameter)
+        if "prior" in self.stages and self.config["prior"]["recipe"].get("perceptual"):
+            _ = self.perceptual  # now: what is missing should not be missed hours later
         if self.options.start is not None:
             self.start_from(self.options.start)
 
@@ -254,7 +272,7 @@ class DiffComTrainer(Trainer):
 
     def start_linear(self, codec: nn.Module) -> None:
         """Sets a codec to the linear code of the training photographs' statistics."""
-        fields = to_tensor(self.photographs.crops(600, 128, np.random.default_rng(0))[0], torch.device("cpu")).contiguous()
+        fields = to_tensor(self.photographs.crops(1000, 128, np.random.default_rng(0))[0], torch.device("cpu")).contiguous()
 
         def covariances(sides: Sequence[int]) -> list[Tensor]:
             return [token_statistics(fields, side)[1] for side in sides]
@@ -262,16 +280,22 @@ class DiffComTrainer(Trainer):
         if isinstance(codec, SwinJSCC):
             sides = [2 ** (stage + 1) for stage in range(len(codec.config.dims))]
             start_linear(codec, fields.mean((0, 2, 3)), covariances(sides), reals=6 * sides[-1] ** 2 // 48, snr_db=10.0)
-        elif isinstance(codec, ADJSCC):
-            start_linear_convolutions(codec, fields[:200], covariances((2, 4)), snr_db=10.0)
+        elif isinstance(codec, ResidualADJSCC):
+            codec.start_linear(*token_statistics(fields, codec.factor))
         else:
-            raise InputError("--config: linear is for ADJSCC and SwinJSCC; leave it out of other codecs")
+            raise InputError("--config: linear is for ResidualADJSCC and SwinJSCC; leave it out of other codecs")
 
     def stage(self, stage: str, recipe: Any, generator: np.random.Generator) -> Stage:
         module = self.parts[stage]
-        if stage == "prior":
-            make: Callable[..., Stage] = noise_prior_stage if isinstance(recipe, NoisePriorRecipe) else prior_stage
-            return make(module, self.photographs, recipe, generator, self.device)
+        if isinstance(recipe, NoisePriorRecipe):
+            return noise_prior_stage(module, self.photographs, recipe, generator, self.device)
+        if isinstance(recipe, PriorRecipe):
+            assert isinstance(module, ResidualPrior)
+            backbones = self.perceptual if recipe.perceptual else ()
+            fresh = stage not in self.taken
+            return prior_stage(
+                module, self.photographs, recipe, generator, self.device, backbones=backbones, linear=fresh
+            )  # fmt: skip
         if recipe.linear and stage not in self.taken:
             self.start_linear(module)
         return codec_stage(module, self.photographs, recipe, generator, self.device)
@@ -315,8 +339,5 @@ class DiffComTrainer(Trainer):
 
 
 def open_trainer(options: TrainOptions, report: Report) -> Trainer:
-    """The trainer of what is asked for; raises what :func:`gencomm_cli.training.trainer.train` does, and where there are
-    ``metric_weights``, which no stage reads."""
-    if options.metric_weights is not None:
-        raise InputError("--metric-weights: diffcom trains without perceptual losses and does not read it; drop it")
+    """The trainer of what is asked for; raises what :func:`gencomm_cli.training.trainer.train` does."""
     return DiffComTrainer(options, report)

@@ -24,6 +24,7 @@ from gencomm_cli.methods.diffcom import method as diffcom_method
 from gencomm_cli.methods.diffcom.guided_diffusion import arguments
 from gencomm_cli.methods.diffcom.method import DiffCom, Guidance
 from gencomm_cli.methods.diffcom.options import Receiver, Transmitter
+from gencomm_cli.methods.diffcom.residual_prior import ResidualPrior, ResidualPriorConfig
 from gencomm_cli.methods.diffcom.settings import Sampling
 from gencomm_cli.methods.jscc.method import JSCC
 from gencomm_cli.networks.adjscc import ADJSCC, ADJSCCConfig
@@ -31,12 +32,13 @@ from gencomm_cli.networks.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.networks.deepjscc import DeepJSCC, DeepJSCCConfig
 from gencomm_cli.networks.ntscc import LatentJSCC, NTSCCConfig
 from gencomm_cli.networks.rate_indices import RateTables
+from gencomm_cli.networks.residual_adjscc import ResidualADJSCC, ResidualADJSCCConfig
 from gencomm_cli.networks.swinjscc import SwinJSCC, SwinJSCCConfig
 from gencomm_cli.networks.transform import NonlinearTransform, TransformConfig
 from gencomm_cli.presets import write
-from gencomm_cli.presets.write import Part
+from gencomm_cli.presets.write import Part, taken
 from tests.support.docstrings import resolve_names, resolve_page
-from tests.support.presets import PUBLISHED, loaded_to_encode, randomise
+from tests.support.presets import PUBLISHED, RESIDUAL_LRISC, loaded_to_encode, randomise, randomised, scenes
 
 CPU = torch.device("cpu")
 OFDM = OfdmConfig(carriers=32, cp=4, taps=3, decay=2.0)
@@ -45,6 +47,10 @@ CLEAN: dict[str, Any] = {
     "widths": [8, 12], "context_widths": [], "fold": 2, "kernel": 3, "time_width": 8, "variances": [0.1, 0.3]
 }  # fmt: skip
 ADAPTIVE = {"code_channels": 6, "width": 16, "rate_adaptive": True}
+RESIDUAL = {
+    "code_channels": 16, "factor": 8, "widths": [8, 8], "encoder_depths": [1, 1], "decoder_depths": [1, 1], "edge": 4
+}  # fmt: skip
+AROUND = {"widths": [8, 8], "depths": [1, 1], "time_width": 8, "block": 8}
 SWIN = {"dims": [8, 12], "depths": [1, 1], "heads": [2, 3], "window": 2, "trained_size": 16}
 TRANSFORM = {
     "widths": [8, 8, 12], "halvings": [True, True, False], "context_widths": [4, 4, 4], "hyper_widths": [8, 8, 4], "fold": 2,
@@ -54,15 +60,18 @@ LATENT = {"channels": 12, "depth": 1, "heads": 2, "window": 2, "mlp": 1, "snr_wi
 PARTS: dict[str, tuple[str, Callable[[], nn.Module], dict[str, Any]]] = {
     "adjscc": ("ADJSCC", lambda: ADJSCC(ADJSCCConfig(**ADAPTIVE)), ADAPTIVE),  # type: ignore[arg-type]
     "published": ("ADJSCC", lambda: ADJSCC(ADJSCCConfig(2, 16)), {"code_channels": 2, "width": 16}),
+    "residual": ("ResidualADJSCC", lambda: ResidualADJSCC(ResidualADJSCCConfig.from_json(RESIDUAL)), RESIDUAL),
     "swinjscc": ("SwinJSCC", lambda: SwinJSCC(SwinJSCCConfig.from_json(SWIN)), SWIN),
     "transform": ("NonlinearTransform", lambda: NonlinearTransform(TransformConfig.from_json(TRANSFORM)), TRANSFORM),
     "jscc": ("LatentJSCC", lambda: LatentJSCC(NTSCCConfig.from_json(LATENT)), LATENT),
     "rates": ("RateTables", RateTables, {}),
     "clean": ("ConditionalUNet", lambda: ConditionalUNet(UNetConfig.from_json(CLEAN)), CLEAN),
+    "around": ("ResidualPrior", lambda: ResidualPrior(ResidualPriorConfig.from_json(AROUND)), AROUND),
     "guided": ("UNet2DModel", lambda: UNet2DModel(**GUIDED), GUIDED),
 }
 KINDS = {
     "adjscc": {"codec": "adjscc", "prior": "clean"},
+    "residual": {"codec": "residual", "prior": "around"},
     "swinjscc": {"codec": "swinjscc", "prior": "clean"},
     "published": {"codec": "published", "prior": "guided"},
     "ntscc": {"transform": "transform", "jscc": "jscc", "rates": "rates", "prior": "clean"},
@@ -283,6 +292,25 @@ def test_ntscc_sends_its_rates_and_needs_them(methods: dict[str, DiffCom]) -> No
     problem, _ = method._problem(base, cast(Any, method._known(base)[0]))
     x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
     assert float(problem.residuals(x)[0].abs().max()) < 1e-4  # the receiver encodes as the transmitter did
+
+
+def test_ntscc_around_its_linear_optimum(make_lrisc: Callable[..., Path], tmp_path: Path) -> None:
+    theirs = presets.load_config(make_lrisc(RESIDUAL_LRISC))
+    parts = {name: taken(theirs.components[name], tmp_path / "theirs") for name in ("transform", "jscc", "rates")}
+    prior = randomised({"prior": ("ResidualPrior", PARTS["around"][1](), AROUND)})
+    preset = write.write_preset(tmp_path / "ntscc", "diffcom", parts | prior, {})
+    method, image = DiffCom.load(preset, CPU), scenes(1)[0]
+    sent = method.encode(image, Request(1024, 10.0, options=Transmitter()))
+    noise = np.float32(0.1**0.5) * draw_noise(sent.symbols.size, np.random.default_rng(1))
+    heard = Received(sent.symbols + noise, None, 0.1, (128, 128), side_symbols=sent.side_symbols, side=sent.side, tx_snr_db=10.0)
+    decoded = method.decode(heard, Receiver(steps=2, likelihood="score", eta=0.1), seed=0)
+    assert np.mean((decoded.coarse - image.astype(float)) ** 2) < 400
+    assert not np.array_equal(decoded.coarse, decoded.refined[0])
+    problem, _ = method._problem(heard, cast(Any, method._known(heard)[0]))
+    x = (torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1).requires_grad_()
+    left = problem.residuals(x)[0]
+    assert float(left.detach().abs().square().mean()) == pytest.approx(0.1, rel=0.1)  # the noise alone
+    assert torch.autograd.grad(left.abs().square().sum(), x)[0].abs().mean() > 0
 
 
 def test_coarse_is_the_same_with_and_without_refinement(method: DiffCom) -> None:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gencomm_cli.diffusion.schedule import linear, linear_float32, spaced_steps
-from gencomm_cli.diffusion.steps import AncestralStep
+from gencomm_cli.diffusion.steps import AncestralStep, noised
+from gencomm_cli.methods.diffcom import method
 from gencomm_cli.methods.diffcom.method import (
     ChannelPrior,
     Decay,
@@ -241,6 +242,30 @@ def test_blind_with_lmmse_taps_finds_image_and_channel() -> None:
     )  # fmt: skip
     assert complex(taps[0, 0]) == pytest.approx(h, abs=0.05)
     torch.testing.assert_close(found, x, atol=0.35, rtol=0)  # a step is 0.3 long, however near the image is
+
+
+@pytest.mark.parametrize("tried", [True, False])
+def test_blind_turns_an_inverted_image_over(tried: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A nearly odd code, begun at −x: with −h it explains y nearly as well, and no small step leads out of there."""
+    monkeypatch.setattr(method, "INVERTED", method.INVERTED if tried else 0.0)
+    generator = torch.Generator().manual_seed(0)
+    x, h = torch.rand(1, 64, generator=generator, dtype=torch.float64) - 0.4, 0.8 - 0.6j
+
+    def sent(x_0: Tensor) -> Tensor:
+        return 2 * x_0 + x_0.square() + 0j
+
+    def draw(index: int) -> Tensor:
+        return torch.randn(1, 64, generator=generator, dtype=torch.float64)
+
+    y, steps = h * sent(x), spaced_steps(60, 200)
+    found, taps = sample_blind(
+        noised(-x, float(ALPHA_BAR[200]), draw(0)), torch.zeros(1, 1, dtype=torch.complex128), steps, ALPHA_BAR,
+        lambda x, t: (float(ALPHA_BAR[t]) ** 0.5 * x, None), ChannelPrior(torch.ones(1)), lambda x_0, taps: y - taps * sent(x_0),
+        Guidance(0.3, form="norm"), draw, lambda i: torch.zeros(1, 1),
+        update=lambda x_0: lmmse_taps(y, sent(x_0)[..., None], torch.ones(1, dtype=torch.float64), 1e-4),
+    )  # fmt: skip
+    assert (float((found * x).sum()) > 0) == tried
+    assert (float((taps[0, 0] * h.conjugate()).real) > 0) == tried
 
 
 # --- the published program ---------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from gencomm_cli.methods.base import Received, Request
 from gencomm_cli.methods.diffcom.guided_diffusion import RELEASED, arguments
 from gencomm_cli.methods.diffcom.method import DiffCom
 from gencomm_cli.methods.diffcom.options import Receiver, Transmitter, preset_of_codec
+from gencomm_cli.methods.diffcom.residual_prior import ResidualPrior, ResidualPriorConfig
 from gencomm_cli.methods.diffcom.train import (
     CODECS,
     STAGES,
@@ -28,26 +29,36 @@ from gencomm_cli.methods.diffcom.train import (
     PriorRecipe,
     denoised,
     open_trainer,
+    prior_stage,
     through_channel,
     variational_bound,
 )
 from gencomm_cli.presets.build import builders
+from gencomm_cli.training import losses
 from gencomm_cli.training.channel import ChannelDraw
-from gencomm_cli.training.data import is_validation
+from gencomm_cli.training.data import is_validation, load
+from gencomm_cli.training.loop import Schedule
 from gencomm_cli.training.trainer import TrainOptions, load_config, recipe_from, train
 from tests.methods.diffcom.test_method import write_preset
-from tests.support.training import CPU, asked, figures, quiet, write_photographs
+from tests.support.training import CPU, asked, backbones, figures, quiet, write_photographs
 
 MODELS: dict[str, dict[str, Any]] = {
-    "adjscc": {"class": "ADJSCC", "model": {"code_channels": 6, "width": 16, "rate_adaptive": True}},
+    "adjscc": {
+        "class": "ResidualADJSCC",
+        "model": {
+            "code_channels": 12,
+            "factor": 4,
+            "widths": [8, 8],
+            "encoder_depths": [1, 1],
+            "decoder_depths": [1, 1],
+            "edge": 4,
+        },
+    },
     "swinjscc": {
         "class": "SwinJSCC",
         "model": {"dims": [8, 24], "depths": [1, 1], "heads": [1, 2], "window": 2, "trained_size": 16},
     },
-    "prior": {
-        "class": "ConditionalUNet",
-        "model": {"widths": [8, 8], "context_widths": [], "fold": 2, "kernel": 3, "time_width": 8, "variances": [0.02, 0.25]},
-    },
+    "prior": {"class": "ResidualPrior", "model": {"widths": [8, 8], "depths": [1, 1], "time_width": 8, "block": 8}},
 }
 
 
@@ -99,6 +110,48 @@ def test_presets_for_every_codec_over_one_prior(data: Path, tmp_path: Path) -> N
         train("diffcom", TrainOptions(data, tmp_path / "other", path, stages=("tune",)), quiet)
 
 
+def test_a_preset_of_other_networks_is_no_start(data: Path, tmp_path: Path) -> None:
+    write_preset(tmp_path / "other", {"codec": "adjscc", "prior": "clean"})
+    with pytest.raises(InputError, match=r"^--start: its codec is another network than the recipe's adjscc; leave --start out"):
+        open_trainer(asked(recipe(), data, tmp_path / "run", start=str(tmp_path / "other")), quiet)
+
+
+def test_the_shipped_recipe_at_cut_minutes(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its numbers, tiny networks and crops; LPIPS of the early samples is there, and what is finished is not trained again."""
+    monkeypatch.setattr(losses, "load_perceptual", lambda *_: backbones("squeeze"))
+    config, path = load_config(None, "diffcom/nano.json", DiffComTrainer.expected()), tmp_path / "nano.json"
+    threads: list[int] = []
+    for stage in STAGES:
+        config[stage] |= MODELS[stage]
+        config[stage]["recipe"] |= {"batch": 2, "crop": 32}
+        config[stage]["recipe"]["schedule"]["log_every"] = 1
+    path.write_text(json.dumps(config | {"ntscc": None}))
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    options = TrainOptions(data, tmp_path / "run", path, max_minutes=0.03, resume=True, threads=1)
+    folder = train("diffcom", options, quiet)
+    logs = {stage: figures(tmp_path / "run", stage) for stage in STAGES}
+    assert all(logs.values())
+    assert max(figures(tmp_path / "run", "prior", "lpips")) > 0
+    assert threads == [1]
+    assert train("diffcom", options, quiet) == folder
+    assert {stage: figures(tmp_path / "run", stage) for stage in STAGES} == logs
+    assert presets.load_config(folder).settings["sampling"]["hifi"]["likelihood"] == "score"
+
+
+def test_perceptual_weight_counts(data: Path) -> None:
+    photographs, values = load(data, data / "cache", validation=False), []
+    for weight in (0.0, 10.0):
+        torch.manual_seed(0)
+        made = PriorRecipe(Schedule(1, 1e-3), batch=2, crop=32, perceptual=weight)
+        unet = ResidualPrior(ResidualPriorConfig((8,), (1,), 8, 8))
+        stage = prior_stage(unet, photographs, made, np.random.default_rng(0), CPU, backbones=backbones("squeeze"))
+        values.append(stage.loss(0, 0.0))
+    (without, plain), (with_lpips, pictured) = values
+    assert "lpips" not in plain
+    assert pictured["lpips"] > 0
+    assert float((with_lpips - without).detach()) == pytest.approx(10 * pictured["lpips"], rel=1e-3)
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_learns(stage: str, data: Path, tmp_path: Path) -> None:
     config = recipe(steps=100, batch=4)
@@ -148,9 +201,13 @@ def test_fading_is_equalised_and_awgn_is_left_as_it_is() -> None:
 
 def test_the_shipped_recipe_is_whole() -> None:
     config = load_config(None, "diffcom/nano.json", {"name", *STAGES, "settings"})
-    for codec in CODECS:
-        assert recipe_from(CodecRecipe, config[codec]["recipe"]).schedule.max_minutes == 15
-    assert recipe_from(PriorRecipe, config["prior"]["recipe"]).schedule.max_minutes == 45
+    kinds: dict[str, type[Any]] = {"adjscc": CodecRecipe, "swinjscc": CodecRecipe, "prior": PriorRecipe}
+    recipes = [recipe_from(kinds[name], config[name]["recipe"]) for name in STAGES]
+    assert sum(recipe.schedule.max_minutes for recipe in recipes) <= 480
+    with torch.device("meta"):
+        for name in STAGES:
+            module = builders()[config[name]["class"]](**config[name]["model"])
+            assert sum(parameter.numel() for parameter in module.parameters()) < 15e6  # a file of 8 bits stays below 16 MB
 
 
 def test_the_papers_recipe_has_the_papers_sizes() -> None:
