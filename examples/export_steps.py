@@ -111,7 +111,7 @@ def lrisc(sizes: Sizes) -> Iterator[Step]:
 def diffcom(sizes: Sizes) -> Iterator[Step]:
     """Codecs and prior of the paper's recipe."""
     config, side = load_config(None, "diffcom/paper.json", ()), 256 // min(sizes.smaller, 4)
-    small = {"adjscc": {"width": 16}, "swinjscc": {"dims": [8] * 4, "depths": [1] * 4, "heads": [1] * 4}, "prior": {}}
+    small = {"adjscc": {"width": 16}, "swinjscc": {"dims": [8] * 4, "depths": [1] * 4, "heads": [1] * 4, "window": 2}, "prior": {}}
     image, snr = torch.rand(BATCH, 3, side, side), torch.rand(BATCH)
     for name in ("adjscc", "swinjscc"):
         codec = made(config[name]["class"], config[name]["model"] | (small[name] if sizes.smaller > 1 else {}))

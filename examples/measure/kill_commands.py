@@ -49,8 +49,8 @@ RECIPE = {
         "recipe": STAGE,
     },
     "prior": {
-        "class": "ConditionalUNet", "recipe": STAGE,
-        "model": {"widths": [8, 8], "context_widths": [], "fold": 2, "kernel": 3, "time_width": 8, "variances": [0.02, 0.25]},
+        "class": "ResidualPrior", "recipe": STAGE | {"perceptual": 0.0},
+        "model": {"widths": [8, 8], "depths": [1, 1], "time_width": 8, "block": 8},
     },
 }  # fmt: skip
 COMMANDS = {

@@ -96,7 +96,7 @@ def small(name: str) -> tuple[str, dict[str, Any], type[Trainer]]:
         config["jscc"]["model"] |= {"dims": [8] * levels, "depths": [1] * levels}
     for stage in config.keys() & TRAINERS[key].plans.keys():
         values = stage_values(config, stage)
-        smallest = {"lrisc": 64, "scsic": 128 if stage == "encoder" else 16}.get(method, 32 if stage == "vae" else 8)
+        smallest = {"lrisc": 64, "diffcom": 32, "scsic": 128 if stage == "encoder" else 16}.get(method, 32 if stage == "vae" else 8)
         values |= {"batch": 2, "crop": max(values.get("crop", 128) // 8, smallest)}
         values |= {"pictures": 2} if "pictures" in values else {}
         values["schedule"] |= {"steps": 3, "log_every": 1, "accumulate": 1, "max_minutes": 0}

@@ -158,7 +158,7 @@ def prior_stage(
     trained(unet, device)
     if linear:
         crops = photographs.crops(1000, recipe.crop, np.random.default_rng(recipe.seed + 1))[0]
-        unet.start_linear(2 * to_tensor(crops, torch.device("cpu")) - 1)
+        unet.start_linear(2 * to_tensor(crops, device) - 1)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         image = to_tensor(photographs.crops(recipe.batch, recipe.crop, generator)[0], device)

@@ -230,7 +230,8 @@ def test_the_whole_recipe_resumes_and_goes_on_from_a_preset(data: Path, tmp_path
     preset = presets.load_config(train("lrisc", TrainOptions(data, out, path, max_minutes=4.0), said.append))
     assert (preset.method, preset.name) == ("lrisc", "tiny")
     assert [line.split(":")[0] for line in said if "finished" in line] == list(STAGES)
-    assert torch.load(out / "joint.ckpt", weights_only=True)["schedule"]["max_minutes"] == pytest.approx(0.8)
+    minutes = torch.load(out / "joint.ckpt", weights_only=True)["schedule"]["max_minutes"]
+    assert 0.8 < minutes < 4  # its fifth, and what the stages before it left
     said.clear()
     train("lrisc", TrainOptions(data, out, path, resume=True), said.append)
     assert not any("finished" in line for line in said)
