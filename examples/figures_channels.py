@@ -76,8 +76,13 @@ def tracking(folder: Path) -> None:
     figure.savefig(folder / "channels-tracking.png", dpi=110)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Draws both."""
     target = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "docs" / "figures")
     target.mkdir(parents=True, exist_ok=True)
     responses(target)
     tracking(target)
+
+
+if __name__ == "__main__":
+    main()

@@ -21,6 +21,7 @@ from PIL import Image
 
 from gencomm_cli.app import run
 from gencomm_cli.methods.textguided.train import TextGuidedTrainer
+from gencomm_cli.presets import models_root
 from gencomm_cli.training import losses
 from gencomm_cli.training.data import is_validation
 from tests.methods.diffcom.test_method import KINDS, write_preset
@@ -165,3 +166,27 @@ def test_every_command_of_a_shell_script_can_be_typed(name: str, full: bool, dry
     for words in lines:
         with contextlib.suppress(Reached):
             assert run(words) == 0, words
+
+
+def test_what_the_package_ships_is_built_again(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Smallest runs of examples/build: the search for parity-check matrices alone takes minutes, and was run by hand."""
+    monkeypatch.syspath_prepend(str(EXAMPLES / "build"))
+    captions = EXAMPLES / "captions.tsv"
+    losses_of = ("--losses", "--fading", "awgn", "--snr", 10, 10, "--sends", 2)
+    printed = script("build/prompts_benchmark.py", "--tsv", captions, "--unicode", 3, *losses_of)
+    assert "3 captions" in printed[0]
+    assert "all come back: True" in printed[0]
+    assert printed[2] == "3 random Unicode strings: 0 came back changed"
+    assert "lost   0.00%, wrong 0" in printed[3]
+    (tmp_path / "texts").write_text("a red door\na dog on grass\n" * 30)
+    script("build/text_link.py", "text", tmp_path / "texts", "--captioner", captions, "-o", tmp_path / "text.npz")
+    with np.load(tmp_path / "text.npz") as made:
+        assert len(made.files) > 5
+    card = script("build/separate_codes.py", "card")
+    assert card[2] in (models_root() / "separate" / "classical" / "README.md").read_text()
+
+
+def test_the_figures_of_the_channels_are_drawn(script: Script, tmp_path: Path) -> None:
+    script("figures_channels.py", tmp_path)
+    for name in ("channels-response.png", "channels-tracking.png"):
+        assert Image.open(tmp_path / name).width > 400
