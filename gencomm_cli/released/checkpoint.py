@@ -172,7 +172,7 @@ def _legacy(path: Path, mapped: mmap.mmap) -> tuple[Any, Bytes]:
     for key in map(str, keys if isinstance(keys, list) else []):
         dtype = kinds.get(key)
         if dtype is None or position + 8 > len(mapped):
-            raise InputError(f"{path}: damaged (storage {key[:40]}); fetch it again")
+            raise InputError(f"{path}: damaged (storage {key[:40]!r}); fetch it again")
         size = struct.unpack("<q", mapped[position : position + 8])[0] * dtype.itemsize
         if not 0 <= size <= len(mapped) - position - 8:
             raise InputError(f"{path}: claims {size} bytes, more than the file has; it is damaged or hostile")
@@ -182,7 +182,7 @@ def _legacy(path: Path, mapped: mmap.mmap) -> tuple[Any, Bytes]:
     def storage(of: Storage, size: int) -> Tensor:
         start, there = places.get(of.key, (0, -1))
         if size > there:
-            raise InputError(f"{path}: damaged (storage {of.key[:40]}); fetch it again")
+            raise InputError(f"{path}: damaged (storage {of.key[:40]!r}); fetch it again")
         return _bytes(mapped, start, size)
 
     return root, storage
