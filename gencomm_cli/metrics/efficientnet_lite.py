@@ -63,6 +63,8 @@ class EfficientNetLite(nn.Module):
     """
 
     dimensions = 1280
+    channels = (16, 24, 40, 112, 320)
+    """Of :meth:`maps`."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
