@@ -6,12 +6,14 @@ Features that know photographs leave little to learn: a few minutes beside a dec
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gencomm_cli.metrics.efficientnet_lite import EfficientNetLite
+from gencomm_cli.training.losses import rolled
 
 
 class FeatureCritic(nn.Module):
@@ -43,6 +45,15 @@ class FeatureCritic(nn.Module):
         with torch.autocast(image.device.type, enabled=False):  # its depthwise convolutions crawl in bfloat16
             maps = self._features[0].maps(image.float())[1:]
         return [each * (each.square().mean(1, keepdim=True) + 1e-4).rsqrt() for each in maps]
+
+
+def watched(
+    critic: FeatureCritic, image: Tensor, made: Tensor, condition: Tensor, generator: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """:func:`hinge_losses` of pictures [B, 3, H, W] in [0, 1], all rolled alike at random: the critic's maps have strides, too."""
+    both = rolled(torch.cat([image, condition], 1), torch.cat([made, condition], 1), generator)
+    (real, beside), (drawn, _) = (pair.split(3, 1) for pair in both)
+    return hinge_losses(critic, real, drawn, beside)
 
 
 def hinge_losses(critic: nn.Module, real: Tensor, made: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:

@@ -46,11 +46,11 @@ from gencomm_cli.presets import find, verify
 from gencomm_cli.presets.weights import filled
 from gencomm_cli.presets.write import Part, write_preset
 from gencomm_cli.training.channel import ChannelDraw, awgn, draw, send
-from gencomm_cli.training.critic import FeatureCritic, hinge_losses
+from gencomm_cli.training.critic import FeatureCritic, watched
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.linear_start import token_statistics
 from gencomm_cli.training.loop import Schedule, autocast
-from gencomm_cli.training.losses import perceptual_loss, rolled
+from gencomm_cli.training.losses import perceptual_loss
 from gencomm_cli.training.parallel import rows
 from gencomm_cli.training.stage import Plan, Stage
 from gencomm_cli.training.stage import trained as trainable
@@ -261,9 +261,8 @@ class StageLoss:
         assert self.critic is not None
         coarse, contexts = coarse.detach(), [context.detach() for context in contexts]
         made = self.sampled(contexts, coarse)
-        both = rolled(torch.cat([image, coarse], 1), torch.cat([made, coarse], 1), self.generator)
-        (real, seen), (made, _) = (((pair + 1) / 2).split(3, 1) for pair in both)
-        fooling, telling = hinge_losses(self.critic, real, made, seen)
+        real, drawn, beside = ((picture + 1) / 2 for picture in (image, made, coarse))
+        fooling, telling = watched(self.critic, real, drawn, beside, self.generator)
         figures = {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
         return self.recipe.critic * (telling + (fooling if progress > 0.1 else 0.0)), figures
 

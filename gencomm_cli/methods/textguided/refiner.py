@@ -31,13 +31,13 @@ from gencomm_cli.networks.klt_jscc import KLTJSCC, FieldCode
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.networks.vae import Domain, LatentCodec
 from gencomm_cli.training.channel import ChannelDraw, SentRecipe, awgn, send
-from gencomm_cli.training.critic import FeatureCritic, hinge_losses
+from gencomm_cli.training.critic import FeatureCritic, watched
 from gencomm_cli.training.data import to_tensor
 from gencomm_cli.training.latent_space import decoder_of
 from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.linear_start import start_code
 from gencomm_cli.training.loop import autocast
-from gencomm_cli.training.losses import fold_pattern, perceptual_loss, psnr, rolled
+from gencomm_cli.training.losses import fold_pattern, perceptual_loss, psnr
 from gencomm_cli.training.parallel import rows
 from gencomm_cli.training.stage import Stage, frozen, trained
 
@@ -294,9 +294,7 @@ def refiner_stage(
                 if critic is not None:
                     with torch.no_grad():
                         seen = (codec.decode if head is None else head)(coarse).float()
-                    both = rolled(torch.cat([image, seen], 1), torch.cat([pictures[0], seen], 1), generator)
-                    (real, seen), (made, _) = (pair.split(3, 1) for pair in both)
-                    fooling, telling = hinge_losses(critic, real, made, seen)
+                    fooling, telling = watched(critic, image, pictures[0], seen, generator)
                     total = total + recipe.critic * (telling + (fooling if progress > 0.1 else 0.0))
                     figures |= {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
                 figures |= {"psnr": psnr(mse[0]), "lpips": float(perceptual[0].detach()), "coarse_psnr": psnr(coarse_mse)}
