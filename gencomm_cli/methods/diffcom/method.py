@@ -18,8 +18,8 @@ the forward process is one step with α = ᾱ_t/ᾱ_s and β = 1 − α, so that
   eq. 3           realism and consistency `sample`: its prior, and `Problem.residuals` in `energy`
   eqs. 4, 5       forward process         `diffusion.schedule.linear`, `diffusion.steps.noised`
   eqs. 6, 7       SDEs                    in their discrete form alone, eqs. 9 and 10
-  eq. 8           prior's objective       the loss of `train.noise_prior_stage` (``paper.json``), times 1 − ᾱ_t; of nano's
-                                          `train.prior_stage`: the error of x̂_0, which is that of the score times
+  eq. 8           prior's objective       the loss of `train.noise_prior_stage` (``paper.json``), times 1 − ᾱ_t; in nano's recipe
+                                          that of `train.prior_stage`: the error of x̂_0, which is that of the score times
                                           (1 − ᾱ_t)/√ᾱ_t, weighted by ᾱ_t/(1 − ᾱ_t) up to γ, and LPIPS at small t; t is not
                                           uniform
   eq. 9           forward step            from x_0 to x_t at once: eq. 5
