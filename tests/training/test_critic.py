@@ -46,7 +46,7 @@ def test_the_condition_is_looked_at_and_has_no_gradient() -> None:
     image, own, other = torch.rand(3, 1, 3, 32, 32)
     assert not torch.allclose(critic(image, own), critic(image, other))
     maker, condition = image.requires_grad_(), own.requires_grad_()
-    sum(hinge_losses(critic, other, maker, condition)).backward()
+    torch.stack(hinge_losses(critic, other, maker, condition)).sum().backward()
     assert condition.grad is None
     assert maker.grad is not None
     assert maker.grad.any()
