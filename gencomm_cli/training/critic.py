@@ -1,10 +1,12 @@
-"""A critic of pictures that looks at them through a trained network's eyes, and the losses of any critic.
+"""A critic of pictures that looks at them through a trained network's eyes.
 
 Features that know photographs leave little to learn: a few minutes beside a decoder on a CPU are enough to say what is missing
 (Sauer et al., arXiv:2111.01007). No method's paper has it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from gencomm_cli.training.losses import rolled
 
 
 class FeatureCritic(nn.Module):
-    """Image and condition [B, 3, H, W] in [0, 1] → how real each neighbourhood looks, on four scales [B, 4, H/8, W/8].
+    """Image and condition [B, 3, H, W] → how real each neighbourhood looks, on four scales [B, 4, H/8, W/8].
 
     Small networks of Lipschitz constant 1 (Miyato et al., arXiv:1802.05957) over the maps of strides 4 to 32 of both pictures. With
     the condition, the picture that the drawn one starts from, a drawn one has to be of the same scene.
@@ -35,32 +37,28 @@ class FeatureCritic(nn.Module):
             layers = [spectral_norm(nn.Conv2d(*size, padding="same")) for size in sizes]
             self.heads.append(nn.Sequential(layers[0], nn.LeakyReLU(0.2), layers[1], nn.LeakyReLU(0.2), layers[2]))
 
-    def forward(self, image: Tensor, condition: Tensor) -> Tensor:
-        pairs = zip(self._seen(image), self._seen(condition), strict=True)
-        verdicts = [head(torch.cat(pair, 1)) for head, pair in zip(self.heads, pairs, strict=True)]
+    def forward(self, maps: Sequence[Tensor], beside: Sequence[Tensor]) -> Tensor:
+        """From the maps of images and conditions, as :meth:`seen` gives them."""
+        verdicts = [head(torch.cat(pair, 1)) for head, pair in zip(self.heads, zip(maps, beside, strict=True), strict=True)]
         return torch.cat([F.interpolate(each, verdicts[1].shape[2:], mode="area") for each in verdicts], 1)
 
-    def _seen(self, image: Tensor) -> list[Tensor]:
-        """The maps, each position's features of mean square 1."""
+    def seen(self, image: Tensor) -> list[Tensor]:
+        """Maps of images [B, 3, H, W] in [0, 1], each position's features of mean square 1."""
         with torch.autocast(image.device.type, enabled=False):  # its depthwise convolutions crawl in bfloat16
             maps = self._features[0].maps(image.float())[1:]
         return [each * (each.square().mean(1, keepdim=True) + 1e-4).rsqrt() for each in maps]
 
+    def losses(self, image: Tensor, made: Tensor, condition: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Hinge losses (arXiv:1705.02894): the maker's of ``made``, and the critic's; neither reaches the other's weights.
 
-def watched(
-    critic: FeatureCritic, image: Tensor, made: Tensor, condition: Tensor, generator: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """:func:`hinge_losses` of pictures [B, 3, H, W] in [0, 1], all rolled alike at random: the critic's maps have strides, too."""
-    both = rolled(torch.cat([image, condition], 1), torch.cat([made, condition], 1), generator)
-    (real, beside), (drawn, _) = (pair.split(3, 1) for pair in both)
-    return hinge_losses(critic, real, drawn, beside)
-
-
-def hinge_losses(critic: nn.Module, real: Tensor, made: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-    """Hinge losses (arXiv:1705.02894): the maker's of ``made``, and the critic's; neither reaches the other's weights."""
-    condition = condition.detach()
-    critic.requires_grad_(False)
-    fooling = -critic(made, condition).mean()
-    critic.requires_grad_(True)
-    telling = F.relu(1 - critic(real, condition)).mean() + F.relu(1 + critic(made.detach(), condition)).mean()
-    return fooling, telling
+        All pictures [B, 3, H, W] are rolled alike at random first, as the features have strides.
+        """
+        first, second = rolled(torch.cat([image, condition], 1), torch.cat([made, condition.detach()], 1), generator)
+        with torch.no_grad():
+            real, beside = (self.seen(each) for each in first.split(3, 1))
+        drawn = self.seen(second[:, :3])
+        self.requires_grad_(False)
+        fooling = -self(drawn, beside).mean()
+        self.requires_grad_(True)
+        telling = F.relu(1 - self(real, beside)).mean() + F.relu(1 + self([each.detach() for each in drawn], beside)).mean()
+        return fooling, telling

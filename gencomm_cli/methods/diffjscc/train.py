@@ -38,7 +38,7 @@ from gencomm_cli.presets.write import taken, write_preset
 from gencomm_cli.text import retrieval
 from gencomm_cli.text.captioners import caption
 from gencomm_cli.training.channel import ChannelDraw, SentRecipe, awgn, block_gains, through
-from gencomm_cli.training.critic import FeatureCritic, watched
+from gencomm_cli.training.critic import FeatureCritic
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.linear_start import start_code
@@ -356,7 +356,7 @@ def rollout_stage(
                         terms.append(recipe.grid * fold_pattern(picture - batch.image, codec.fold))
                     figures |= {"psnr": psnr(mse), "lpips": float(perceptual.detach())}
         if critic is not None:
-            fooling, telling = watched(critic, batch.image, picture, batch.x_hat, batches.generator)
+            fooling, telling = critic.losses(batch.image, picture, batch.x_hat, batches.generator)
             terms.append(recipe.critic * (telling + (fooling if progress > 0.1 else 0.0)))
             figures |= {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
         return torch.stack(terms).sum() / len(visited), figures

@@ -46,7 +46,7 @@ from gencomm_cli.presets import find, verify
 from gencomm_cli.presets.weights import filled
 from gencomm_cli.presets.write import Part, write_preset
 from gencomm_cli.training.channel import ChannelDraw, awgn, draw, send
-from gencomm_cli.training.critic import FeatureCritic, watched
+from gencomm_cli.training.critic import FeatureCritic
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.linear_start import token_statistics
 from gencomm_cli.training.loop import Schedule, autocast
@@ -262,7 +262,7 @@ class StageLoss:
         coarse, contexts = coarse.detach(), [context.detach() for context in contexts]
         made = self.sampled(contexts, coarse)
         real, drawn, beside = ((picture + 1) / 2 for picture in (image, made, coarse))
-        fooling, telling = watched(self.critic, real, drawn, beside, self.generator)
+        fooling, telling = self.critic.losses(real, drawn, beside, self.generator)
         figures = {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
         return self.recipe.critic * (telling + (fooling if progress > 0.1 else 0.0)), figures
 

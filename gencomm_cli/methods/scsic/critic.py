@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -25,3 +26,13 @@ class LatentCritic(nn.Module):
     def forward(self, latent: Tensor, condition: Tensor) -> Tensor:
         verdict: Tensor = self.layers(torch.cat([latent, condition], 1))
         return verdict
+
+
+def hinge_losses(critic: LatentCritic, real: Tensor, made: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+    """Hinge losses (arXiv:1705.02894): the maker's of ``made``, and the critic's; neither reaches the other's weights."""
+    condition = condition.detach()
+    critic.requires_grad_(False)
+    fooling = -critic(made, condition).mean()
+    critic.requires_grad_(True)
+    telling = F.relu(1 - critic(real, condition)).mean() + F.relu(1 + critic(made.detach(), condition)).mean()
+    return fooling, telling

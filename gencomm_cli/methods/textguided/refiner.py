@@ -31,7 +31,7 @@ from gencomm_cli.networks.klt_jscc import KLTJSCC, FieldCode
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.networks.vae import Domain, LatentCodec
 from gencomm_cli.training.channel import ChannelDraw, SentRecipe, awgn, send
-from gencomm_cli.training.critic import FeatureCritic, watched
+from gencomm_cli.training.critic import FeatureCritic
 from gencomm_cli.training.data import to_tensor
 from gencomm_cli.training.latent_space import decoder_of
 from gencomm_cli.training.latents import Latents
@@ -294,7 +294,7 @@ def refiner_stage(
                 if critic is not None:
                     with torch.no_grad():
                         seen = (codec.decode if head is None else head)(coarse).float()
-                    fooling, telling = watched(critic, image, pictures[0], seen, generator)
+                    fooling, telling = critic.losses(image, pictures[0], seen, generator)
                     total = total + recipe.critic * (telling + (fooling if progress > 0.1 else 0.0))
                     figures |= {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
                 figures |= {"psnr": psnr(mse[0]), "lpips": float(perceptual[0].detach()), "coarse_psnr": psnr(coarse_mse)}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gencomm_cli.methods.scsic.critic import LatentCritic
-from gencomm_cli.training.critic import hinge_losses
+from gencomm_cli.methods.scsic.critic import LatentCritic, hinge_losses
 
 
 def test_maker_and_critic_have_gradients_of_their_own() -> None:
