@@ -1,8 +1,8 @@
 """Every recipe in the tree takes three optimiser steps of each of its stages: on small networks of its classes, on photographs of
 200 × 300 and of 600 pixels, by the data path of real training, with crops an eighth of its own. One is killed and goes on.
 
-Of a recipe that is like another, the paper's first stage that it changes is enough. lrisc's and diffcom's ``paper.json`` have tests of
-their own, ``test_the_papers_recipe_trains``.
+Of a recipe that is like another, the paper's first stage that it changes is enough. lrisc's and diffcom's ``paper.json`` have tests
+of their own, ``test_the_papers_recipe_trains``.
 """
 
 from __future__ import annotations
