@@ -48,7 +48,7 @@ class PaperNumber:
     note: str
 
     def matches(self, setting: Setting, metric: str) -> bool:
-        """Same channel, SNR and metric, and CBR within 2.5 %: of image and side symbols, as the papers count, who print two digits."""
+        """Same channel, SNR and metric, and CBR within 2.5 %: image and side symbols, as papers count, of two digits."""
         cbr = setting.cbr.get("image", setting.cell.cbr)
         return (
             (metric == self.metric or metric.startswith(self.metric + "_"))
