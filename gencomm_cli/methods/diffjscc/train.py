@@ -188,13 +188,9 @@ def codec_stage(
         return total, figures
 
     def show(image: Tensor) -> Tensor:
-        return coarse_images(code, image, awgn(len(image), 10.0, device), SHOWN_CBR)[0]
+        return coarse_images(code, image, awgn(len(image), 10.0, device), recipe.shown_cbr)[0]
 
     return Stage(networks, loss, show=show)
-
-
-SHOWN_CBR = 0.0033
-"""How the pictures of the sheets are sent, at 10 dB."""
 
 
 class CoarseCaptioner:
@@ -277,7 +273,7 @@ class ReceivedBatches:
 
     def show(self, control: LatentControlNet, image: Tensor, steps: int = 10) -> Tensor:
         """What the receiver makes of images, by a few steps; without captions where the receiver does not make its own."""
-        x_hat, f_v, csi = self.receive(image, awgn(len(image), 10.0, self.device), SHOWN_CBR)
+        x_hat, f_v, csi = self.receive(image, awgn(len(image), 10.0, self.device), self.recipe.shown_cbr)
         f_t = self.backbone.text([""] * len(image) if self.captioner is None else self.captioner(x_hat))
 
         def predict(z: Tensor, t: int) -> Tensor:

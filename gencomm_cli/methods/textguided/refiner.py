@@ -44,7 +44,7 @@ from gencomm_cli.training.stage import Stage, frozen, trained
 STEPS = 5
 """Steps of the sampler that stage 2 trains through."""
 
-SHOWN_CBR, SHOWN_SNR_DB = 0.0033, 10.0
+SHOWN_SNR_DB = 10.0
 """How the pictures of the sheets are sent."""
 
 
@@ -175,7 +175,7 @@ def jscc_stage(
 
     def show(image: Tensor) -> Tensor:
         field = codec.encode(image) if domain == "latent" else image
-        z_c, _, _ = through_channel(jscc, field, image, SHOWN_CBR, awgn(len(image), SHOWN_SNR_DB, device))
+        z_c, _, _ = through_channel(jscc, field, image, recipe.shown_cbr, awgn(len(image), SHOWN_SNR_DB, device))
         return (coarse or codec.decode)(z_c) if domain == "latent" else z_c
 
     return Stage(networks, loss, show=show)
@@ -301,10 +301,10 @@ def refiner_stage(
         return total, figures
 
     def show(image: Tensor) -> Tensor:
-        start, channel = StartTable()(SHOWN_CBR), awgn(len(image), SHOWN_SNR_DB, device)
+        start, channel = StartTable()(recipe.shown_cbr), awgn(len(image), SHOWN_SNR_DB, device)
         starts = torch.full((len(image),), start, device=device)
         field = codec.encode(image) if domain == "latent" else image
-        coarse, predict = received(field, image, [""] * len(image), channel, SHOWN_CBR, starts)
+        coarse, predict = received(field, image, [""] * len(image), channel, recipe.shown_cbr, starts)
         z = sample(
             coarse, torch.randn_like(coarse), sampling_steps(start, STEPS), alpha_bar,
             lambda z, t: predict(z, torch.full_like(starts, t)), parameterization=recipe.parameterization,
