@@ -162,7 +162,7 @@ def test_the_shipped_recipe_builds_on_the_shipped_preset(data: Path, tmp_path: P
     assert trainer.base == find_base(config["start"])
     assert sum(p.numel() for p in trainer.module("control").parameters()) > 1e6
     assert recipe_from(ControlRecipe, config["control"]).schedule.learning_rate == 5e-4
-    assert recipe_from(CodecRecipe, config["jscc"]["recipe"]).schedule == Schedule(20000, 4e-4, max_minutes=60, weight_decay=0.0)
+    assert recipe_from(CodecRecipe, config["jscc"]["recipe"]).schedule == Schedule(20000, 4e-4, max_minutes=90, weight_decay=0.0)
 
 
 def test_a_control_module_of_textguided_goes_on_as_it_was() -> None:
