@@ -74,7 +74,7 @@ def held() -> Iterator[None]:
 
 @contextlib.contextmanager
 def kept_from_children() -> Iterator[None]:
-    """Ctrl-C, which a terminal sends to all, does not reach the processes that are started in the block: they are their parent's."""
+    """Ctrl-C, which a terminal sends to all, does not reach the processes that the block starts: they are their parent's."""
     if not hasattr(signal, "pthread_sigmask"):  # as on Windows, where they may take it until they ignore it
         yield
         return

@@ -1,4 +1,4 @@
-"""Ctrl-C and its like at every place of a command: a quiet end with the signal's status, and files that are whole and belong together.
+"""Ctrl-C and its like at every place of a command: a quiet end with the signal's status, and files that belong together.
 
 The signals come from hooks at named places, or at each line in turn, so that every run is the same.
 """
