@@ -19,7 +19,7 @@ from gencomm_cli.bench.channels import name as channel_name
 from gencomm_cli.bench.settings import Chart, ReferenceLine, Setting
 from gencomm_cli.errors import InputError
 from gencomm_cli.symbols import fields
-from gencomm_cli.symbols.npz import parse_json
+from gencomm_cli.textfiles import parse_json
 
 METRIC = "lpips_alex"
 MAX_BYTES, MAX_CURVES, MAX_POINTS = 1 << 20, 100, 1000
