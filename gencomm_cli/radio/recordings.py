@@ -110,13 +110,13 @@ def files(path: Path, recording: Recording, datatype: str = "cf32_le") -> dict[P
     if path.suffix in RAW:
         return {path: _stored(recording, RAW[path.suffix])}
     data = _stored(recording, datatype)
-    meta = _metadata(recording, datatype, data)
+    contents: tuple[bytes | memoryview, ...] = (_metadata(recording, datatype, data), data)
     if path.suffix in PAIR:
-        return dict(zip(map(Path, files_of(str(path))), (meta, data), strict=True))
+        return dict(zip(map(Path, files_of(str(path))), contents, strict=True))
     if path.suffix != ".sigmf":
         raise InputError(f"{path}: is no recording by its name; name one that ends in {', '.join(SUFFIXES)}")
     blocks: list[bytes | memoryview] = []
-    for suffix, content in zip(PAIR, (meta, data), strict=True):
+    for suffix, content in zip(PAIR, contents, strict=True):
         entry = tarfile.TarInfo(f"{path.stem}/{path.stem}{suffix}")  # its date is 1970: the same bytes each time
         entry.size = len(content)
         blocks += [entry.tobuf(tarfile.PAX_FORMAT), content, bytes(-entry.size % tarfile.BLOCKSIZE)]
