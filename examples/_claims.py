@@ -421,7 +421,7 @@ CLAIMS = (
     ),
     Claim(
         "scsic-size", "scsic", "fig. 8b; sec. 4.3.5", "a larger embedding improves LPIPS by more than 10 %", "lpips_alex",
-        ((1.0, line("scsic-large", "scsic")), (-0.9, at(SC, snr_db=20))), note="At 512²: [16, 16, 16] against [16, 12, 12].",
+        ((1.0, line("scsic-large", "scsic")), (-0.9, at(SC, snr_db=20))), note="At 512²: [16, 15, 15] against [16, 12, 12].",
     ),
     Claim(
         "scsic-low-snr", "scsic", "figs. 1, 4", "it keeps its quality at low SNR", "lpips_alex",

@@ -5,8 +5,8 @@
 #   10: over multipath with CSI estimated from pilots, at CBR 1/48: (a) against SNR, (b) against the clip ratio at 10 dB
 #   examples/figures_diffcom.sh [OUT]                       one photograph, some minutes: OUT/report.html
 #   FULL=1 examples/figures_diffcom.sh OUT KODAK            Kodak, each image sent three times, with FID: many hours without a GPU
-#   PHOTO=a.png, SIZE=128, PRESET=NAME or folder: another photograph, crop and preset; nano-swinjscc and nano-ntscc have other codecs
-# Images of 7 and 10 are cropped to their central 256x256.
+#   PHOTO=a.png, SIZE=128, PRESET=NAME or folder: another photograph, size and preset; nano-swinjscc and nano-ntscc have other codecs
+# Images of 7 and 10 are fitted to 256x256: the shorter side scaled, then the centre.
 # What it lacks: FFHQ (name its folder); VTM, BPG, HiFiC, CDC and MS-ILLM with 5G LDPC, whose pictures MORE may hold as
 # folder:DIR/{cbr}. MORE=separate:hyperprior is NTC where GENCOMM_HYPERPRIOR names CompressAI's weights; MORE=jscc@FOLDER a codec
 # alone, which `gencomm train jscc` trains (pdjscc-1-48 is PDJSCC's loss). DISTS and FID need weights.
@@ -16,7 +16,7 @@ out=${1:-figures_diffcom}
 diffcom=diffcom${PRESET:+@$PRESET}
 methods=$diffcom,$diffcom:coarse beside=separate:avif${MORE:+,$MORE}
 photo=${PHOTO:-$here/kodim05.png}
-sweep() { gencomm bench run "$@" --out "$out" --prepare "crop:${SIZE:-256}"; }
+sweep() { gencomm bench run "$@" --out "$out" --prepare "fit:${SIZE:-256}"; }
 picture() {
     name=$out/$1
     shift

@@ -89,8 +89,8 @@ def dry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "read_image", lambda source, *_: read_image(source) if isinstance(source, io.BytesIO) else black)
     monkeypatch.setattr("gencomm_cli.bench.run.run", planned)
     for work in (
-        "bench.sets.load_model", "bench.predictability.predictability", "bench.references.read", "bench.report.write_report",
-        "bench.store.merge",
+        "bench.sets.with_inception", "bench.sets.with_lite", "bench.predictability.predictability", "bench.references.read",
+        "bench.report.write_report", "bench.store.merge",
         "metrics.fetch.fetch", "pipeline.load", "presets.available", "presets.load_config", "presets.pack.pack_folder",
         "presets.pretrained.add", "radio.recordings.read", "released.checkpoint.files_in", "symbols.read", "training.data.shards",
         "training.trainer.train",

@@ -13,6 +13,9 @@ import pytest
 
 from gencomm_cli.bench.store import read_rows
 from gencomm_cli.methods.diffcom import method
+from gencomm_cli.methods.diffcom.options import Receiver
+from gencomm_cli.methods.diffcom.settings import Sampling
+from gencomm_cli.training.trainer import load_config
 from tests.methods.diffcom.test_method import KINDS, write_preset
 from tests.support.commands import Result
 
@@ -78,12 +81,13 @@ def test_figures_of_diffcom(here: Here, photo: Path, tmp_path: Path, diffcom: Pa
     assert all(Path(f"out/figure11_{what}.png").is_file() for what in ("fading", "clipping", "no_prefix", "0dB"))
 
 
-@pytest.mark.parametrize(("table", "lines"), [("3", 5), ("4", 10), ("5", 6), ("6", 20), ("7", 8)])
+@pytest.mark.parametrize(("table", "lines"), [("3", 5), ("4", 10), ("5", 6), ("6", 18), ("7", 8)])
 def test_tables_of_diffcom(
     table: str, lines: int, photo: Path, diffcom: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """At two sizes, with a line for each of the paper's."""
-    monkeypatch.setattr(method, "adaptive_start", lambda *_: 2)
+    for start in ("adaptive_start", "authors_start"):
+        monkeypatch.setattr(method, start, lambda *_: 2)
     monkeypatch.syspath_prepend(str(EXAMPLES))
     asked = [table, photo.parent, "--preset", diffcom, "--size", 32, 33, "--steps", 2, "--seeds", 1, "--device", "cpu"]
     monkeypatch.setattr("sys.argv", ["tables_diffcom.py", *map(str, asked)])
@@ -94,3 +98,27 @@ def test_tables_of_diffcom(
     assert all(row[4] == "0" for row in cells)  # none diverged
     psnr = header.split("|")[1:-1].index(" psnr ")
     assert all(float(row[psnr]) > 0 for row in cells if row[psnr] != "–")
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_tables_of_diffcom_with_a_preset_without_confirming_term(own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nano's recipe has γ = 0 and the score's likelihood: the paper's lines keep their confirming term, ζ and likelihood."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    rows = runpy.run_path(str(EXAMPLES / "tables_diffcom.py"))["rows"]
+    settings = load_config(None, "diffcom/nano.json", ())["settings"]
+    of = {
+        table: {
+            (row.name, row.kind, row.snr_db): (row, Sampling.settle(Receiver(**row.options), settings, snr_db=row.snr_db))
+            for row in rows(table, 2, True, own)
+        }
+        for table in "34567"
+    }
+    confirmed = {name for (name, *_), (_, settled) in (of["4"] | of["6"]).items() if settled.gamma}
+    assert confirmed >= {"confirming", "both", "HiFi", "Variant 1: x_d alone", "Variant 2: x_d as it is"}
+    assert not confirmed & {"neither", "start", "DiffCom"}
+    assert {row.csi for row, _ in of["6"].values() if row.kind == "multipath"} == {"estimated"}
+    strengths = [settled for (name, *_), (_, settled) in (of["3"] | of["5"]).items() if "ζ" in name]
+    assert len(strengths) == 9
+    assert ({settled.likelihood for settled in strengths} == {"squared"}) is not own
+    both = of["4"]["both", "awgn", 0.0][1]
+    assert (both.likelihood, both.zeta, both.eta) == (("score", 1.0, 0.2) if own else ("squared", 0.3, 1.0))

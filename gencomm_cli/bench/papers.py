@@ -48,13 +48,13 @@ class PaperNumber:
     note: str
 
     def matches(self, setting: Setting, metric: str) -> bool:
-        """Same channel, SNR and metric, and CBR (image and side symbols, as the papers count) within 2 %."""
+        """Same channel, SNR and metric, and CBR within 2.5 %: image and side symbols, as papers count, of two digits."""
         cbr = setting.cbr.get("image", setting.cell.cbr)
         return (
             (metric == self.metric or metric.startswith(self.metric + "_"))
             and (self.channel, self.snr_db) == (setting.cell.channel, setting.cell.snr_db)
             and self.cbr is not None
-            and abs(cbr - self.cbr) <= 0.02 * self.cbr
+            and abs(cbr - self.cbr) <= 0.025 * self.cbr
         )
 
 

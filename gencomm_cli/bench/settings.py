@@ -102,7 +102,7 @@ def settings(results: Results) -> tuple[list[Setting], list[str]]:
     labels = _labels(groups, axes)
     order = {label: index for index, label in enumerate(dict.fromkeys(labels.values()))}
     sets, strays = _matched(results.sets, groups)
-    found = [_setting(cell, labels[cell], rows, len(everything), sets.get(cell)) for cell, rows in groups.items()]
+    found = [_setting(cell, labels[cell], rows, len(everything), sets.get(cell, ())) for cell, rows in groups.items()]
     found.sort(key=lambda s: (*s.condition, order[s.label], *(s.cell.number(axis) or 0 for axis in axes)))
     return found, strays
 
@@ -193,7 +193,7 @@ def held_text(held: Mapping[str, float | None]) -> str:
     return ", ".join(f"{short(axis)} {compact(value)}{_UNITS.get(axis, '')}" for axis, value in held.items())
 
 
-def _setting(cell: Cell, label: str, rows: list[Row], images: int, given: SetMetrics | None) -> Setting:
+def _setting(cell: Cell, label: str, rows: list[Row], images: int, given: Sequence[SetMetrics]) -> Setting:
     scored = [row for row in rows if row.status in ("ok", "outage")]
     samples: dict[str, dict[tuple[str, str], list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in scored:
@@ -202,12 +202,11 @@ def _setting(cell: Cell, label: str, rows: list[Row], images: int, given: SetMet
                 samples[name][_image(row)].append(value)
     values = {name: estimate(by_image) for name, by_image in samples.items()}
     values = {name: replace(value, half=None) if name in RATES else value for name, value in values.items()}
-    if given:
-        values |= {name: Estimate(value, None, given.count) for name, value in given.metrics.items()}
+    values |= {name: Estimate(value, None, some.count) for some in given for name, value in some.metrics.items()}
     totals = [row.cbr["total"] for row in scored if row.cbr.get("total") is not None]
     papers = [(row.cbr["image"] or 0) + (row.cbr.get("side") or 0) for row in scored if row.cbr.get("image") is not None]
     cbr = {name: math.fsum(v or 0 for v in some) / len(some) for name, some in (("total", totals), ("image", papers)) if some}
-    notes = dict.fromkeys(given.metrics, given.note) if given and given.note else {}
+    notes = {name: some.note for some in given if some.note for name in some.metrics}
     present = len({_image(row) for row in scored})
     return Setting(cell, label, Counter(row.status for row in rows), present, present == images, cbr, values, notes)
 
@@ -255,14 +254,14 @@ def _distinct(values: Iterable[float | None]) -> list[float | None]:
     return sorted(set(values), key=lambda value: -math.inf if value is None else value)
 
 
-def _matched(sets: Iterable[SetMetrics], cells: Iterable[Cell]) -> tuple[dict[Cell, SetMetrics], list[str]]:
+def _matched(sets: Iterable[SetMetrics], cells: Iterable[Cell]) -> tuple[dict[Cell, list[SetMetrics]], list[str]]:
     documents = {cell: cell.to_json() for cell in cells}
-    matched: dict[Cell, SetMetrics] = {}
+    matched: dict[Cell, list[SetMetrics]] = defaultdict(list)
     strays = []
     for given in sets:
         fitting = [cell for cell in documents if given.setting.items() <= documents[cell].items()]
         if len(fitting) == 1:
-            matched[fitting[0]] = given
+            matched[fitting[0]].append(given)
         else:
             where = ", ".join(f"{name} {value}" for name, value in given.setting.items())
             what = "no setting" if not fitting else f"{len(fitting)} settings"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,7 +16,6 @@ from gencomm_cli.methods.options import options_of
 
 if TYPE_CHECKING:
     from gencomm_cli.bench.options import Axes
-    from gencomm_cli.bench.worker import Workplace
 
 
 class RunUnlessNamed(TyperGroup):
@@ -97,6 +95,14 @@ Option = Annotated[
     ),
 ]
 Fid = Annotated[bool, typer.Option("--fid", help="Also FID and KID of each setting's images, in DIR/sets.jsonl.")]
+KidLite = Annotated[
+    bool,
+    typer.Option(
+        "--kid-lite",
+        help="Also KID of each setting's images with EfficientNet-Lite1 (pip install 'gencomm[metrics]'), x1000, over "
+        "half-overlapping 256x256 patches.",
+    ),
+]
 
 
 def listed(text: str, flag: str | None = None) -> tuple[str, ...]:
@@ -163,6 +169,7 @@ def run(
         bool | None,
         typer.Option("--fid-patches/--fid-whole", help="FID over half-overlapping 256x256 patches, or whole images (default)."),
     ] = None,
+    kid_lite: KidLite = False,
     device: flags.Device = "auto",
     precision: flags.Precision = "auto",
     compile: Compile = False,
@@ -220,15 +227,15 @@ def run(
     where = device if dask else _device(device)
     measured = _metrics(metrics, clip_model)
     place = Workplace(out, where, measured, _weights(metric_weights), save_images, precision, compile, clip_model)
-    if fid and (save_images != "all" or part != (1, 1)):
-        raise InputError("--fid: needs all received images; leave out --save-images, and give --fid to `bench merge` after --shard")
-    measure_sets = None
-    if fid:
-        here = replace(place, device=_device("auto" if dask else device))
-        measure_sets = _measure_sets(here, paper.fid_patches if fid_patches is None else fid_patches)
+    if (fid or kid_lite) and (save_images != "all" or part != (1, 1)):
+        flag = "--fid" if fid else "--kid-lite"
+        raise InputError(
+            f"{flag}: needs all received images; leave out --save-images, and give {flag} to `bench merge` after --shard"
+        )
+    by_patch = paper.fid_patches if fid_patches is None else fid_patches
+    measure_sets = _measure_sets(out, fid, by_patch, kid_lite, metric_weights, "auto" if dask else device)
     rows = bench_run.run(sweep, images, place, prepare=prepare or paper.prepare, part=part, processes=jobs, dask=dask)
-    if measure_sets:
-        measure_sets()
+    measure_sets()
     counts = bench_run.counts(rows)
     if infeasible := next((row for row in rows if row.status == "infeasible"), None):
         console.say(f"bench: {counts['infeasible']} rows are infeasible, the first: {infeasible.cell.image}, {infeasible.error}")
@@ -249,6 +256,7 @@ def merge(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for all their rows and images.")],
     fid: Fid = False,
     fid_patches: Annotated[bool, typer.Option("--fid-patches", help="FID over half-overlapping 256x256 patches.")] = False,
+    kid_lite: KidLite = False,
     metric_weights: flags.MetricWeights = None,
     device: flags.Device = "auto",
 ) -> None:
@@ -256,14 +264,9 @@ def merge(
     from gencomm_cli import console
     from gencomm_cli.bench.store import merge
 
-    measure_sets = None
-    if fid:
-        from gencomm_cli.bench.worker import Workplace
-
-        measure_sets = _measure_sets(Workplace(output, _device(device), (), _weights(metric_weights)), fid_patches)
+    measure_sets = _measure_sets(output, fid, fid_patches, kid_lite, metric_weights, device)
     console.out(f"{output / 'rows.jsonl'}: {merge(folders, output)} rows")
-    if measure_sets:
-        measure_sets()
+    measure_sets()
 
 
 @bench.command()
@@ -388,13 +391,18 @@ def _metrics(text: str | None, clip_model: str | None) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _measure_sets(place: Workplace, by_patch: bool) -> Callable[[], None]:
-    """What measures FID and KID, with its weights already loaded: if they are missing, that is said before the sweep."""
+def _measure_sets(
+    folder: Path, fid: bool, by_patch: bool, kid_lite: bool, metric_weights: Path | None, device: str
+) -> Callable[[], None]:
+    """What measures whole sets, with its weights already loaded: if they are missing, that is said before the sweep."""
+    if not (fid or kid_lite):
+        return lambda: None
     from gencomm_cli import console
-    from gencomm_cli.bench.sets import load_model, write_sets
+    from gencomm_cli.bench.sets import with_inception, with_lite, write_sets
 
-    model = load_model(place.weights, place.device)
-    return lambda: write_sets(place.folder, model, by_patch, console.say)
+    measures = [with_inception(_weights(metric_weights), _device(device), by_patch)] if fid else []
+    measures += [with_lite(_device(device))] if kid_lite else []
+    return lambda: write_sets(folder, measures, console.say)
 
 
 def _weights(given: Path | None) -> Path | None:

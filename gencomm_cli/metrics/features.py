@@ -1,4 +1,4 @@
-"""Inception features of a set of images, gathered batch by batch, for FID and KID."""
+"""A network's features of a set of images, gathered batch by batch, for FID and KID."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gencomm_cli.metrics.inception import DIMENSIONS, Inception
+from gencomm_cli.metrics.efficientnet_lite import EfficientNetLite
+from gencomm_cli.metrics.inception import Inception
 
 PATCH = 256
 STRIDE = 128
@@ -29,27 +30,27 @@ class Features:
     """Gathers features of a set whose images come one batch at a time, each batch of any size.
 
     Args:
-        model: a loaded network, on any device; it is put into evaluation mode.
+        model: a loaded network of D features, on any device; it is put into evaluation mode.
         by_patch: take each image's half-overlapping 256×256 patches instead of the whole image.
         batch: images or patches that go through the network at once.
     """
 
-    def __init__(self, model: Inception, by_patch: bool = False, batch: int = 16) -> None:
+    def __init__(self, model: Inception | EfficientNetLite, by_patch: bool = False, batch: int = 16) -> None:
         self.model, self.by_patch, self.batch = model.eval(), by_patch, batch
         self._gathered: list[NDArray[np.float64]] = []
 
     @torch.inference_mode()
     def of(self, images: Tensor) -> NDArray[np.float64]:
-        """Features, float64 [N, 2048], of images [B, 3, H, W] in [0, 1]; N is B, or the number of patches. Keeps nothing."""
+        """Features, float64 [N, D], of images [B, 3, H, W] in [0, 1]; N is B, or the number of patches. Keeps nothing."""
         inputs = patches(images) if self.by_patch else images
         device = next(self.model.parameters()).device
         found = [self.model(part.to(device)).double().cpu().numpy() for part in inputs.split(self.batch) if len(part)]
-        return np.concatenate([np.empty((0, DIMENSIONS)), *found])
+        return np.concatenate([np.empty((0, self.model.dimensions)), *found])
 
     def add(self, images: Tensor) -> None:
         """Adds the features of images [B, 3, H, W] in [0, 1] to the set."""
         self._gathered.append(self.of(images))
 
     def all(self) -> NDArray[np.float64]:
-        """Features of all that was added, float64 [N, 2048]."""
-        return np.concatenate([np.empty((0, DIMENSIONS)), *self._gathered])
+        """Features of all that was added, float64 [N, D]."""
+        return np.concatenate([np.empty((0, self.model.dimensions)), *self._gathered])

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SIDE = 299
-DIMENSIONS = 2048
 
 
 class _Conv(nn.Module):
@@ -124,6 +123,8 @@ class Inception(nn.Module):
 
     The module starts with random weights; :func:`gencomm_cli.metrics.weights.load_inception` fills them in.
     """
+
+    dimensions = 2048
 
     def __init__(self) -> None:
         super().__init__()

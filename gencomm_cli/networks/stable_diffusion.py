@@ -54,7 +54,7 @@ def compose(
         fit(source, what, sizes.csi_width, csi_width(found))
     if options.jscc is not None:
         preset, own["jscc"] = from_preset(method, "jscc", options.jscc)
-        found |= {key: preset.settings[key] for key in ("domain", "cbr_range") if key in preset.settings}
+        found |= {key: preset.settings[key] for key in ("domain", "cbr", "cbr_range") if key in preset.settings}
         jscc = own["jscc"]
         beside = {"transform", "rates"} & preset.components.keys()  # NTSCC's
         own |= {part: from_preset(method, part, options.jscc)[1] for part in sorted(beside)}

@@ -35,6 +35,11 @@ class SentRecipe:
     informed: float = 0.6
     cbr: Range = RATES
 
+    @property
+    def shown_cbr(self) -> float:
+        """What the pictures of the sheets are sent at: 0.0033, or the nearest that is trained."""
+        return min(max(0.0033, self.cbr[0]), self.cbr[1])
+
     def draw(self, generator: np.random.Generator, device: torch.device) -> tuple[ChannelDraw, float]:
         """A batch's channel and CBR."""
         channel = draw(self.batch, generator, device, self.snr_db, self.shares, self.informed)

@@ -40,12 +40,14 @@ class Plan:
     Attributes:
         recipe: its kind of recipe. networks: those it trains.
         pictured: its loss is perceptual, and needs LPIPS weights. optional: it is trained only where it is asked for.
+        watched: where the recipe has a ``critic``, that one needs the weights of what it looks through.
     """
 
     recipe: type[Any]
     networks: tuple[str, ...]
     pictured: bool = False
     optional: bool = False
+    watched: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,9 @@ from torch import nn
 
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods import spec_of
+from gencomm_cli.metrics.efficientnet_lite import EfficientNetLite
 from gencomm_cli.metrics.lpips import LPIPS
+from gencomm_cli.metrics.weights import load_efficientnet_lite
 from gencomm_cli.presets import Component, Preset
 from gencomm_cli.presets.build import build, builders
 from gencomm_cli.presets.write import Part, store
@@ -193,6 +195,8 @@ class Trainer:
             optimizer_class(stage_values(self.config, stage)["schedule"].get("optimizer", "adamw"))
         if any(self.plans[stage].pictured for stage in self.stages):
             _ = self.perceptual
+        if any(self.plans[stage].watched and stage_values(self.config, stage).get("critic") for stage in self.stages):
+            _ = self.features
         torch.manual_seed(0)
         self.blueprints: dict[str, tuple[str, dict[str, Any]]] = {}
         self.parts: dict[str, nn.Module] = {}
@@ -239,6 +243,11 @@ class Trainer:
     def perceptual(self) -> list[LPIPS]:
         """The backbones of the perceptual loss."""
         return losses.load_perceptual(self.options.metric_weights, self.device)
+
+    @cached_property
+    def features(self) -> EfficientNetLite:
+        """What a critic of pictures looks through."""
+        return load_efficientnet_lite("lite0").to(self.device)  # type: ignore[no-any-return]
 
     def latents(self, codec: Codec, crop: int) -> Latents:
         """Latents of the training photographs, for crops of that side in latent positions.

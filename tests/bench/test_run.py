@@ -286,6 +286,7 @@ def test_save_images_and_protocol(here: Gencomm, photos: Path, tiny: str) -> Non
         (["photos", "--out", "out", "--snr-type", "ebn0"], ["ebn0", "separate"]),
         (["photos", "--out", "out", "--methods", "separate", "--modulation", "8psk"], ["--modulation", "8psk"]),
         (["photos", "--out", "out", "--fid", "--shard", "1/2"], ["--fid"]),
+        (["photos", "--out", "out", "--kid-lite", "--save-images", "first"], ["--kid-lite", "--save-images"]),
     ],
 )
 def test_bad_usage_is_one_line(here: Gencomm, photos: Path, arguments: list[str], words: list[str]) -> None:

@@ -112,6 +112,8 @@ def test_patches_are_half_overlapping() -> None:
 class _Means(nn.Module):
     """Stands in for the network where only the bookkeeping is looked at: the mean of each image, 2048 times."""
 
+    dimensions = 2048
+
     def __init__(self) -> None:
         super().__init__()
         self.one = nn.Parameter(torch.ones(2048))

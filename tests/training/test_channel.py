@@ -44,3 +44,4 @@ def test_a_paper_may_inform_every_transmitter_and_send_at_one_rate() -> None:
     assert torch.equal(channel.tx_snr_db, channel.snr_db)
     assert (float(channel.snr_db.min()) >= 0, float(channel.snr_db.max()) <= 14, set(channel.kind.tolist())) == (True, True, {0, 1})
     assert cbr == pytest.approx(0.0059)
+    assert (recipe.shown_cbr, SentRecipe(Schedule(1, 1.0)).shown_cbr) == (0.0059, 0.0033)

@@ -33,6 +33,7 @@ from gencomm_cli.methods.scsic.networks import ScSicNetworks
 from gencomm_cli.methods.textguided.refiner import RefinerRecipe
 from gencomm_cli.presets.build import builders
 from gencomm_cli.presets.pretrained import add
+from gencomm_cli.rates import symbols_within
 from gencomm_cli.released.checkpoint import read_checkpoint
 from gencomm_cli.released.conversion import convert, write_preset
 from gencomm_cli.training import losses
@@ -230,8 +231,15 @@ def test_every_recipe_of_the_papers_is_known_and_fits(path: Path) -> None:
     if method == "diffjscc":
         assert code.symbols(1, (512, 512)) / (3 * 512**2) == pytest.approx(1 / int(rate[1] if rate else 384))
     else:
-        pixels = code.config.factor * (8 if config["settings"]["domain"] == "latent" else 1)
-        assert config["settings"]["cbr_range"][1] <= code.config.code_channels / (6 * pixels**2)
+        pixels, printed = code.config.factor * (8 if config["settings"]["domain"] == "latent" else 1), config["settings"]["cbr"]
+        reals, limits = code.config.code_channels, config["settings"]["cbr_range"]
+        assert reals == round(6 * pixels**2 * printed)
+        at = {rate: min(symbols_within(rate, limits, (256, 256)), 128 * reals) for rate in (printed, printed / 2)}
+        assert at == {
+            printed: pytest.approx(128 * reals, rel=0.01),
+            printed / 2: pytest.approx(64 * reals, rel=0.03),
+        }  # or a prompt
+        assert config["settings"]["cbr_range"][1] == printed == config["refine"]["cbr"][0] == config["control"]["cbr"][1]
 
 
 def test_a_recipe_may_be_named() -> None:

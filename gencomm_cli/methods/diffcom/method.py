@@ -18,8 +18,8 @@ the forward process is one step with α = ᾱ_t/ᾱ_s and β = 1 − α, so that
   eq. 3           realism and consistency `sample`: its prior, and `Problem.residuals` in `energy`
   eqs. 4, 5       forward process         `diffusion.schedule.linear`, `diffusion.steps.noised`
   eqs. 6, 7       SDEs                    in their discrete form alone, eqs. 9 and 10
-  eq. 8           prior's objective       the loss of `train.noise_prior_stage` (``paper.json``), times 1 − ᾱ_t; of nano's
-                                          `train.prior_stage`: the error of x̂_0, which is that of the score times
+  eq. 8           prior's objective       the loss of `train.noise_prior_stage` (``paper.json``), times 1 − ᾱ_t; in nano's recipe
+                                          that of `train.prior_stage`: the error of x̂_0, which is that of the score times
                                           (1 − ᾱ_t)/√ᾱ_t, weighted by ᾱ_t/(1 − ᾱ_t) up to γ, and LPIPS at small t; t is not
                                           uniform
   eq. 9           forward step            from x_0 to x_t at once: eq. 5
@@ -46,9 +46,9 @@ the forward process is one step with α = ᾱ_t/ᾱ_s and β = 1 − α, so that
   eq. 25          score of x              `sample_blind`, its ``gradient_x``
   eq. 26          score of h              `ChannelPrior`; `sample_blind`, its ``gradient_h``. In closed form instead: `lmmse_taps`
   Algorithm 3     Blind-DiffCom           `sample_blind`
-  table VI        Variant 1               ``--variant hifi --zeta 0 --start-step 1000``: the confirming term alone, from N(0, I);
-                                          InverseJSCC's objective, with this prior for its generator
-  table VI        Variant 2               ``--variant hifi --confirm pixels --start-step 1000``
+  table VI        Variant 1               ``--variant hifi --zeta 0 --gamma 0.3 --start-step 1000``: the confirming term alone, from
+                                          N(0, I); InverseJSCC's objective, with this prior for its generator
+  table VI        Variant 2               ``--variant hifi --gamma 0.3 --confirm pixels --start-step 1000``
   [33]            DDNM (Yilmaz et al.)    `sample_ddnm`: the coarse image alone, by arXiv:2309.15889's range-null decomposition
   section IV-A2   ζ, γ, τ, η              `settings.PAPER`, `settings.Sampling`
   section IV-A3   OFDM                    `channels.ofdm.OfdmConfig`

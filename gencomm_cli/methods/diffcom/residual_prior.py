@@ -1,4 +1,4 @@
-"""nano's unconditional pixel prior, around a Wiener filter.
+"""The unconditional pixel prior of nano's recipe, around a Wiener filter.
 
     x_t ─► block DCT ─► Wiener filter ─────────────────────────────► x̂_{0|t}
                   └──► whitened ─► U-Net ─► in units of its error ─────┘

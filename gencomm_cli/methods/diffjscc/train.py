@@ -24,6 +24,7 @@ from gencomm_cli.methods import specs
 from gencomm_cli.methods.base import Fading, Received, Request
 from gencomm_cli.methods.diffjscc.image_code import CODEC, Decode, ImageCode, PictureCode, effective, image_code, inner_codec
 from gencomm_cli.methods.diffjscc.method import CsiEmbedding, clean_estimate, diffusion_loss, equalise, jscc_loss, sample
+from gencomm_cli.metrics.efficientnet_lite import EfficientNetLite
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.backbone import BACKBONE, Backbone
 from gencomm_cli.networks.coarse import CoarseHead
@@ -37,6 +38,7 @@ from gencomm_cli.presets.write import taken, write_preset
 from gencomm_cli.text import retrieval
 from gencomm_cli.text.captioners import caption
 from gencomm_cli.training.channel import ChannelDraw, SentRecipe, awgn, block_gains, through
+from gencomm_cli.training.critic import FeatureCritic
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.linear_start import start_code
@@ -102,7 +104,7 @@ class RolloutRecipe(ReceivedRecipe):
 
     Attributes:
         steps: of the sampler, drawn anew for each batch. pixel, perceptual, grid: weights of D(ẑ_0)'s terms (as in
-            ``RefinerRecipe``) at steps up to ``painted``.
+            ``RefinerRecipe``) at steps up to ``painted``. critic: of a hinge loss on the last of these pictures beside x̂, as there.
     """
 
     steps: tuple[int, ...] = (10, 25, 50)
@@ -110,6 +112,7 @@ class RolloutRecipe(ReceivedRecipe):
     pixel: float = 2.5
     perceptual: float = 1.0
     grid: float = 300.0
+    critic: float = 0.0
     seed: int = 4
 
 
@@ -185,13 +188,9 @@ def codec_stage(
         return total, figures
 
     def show(image: Tensor) -> Tensor:
-        return coarse_images(code, image, awgn(len(image), 10.0, device), SHOWN_CBR)[0]
+        return coarse_images(code, image, awgn(len(image), 10.0, device), recipe.shown_cbr)[0]
 
     return Stage(networks, loss, show=show)
-
-
-SHOWN_CBR = 0.0033
-"""How the pictures of the sheets are sent, at 10 dB."""
 
 
 class CoarseCaptioner:
@@ -217,10 +216,11 @@ class CoarseCaptioner:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a batch was sent as and what its receiver has: z_0, the image, f_v, f_t and the embedded CSI."""
+    """What a batch was sent as and what its receiver has: z_0, the image, x̂, f_v, f_t and the embedded CSI."""
 
     z_0: Tensor
     image: Tensor
+    x_hat: Tensor
     f_v: Tensor
     f_t: Tensor
     csi: Tensor
@@ -252,7 +252,7 @@ class ReceivedBatches:
         dropped = rows(generator.random, recipe.batch) < recipe.drop
         # E_clip of eq. 8; with the others c̄ of eq. 9.
         f_t = self.backbone.text(["" if drop else words for drop, words in zip(dropped, captions, strict=True)])
-        return Conditions(z_0, image, f_v, f_t, self._kept(csi))
+        return Conditions(z_0, image, x_hat, f_v, f_t, self._kept(csi))
 
     def receive(self, image: Tensor, channel: ChannelDraw, cbr: float) -> tuple[Tensor, Tensor, Tensor]:
         """x̂ in [0, 1], f_v (eq. 7) and embedded CSI (of eq. 9) of images that were sent; x̂ in full precision, as it is decoded."""
@@ -273,7 +273,7 @@ class ReceivedBatches:
 
     def show(self, control: LatentControlNet, image: Tensor, steps: int = 10) -> Tensor:
         """What the receiver makes of images, by a few steps; without captions where the receiver does not make its own."""
-        x_hat, f_v, csi = self.receive(image, awgn(len(image), 10.0, self.device), SHOWN_CBR)
+        x_hat, f_v, csi = self.receive(image, awgn(len(image), 10.0, self.device), self.recipe.shown_cbr)
         f_t = self.backbone.text([""] * len(image) if self.captioner is None else self.captioner(x_hat))
 
         def predict(z: Tensor, t: int) -> Tensor:
@@ -311,11 +311,17 @@ def control_stage(control: LatentControlNet, batches: ReceivedBatches) -> Stage:
     return Stage({"control": control}, loss, show=partial(batches.show, control), through=(backbone.unet,))
 
 
-def rollout_stage(control: LatentControlNet, batches: ReceivedBatches, backbones: Sequence[LPIPS]) -> Stage:
-    """The control module at three states of each run of the sampler, two of them late ones."""
+def rollout_stage(
+    control: LatentControlNet, batches: ReceivedBatches, backbones: Sequence[LPIPS], features: EfficientNetLite | None = None
+) -> Stage:
+    """The control module at three states of each run of the sampler, two of them late ones. ``features``: the critic's."""
     recipe, device, backbone, codec = batches.recipe, batches.device, batches.backbone, batches.backbone.codec
     alpha_bar = scaled_linear().to(device)
-    trained(control, device)
+    networks: dict[str, nn.Module] = {"control": trained(control, device)}
+    critic = None
+    if recipe.critic:
+        assert features is not None
+        critic = networks["critic"] = trained(FeatureCritic(features), device)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         steps = spaced_steps(int(batches.generator.choice(recipe.steps)))
@@ -345,9 +351,13 @@ def rollout_stage(control: LatentControlNet, batches: ReceivedBatches, backbones
                     if recipe.grid and codec.fold > 1:
                         terms.append(recipe.grid * fold_pattern(picture - batch.image, codec.fold))
                     figures |= {"psnr": psnr(mse), "lpips": float(perceptual.detach())}
+        if critic is not None:
+            fooling, telling = critic.losses(batch.image, picture, batch.x_hat, batches.generator)
+            terms.append(recipe.critic * (telling + (fooling if progress > 0.1 else 0.0)))
+            figures |= {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
         return torch.stack(terms).sum() / len(visited), figures
 
-    return Stage({"control": control}, loss, show=partial(batches.show, control), through=(backbone.unet, codec))
+    return Stage(networks, loss, show=partial(batches.show, control), through=(backbone.unet, codec))
 
 
 def start_control(
@@ -377,7 +387,7 @@ def start_control(
 STAGES = {
     "jscc": Plan(CodecRecipe, ("jscc",)),
     "control": Plan(ControlRecipe, ("control",)),
-    "rollout": Plan(RolloutRecipe, ("control",), pictured=True),
+    "rollout": Plan(RolloutRecipe, ("control",), pictured=True, watched=True),
     "adversarial": Plan(CodecRecipe, ("adversary",), optional=True),  # a baseline of the trained JSCC
 }
 
@@ -463,7 +473,7 @@ class DiffJSCCTrainer(Trainer):
         control = cast(LatentControlNet, self.parts["control"])
         if stage == "control":
             return control_stage(control, batches)
-        return rollout_stage(control, batches, self.perceptual)
+        return rollout_stage(control, batches, self.perceptual, self.features if recipe.critic else None)
 
     def export(self, models: Path) -> Path:
         """Writes ``models/diffjscc/<name>``, ``<name>-adv`` if it was trained, and what they share with the base."""

@@ -22,13 +22,13 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gencomm_cli.diffusion.cosine import STEPS, cosine_alpha_bar
 from gencomm_cli.diffusion.steps import noised, signal_to_noise
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.lrisc.method import sample, visited
+from gencomm_cli.metrics.efficientnet_lite import EfficientNetLite
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.conditional_unet import ConditionalUNet
 from gencomm_cli.networks.entropy import bits, gaussian_likelihood, noisy
@@ -46,11 +46,11 @@ from gencomm_cli.presets import find, verify
 from gencomm_cli.presets.weights import filled
 from gencomm_cli.presets.write import Part, write_preset
 from gencomm_cli.training.channel import ChannelDraw, awgn, draw, send
-from gencomm_cli.training.critic import LatentCritic, hinge_losses
+from gencomm_cli.training.critic import FeatureCritic
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.linear_start import token_statistics
 from gencomm_cli.training.loop import Schedule, autocast
-from gencomm_cli.training.losses import perceptual_loss, rolled
+from gencomm_cli.training.losses import perceptual_loss
 from gencomm_cli.training.parallel import rows
 from gencomm_cli.training.stage import Plan, Stage
 from gencomm_cli.training.stage import trained as trainable
@@ -61,10 +61,6 @@ PARTS = {"transform": "NonlinearTransform", "jscc": "LatentJSCC", "unet": "Condi
 
 SYMBOLS = (1.3, 34.0)
 """Range of the mean number of symbols an embedding, uniform in its logarithm: a little more than CBR 0.0033 … 0.0417 takes."""
-
-
-FOLD = 2
-"""Side of the squares of pixels that the critic takes as one position."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +84,7 @@ class Recipe:
         latent: weight of the error of ẑ, in units of its rounding step. medians: of the prior's medians. variances: of how unlikely
             x_0 − c is under the U-Net's variances, which learn by nothing else.
         codec: learning rate of transform and code as a share of the U-Net's.
-        critic: weight of the hinge loss of what a sampler of ``path`` steps (now and then fewer) ends in, given the coarse image,
+        critic: weight of the hinge loss of what a sampler of ``path`` steps (now and then fewer) ends in, beside the coarse image,
             for the share ``played`` of the crops; its gradient goes through the last two steps. It counts from the tenth of the
             stage on, the critic's own loss from the start.
     """
@@ -129,7 +125,7 @@ STAGES = {
     "fixed": Plan(Recipe, ("jscc",), pictured=True),
     "adaptive": Plan(Recipe, ("jscc",), pictured=True),
     "joint": Plan(Recipe, ("transform", "jscc", "unet"), pictured=True),
-    "rollout": Plan(Recipe, ("transform", "jscc", "unet"), pictured=True),
+    "rollout": Plan(Recipe, ("transform", "jscc", "unet"), pictured=True, watched=True),
 }
 
 
@@ -203,12 +199,16 @@ class StageLoss:
     def __init__(
         self, networks: Networks, stage: str, recipe: Recipe, photographs: Photographs, backbones: list[LPIPS],
         generator: np.random.Generator, device: torch.device, settings: Mapping[str, Any] | None = None,
+        features: EfficientNetLite | None = None,
     ) -> None:  # fmt: skip
         self.networks, self.stage, self.recipe, self.trained = networks, stage, recipe, STAGES[stage].networks
         self.photographs, self.backbones, self.generator, self.device = photographs, backbones, generator, device
         self.spacing = (settings or {}).get("spacing", {})
         self.start_noise = float((settings or {}).get("start_noise", 1.0))
-        self.critic = trainable(LatentCritic(3 * FOLD**2), device) if recipe.critic else None
+        self.critic = None
+        if recipe.critic:
+            assert features is not None
+            self.critic = trainable(FeatureCritic(features), device)
         self.alpha_bar = cosine_alpha_bar().float().to(device)
 
     def distortion(self, image: Tensor, other: Tensor, weight: Tensor | float, figures: dict[str, float], name: str) -> Tensor:
@@ -257,13 +257,12 @@ class StageLoss:
         return sample(self.start_noise * torch.randn_like(coarse), visit, self.alpha_bar, predict)
 
     def told_apart(self, image: Tensor, contexts: list[Tensor], coarse: Tensor, progress: float) -> tuple[Tensor, dict[str, float]]:
-        """The hinge losses of the sampler and of the critic, who sees pictures beside the coarse one, ``FOLD``² pixels at once."""
+        """The hinge losses of the sampler and of the critic, who sees pictures beside the coarse one."""
         assert self.critic is not None
         coarse, contexts = coarse.detach(), [context.detach() for context in contexts]
         made = self.sampled(contexts, coarse)
-        real, made = rolled(torch.cat([image, coarse], 1), torch.cat([made, coarse], 1), self.generator)
-        parts = [F.pixel_unshuffle(part, FOLD) for part in (real[:, :3], made[:, :3], real[:, 3:])]
-        fooling, telling = hinge_losses(self.critic, *parts)
+        real, drawn, beside = ((picture + 1) / 2 for picture in (image, made, coarse))
+        fooling, telling = self.critic.losses(real, drawn, beside, self.generator)
         figures = {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
         return self.recipe.critic * (telling + (fooling if progress > 0.1 else 0.0)), figures
 
@@ -445,7 +444,10 @@ class LRISCTrainer(Trainer):
                 module.requires_grad_(False)
         if stage in ("joint", "rollout") and (self.started or self.config.get("step") is not None):
             keep_linear(networks)
-        loss = StageLoss(networks, stage, recipe, self.photographs, self.perceptual, generator, self.device, self.settings)
+        loss = StageLoss(
+            networks, stage, recipe, self.photographs, self.perceptual, generator, self.device, self.settings,
+            self.features if recipe.critic else None,
+        )  # fmt: skip
         slower = {"transform": recipe.codec, "jscc": recipe.codec}
         trained = {name: self.parts[name] for name in names} | ({} if loss.critic is None else {"critic": loss.critic})
         return Stage(trained, loss, slower, loss.show, [part for name, part in self.parts.items() if name not in names])

@@ -37,6 +37,13 @@ SPEC = MethodSpec(
         outage="sc-sic",
     ),
     protocols={
-        "1024": Protocol("100 images of Cityscapes", "stretch:1024", (1, 5, 10, 15, 20), (0.00146, 1 / 384), (0.00146, 1 / 384))
+        "1024": Protocol(
+            data="100 images of Cityscapes",
+            prepare="stretch:1024",
+            snr_db=(1, 5, 10, 15, 20),
+            cbr=(0.00148, 0.00261),  # [16, 24, 24] and [16, 32, 32], each with its gain
+            cbr_at=(0.00148, 0.00261),
+            outage="sc-sic",
+        )
     },
 )

@@ -8,15 +8,16 @@
 Z is 16 reals for every 32 × 32 pixels of the scaled image, sent as they are. Neither text nor stage C takes part, and the decoder
 never sees the previewer's picture.
 
-  equation     what it says           where (a bare name: this file; ``train.x``, ``cascade.x``, ``efficientnet.x``: this folder;
-                                      else below ``gencomm_cli``)
-  eq. 1        X_VG = f_Θ(X)          `cascade.StageA.encode`
-  eq. 2        f_Θ⁻¹(X_VG) ≈ X        `cascade.StageA.decode`
+  equation     what it says           where (a bare name: this file; ``train.x``, ``cascade.x``, ``efficientnet.x``, ``blocks.x``,
+                                      ``latent_stage_b.x``: this folder; else below ``gencomm_cli``)
+  eq. 1        X_VG = f_Θ(X)          `cascade.StageA.encode`; nano's recipe: `networks.vae.latent_codec`
+  eq. 2        f_Θ⁻¹(X_VG) ≈ X        `cascade.StageA.decode`; nano's recipe: the same
   eq. 3        X_VG,t                 `noised_at`: √ᾱ_t and √(1 − ᾱ_t) by `diffusion.cosine.amplitudes` of log ᾱ_t/(1 − ᾱ_t), which
                                       `diffusion.cosine.log_snr` has for every t
-  eq. 4        L = E‖ε − ε̄‖²          `denoising_error`, the norm alone; ε̄: `cascade.StageB.forward`; the expectation, over X, t, ε
-                                      and the channel: the loss of `train.diffusion_stage`. nano's stage B predicts v (`Target`)
-  section 3.1  Z = E(X)               `resize`, then `efficientnet.EfficientNetEncoder`
+  eq. 4        L = E‖ε − ε̄‖²          `denoising_error`, the norm alone; ε̄: `cascade.StageB.forward`, in nano's recipe
+                                      `latent_stage_b.LatentStageB.forward`; the expectation, over X, t, ε and the channel: the loss
+                                      of `train.diffusion_stage`. nano's stage B predicts v (`Target`)
+  section 3.1  Z = E(X)               `resize`, then `efficientnet.EfficientNetEncoder`; nano's recipe: `blocks.BlockEncoder`
   eq. 5        SNR = 10 log P/σ²      `to_symbols` sends P = 1, which AWGN leaves as it is; σ²: `channels.snr.n0_from_db`
   eq. 6        Ẑ = Z + ε              `channels.fading.transmit`, then `to_embedding`; in training `train.over_channel`
   section 3.3  X̂ = f_Θ⁻¹(X̂_VG)        `sample` over `ScSic._denoiser`, then eq. 2

@@ -28,6 +28,7 @@ from gencomm_cli.diffusion.cosine import log_snr, time_of
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.scsic.blocks import BlockEncoder, BlockPreviewer, start
 from gencomm_cli.methods.scsic.cascade import take_reliability
+from gencomm_cli.methods.scsic.critic import LatentCritic, hinge_losses
 from gencomm_cli.methods.scsic.efficientnet import FACTOR
 from gencomm_cli.methods.scsic.latent_stage_b import LatentStageB
 from gencomm_cli.methods.scsic.method import (
@@ -51,7 +52,6 @@ from gencomm_cli.presets import Preset, find, is_pretrained, load_config, verify
 from gencomm_cli.presets.build import build
 from gencomm_cli.presets.write import taken, write_preset
 from gencomm_cli.training.channel import block_gains, draw, through
-from gencomm_cli.training.critic import LatentCritic, hinge_losses
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.latents import Codec, Latents
 from gencomm_cli.training.loop import Schedule, autocast

@@ -38,8 +38,8 @@ plain ε-network predicts at z_t, so that guidance mixes like with like. This is
 E‖ε − ε_θ‖² accordingly. With ``path``, which is nano's, that of L_2 is neither: stage 2 then runs the whole sampler, and its first
 term is the error of z̃_0 at the end.
 
-Misprints, corrected here: eqs. 4 and 6 print α_t for ᾱ_t; eq. 9 lacks √(1 − ᾱ_t) before ε (Algorithm 1 has it); eq. 14 lacks the
-square root of its 1 − ᾱ_t−1. Eqs. 10 to 15 step to t − 1 and Algorithm 1 to t − N_s/N: read t' for either.
+Misprints, corrected here: eqs. 4 and 6 print α_t for ᾱ_t; eq. 9 prints + ε for − √(1 − ᾱ_t) ε (Algorithm 1 has it right); eq. 14
+lacks the square root of its 1 − ᾱ_t−1. Eqs. 10 to 15 step to t − 1 and Algorithm 1 to t − N_s/N: read t' for either.
 
 Not in the paper: the stages ``vae``, ``prior`` and ``decoder``, which make what Stable Diffusion is there, and ``jscc``, a start
 for stage 1; the weights ``diffusion``, ``coarse`` and ``grid`` and the trained ``decoder`` of the recipe; one JSCC for all rates;
@@ -82,11 +82,11 @@ class TextGuided:
 
     Args:
         networks: in evaluation mode on ``device``.
-        preset: their settings: domain, steps, spacing, parameterization, guidance_scale, cbr_range, start_steps.
+        preset: their settings: domain, steps, spacing, parameterization, guidance_scale, cbr_range, start_steps; cbr, the default
+            rate.
     """
 
     method = "textguided"
-    default_cbr = 0.0033
     exact_rate = True
 
     def __init__(self, preset: Preset, networks: Networks, device: torch.device) -> None:
@@ -94,6 +94,7 @@ class TextGuided:
         self.codec, self.jscc = networks.codec, cast(FieldCode, networks.jscc)
         settings = preset.settings
         self.domain: Domain = settings.get("domain", "latent")
+        self.default_cbr = float(settings.get("cbr", 0.0033))
         self.cbr_range: tuple[float, float] = tuple(settings.get("cbr_range", (0.0013, 0.0208)))
         self.starts = StartTable(**settings["start_steps"]) if "start_steps" in settings else StartTable()
         self.alpha_bar = scaled_linear()

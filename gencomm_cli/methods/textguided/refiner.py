@@ -23,6 +23,7 @@ from gencomm_cli.methods.textguided.method import (
     sample,
 )
 from gencomm_cli.methods.textguided.options import Parameterization
+from gencomm_cli.metrics.efficientnet_lite import EfficientNetLite
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.coarse import CoarseHead
 from gencomm_cli.networks.control import LatentControlNet, controlled, csi_features
@@ -30,7 +31,7 @@ from gencomm_cli.networks.klt_jscc import KLTJSCC, FieldCode
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.networks.vae import Domain, LatentCodec
 from gencomm_cli.training.channel import ChannelDraw, SentRecipe, awgn, send
-from gencomm_cli.training.critic import LatentCritic, hinge_losses
+from gencomm_cli.training.critic import FeatureCritic
 from gencomm_cli.training.data import to_tensor
 from gencomm_cli.training.latent_space import decoder_of
 from gencomm_cli.training.latents import Latents
@@ -43,7 +44,7 @@ from gencomm_cli.training.stage import Stage, frozen, trained
 STEPS = 5
 """Steps of the sampler that stage 2 trains through."""
 
-SHOWN_CBR, SHOWN_SNR_DB = 0.0033, 10.0
+SHOWN_SNR_DB = 10.0
 """How the pictures of the sheets are sent."""
 
 
@@ -84,8 +85,9 @@ class RefinerRecipe(SentRecipe):
         decoder: train the VAE's decoder along. The paper freezes it; a small decoder that saw an hour's training gains from meeting
             the latents it will have to decode. The same terms on clean latents (another quarter) keep it a decoder of the VAE.
         grid: weight of the fold's own pattern in s̃ − s (see :func:`~gencomm_cli.training.losses.fold_pattern`).
-        critic: weight of a hinge loss on z̃_0 given z_c, against a critic that learns along: MSE and LPIPS alone end in the mean
-            of what the picture may be. It counts once a tenth of the stage is over.
+        critic: weight of a hinge loss on s̃ beside the coarse picture, against a critic that learns along: MSE and LPIPS alone end
+            in the mean of what the picture may be. It counts once a tenth of the stage is over, the critic's own from the start.
+        through: how many of the path's last steps gradients go through.
         drop: share of prompts replaced by the empty one.
         other_starts: share of the batches whose N_s is uniform in 150 … 600 instead of the CBR's: not in the paper.
     """
@@ -99,6 +101,7 @@ class RefinerRecipe(SentRecipe):
     grid: float = 0.0
     critic: float = 0.0
     path: bool = True
+    through: int = STEPS
     decoder: bool = False
     drop: float = 0.1
     other_starts: float = 0.3
@@ -172,7 +175,7 @@ def jscc_stage(
 
     def show(image: Tensor) -> Tensor:
         field = codec.encode(image) if domain == "latent" else image
-        z_c, _, _ = through_channel(jscc, field, image, SHOWN_CBR, awgn(len(image), SHOWN_SNR_DB, device))
+        z_c, _, _ = through_channel(jscc, field, image, recipe.shown_cbr, awgn(len(image), SHOWN_SNR_DB, device))
         return (coarse or codec.decode)(z_c) if domain == "latent" else z_c
 
     return Stage(networks, loss, show=show)
@@ -197,6 +200,7 @@ def refiner_stage(
     *,
     domain: Domain = "latent",
     head: CoarseHead | None = None,
+    features: EfficientNetLite | None = None,
 ) -> Stage:
     """Control module, JSCC and coarse head (and the VAE's decoder, if asked); UNet, encoder and text encoder stay frozen.
 
@@ -206,6 +210,9 @@ def refiner_stage(
     on what it ends in, with the gradient through all of its steps: one prediction at a random t, as in the paper, teaches neither
     the states that the sampler meets nor, through the little that the last step changes, the encoder. Its diffusion term is then
     the error of z̃_0.
+
+    Args:
+        features: what the recipe's critic looks through.
     """
     alpha_bar = scaled_linear().float().to(device)
     refining = recipe.pixel > 0 or recipe.perceptual > 0
@@ -217,9 +224,10 @@ def refiner_stage(
     networks: dict[str, nn.Module] = {"control": trained(control, device), "jscc": trained(jscc, device, channels_last=False)}
     if head is not None:
         networks["coarse"] = trained(head, device)
-    critic = trained(LatentCritic(codec.channels), device) if recipe.critic else None
-    if critic is not None:
-        networks["critic"] = critic
+    critic = None
+    if recipe.critic:
+        assert features is not None
+        critic = networks["critic"] = trained(FeatureCritic(features), device)
     if recipe.decoder:
         networks["decoder"] = decoder_of(codec)
 
@@ -249,7 +257,12 @@ def refiner_stage(
             if refining and recipe.path:
                 count = STEPS if generator.random() < 0.6 else int(generator.integers(1, STEPS))
                 steps = sampling_steps(start, count)
-                z = sample(coarse, noise, steps, alpha_bar, lambda z, t: predict(z, torch.full_like(starts, t)))
+
+                def stepped(z: Tensor, t: int) -> Tensor:
+                    with torch.set_grad_enabled(t in steps[-recipe.through - 1 :]):
+                        return predict(z, torch.full_like(starts, t))
+
+                z = sample(coarse, noise, steps, alpha_bar, stepped)
                 diffusion = (z - clean).square().mean()  # in place of the first term of eq. 19
             else:
                 last = start if u_is_predicted or not refining else start - 1  # eq. 9 holds below N_s
@@ -279,17 +292,19 @@ def refiner_stage(
                     total = total + recipe.grid * pattern
                     figures["grid"] = float(pattern.detach())
                 if critic is not None:
-                    fooling, telling = hinge_losses(critic, clean, z, coarse)
+                    with torch.no_grad():
+                        seen = (codec.decode if head is None else head)(coarse).float()
+                    fooling, telling = critic.losses(image, pictures[0], seen, generator)
                     total = total + recipe.critic * (telling + (fooling if progress > 0.1 else 0.0))
                     figures |= {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
                 figures |= {"psnr": psnr(mse[0]), "lpips": float(perceptual[0].detach()), "coarse_psnr": psnr(coarse_mse)}
         return total, figures
 
     def show(image: Tensor) -> Tensor:
-        start, channel = StartTable()(SHOWN_CBR), awgn(len(image), SHOWN_SNR_DB, device)
+        start, channel = StartTable()(recipe.shown_cbr), awgn(len(image), SHOWN_SNR_DB, device)
         starts = torch.full((len(image),), start, device=device)
         field = codec.encode(image) if domain == "latent" else image
-        coarse, predict = received(field, image, [""] * len(image), channel, SHOWN_CBR, starts)
+        coarse, predict = received(field, image, [""] * len(image), channel, recipe.shown_cbr, starts)
         z = sample(
             coarse, torch.randn_like(coarse), sampling_steps(start, STEPS), alpha_bar,
             lambda z, t: predict(z, torch.full_like(starts, t)), parameterization=recipe.parameterization,

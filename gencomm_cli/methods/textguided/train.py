@@ -38,7 +38,7 @@ STAGES = {
     "jscc": Plan(JSCCRecipe, ("jscc",)),
     "decoder": Plan(DecoderRecipe, ("vae",), pictured=True),
     "control": Plan(RefinerRecipe, ("control", "jscc")),
-    "refine": Plan(RefinerRecipe, ("control", "jscc", "vae"), pictured=True),
+    "refine": Plan(RefinerRecipe, ("control", "jscc", "vae"), pictured=True, watched=True),
 }
 
 
@@ -151,7 +151,7 @@ class TextGuidedTrainer(Trainer):
         backbones = self.perceptual if self.plans[stage].pictured else ()
         return refiner_stage(
             parts["control"], parts["jscc"], parts["unet"], self.codec(), text, latents, recipe, backbones, *run,
-            domain=self.domain, head=parts.get("coarse"),
+            domain=self.domain, head=parts.get("coarse"), features=self.features if recipe.critic else None,
         )  # fmt: skip
 
     def export(self, models: Path) -> Path:

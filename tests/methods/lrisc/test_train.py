@@ -22,6 +22,7 @@ from gencomm_cli.methods.base import Received, Request
 from gencomm_cli.methods.lrisc.method import LRISC as Method
 from gencomm_cli.methods.lrisc.options import Receiver, Transmitter
 from gencomm_cli.methods.lrisc.train import PARTS, STAGES, LRISCTrainer, Recipe, StageLoss, draw_levels, through_channel
+from gencomm_cli.metrics.efficientnet_lite import EfficientNetLite
 from gencomm_cli.networks.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.networks.rate_allocation import GROUPS, RATES, group_means, quantise, spread
 from gencomm_cli.networks.transform import NonlinearTransform, TransformConfig
@@ -272,7 +273,10 @@ def test_what_the_sampler_ends_in_has_a_critic_and_no_regression(data: Path, tmp
     """Its gradient reaches the U-Net alone, through the last two steps; the photograph reaches it through the critic only."""
     trainer = opened(recipe(), data, tmp_path / "run")
     networks, numbers = trainer.networks(), Recipe(Schedule(steps=1, learning_rate=1e-3), critic=0.5, path=4)
-    loss = StageLoss(networks, "rollout", numbers, trainer.photographs, backbones(), np.random.default_rng(0), CPU)
+    features = EfficientNetLite("lite0").requires_grad_(False)
+    loss = StageLoss(
+        networks, "rollout", numbers, trainer.photographs, backbones(), np.random.default_rng(0), CPU, features=features
+    )
     image, z = torch.rand(2, 3, 64, 64), torch.randn(2, 128, 4, 4)
     contexts = networks.transform.contexts(z)
     coarse, unet = networks.transform.image(z, contexts), networks.unet

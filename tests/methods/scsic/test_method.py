@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from gencomm_cli import presets
+from gencomm_cli.bench import papers
 from gencomm_cli.diffusion.cosine import amplitudes, log_snr, time_of
 from gencomm_cli.errors import InputError, OptionError, RateError
 from gencomm_cli.methods.base import Received, Request
@@ -80,6 +81,14 @@ def test_the_papers_sizes_and_ratios(method: ScSic, size: tuple[int, int], scale
     assert symbols == 8 * math.prod(grid)
     assert math.floor(samples(size) / (2 * symbols)) == ratio
     assert abs(symbols + short_code.SYMBOLS - cbr_of(scale) * samples(size)) <= 0.01 * cbr_of(scale) * samples(size)
+
+
+def test_the_papers_protocols_ask_for_the_papers_embeddings(method: ScSic) -> None:
+    """Sections 4.2 and 4.3.5, with the symbols of the gain."""
+    paper, large = papers.protocol("scsic"), papers.protocol("scsic:1024")
+    asked = [*((cbr, (512, 512)) for cbr in paper.cbr), *((cbr, (1024, 1024)) for cbr in large.cbr)]
+    assert [(method.symbol_budget(*each) - short_code.SYMBOLS) // 8 for each in asked] == [12**2, 24**2, 32**2]
+    assert paper.outage == large.outage == "sc-sic"
 
 
 def test_unit_power_and_the_gain_beside_it(method: ScSic) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import gencomm_cli
 from gencomm_cli import presets
 from gencomm_cli.errors import ModelMismatch, OptionError, RateError
 from gencomm_cli.methods import load_method
@@ -72,6 +73,14 @@ def test_budget_stays_in_range_and_too_many_symbols_are_refused(method: TextGuid
     assert method.symbol_budget(1e-9, (1, 1)) == 1
     with pytest.raises(RateError):
         method.encode(photograph(16, 16), Request(10_000))
+
+
+def test_a_preset_of_one_rate_has_it_by_default_and_makes_room_for_a_prompt(make_preset: Callable[..., Path]) -> None:
+    codec = gencomm_cli.load("textguided", str(make_preset(cbr=0.02, cbr_range=[0.005, 0.02])), device="cpu")
+    image, most = photograph(64, 64), int(0.02 * 3 * 64 * 64)
+    assert codec.encode(image).symbols.size == most
+    sent = codec.encode(image, cbr_total=0.02, prompt="a red door", snr=10.0)
+    assert 0 < sent.prompt_symbols.size == most - sent.symbols.size
 
 
 def test_same_inputs_same_bytes_and_every_input_matters(method: TextGuided) -> None:

@@ -20,6 +20,7 @@ from gencomm_cli.methods.textguided.options import Receiver
 from gencomm_cli.methods.textguided.prior import PriorRecipe, prior_stage, train_tokenizer
 from gencomm_cli.methods.textguided.refiner import JSCCRecipe, RefinerRecipe, jscc_stage, refiner_stage
 from gencomm_cli.methods.textguided.train import STAGES, TextGuidedTrainer, open_trainer
+from gencomm_cli.metrics.efficientnet_lite import EfficientNetLite
 from gencomm_cli.networks.control import LatentControlNet
 from gencomm_cli.networks.rate_adaptive import JSCCConfig, RateAdaptiveJSCC
 from gencomm_cli.networks.text import TextEncoder
@@ -59,18 +60,27 @@ def test_prior_jscc_and_both_refining_stages_learn(latents: Latents, tmp_path: P
     unet.requires_grad_(False)
     before = [p.clone() for p in unet.parameters()]
     control = LatentControlNet.over(unet)
-    text, squeeze = TextEncoder(words, text_model), backbones("squeeze")
+    text, squeeze, features = TextEncoder(words, text_model), backbones("squeeze"), EfficientNetLite("lite0").requires_grad_(False)
     for stage, recipe in {
         "control": RefinerRecipe(schedule(10), batch=2, crop=8),
         "paper": RefinerRecipe(schedule(10), batch=2, crop=8, parameterization="paper"),
         "refine": RefinerRecipe(
-            schedule(10), batch=2, crop=8, diffusion=0.1, pixel=10.0, perceptual=1.0, coarse=1.0, decoder=True, critic=0.1
+            schedule(10),
+            batch=2,
+            crop=8,
+            diffusion=0.1,
+            pixel=10.0,
+            perceptual=1.0,
+            coarse=1.0,
+            decoder=True,
+            critic=0.1,
+            through=2,
         ),
         "stage 2": RefinerRecipe(schedule(10), batch=2, crop=8, pixel=10.0, perceptual=1.0, path=False),
         "printed": RefinerRecipe(schedule(2), batch=2, crop=8, pixel=10.0, path=False, parameterization="paper"),
     }.items():
         weights = [p.clone() for p in (*control.parameters(), *jscc.parameters())]
-        learn(stage, recipe, tmp_path, refiner_stage, control, jscc, unet, codec, text, latents, recipe, squeeze)
+        learn(stage, recipe, tmp_path, refiner_stage, control, jscc, unet, codec, text, latents, recipe, squeeze, features=features)
         assert np.isfinite(figures(tmp_path, stage)).all()
         assert any(not torch.equal(a, b) for a, b in zip(weights, (*control.parameters(), *jscc.parameters()), strict=True))
     assert all(torch.equal(a, b) for a, b in zip(before, unet.parameters(), strict=True))  # frozen
