@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 """Pillow's mode for the colours that an ICC profile is of."""
@@ -42,7 +42,10 @@ def srgb(image: Image.Image) -> NDArray[np.uint8]:
         ValueError: a mode that Pillow cannot convert, or values that are not finite.
         OSError: the pixels cannot be decoded.
     """
+    packed = {"L;2": 85, "L;4": 17}.get(image.tile[0][3]) if isinstance(image, PngImagePlugin.PngImageFile) and image.tile else None
     image.load()  # some formats turn themselves then
+    if packed and "transparency" in image.info:  # Pillow spreads such levels over 8 bits, and leaves this one as it is
+        image.info["transparency"] *= packed
     turn, profile, space = _turn(image), image.info.get("icc_profile"), _space(image)
     if image.mode == "F" or image.mode.startswith("I"):
         image = _eight_bits(image)
@@ -117,6 +120,10 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         if bits == 32 and not signed:
             values = values.view(np.uint32)
         white = 65535 if bits == 32 and values.max() <= 65535 else 2 ** (bits - signed) - 1
+        if (
+            tags.get(ExifTags.Base.PhotometricInterpretation) == 0 and not signed
+        ):  # white is 0, which Pillow sees to in 8 bits alone
+            values = white - values.astype(np.int64)
     grey = Image.fromarray(np.rint(values.clip(0, white).astype(np.float64) * 255 / white).astype(np.uint8))
     if "transparency" in image.info:
         grey.putalpha(Image.fromarray(np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)))

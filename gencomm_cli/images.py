@@ -24,6 +24,8 @@ Pixels = NDArray[np.uint8]
 MAX_FILE = 2**30
 REFUSED = ("EPS", "IPTC")
 """Pillow's formats that start programs: EPS is Ghostscript's, and IPTC holds a file of any format."""
+NEW_SUBFILE_TYPE = 254
+"""TIFF's tag that says what a frame is; 1: a reduced version of another one."""
 PLUGINS = ("pillow_heif.HeifImagePlugin", "pillow_avif", "pillow_jxl")
 """Modules that make more formats known to Pillow as they are imported."""
 
@@ -61,6 +63,10 @@ def read_image(source: Path | BinaryIO, most: int = MAX_PIXELS, stream: str = "s
             with _opened(data) as image:
                 if image.format in REFUSED:
                     raise InputError(f"{name}: is {image.format}, which may start other programs; save it as PNG, JPEG or TIFF")
+                if getattr(image, "tag_v2", {}).get(NEW_SUBFILE_TYPE) == 1:
+                    raise InputError(
+                        f"{name}: holds a small preview first, as cameras' raw files do; develop it to PNG, JPEG or TIFF"
+                    )
                 width, height = image.size
                 if width * height > most:
                     raise InputError(f"{name}: {width}x{height} is more than 2^{most.bit_length() - 1} pixels; scale it down")

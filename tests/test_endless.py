@@ -25,7 +25,7 @@ RUN = ("bench", "run", "photo.png", "--methods", "folder:finished", "--out", "ro
         (
             "recipe.json",
             ("train", "textguided", "--data", "finished", "--out", "o", "--config", "recipe.json"),
-            "recipe.json: not JSON",
+            "recipe.json: is not JSON",
         ),
         ("rows/rows.jsonl", RUN, "rows/rows.jsonl, line 1: not a row"),
         ("rows/rows.jsonl", ("bench", "report", "rows"), "no row"),

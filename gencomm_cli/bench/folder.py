@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gencomm_cli.bench.rows import Row, options_of_text, options_text
-from gencomm_cli.bench.store import original
+from gencomm_cli.bench.rows import Row, figures, options_of_text, options_text
 from gencomm_cli.errors import InputError
 
 T = TypeVar("T")
@@ -48,25 +46,11 @@ def read(folder: Path) -> Results:
     path = folder / "rows.jsonl"
     if not path.is_file():
         raise InputError(f"{folder}: there is no rows.jsonl in it; name a folder that `gencomm bench run` wrote")
-    rows, skipped = _lines(path, _row)
+    rows, skipped = _lines(path, Row.from_json)
     if not rows:
         raise InputError(f"{path}: holds no row; run `gencomm bench run` first")
-    sets, also = _lines(folder / "sets.jsonl", _set) if (folder / "sets.jsonl").is_file() else ([], [])
+    sets, also = _lines(folder / "sets.jsonl", set_metrics) if (folder / "sets.jsonl").is_file() else ([], [])
     return Results(tuple({row.cell.id: row for row in rows}.values()), tuple(sets), (*skipped, *also))
-
-
-def image_file(folder: Path, name: str) -> Path | None:
-    """The file of that name, or None where there is none or it lies outside ``folder``, links followed."""
-    try:
-        path = (folder / name).resolve(strict=True)
-    except (OSError, ValueError, RuntimeError):
-        return None
-    return path if path.is_file() and path.is_relative_to(folder.resolve()) else None
-
-
-def original_file(folder: Path, image: str) -> Path | None:
-    """The prepared original of an image, or None."""
-    return image_file(folder, original(image))
 
 
 def _lines(path: Path, parse: Callable[[dict[str, Any]], T]) -> tuple[list[T], list[str]]:
@@ -87,31 +71,12 @@ def _lines(path: Path, parse: Callable[[dict[str, Any]], T]) -> tuple[list[T], l
     return good, skipped
 
 
-def _row(document: dict[str, Any]) -> Row:
-    row = Row.from_json(document)
-    texts = (row.error, row.command, row.output)
-    if row.status not in ("ok", "outage", "infeasible", "error") or not all(isinstance(text, str) for text in texts):
-        raise ValueError("status, error, command or output is none")
-    for name in ("prompt_ok", "side_ok"):
-        if getattr(row, name) not in (None, True, False):
-            raise ValueError(f"{name} is neither null nor a truth value")
-    seconds = {name: value for name, value in _figures(row.seconds).items() if value is not None}
-    return replace(row, cbr=_figures(row.cbr), metrics=_figures(row.metrics), signal=_figures(row.signal), seconds=seconds)
-
-
-def _set(document: dict[str, Any]) -> SetMetrics:
+def set_metrics(document: dict[str, Any]) -> SetMetrics:
+    """A line of ``sets.jsonl``. Raises TypeError, KeyError, ValueError, AttributeError or OverflowError where it is none."""
     setting = dict(document["setting"])
     if not all(value is None or type(value) in (str, int, float, bool) for value in setting.values()):
         raise TypeError("a field of the setting is of another type")
     if "options" in setting:
         setting["options"] = options_text(options_of_text(setting["options"]))
-    metrics = {name: value for name, value in _figures(document["metrics"]).items() if value is not None}
+    metrics = {name: value for name, value in figures(document["metrics"]).items() if value is not None}
     return SetMetrics(setting, metrics, int(document["count"]), str(document.get("note") or ""))
-
-
-def _figures(values: Mapping[str, Any]) -> dict[str, float | None]:
-    """Numbers by name; None for those that are undefined (null, NaN, −∞)."""
-    if not all(value is None or type(value) in (int, float) for value in values.values()):
-        raise TypeError("a figure is no number")
-    figures = {name: None if value is None else float(value) for name, value in values.items()}
-    return {name: None if value is None or math.isnan(value) or value == -math.inf else value for name, value in figures.items()}

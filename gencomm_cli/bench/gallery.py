@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gencomm_cli.bench.folder import Results, image_file, original_file
+from gencomm_cli.bench.folder import Results
 from gencomm_cli.bench.settings import Setting, common
+from gencomm_cli.bench.store import image_file, original_file
 from gencomm_cli.console import Progress
 from gencomm_cli.errors import InputError
 from gencomm_cli.images import Pixels, read_image

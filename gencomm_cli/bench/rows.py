@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
 Status = Literal["ok", "outage", "infeasible", "error"]
@@ -116,7 +117,7 @@ class Cell:
     def clip(self) -> float | None:
         """Clip ratio of the OFDM signal, infinite where nothing is clipped; None where the channel is not multipath."""
         found = re.search(r":clip=([^:]+)", self.channel)
-        return float(found[1]) if found else math.inf if self.channel.startswith("multipath") else None
+        return _number(found[1]) if found else math.inf if self.channel.startswith("multipath") else None
 
     @property
     def unclipped(self) -> str:
@@ -212,14 +213,31 @@ class Row:
         """The row in a parsed line. Its cell may be written otherwise than today, so that its id today is another.
 
         Raises:
-            ValueError, TypeError, KeyError, AttributeError: it is none, or its id is not that of its cell.
+            ValueError, TypeError, KeyError, AttributeError, OverflowError: it is none, or its id is not that of its cell.
         """
         values = {name: value for name, value in document.items() if name != "id"}
         stored, size = values.pop("cell"), values.pop("size")
         if document.get("id") != _id(stored):
             raise ValueError("the id is not the hash of the cell")
+        if size is not None and (len(size) != 2 or not all(type(side) is int for side in size)):
+            raise ValueError("size is no height and width")
         values |= {name: _infinite(values[name]) for name in ("metrics", "signal")}
-        return cls(Cell.from_json(stored), size=None if size is None else (size[0], size[1]), **values)
+        row = cls(Cell.from_json(stored), size=None if size is None else (size[0], size[1]), **values)
+        if row.status not in get_args(Status) or not all(isinstance(text, str) for text in (row.error, row.command, row.output)):
+            raise ValueError("status, error, command or output is none")
+        if not all(known in (None, True, False) for known in (row.prompt_ok, row.side_ok)):
+            raise ValueError("prompt_ok or side_ok is neither null nor a truth value")
+        seconds = {name: value for name, value in figures(row.seconds).items() if value is not None}
+        return replace(row, cbr=figures(row.cbr), metrics=figures(row.metrics), signal=figures(row.signal), seconds=seconds)
+
+
+def figures(values: Mapping[str, Any]) -> dict[str, float | None]:
+    """Numbers by name; None for those that are undefined (null, NaN, −∞). Raises TypeError where one is no number."""
+    if not all(value is None or type(value) in (int, float) for value in values.values()):
+        raise TypeError("a figure is no number")
+    return {
+        name: None if value is None or math.isnan(value) or value == -math.inf else float(value) for name, value in values.items()
+    }
 
 
 def _infinite(values: dict[str, Any]) -> dict[str, Any]:

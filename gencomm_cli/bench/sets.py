@@ -6,6 +6,7 @@ in common, the number of images, and a hash of its rows, so that a set that has 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gencomm_cli.bench.folder import set_metrics
 from gencomm_cli.bench.rows import Cell, Row
 from gencomm_cli.bench.store import original, read_rows
 from gencomm_cli.errors import InputError
@@ -26,6 +28,7 @@ from gencomm_cli.metrics.features import Features
 from gencomm_cli.metrics.fid import FID, fid
 from gencomm_cli.metrics.kid import KID, kid
 from gencomm_cli.outputs import write_files
+from gencomm_cli.textfiles import parse_json
 
 NAME = "sets.jsonl"
 LOST_FID = 500.0
@@ -123,7 +126,7 @@ def _lines(
 
     for number, (cell, rows) in enumerate(groups.items(), 1):
         key = _key(measure.key, rows)
-        if key in known:
+        if key in known and known[key]["metrics"].keys() == set(measure.names):
             yield known[key]
             continue
         for name in {original(row.cell.image) for row in rows} - set(originals):
@@ -162,11 +165,9 @@ def _measured(cell: Cell, reference: Sequence[Array], received: Sequence[Array],
 def _known(path: Path) -> dict[str, Line]:
     """Lines of an earlier run by their ``rows``; what is no such line is measured again."""
     found: dict[str, Line] = {}
-    for line in path.read_text("utf-8").splitlines() if path.exists() else []:
-        try:
-            document = json.loads(line)
-            if isinstance(document["metrics"], dict):
-                found[document["rows"]] = document
-        except (ValueError, KeyError, TypeError, RecursionError):
-            continue
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        with contextlib.suppress(InputError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+            document: Any = parse_json(line)
+            set_metrics(document)
+            found[document["rows"]] = document
     return found

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from gencomm_cli.bench.rows import Row
 from gencomm_cli.errors import InputError
 from gencomm_cli.outputs import TEMPORARY, utf8, write_files
+from gencomm_cli.textfiles import parse_json
 
 ROWS, ORIGINALS, IMAGES = "rows.jsonl", "originals", "images"
 
@@ -25,6 +26,20 @@ ROWS, ORIGINALS, IMAGES = "rows.jsonl", "originals", "images"
 def original(name: str) -> str:
     """Where the image of that name is kept, relative to the bench folder: always a PNG."""
     return f"{ORIGINALS}/{name if name.lower().endswith('.png') else f'{name}.png'}"
+
+
+def image_file(folder: Path, name: str) -> Path | None:
+    """The file of that name, or None where there is none or it lies outside ``folder``, links followed."""
+    try:
+        path = (folder / name).resolve(strict=True)
+    except (OSError, ValueError, RuntimeError):
+        return None
+    return path if path.is_file() and path.is_relative_to(folder.resolve()) else None
+
+
+def original_file(folder: Path, image: str) -> Path | None:
+    """The prepared original of an image, or None."""
+    return image_file(folder, original(image))
 
 
 def read_rows(folder: Path) -> list[Row]:
@@ -43,8 +58,8 @@ def read_rows(folder: Path) -> list[Row]:
     rows = []
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(Row.from_json(json.loads(line)))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            rows.append(Row.from_json(parse_json(line, "the line")))  # type: ignore[arg-type]
+        except (InputError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise InputError(
                 f"{path}, line {number}: not a row of this version ({error}); remove it, or use another --out"
             ) from None
@@ -146,12 +161,15 @@ def result(row: Row) -> Row:
 def _copy(source: Path, target: Path, row: Row) -> None:
     files = {}
     for name in filter(None, (original(row.cell.image), row.output)):
-        if not (source / name).exists():
+        found = image_file(source, name)
+        if found is None:
             continue
-        content = (source / name).read_bytes()
-        if not (target / name).exists():
-            files[target / name] = content
-        elif (target / name).read_bytes() != content:
+        place, content = (target / name).resolve(), found.read_bytes()
+        if not place.is_relative_to(target.resolve()):
+            raise InputError(f"{source / ROWS}: names {name!r}, which is outside of the folder; remove that row")
+        if not place.exists():
+            files[place] = content
+        elif place.read_bytes() != content:
             raise InputError(f"{source / name}: {target} holds another image of that name; rename one and send it again")
     write_files(files)
 

@@ -63,15 +63,17 @@ def channel(
     gencomm channel tx.sigmf --snr 20 --tdl a --delay-spread 300e-9 --speed 30
     """
     from gencomm_cli import console, pipeline, symbols
+    from gencomm_cli.channels.ofdm import OfdmConfig
 
-    target = flags.output(output, transmitted, received_name(transmitted), recording=is_recording(transmitted))
+    target = flags.output(output, transmitted, received_name(transmitted), cir, recording=is_recording(transmitted))
     if is_recording(transmitted):
         others = [awgn, rayleigh, block_rayleigh, multipath, cp, carriers, pilots, taps, decay, no_interleaver, rx_snr]
         if any(each is not None and each is not False for each in others) or (snr_type, csi) != ("esn0", "perfect"):
             raise InputError("channel: a recording takes --snr, --clip, and the flags of paths and waveforms alone")
         if unread := {"subcarrier_spacing", "pilot_period"} & set(of_paths):
             raise OptionError(min(unread), "is for symbol files; a recording has carriers and pilots of its own")
-        befalls, over = replace(build(Impairments, impairments), clip=clip), flags.path_model(of_paths, cir)
+        befalls = replace(build(Impairments, impairments), clip=OfdmConfig(clip=clip).clip)
+        over = flags.path_model(of_paths, cir)
         samples = _record(transmitted, target, befalls, over, pipeline.check_snr("snr", snr), seed, output)
         if json:
             console.print_json({"output": target, "samples": samples})

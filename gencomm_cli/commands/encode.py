@@ -65,7 +65,7 @@ def encode(
     (transmitter,) = pipeline.settled(spec, options, "transmitter")
     transmitter.check_alone()
     pipeline.check_rate(cbr, cbr_total, transmitter)
-    target = flags.output(output, image, flags.beside(image, ".tx.npz"))
+    target = flags.output(output, image, flags.beside(image, ".tx.npz"), cir)
     known = None if snr is None else pipeline.check_snr("snr", snr)
     channel = counted(fading, cbr_total, {"cp": cp, "carriers": carriers, "pilots": pilots}, of_paths, cir)
     pixels = read_image(flags.source(image))

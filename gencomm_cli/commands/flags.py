@@ -298,11 +298,12 @@ def check_room(name: str, size: int) -> None:
         check(Path(name), size=size)
 
 
-def output(given: str | None, source: str, default: str, *, recording: bool = False) -> str:
+def output(given: str | None, source: str, default: str, *others: Path | None, recording: bool = False) -> str:
     """Where the result goes: as given, ``-`` where the input is ``-``, or the default name; looked at before any work is done.
 
     Args:
-        source: the input, which the output is not to replace. recording: whether the result is one, or may not be named like one.
+        source: the input, which the output is not to replace. others: further ones, None where a flag is not given.
+        recording: whether the result is one, or may not be named like one.
     """
     from gencomm_cli.outputs import check
 
@@ -319,7 +320,7 @@ def output(given: str | None, source: str, default: str, *, recording: bool = Fa
     if given is None and not os.path.isdir(os.path.dirname(name) or "."):
         raise InputError(f"{source}: no such file; name one that is there")
     if name != "-":
-        check(*map(Path, files_of(name)), inputs=files_of(source))
+        check(*map(Path, files_of(name)), inputs=(*files_of(source), *filter(None, others)))
     return name
 
 

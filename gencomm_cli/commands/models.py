@@ -135,7 +135,7 @@ def import_checkpoint(
     from gencomm_cli.released.checkpoint import files_in, read_checkpoint, read_config
 
     files = [each for path in files for each in files_in(path)]
-    conversion.check_target(output, files, force)
+    conversion.check_target(output, files if config is None else [*files, config], force)
     settings = {} if config is None else read_config(config)
     converted = conversion.convert([read_checkpoint(path) for path in files], kind, settings)
     if tokenizer is not None:

@@ -84,10 +84,15 @@ class Checkpoint:
 
 
 def files_in(path: Path) -> list[Path]:
-    """The checkpoints in a folder, by name; a file is its own list. Raises InputError where the folder has none."""
+    """The checkpoints in a folder, by name, less hidden ones, as macOS leaves them beside others; a file is its own list.
+
+    Raises:
+        InputError: the folder has none.
+    """
     if not path.is_dir():
         return [path]
-    found = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES and each.is_file())
+    files = sorted(each for each in path.iterdir() if not each.name.startswith(".") and each.is_file())
+    found = [each for each in files if each.suffix in SUFFIXES] or [each for each in files if each.suffix == ".bin"]
     if not found:
         raise InputError(f"{path}: holds no checkpoint ({', '.join(SUFFIXES)}); name the released files")
     return found
@@ -197,14 +202,14 @@ def _bytes(mapped: mmap.mmap, start: int, size: int) -> Tensor:
     return found if start % 16 == 0 else found.clone()
 
 
-def _references(root: Any) -> list[TensorRef]:
-    """Every tensor in an object of the unpickler's, at whatever depth."""
+def _references(root: Any, *, lists: bool = True) -> list[TensorRef]:
+    """Every tensor in an object of the unpickler's, at whatever depth; without ``lists``, those with names alone."""
     found, waiting, seen = [], [root], set()
     while waiting:
         current = waiting.pop()
         if isinstance(current, TensorRef):
             found.append(current)
-        elif isinstance(current, dict | list | tuple | Inert) and id(current) not in seen:
+        elif isinstance(current, dict | list | tuple | Inert if lists else dict | Inert) and id(current) not in seen:
             seen.add(id(current))
             inside = current.state if isinstance(current, Inert) else current
             waiting += inside.values() if isinstance(inside, dict) else inside
@@ -216,7 +221,9 @@ def _flat(path: Path, root: Any) -> tuple[dict[str, TensorRef], tuple[str, ...],
     wrappers: list[str] = []
     beside: list[tuple[str, str]] = []
     while isinstance(root, dict):
-        inner = next((key for key in WRAPPERS if isinstance(root.get(key), dict | Inert) and _references(root[key])), None)
+        inner = next(
+            (key for key in WRAPPERS if isinstance(root.get(key), dict | Inert) and _references(root[key], lists=False)), None
+        )
         if inner is None:
             break
         wrappers.append(inner)

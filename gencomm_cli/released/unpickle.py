@@ -66,7 +66,9 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tenso
 
 
 def _attribute(of: Any, attribute: Any, *_: Any) -> Name:
-    """How classes within classes, and enumerations that are kept by name, are named before protocol 4."""
+    """How classes within classes, and enumerations that are kept by name, are named before protocol 4; and methods of objects."""
+    if isinstance(of, Inert):
+        of = of.kind
     if not isinstance(of, Name) or not isinstance(attribute, str) or (_standard(of) and of.module not in VALUES):
         raise pickle.UnpicklingError("it calls builtins.getattr")
     return Name(of.module, f"{of.name}.{attribute}")
@@ -93,11 +95,17 @@ VALUES = frozenset({
 
 HARMLESS = {
     *(("builtins", kind) for kind in ("bytearray", "bytes", "complex", "dict", "frozenset", "list", "object", "range", "slice")),
-    ("argparse", "Namespace"), ("array", "array"), ("array", "_array_reconstructor"), ("copyreg", "_reconstructor"),
-    ("functools", "partial"), ("logging", "getLogger"), ("operator", "attrgetter"), ("operator", "itemgetter"),
+    ("_operator", "getitem"), ("argparse", "Namespace"), ("array", "array"), ("array", "_array_reconstructor"),
+    ("copyreg", "_reconstructor"), ("functools", "partial"), ("itertools", "count"), ("logging", "getLogger"),
+    ("operator", "attrgetter"), ("operator", "itemgetter"),
     ("random", "Random"), ("re", "_compile"), ("re", "RegexFlag"), ("string", "Template"), ("time", "struct_time"),
-    ("types", "SimpleNamespace"), ("urllib.parse", "ParseResult"), ("zoneinfo", "ZoneInfo._unpickle"),
-    ("torch", "device"), ("torch.serialization", "_get_layout"), ("torch._utils", "_rebuild_tensor_v3"), ("numpy", "dtype"),
+    ("types", "GenericAlias"), ("types", "SimpleNamespace"), ("urllib.parse", "ParseResult"), ("zoneinfo", "ZoneInfo._unpickle"),
+    ("torch", "device"), ("torch.serialization", "_get_layout"), ("numpy", "dtype"),
+    *(("torch._utils", f"_rebuild_{kind}") for kind in (
+        "tensor_v3", "sparse_tensor", "qtensor", "nested_tensor", "meta_tensor_no_storage", "device_tensor_from_numpy"
+    )),
+    ("pandas._libs.internals", "_unpickle_block"), ("pandas.core.indexes.base", "_new_Index"),
+    ("pandas._libs.tslibs.timestamps", "_unpickle_timestamp"),
     *((f"numpy.{core}.multiarray", call) for core in ("core", "_core") for call in ("scalar", "_reconstruct")),
     *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")), ("numpy.ma.core", "_mareconstruct"),
     *(("numpy.random._pickle", f"__{kind}_ctor") for kind in ("randomstate", "generator", "bit_generator")),

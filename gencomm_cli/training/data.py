@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import tarfile
@@ -126,7 +127,7 @@ def load(
     split = "validation" if validation else "train"
     index_file, pixel_file = cache / f"{split}.json", cache / f"{split}.u8"
     with first():
-        if not index_file.exists() or not _same(json.loads(index_file.read_text()), source, stamps, how):
+        if not _same(_index(index_file, pixel_file), source, stamps, how):
             cache.mkdir(parents=True, exist_ok=True)
             index_file.unlink(missing_ok=True)  # it is of other pixels than those to come
             images: Iterator[tuple[str, str, Path | BinaryIO]]
@@ -161,6 +162,15 @@ def _stamp(file: Path) -> list[int]:
         return [file.stat().st_size, file.stat().st_mtime_ns]
     except OSError:
         return []
+
+
+def _index(file: Path, pixels: Path) -> dict[str, Any]:
+    """What a cache's index says; nothing where it is not there, or damaged, or its pixels are."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        found: dict[str, Any] = json.loads(file.read_bytes())
+        if pixels.stat().st_size == sum(3 * height * width for height, width in found["sizes"]):
+            return found
+    return {}
 
 
 def _same(index: dict[str, Any], source: list[Any], stamps: list[Any], how: str) -> bool:

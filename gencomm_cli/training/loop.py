@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -134,9 +135,9 @@ class _Checkpoint:
 
     @torch.no_grad()
     def load(self) -> _Progress:
-        """Takes it up. Raises InputError where it is of another recipe."""
-        state = torch.load(self.path, map_location="cpu", weights_only=True)
+        """Takes it up. Raises InputError where it is damaged, or of another recipe."""
         try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
             if state["schedule"].get("optimizer", "adamw") != self.schedule.optimizer:
                 raise ValueError
             for name, network in self.networks.items():
@@ -145,9 +146,9 @@ class _Checkpoint:
             for average, stored in zip(self.averages, state["averages"], strict=True):
                 average.copy_(stored)
             return _Progress(**{each.name: state[each.name] for each in fields(_Progress)})
-        except (KeyError, ValueError, RuntimeError):
+        except (KeyError, ValueError, RuntimeError, TypeError, AttributeError, EOFError, pickle.UnpicklingError):
             raise InputError(
-                f"{self.path}: is of another recipe; delete it to train this stage anew, or name a new --out"
+                f"{self.path}: is of another recipe or damaged; delete it to train this stage anew, or name a new --out"
             ) from None
 
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from gencomm_cli.errors import InputError
@@ -99,17 +99,18 @@ def load_config(path: Path | None, shipped: str, needed: Collection[str], packag
     own = files("gencomm_cli.methods") / shipped if package is None else files(package) / shipped.rpartition("/")[2]
     if path is None and not own.is_file():
         raise InputError(f"--config: there is no recipe {shipped}; see gencomm_cli/methods/*/*.json for those that are")
-    text = read_text(path) if path else own.read_text("utf-8")
+    examples = "see gencomm_cli/methods/*/nano.json for examples"
     try:
-        config: Any = parse_json(text, f"{path}:")
-        if "like" in config:
-            config = changed(load_config(None, f"{Path(shipped).parent}/{config.pop('like')}.json", (), package), config)
-        missing = set(needed) - set(config)
-    except (InputError, TypeError):
-        raise InputError(f"{path}: not JSON; see gencomm_cli/methods/*/nano.json for examples") from None
-    if missing:
-        raise InputError(f"{path}: lacks {', '.join(sorted(missing))}; see gencomm_cli/methods/*/nano.json for examples")
-    return config  # type: ignore[no-any-return]
+        config = parse_json(read_text(path) if path else own.read_text("utf-8"), f"{path}:")
+    except InputError as error:
+        raise InputError(f"{error}; {examples}") from None
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: is not a JSON object; {examples}")
+    if "like" in config:
+        config = changed(load_config(None, f"{Path(shipped).parent}/{config.pop('like')}.json", (), package), config)
+    if missing := set(needed) - set(config):
+        raise InputError(f"{path}: lacks {', '.join(sorted(missing))}; {examples}")
+    return config
 
 
 def changed(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,8 +118,8 @@ def changed(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     ``class``, ``model`` is that one's alone."""
     if "class" in changes and changes["class"] != recipe.get("class"):
         recipe = {name: value for name, value in recipe.items() if name != "model"}
-    own = {name: changed(recipe[name], new) if isinstance(new, dict) and name in recipe else new for name, new in changes.items()}
-    return {**recipe, **own}
+    both = {name for name, new in changes.items() if isinstance(new, dict) and isinstance(recipe.get(name), dict)}
+    return {**recipe, **changes, **{name: changed(recipe[name], changes[name]) for name in both}}
 
 
 def stage_values(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
@@ -358,14 +359,19 @@ class Trainer:
             store(tensors, self.out / f"{stage}.{name}.safetensors", notes)
 
     def restore(self, stage: str) -> bool:
-        """Loads a finished stage; false where it is not finished."""
+        """Loads a finished stage; false where it is not finished. Raises InputError where its weights are damaged."""
         paths = {name: self.out / f"{stage}.{name}.safetensors" for name in self.plans[stage].networks}
         if not all(path.exists() for path in paths.values()):
             return False
         for name, path in paths.items():
-            with safe_open(path, "pt") as opened:
-                self.module(name).load_state_dict({key: opened.get_tensor(key) for key in opened.keys()})  # noqa: SIM118
-                self._note(name, {key: float(value) for key, value in (opened.metadata() or {}).items()})
+            try:
+                with safe_open(path, "pt") as opened:
+                    self.module(name).load_state_dict({key: opened.get_tensor(key) for key in opened.keys()})  # noqa: SIM118
+                    self._note(name, {key: float(value) for key, value in (opened.metadata() or {}).items()})
+            except (SafetensorError, RuntimeError, ValueError):
+                raise InputError(
+                    f"{path}: is of another recipe or damaged; delete it to train this stage anew, or name a new --out"
+                ) from None
         return True
 
     def _notes(self, name: str, module: nn.Module) -> dict[str, Any]:

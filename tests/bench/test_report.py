@@ -25,6 +25,7 @@ from gencomm_cli.bench.report import write_report
 from gencomm_cli.bench.rows import Cell, Row
 from gencomm_cli.bench.settings import Setting, charts, settings, styles
 from gencomm_cli.bench.statistics import estimate, student_t
+from gencomm_cli.bench.store import image_file
 from gencomm_cli.errors import InputError
 
 
@@ -220,7 +221,7 @@ def test_images_outside_the_folder_are_not_read(tmp_path: Path, name: str) -> No
     picture(tmp_path / "secret.png", 77)
     bench = write(tmp_path / "bench", row())
     (bench / "images/link.png").symlink_to(tmp_path / "secret.png")
-    assert folder.image_file(bench, name) is None
+    assert image_file(bench, name) is None
 
 
 def test_latex_and_markdown_escape() -> None:

@@ -91,6 +91,21 @@ def test_a_set_is_all_images_of_one_setting_and_is_measured_once(tmp_path: Path,
     assert sets(folder) == [found]
 
 
+@pytest.mark.parametrize("kind", ["NaN", "no text", "no figure", "other figures", "no setting"])
+def test_a_line_that_somebody_changed_is_measured_again(tmp_path: Path, inception: Measure, kind: str) -> None:
+    folder = filled(tmp_path, 0)
+    write_sets(folder, [inception], lambda line: None)
+    (right,) = sets(folder)
+    wrong = {
+        "NaN": {"metrics": {"fid": float("nan"), "kid": 1.0}}, "no text": {"note": "é"}, "no setting": {"setting": None},
+        "no figure": {"metrics": {"fid": "1", "kid": 1.0}}, "other figures": {"metrics": {}},
+    }[kind]  # fmt: skip
+    text = json.dumps(right | wrong, ensure_ascii=False)
+    (folder / "sets.jsonl").write_bytes(text.encode("latin-1") + b"\n")
+    write_sets(folder, [inception], lambda line: None)
+    assert sets(folder) == [right]
+
+
 def test_each_network_has_its_own_line_and_column(tmp_path: Path, inception: Measure, lite: Measure) -> None:
     """EfficientNet-Lite1's KID is over patches and times 1000; what Inception found of the same images stays beside it."""
     folder = filled(tmp_path, 0, (256, 384))

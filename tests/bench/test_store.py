@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +56,43 @@ def test_a_row_whose_id_is_not_its_cell_s_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b'"awgn"', b'"block"'))
     with pytest.raises(InputError, match="hash of the cell"):
         read_rows(tmp_path)
+
+
+WRONG = {
+    "NaN": {"metrics": {"psnr": float("nan")}}, "infinite": {"classical": {"bytes": float("inf")}}, "size": {"size": [5]},
+    "status": {"status": "good"}, "output": {"output": 5}, "figure": {"seconds": {"decode": "1"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_a_row_with_what_no_row_has_is_named(tmp_path: Path, kind: str) -> None:
+    path = fill(tmp_path, [ROW]) / "rows.jsonl"
+    path.write_text(json.dumps(json.loads(path.read_text()) | WRONG[kind]) + "\n")
+    with pytest.raises(InputError, match=r"line 1: not a row of this version"):
+        merge([tmp_path], tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["../src/../secret.png", "../secret.png", "link.png", "images"])
+def test_merge_takes_no_file_from_outside_and_writes_none_there(tmp_path: Path, name: str) -> None:
+    source = fill(tmp_path / "src", [replace(ROW, output=name)])
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    (source / "link.png").symlink_to(tmp_path / "secret.png")
+    before = {*tmp_path.rglob("*")}
+    merge([source], tmp_path / "far/out")
+    new = {path.relative_to(tmp_path).as_posix() for path in {*tmp_path.rglob("*")} - before}
+    assert new <= {"far", *(f"far/out{end}" for end in ("", "/images", "/originals", "/rows.jsonl", "/.lock"))}
+
+
+def test_merge_refuses_a_name_that_leads_out_and_in_again(tmp_path: Path) -> None:
+    source = fill(tmp_path / "src", [replace(ROW, output="../src/images/a.png")])
+    (source / "images/a.png").write_bytes(b"image")
+    with pytest.raises(InputError, match="outside of the folder"):
+        merge([source], tmp_path / "far/out")
+    assert not (tmp_path / "far/src").exists()
+
+
+def test_a_clip_ratio_that_is_no_number_is_none() -> None:
+    assert [replace(CELL, channel=f"multipath:clip={text}").clip for text in ("0.8", "x")] == [0.8, None]
 
 
 def test_one_writer_at_a_time(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from gencomm_cli import symbols
 from tests.support.commands import COMMAND, ENVIRONMENT, Result, failed
@@ -181,6 +182,15 @@ def test_bad_files_leave_the_output_alone(here: Gencomm, tx: Path) -> None:
     failed(here("channel", "tx.npz", "--snr", 1), 2, "tx.npz: is not an intact symbol file")
     assert rx.read_bytes() == b"old"
     assert sorted(os.listdir(tx.parent)) == ["rx.npz", "tx.npz"]
+
+
+def test_measured_paths_are_not_replaced_by_what_they_befall(here: Gencomm, tx: Path, tmp_path: Path) -> None:
+    np.savez("cir.npz", delays=np.zeros(1), gains=np.ones((1, 1), complex), interval=np.ones(1))
+    before = Path("cir.npz").read_bytes()
+    Image.new("RGB", (8, 8)).save("a.png")
+    for words in (("channel", tx, "--snr", 9), ("encode", "a.png", "--cbr-total", 1, "--fading", "multipath")):
+        failed(here(*words, "--cir", "cir.npz", "-o", "cir.npz"), 2, "cir.npz: is the input itself")
+    assert Path("cir.npz").read_bytes() == before
 
 
 def test_sending_what_was_received_is_refused(here: Gencomm, tx: Path) -> None:

@@ -115,5 +115,9 @@ def test_what_is_wrong_gets_one_line_and_nothing_is_written(here: Here, photo: P
     Path("full").mkdir()
     Path("full/mine.txt").write_text("kept")
     failed(here("models", "import", released, "-o", "full"), 2, "--force")
+    Path("full/config.json").write_text("{}")
+    again = ("models", "import", released, "--config", "full/config.json", "-o", "full", "--force")
+    failed(here(*again), 2, "full: holds what is imported")
+    Path("full/config.json").unlink()
     assert not Path("new").exists()
     assert [path.name for path in Path("full").iterdir()] == ["mine.txt"]

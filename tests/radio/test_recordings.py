@@ -250,4 +250,5 @@ def test_errors_are_one_line(here: Gencomm, tx: Path) -> None:
     for flag in ("--rayleigh", "--cp=0", "--csi=none"):
         failed(here("channel", "a.ci16", "--snr", 3, flag), 2, "a recording takes")
     failed(here("channel", "a.ci16", "--snr", 3, "--tones", "x"), 2, "--tones")
+    failed(here("channel", "a.ci16", "--snr", 3, "--clip", "nan"), 2, "--clip: nan is out of range")
     assert not list(tx.parent.glob("rx*"))

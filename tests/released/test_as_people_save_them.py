@@ -12,11 +12,13 @@ import fractions
 import functools
 import io
 import ipaddress
+import itertools
 import operator
 import pathlib
 import pickle
 import random
 import re
+import typing
 import uuid
 import zipfile
 import zoneinfo
@@ -35,7 +37,7 @@ from gencomm_cli.errors import GencommError
 from gencomm_cli.methods import importers
 from gencomm_cli.networks.convolutional import ConvolutionalJSCC, ConvolutionalJSCCConfig
 from gencomm_cli.released import conversion
-from gencomm_cli.released.checkpoint import read_checkpoint
+from gencomm_cli.released.checkpoint import files_in, read_checkpoint
 from gencomm_cli.released.conversion import convert
 
 torch.manual_seed(0)
@@ -102,6 +104,14 @@ def beside(value: Any) -> dict[str, Any]:
     return {"model_state_dict": STATE, "beside": value}
 
 
+class Bound(nn.Module):
+    """Keeps one of its own methods under another name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.codec, self.again = CODEC, self.extra_repr
+
+
 KINDS: dict[str, Any] = {
     "state dict": STATE,
     "ordered": collections.OrderedDict(STATE),
@@ -123,6 +133,7 @@ KINDS: dict[str, Any] = {
     "with an optimiser": {"epoch": 1, "model_state_dict": STATE, "optimizer": optimiser().state_dict()},
     "an optimiser beside an odd name": {"jscc": STATE, "adam": optimiser().state_dict()},
     "an average": {"model": STATE, "ema_model": STATE},
+    "an average without names": {"model": STATE, "ema": {"decay": 0.999, "shadow_params": [*STATE.values()]}},
     "Path": beside(pathlib.PosixPath("/data")),
     "Path of Python 3.13": beside(Moved("pathlib._local", "PosixPath", "data", "x")),
     "Path of Windows": beside(Moved("pathlib", "WindowsPath", "data")),
@@ -146,10 +157,21 @@ KINDS: dict[str, Any] = {
     ),
     "numpy's generators": beside([np.random.RandomState(0), np.random.default_rng(0)]),
     "torch values": beside([torch.device("cpu"), torch.float32, torch.Size([1]), torch.strided, torch.get_rng_state()]),
+    "tensors of other kinds": beside(
+        [torch.eye(3).to_sparse(), torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), torch.empty(3, device="meta"),
+         Moved("torch._utils", "_rebuild_nested_tensor", 1), Moved("torch._utils", "_rebuild_device_tensor_from_numpy", 1)]
+    ),
+    "types of values": beside([typing.Dict[str, int], typing.Optional[int], list[int], typing.Any]),  # noqa: UP006, UP045
+    "a counter": beside(itertools.count(3)),
+    "pandas": beside(
+        [Moved("pandas._libs.internals", "_unpickle_block", np.ones(1)), Moved("pandas.core.indexes.base", "_new_Index"),
+         Moved("pandas._libs.tslibs.timestamps", "_unpickle_timestamp", 1)]
+    ),
     "half": {name: tensor.half() for name, tensor in STATE.items()},
     "bfloat16": {name: tensor.bfloat16() for name, tensor in STATE.items()},
     "double": {name: tensor.double() for name, tensor in STATE.items()},
     "a whole module": CODEC,
+    "a module with a bound method": Bound(),
     "a module in a dictionary": {"model": CODEC, "epoch": 1},
 }  # fmt: skip
 
@@ -182,6 +204,14 @@ def test_every_protocol_and_the_legacy_format(tmp_path: Path, protocol: int) -> 
     for zipped in (True, False):
         torch.save(beside(values), tmp_path / "a.pth", pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
         same(tmp_path / "a.pth")
+
+
+def test_a_folder_has_hidden_twins_and_the_hub_s_name(tmp_path: Path) -> None:
+    torch.save(STATE, tmp_path / "pytorch_model.bin")
+    assert files_in(tmp_path) == [tmp_path / "pytorch_model.bin"]
+    for name in ("a.pth", "._a.pth"):
+        (tmp_path / name).touch()
+    assert files_in(tmp_path) == [tmp_path / "a.pth"]
 
 
 def test_safetensors_of_both_kinds(tmp_path: Path) -> None:

@@ -60,11 +60,21 @@ def png(values: Array, colour: int, extra: bytes = b"", size: tuple[int, int] | 
     return b"\x89PNG\r\n\x1a\n" + head + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def tiff(width: int, height: int, bits: int, sample_format: int, data: bytes, orientation: int = 1) -> bytes:
-    """An uncompressed TIFF file of one strip of grey."""
+def of_few_bits(levels: Array, bits: int, extra: bytes = b"") -> bytes:
+    """A PNG file of grey with fewer than 8 bits a pixel."""
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", *levels.shape[::-1], bits, 0, 0, 0, 0))
+    digits = np.unpackbits(levels[..., None], axis=2)[..., -bits:].reshape(len(levels), -1)
+    rows = b"".join(b"\0" + row.tobytes() for row in np.packbits(digits, axis=1))
+    return b"\x89PNG\r\n\x1a\n" + head + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def tiff(
+    width: int, height: int, bits: int, sample_format: int, data: bytes, orientation: int = 1, photometric: int = 1, kind: int = 0
+) -> bytes:
+    """An uncompressed TIFF file of one strip of grey. ``kind``: of its frame, 1 for a preview of another."""
     tags = {
-        256: width, 257: height, 258: bits, 259: 1, 262: 1, 273: 8, 274: orientation, 277: 1, 278: height, 279: len(data),
-        339: sample_format,
+        254: kind, 256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 8, 274: orientation, 277: 1,
+        278: height, 279: len(data), 339: sample_format,
     }  # fmt: skip
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     return struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
@@ -196,6 +206,10 @@ def _depths() -> Iterator[Kind]:
     height, width = levels.shape
     yield Kind("grey16.tif", tiff(width, height, 16, 1, deep.astype("<u2").tobytes()), grey(levels))
     yield Kind("turned16.tif", tiff(width, height, 16, 1, deep.astype("<u2").tobytes(), 6), TURNED[6](grey(levels)))
+    yield Kind("white-is-zero.tif", tiff(width, height, 8, 1, (255 - levels).tobytes(), photometric=0), grey(levels))
+    yield Kind(
+        "white-is-zero16.tif", tiff(width, height, 16, 1, (65535 - deep).astype("<u2").tobytes(), photometric=0), grey(levels)
+    )
     yield Kind("signed16.tif", tiff(width, height, 16, 2, (deep // 2).astype("<i2").tobytes()), grey(levels), 1, 1)
     twelve = np.rint(levels * (4095 / 255)).astype(np.uint32).reshape(-1, 2)
     packed = (twelve[:, 0] << 12 | twelve[:, 1]).astype(">u4").view(np.uint8).reshape(-1, 4)[:, 1:]
@@ -249,6 +263,12 @@ def _transparent() -> Iterator[Kind]:
     level = int(levels[9, 9])
     hole = np.where(levels == level, 0, 255)
     yield Kind("grey-hole.png", png(levels, 0, chunk(b"tRNS", struct.pack(">H", level))), over_white(grey(levels), hole))
+    for bits in (2, 4):
+        few = levels >> (8 - bits)
+        marked = of_few_bits(few, bits, chunk(b"tRNS", struct.pack(">H", few[9, 9])))
+        yield Kind(
+            f"grey{bits}-hole.png", marked, over_white(grey(few * (255 // (2**bits - 1))), np.where(few == few[9, 9], 0, 255))
+        )
     yield Kind(
         "grey16-hole.png", png(levels.astype(np.uint16) * 257, 0, chunk(b"tRNS", struct.pack(">H", 257 * level))),
         over_white(grey(levels), hole),
@@ -411,6 +431,7 @@ def bad() -> dict[str, tuple[bytes, str]]:
         "data.h5": (b"\x89HDF\r\n\x1a\n" + bytes(200), broken),
         "nan.tif": (saved(np.array([[0, np.nan]], np.float32), "TIFF"), "not finite"),
         "inf.tif": (saved(np.array([[0, np.inf]], np.float32), "TIFF"), "not finite"),
+        "raw.dng": (tiff(32, 24, 8, 1, bytes(768), kind=1), "holds a small preview first"),
         "huge.png": (png(SCENE, 2, size=(11_586, 11_586)), "more than 2^27 pixels"),
         "vast.png": (png(SCENE, 2, size=(2**30, 2**30)), "decompression bomb"),
         "flat.png": (png(SCENE, 2, size=(0, 24)), unknown),

@@ -71,6 +71,22 @@ def test_a_cache_that_was_left_unfinished_is_not_taken_for_whole(tmp_path: Path,
     assert [again.image(index).max() for index in range(2)] == [3, 4]
 
 
+@pytest.mark.parametrize("damage", ["train.json cut", "train.json of something else", "train.u8 cut", "train.u8 gone"])
+def test_a_damaged_cache_is_made_anew(tmp_path: Path, damage: str) -> None:
+    photos, cache = tmp_path / "photos", tmp_path / "cache"
+    photos.mkdir()
+    Image.new("RGB", (8, 8), (3, 3, 3)).save(photos / "0.png")
+    load(photos, cache, validation=False)
+    path = cache / damage.split()[0]
+    whole = path.read_bytes()
+    if damage.endswith("gone"):
+        path.unlink()
+    else:
+        path.write_bytes(whole[:20] if damage.endswith("cut") else b"[1]")
+    assert load(photos, cache, validation=False).image(0).min() == 3
+    assert path.read_bytes() == whole
+
+
 def test_crops_are_pieces_of_their_images(photographs: Photographs) -> None:
     crops, captions = photographs.crops(4, 32, np.random.default_rng(3))
     for crop, caption in zip(crops, captions, strict=True):

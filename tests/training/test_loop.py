@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -61,6 +62,13 @@ def test_an_interrupted_run_resumes_where_it_was(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "q.ckpt")
     quadratic(tmp_path, 90)
     assert torch.load(tmp_path / "q.ckpt", weights_only=True)["step"] == 90
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"nonsense", pickle.dumps([1])], ids=["empty", "cut", "text", "a list"])
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "q.ckpt").write_bytes(content)
+    with pytest.raises(InputError, match=r"q\.ckpt: is of another recipe or damaged; delete it"):
+        quadratic(tmp_path, 2)
 
 
 def test_a_slower_module_moves_by_its_share_of_the_learning_rate(tmp_path: Path) -> None:

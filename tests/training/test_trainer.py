@@ -35,6 +35,12 @@ def test_recipes_refuse_what_they_do_not_know(tmp_path: Path) -> None:
     mine, nano = (load_config(path, "textguided/nano.json", STAGES) for path in (tmp_path / "mine.json", None))
     assert mine["prior"]["recipe"] == nano["prior"]["recipe"] | {"batch": 3}
     assert {**mine, "prior": 0} == {**nano, "prior": 0}
+    (tmp_path / "bad.json").write_text('{"like": "nano", "name": {"prior": 1}}')
+    assert load_config(tmp_path / "bad.json", "textguided/nano.json", STAGES)["name"] == {"prior": 1}
+    for text in ("[]", "{", '{"like": NaN}'):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(InputError, match=r"is not (a JSON object|JSON)"):
+            load_config(tmp_path / "bad.json", "textguided/nano.json", STAGES)
     (tmp_path / "bad.json").write_text('{"like": "other"}')
     with pytest.raises(InputError, match=r"there is no recipe textguided/other\.json"):
         load_config(tmp_path / "bad.json", "textguided/nano.json", ())
@@ -64,6 +70,17 @@ def test_a_stage_may_save_memory_and_shows_pictures(data: Path, tiny_recipe: dic
         with Image.open(tmp_path / name / "vae.png") as sheet:
             assert sheet.size == (COLUMNS * 2 * SIZE, COUNT // COLUMNS * SIZE)
     assert runs[0] == pytest.approx(runs[1], rel=1e-4)
+
+
+def test_a_finished_stage_that_is_damaged_is_named(data: Path, tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    trainer = TextGuidedTrainer(asked(tiny_recipe, data, tmp_path / "run"), quiet)
+    trainer.save("vae")
+    kept = tmp_path / "run/vae.vae.safetensors"
+    whole = kept.read_bytes()
+    for content in (b"", whole[:-9], whole.replace(b"encoder", b"ENCODER")):
+        kept.write_bytes(content)
+        with pytest.raises(InputError, match=r"vae\.vae\.safetensors: is of another recipe or damaged; delete it"):
+            trainer.restore("vae")
 
 
 @pytest.mark.parametrize(("taken", "left"), [(8.0, 2.0), (11.0, 0.0)])
