@@ -120,9 +120,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         if bits == 32 and not signed:
             values = values.view(np.uint32)
         white = 65535 if bits == 32 and values.max() <= 65535 else 2 ** (bits - signed) - 1
-        if (
-            tags.get(ExifTags.Base.PhotometricInterpretation) == 0 and not signed
-        ):  # white is 0, which Pillow sees to in 8 bits alone
+        inverted = tags.get(ExifTags.Base.PhotometricInterpretation) == 0  # white is 0, which Pillow sees to in 8 bits alone
+        if inverted and not signed:
             values = white - values.astype(np.int64)
     grey = Image.fromarray(np.rint(values.clip(0, white).astype(np.float64) * 255 / white).astype(np.uint8))
     if "transparency" in image.info:
