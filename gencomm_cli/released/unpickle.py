@@ -94,7 +94,9 @@ VALUES = frozenset({
 """Modules of the standard library with values alone: whatever is called there, an honest program may have beside its tensors."""
 
 HARMLESS = {
-    *(("builtins", kind) for kind in ("bytearray", "bytes", "complex", "dict", "frozenset", "list", "object", "range", "slice")),
+    *(("builtins", kind) for kind in (
+        "bytearray", "bytes", "complex", "dict", "frozenset", "list", "object", "range", "slice", "type"
+    )),
     ("_operator", "getitem"), ("argparse", "Namespace"), ("array", "array"), ("array", "_array_reconstructor"),
     ("copyreg", "_reconstructor"), ("functools", "partial"), ("itertools", "count"), ("logging", "getLogger"),
     ("operator", "attrgetter"), ("operator", "itemgetter"),
