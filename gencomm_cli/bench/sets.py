@@ -108,7 +108,8 @@ def write_sets(folder: Path, measures: Sequence[Measure], say: Callable[[str], N
             groups.setdefault(setting(row.cell), []).append(row)
     known = _known(folder / NAME)
     now = {name for measure in measures for name in measure.names}
-    keys = {_key(key, rows) for rows in groups.values() for key in KEYS}
+    others = set(KEYS) - {measure.key for measure in measures}
+    keys = {_key(key, rows) for rows in groups.values() for key in others}
     found = [line for key, line in known.items() if key in keys and now.isdisjoint(line["metrics"])]
     for measure in measures:
         found += _lines(folder, measure, groups, known, say)

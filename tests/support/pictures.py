@@ -265,10 +265,9 @@ def _transparent() -> Iterator[Kind]:
     yield Kind("grey-hole.png", png(levels, 0, chunk(b"tRNS", struct.pack(">H", level))), over_white(grey(levels), hole))
     for bits in (2, 4):
         few = levels >> (8 - bits)
-        marked = of_few_bits(few, bits, chunk(b"tRNS", struct.pack(">H", few.max())))
-        yield Kind(
-            f"grey{bits}-hole.png", marked, over_white(grey(few * (255 // (2**bits - 1))), np.where(few == few.max(), 0, 255))
-        )
+        middle = np.sort(few, None)[few.size // 2]
+        marked = of_few_bits(few, bits, chunk(b"tRNS", struct.pack(">H", middle)))
+        yield Kind(f"grey{bits}-hole.png", marked, over_white(grey(few * (255 // (2**bits - 1))), np.where(few == middle, 0, 255)))
     yield Kind(
         "grey16-hole.png", png(levels.astype(np.uint16) * 257, 0, chunk(b"tRNS", struct.pack(">H", 257 * level))),
         over_white(grey(levels), hole),
