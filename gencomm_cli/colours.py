@@ -42,7 +42,9 @@ def srgb(image: Image.Image) -> NDArray[np.uint8]:
         ValueError: a mode that Pillow cannot convert, or values that are not finite.
         OSError: the pixels cannot be decoded.
     """
-    packed = {"L;2": 85, "L;4": 17}.get(image.tile[0][3]) if isinstance(image, PngImagePlugin.PngImageFile) and image.tile else None
+    packed = (
+        {"L;2": 85, "L;4": 17}.get(str(image.tile[0][3])) if isinstance(image, PngImagePlugin.PngImageFile) and image.tile else None
+    )
     image.load()  # some formats turn themselves then
     if packed and "transparency" in image.info:  # Pillow spreads such levels over 8 bits, and leaves this one as it is
         image.info["transparency"] *= packed

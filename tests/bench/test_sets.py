@@ -96,11 +96,11 @@ def test_a_line_that_somebody_changed_is_measured_again(tmp_path: Path, inceptio
     folder = filled(tmp_path, 0)
     write_sets(folder, [inception], lambda line: None)
     (right,) = sets(folder)
-    wrong = {
+    wrong: dict[str, dict[str, object]] = {
         "NaN": {"metrics": {"fid": float("nan"), "kid": 1.0}}, "no text": {"note": "é"}, "no setting": {"setting": None},
         "no figure": {"metrics": {"fid": "1", "kid": 1.0}}, "other figures": {"metrics": {}},
-    }[kind]  # fmt: skip
-    text = json.dumps(right | wrong, ensure_ascii=False)
+    }  # fmt: skip
+    text = json.dumps(right | wrong[kind], ensure_ascii=False)
     (folder / "sets.jsonl").write_bytes(text.encode("latin-1") + b"\n")
     write_sets(folder, [inception], lambda line: None)
     assert sets(folder) == [right]
