@@ -100,16 +100,15 @@ def load_config(path: Path | None, shipped: str, needed: Collection[str], packag
     if path is None and not own.is_file():
         raise InputError(f"--config: there is no recipe {shipped}; see gencomm_cli/methods/*/*.json for those that are")
     text = read_text(path) if path else own.read_text("utf-8")
-    try:
-        config: Any = parse_json(text, f"{path}:")
-        if "like" in config:
-            config = changed(load_config(None, f"{Path(shipped).parent}/{config.pop('like')}.json", (), package), config)
-        missing = set(needed) - set(config)
-    except (InputError, TypeError):
-        raise InputError(f"{path}: not JSON; see gencomm_cli/methods/*/nano.json for examples") from None
-    if missing:
-        raise InputError(f"{path}: lacks {', '.join(sorted(missing))}; see gencomm_cli/methods/*/nano.json for examples")
-    return config  # type: ignore[no-any-return]
+    examples = "see gencomm_cli/methods/*/nano.json for examples"
+    config = parse_json(text, f"--config {path}:")
+    if not isinstance(config, dict):
+        raise InputError(f"--config {path}: is not a JSON object; {examples}")
+    if "like" in config:
+        config = changed(load_config(None, f"{Path(shipped).parent}/{config.pop('like')}.json", (), package), config)
+    if missing := set(needed) - set(config):
+        raise InputError(f"--config {path}: lacks {', '.join(sorted(missing))}; {examples}")
+    return config
 
 
 def changed(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
