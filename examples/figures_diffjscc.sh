@@ -27,7 +27,7 @@ else
 fi
 sweep "$@" --methods "separate:$codec" --snr 1 --cbr "$rates" --modulation bpsk --code-rate 2/3
 sweep "$@" --methods "separate:$codec" --snr 10 --cbr "$rates" --modulation 16qam --code-rate 1/2
-sweep "$@" --methods "separate:$codec:capacity" --snr 1,10 --cbr "$rates" ${FULL:+--fid}
+sweep "$@" --methods "separate:$codec:capacity" --snr 1,10 --cbr "$rates${FULL:+,0.0377}" ${FULL:+--fid}
 gencomm bench report "$out"
 
 ablate --option guidance-lambda=0,10,50,100,4915.2                   # 4915.2 is a tenth of C*H*W of nano's latent at 768x512

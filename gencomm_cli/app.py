@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from itertools import pairwise
 from typing import Annotated, Any
@@ -28,6 +27,7 @@ from gencomm_cli.commands.train import train
 from gencomm_cli.commands.ui import ui
 from gencomm_cli.console import flush_streams, open_streams, out, say
 from gencomm_cli.errors import FieldError, GencommError, InputError
+from gencomm_cli.interrupts import came, ended_by_signals
 
 SEND, RADIO, LOOK, MEASURE, WEIGHTS = "Send a picture", "Waveforms for radios", "Look and learn", "Measure and compare", "Weights"
 """Groups of the commands in the help."""
@@ -120,15 +120,17 @@ def _check_given(arguments: list[str]) -> None:
 def main() -> None:
     """Entry point of the console script."""
     open_streams()
-    for name in ("SIGTERM", "SIGHUP"):  # so that temporary files are removed; Windows has no SIGHUP, and nohup ignores it
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, lambda number, _: sys.exit(128 + number))
+    sys.exit(ended_by_signals(_run_and_flush))
+
+
+def _run_and_flush() -> int:
     status = run(sys.argv[1:])
-    sys.exit(status if flush_streams() else status or 2)
+    return status if flush_streams() else status or 2
 
 
 def _fail(line: str, status: int) -> int:
+    if came():  # an import or a program that a signal ended fails in many ways
+        return came()
     say("error: " + " ".join(line.split()))
     return status
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from gencomm_cli.errors import InputError
+from gencomm_cli.interrupts import held
 
 TEMPORARY = ".gencomm-"
 """How the name of an unfinished file begins, and ``.tmp`` is how it ends: short, as the target's own name may be of any length."""
@@ -183,3 +184,5 @@ def write_files(contents: Mapping[Path, bytes | memoryview]) -> None:
                     finished.enter_context(replacing(target)).write_bytes(content)
             except OSError as error:
                 raise _refused(target, error) from None
+        with held():  # or a signal between two would leave files that do not belong together
+            finished.close()

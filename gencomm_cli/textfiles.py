@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import json
+import math
 import re
 from pathlib import Path
 
@@ -56,3 +58,28 @@ def read_table(path: Path) -> list[tuple[str, str]]:
     """
     rows = (line.partition("\t") for line in lines(read_text(path)))
     return [(name, text) for name, tab, text in rows if tab]
+
+
+def parse_json(data: bytes | str, what: str = "meta") -> object:
+    """What JSON from outside says. Raises InputError where it is none, has a field twice, or a number that is not finite."""
+
+    def finite(number: str) -> float:  # Python's own takes NaN, Infinity and 1e999
+        if not math.isfinite(value := float(number)):
+            raise ValueError(f"{number} is no finite number")
+        return value
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("a field is there twice")
+        return dict(pairs)
+
+    try:
+        text = data if isinstance(data, str) else data.decode()
+        return json.loads(text, parse_float=finite, parse_constant=finite, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{what} is not JSON ({str(error)[:100]})") from None
+
+
+def read_json(path: Path) -> object:
+    """What a file of JSON says. Raises InputError as :func:`read_text` and :func:`parse_json`."""
+    return parse_json(read_text(path), f"{path}:")

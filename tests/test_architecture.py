@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "gencomm_cli"
 FLOORS = (
-    ("", "errors", "options", "seeds", "console", "outputs", "textfiles"),
+    ("", "errors", "options", "seeds", "console", "interrupts", "outputs", "textfiles"),
     ("channels", "channels.*", "text", "text.*", "rates"),
     ("symbols", "symbols.*", "reception", "images", "colours", "photographs", "datasets"),
     ("methods", "methods.options", "methods.spec", "methods.base", "methods.*.options", "methods.?*:package"),

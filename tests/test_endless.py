@@ -21,7 +21,7 @@ RUN = ("bench", "run", "photo.png", "--methods", "folder:finished", "--out", "ro
     ("name", "arguments", "what"),
     [
         ("preset/config.json", ("models", "verify", "preset"), "config.json"),
-        ("preset/config.json", ("encode", "photo.png", "--preset", "preset"), "preset/config.json: not JSON"),
+        ("preset/config.json", ("encode", "photo.png", "--preset", "preset"), "preset/config.json: is not JSON"),
         (
             "recipe.json",
             ("train", "textguided", "--data", "finished", "--out", "o", "--config", "recipe.json"),

@@ -32,6 +32,7 @@ from gencomm_cli.bench.store import IMAGES, ORIGINALS, original
 from gencomm_cli.bench.worker import Worker, Workplace
 from gencomm_cli.errors import GencommError, InputError
 from gencomm_cli.images import read_image
+from gencomm_cli.interrupts import kept_from_children
 from gencomm_cli.outputs import write_files
 
 if TYPE_CHECKING:
@@ -187,17 +188,16 @@ def connected(address: str) -> Iterator[Client]:
         cores = os.cpu_count() or 1
         count = int(local[1] or min(cores, 8))
         threads = {name: max(1, cores // count) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-        with (
-            LocalCluster(
+        with kept_from_children():
+            started = LocalCluster(
                 n_workers=count,
                 threads_per_worker=1,
                 memory_limit=0,  # none: a model may take more than its share of the machine
                 dashboard_address="127.0.0.1:0",
                 env=threads,
-                preload="import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)",  # the parent's business
-            ) as cluster,
-            Client(cluster) as client,
-        ):
+                preload="import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)",  # where it reaches them after all
+            )
+        with started as cluster, Client(cluster) as client:
             yield client
         return
     try:

@@ -19,7 +19,7 @@ from gencomm_cli.bench.channels import name as channel_name
 from gencomm_cli.bench.settings import Chart, ReferenceLine, Setting
 from gencomm_cli.errors import InputError
 from gencomm_cli.symbols import fields
-from gencomm_cli.symbols.npz import parse_json
+from gencomm_cli.textfiles import decoded, parse_json
 
 METRIC = "lpips_alex"
 MAX_BYTES, MAX_CURVES, MAX_POINTS = 1 << 20, 100, 1000
@@ -101,7 +101,7 @@ def read(path: Path) -> tuple[Published, ...]:
     try:
         if len(data) > MAX_BYTES:
             raise InputError(f"is larger than {MAX_BYTES >> 20} MiB")
-        entries = parse_json(data, "the file")
+        entries = parse_json(decoded(data), "the file")
         if not isinstance(entries, list) or len(entries) > MAX_CURVES:
             raise InputError(f"is not a JSON list of at most {MAX_CURVES} curves")
         return tuple(_published(f"[{index}]", entry) for index, entry in enumerate(entries))

@@ -23,6 +23,7 @@ from gencomm_cli.bench.rows import Row
 from gencomm_cli.bench.store import opened
 from gencomm_cli.bench.worker import Worker, Workplace
 from gencomm_cli.errors import GencommError
+from gencomm_cli.interrupts import kept_from_children
 from gencomm_cli.metrics.report import WITH_WEIGHTS
 
 SECONDS_BETWEEN_LINES = 20.0
@@ -78,15 +79,22 @@ def _made(left: Sequence[Job], place: Workplace, processes: int) -> Generator[li
         yield from map(worker.rows, left)
         return
     threads = max(1, (os.cpu_count() or 1) // processes)
-    context = multiprocessing.get_context("spawn")
+    context, others = multiprocessing.get_context("spawn"), multiprocessing.active_children()
     pool = ProcessPoolExecutor(min(processes, len(left)), context, _start, (place, threads))
     try:
-        for future in as_completed([pool.submit(_work, job) for job in left]):
+        with kept_from_children():
+            futures = [pool.submit(_work, job) for job in left]
+        for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool:
         raise GencommError(
             "--jobs: a process died, perhaps for want of memory; its rows so far are kept: run the same command with fewer --jobs"
         ) from None
+    except BaseException:  # nobody waits for what they are at
+        for process in multiprocessing.active_children():
+            if process not in others:
+                process.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -110,6 +118,7 @@ def _start(place: Workplace, threads: int) -> None:
 
     torch.set_num_threads(min(threads, torch.get_num_threads()))
     _worker = Worker(place)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # from here on it has files to remove
 
 
 def _work(job: Job) -> list[Row]:

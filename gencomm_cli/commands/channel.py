@@ -64,7 +64,7 @@ def channel(
     """
     from gencomm_cli import console, pipeline, symbols
 
-    target = flags.output(output, transmitted, received_name(transmitted))
+    target = flags.output(output, transmitted, received_name(transmitted), recording=is_recording(transmitted))
     if is_recording(transmitted):
         others = [awgn, rayleigh, block_rayleigh, multipath, cp, carriers, pilots, taps, decay, no_interleaver, rx_snr]
         if any(each is not None and each is not False for each in others) or (snr_type, csi) != ("esn0", "perfect"):

@@ -51,7 +51,7 @@ def doctor(json: flags.Json = False) -> None:
         "packages": {name: installed(name) for name in wanted.get("", ())},
         "extras": {extra: {name: installed(name) for name in names} for extra, names in extras.items()},
         "devices": _devices(),
-        "presets": [f"{preset.method}/{preset.name}" for preset in presets.available()],
+        "presets": [f"{preset.method}/{preset.name}" for preset in presets.available(console.say)],
         "metric_weights": {"folder": None if folder is None else str(folder), **complete},
     }
     if json:

@@ -22,6 +22,7 @@ from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.methods import spec_of as spec_of
 from gencomm_cli.methods import specs
 from gencomm_cli.options import Option, options_of, ratio
+from gencomm_cli.radio import SUFFIXES, files_of, is_recording
 
 if TYPE_CHECKING:
     from gencomm_cli.channels.fading import Kind
@@ -278,7 +279,6 @@ def source(name: str) -> Path | BinaryIO:
 def read_symbols(name: str) -> SymbolFile:
     """A symbol file, ``-`` from standard input. Raises InputError, of a recording with the command that makes one of it."""
     from gencomm_cli import symbols
-    from gencomm_cli.radio import is_recording
 
     if is_recording(name):
         raise InputError(f"{name}: is a recording, not a symbol file; `gencomm demodulate` makes one of it")
@@ -298,23 +298,28 @@ def check_room(name: str, size: int) -> None:
         check(Path(name), size=size)
 
 
-def output(given: str | None, source: str, default: str, *others: str) -> str:
+def output(given: str | None, source: str, default: str, *, recording: bool = False) -> str:
     """Where the result goes: as given, ``-`` where the input is ``-``, or the default name; looked at before any work is done.
 
     Args:
-        source: the input, which the output is not to replace. others: further ones.
+        source: the input, which the output is not to replace. recording: whether the result is one, or may not be named like one.
     """
     from gencomm_cli.outputs import check
 
     name = given if given is not None else "-" if source == "-" else default
+    if name == "-" and recording:
+        raise InputError("--output: a recording is a file of its own; name one with -o")
     if name == "-" and sys.stdout.isatty():
         raise InputError("-: standard output is a terminal; name a file with -o or use a pipe")
     if not os.path.basename(name):
         raise InputError(f"{name or '-o'}: is no name of a file; name a file to write")
+    if is_recording(name) != recording:
+        right = f"is no recording by its name; name one that ends in {', '.join(SUFFIXES)}"
+        raise InputError(f"{name}: {right if recording else 'would be taken for a recording by its name; name another file'}")
     if given is None and not os.path.isdir(os.path.dirname(name) or "."):
         raise InputError(f"{source}: no such file; name one that is there")
     if name != "-":
-        check(Path(name), inputs=(source, *others))
+        check(*map(Path, files_of(name)), inputs=files_of(source))
     return name
 
 

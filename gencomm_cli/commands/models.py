@@ -29,7 +29,7 @@ def list_presets(json: flags.Json = False) -> None:
     from gencomm_cli import console, presets
     from gencomm_cli.methods import specs
 
-    found = presets.available()
+    found = presets.available(console.say)
     if json:
         methods = [_introduced(spec, [preset.name for preset in found if preset.method == spec.name]) for spec in specs().values()]
         console.print_json({"methods": methods, "presets": [_described(preset) for preset in found]})
@@ -242,7 +242,7 @@ def _find(name: str) -> Preset:
 
     if Path(name, "config.json").is_file():
         return presets.load_config(Path(name))
-    for preset in presets.available():
+    for preset in presets.available(lambda _: None):
         if name in (preset.name, f"{preset.method}/{preset.name}"):
             return preset
     raise InputError(f"{name}: no such preset and no such folder; `gencomm models list` says what there is")

@@ -47,9 +47,7 @@ def modulate(
     from gencomm_cli.radio import link, recordings
     from gencomm_cli.radio.waveform import Waveform
 
-    target = flags.output(output, transmitted, flags.beside(transmitted, ".sigmf"))
-    if target == "-":
-        raise InputError("--output: a recording is a file of its own; name one with -o")
+    target = flags.output(output, transmitted, flags.beside(transmitted, ".sigmf"), recording=True)
     waveform = build(Waveform, settings)
     file = flags.read_symbols(transmitted)
     sent = link.modulate(file, waveform)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gencomm_cli.errors import InputError, ModelMismatch
 from gencomm_cli.methods import spec_of, specs
+from gencomm_cli.textfiles import read_json, read_text
 
 FORMAT, VERSION = "gencomm-preset", 1
 ENVIRONMENT = "GENCOMM_MODELS"
@@ -63,7 +63,7 @@ class Preset:
     def card(self) -> str:
         """The model card, or a line that says there is none."""
         path = self.folder / "README.md"
-        return path.read_text("utf-8") if path.is_file() else f"{self.method}/{self.name}: no card"
+        return read_text(path) if path.is_file() else f"{self.method}/{self.name}: no card"
 
 
 def models_root() -> Path:
@@ -122,12 +122,12 @@ def load_config(folder: Path) -> Preset:
         InputError: no such folder, or its ``config.json`` is not a preset's.
     """
     path = folder / "config.json"
+    if not os.path.isfile(path):
+        raise InputError(f"{folder}: not a preset; a preset folder holds config.json and weights")
     try:
-        config = json.loads(path.read_text("utf-8"))
-    except OSError:
-        raise InputError(f"{folder}: not a preset; a preset folder holds config.json and weights") from None
-    except (ValueError, RecursionError):
-        raise InputError(f"{path}: not JSON; it should be a preset's config") from None
+        config = read_json(path)
+    except InputError as error:
+        raise InputError(f"{error}; it should be a preset's config") from None
     if not isinstance(config, dict) or config.get("format") != FORMAT or config.get("version") != VERSION:
         raise InputError(f"{path}: not a preset of format {FORMAT} {VERSION}")
     entries = config.get("components")
@@ -150,10 +150,23 @@ def roots() -> list[Path]:
     return [models_root(), *(spec.presets for spec in specs().values() if spec.presets is not None), user_root()]
 
 
-def available() -> list[Preset]:
-    """Shipped presets, then those that the user added, by method and name."""
-    found = [path for root in roots() for path in sorted(root.glob("*/*/config.json"))]
-    return [load_config(path.parent) for path in found if path.parent.parent.name != "shared"]
+def available(say: Callable[[str], None] | None = None) -> list[Preset]:
+    """Shipped presets, then those that the user added, by method and name; less hidden folders, as macOS leaves them beside others.
+
+    Args:
+        say: takes a line for each that is damaged, and left out then; None: InputError.
+    """
+    found = []
+    for folder in (path.parent for root in roots() for path in sorted(root.glob("*/*/config.json"))):
+        if folder.parent.name == "shared" or folder.name.startswith(".") or folder.parent.name.startswith("."):
+            continue
+        try:
+            found.append(load_config(folder))
+        except InputError as error:
+            if say is None:
+                raise
+            say(f"left out: {error}")
+    return found
 
 
 def folder_of(method: str, name: str) -> Path | None:
@@ -177,7 +190,7 @@ def find(method: str, preset: str) -> Preset:
     """
     folder = folder_of(method, preset) or Path(preset)
     if not os.path.isdir(folder):
-        names = ", ".join(found.name for found in available() if found.method == method)
+        names = ", ".join(found.name for found in available(lambda _: None) if found.method == method)
         where = f"`gencomm train {method}`" if spec_of(method).training else "`gencomm models import`"
         there = f"there is: {names}" if names else f"its weights are not shipped, {where} makes some"
         raise InputError(f"--preset {preset}: no such preset of {method} and no such folder; {there}")

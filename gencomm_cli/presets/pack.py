@@ -6,10 +6,10 @@ more than half a step (0.4 % of its row's largest). What has fewer than two dime
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,9 +18,10 @@ from torch import Tensor
 
 from gencomm_cli.errors import InputError
 from gencomm_cli.outputs import check_folder
-from gencomm_cli.presets import file_hash
+from gencomm_cli.presets import file_hash, load_config
 from gencomm_cli.presets.finite import check_finite
 from gencomm_cli.presets.write import store, whole, write_config
+from gencomm_cli.textfiles import read_json
 
 SCALE = ".8bit_scale"
 """Suffix of the float32 [out] tensor beside each int8 one."""
@@ -76,8 +77,11 @@ def pack_folder(source: Path, target: Path) -> list[Path]:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target}: exists; name a new folder")
     check_folder(target)
-    configs = {path.relative_to(source): json.loads(path.read_text("utf-8")) for path in source.rglob("config.json")}
-    components = [one for document in configs.values() for one in document.get("components", {}).values() if "file" in one]
+    configs: dict[Path, Any] = {}
+    for path in source.rglob("config.json"):
+        load_config(path.parent)
+        configs[path.relative_to(source)] = read_json(path)
+    components = [one for document in configs.values() for one in document["components"].values() if "file" in one]
     named, hashes, written = {one.get("sha256") for one in components}, {}, []
     with whole(target) as temporary:
         for path in sorted(path for path in source.rglob("*") if path.is_file() and not path.is_relative_to(temporary)):

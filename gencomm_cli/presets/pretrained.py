@@ -7,7 +7,7 @@ Which models a method wants, and what must fit, its own module says (:class:`Com
 
 from __future__ import annotations
 
-import json
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -31,6 +31,7 @@ from gencomm_cli.presets.files import digest, one_line
 from gencomm_cli.presets.finite import check_finite
 from gencomm_cli.presets.weights import check_files, readable
 from gencomm_cli.presets.write import taken, whole, write_preset
+from gencomm_cli.textfiles import read_json
 
 Say = Callable[[str], None]
 LAYOUT = "diffusers' layout, as a pipeline's save_pretrained writes it"
@@ -200,10 +201,9 @@ def document(source: Source, file: str) -> dict[str, Any]:
     """A JSON object of a source. Raises InputError where it is missing or is none."""
     if file not in source.files:
         raise InputError(f"{source.name}: lacks {file}; give a local folder or a hub id in {LAYOUT}")
-    try:
-        found = json.loads(source.path(file).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        found = None
+    found = None
+    with contextlib.suppress(InputError):
+        found = read_json(source.path(file))
     if not isinstance(found, dict):
         raise InputError(f"{source.name}: {file} is not a JSON object; fetch it again from where you have it")
     return found

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gencomm_cli.errors import InputError
+from gencomm_cli.interrupts import held
 from gencomm_cli.outputs import replacing, umask, unfinished, utf8, write_files
 from gencomm_cli.presets import FORMAT, VERSION, Component, Preset, file_hash, load_config
 from gencomm_cli.presets.finite import check_finite, is_finite
@@ -100,9 +101,11 @@ def whole(folder: Path) -> Iterator[Path]:
             temporary.mkdir(0o700)
             yield temporary
             if folder.is_dir():
-                (folder / "config.json").unlink(missing_ok=True)
-                for path in sorted(temporary.iterdir(), key=lambda path: path.name == "config.json"):
-                    os.replace(path, folder / path.name)
+                with held():
+                    (folder / "config.json").unlink(missing_ok=True)
+                    for path in sorted(temporary.iterdir(), key=lambda path: path.name == "config.json"):
+                        os.replace(path, folder / path.name)
+                    temporary.rmdir()
             else:
                 temporary.chmod(0o777 & ~umask())
                 os.replace(temporary, folder)

@@ -27,9 +27,9 @@ from gencomm_cli.radio.options import MAX_MODULATED
 from gencomm_cli.radio.waveform import PREAMBLE, Complex, Waveform
 from gencomm_cli.seeds import generator
 from gencomm_cli.symbols import ChannelRecord, Header, Provenance, SymbolFile, Symbols, fields
-from gencomm_cli.symbols.npz import parse_json
 from gencomm_cli.text import crc, ldpc
 from gencomm_cli.text.coded_modulation import CodedModulation
+from gencomm_cli.textfiles import parse_json
 
 MAX_SYMBOLS = 2**21
 """Of a file: putting it together takes some 60 bytes for each, within 200 MB."""

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 import gencomm_cli
 from gencomm_cli.errors import InputError
-from gencomm_cli.radio import SUFFIXES
-from gencomm_cli.symbols.npz import parse_json
+from gencomm_cli.radio import PAIR, SUFFIXES, files_of
+from gencomm_cli.textfiles import parse_json
 
 DATATYPES: dict[str, tuple[np.dtype[Any], float]] = {"cf32_le": (np.dtype("<f4"), 1.0), "ci16_le": (np.dtype("<i2"), 32768.0)}
 """Of SigMF: how the parts of a sample are stored, and which value is full scale."""
@@ -89,8 +89,8 @@ def read(path: Path) -> Recording:
     try:
         if path.suffix in RAW:
             return _raw(path)
-        if path.suffix in (".sigmf-meta", ".sigmf-data"):
-            return _pair(path.with_suffix(".sigmf-meta"), path.with_suffix(".sigmf-data"))
+        if path.suffix in PAIR:
+            return _pair(*map(Path, files_of(str(path))))
         if path.suffix == ".sigmf":
             return _archive(path)
     except FileNotFoundError as error:
@@ -110,13 +110,13 @@ def files(path: Path, recording: Recording, datatype: str = "cf32_le") -> dict[P
     if path.suffix in RAW:
         return {path: _stored(recording, RAW[path.suffix])}
     data = _stored(recording, datatype)
-    meta = _metadata(recording, datatype, data)
-    if path.suffix in (".sigmf-meta", ".sigmf-data"):
-        return {path.with_suffix(".sigmf-meta"): meta, path.with_suffix(".sigmf-data"): data}
+    contents: tuple[bytes | memoryview, ...] = (_metadata(recording, datatype, data), data)
+    if path.suffix in PAIR:
+        return dict(zip(map(Path, files_of(str(path))), contents, strict=True))
     if path.suffix != ".sigmf":
         raise InputError(f"{path}: is no recording by its name; name one that ends in {', '.join(SUFFIXES)}")
     blocks: list[bytes | memoryview] = []
-    for suffix, content in ((".sigmf-meta", meta), (".sigmf-data", data)):
+    for suffix, content in zip(PAIR, contents, strict=True):
         entry = tarfile.TarInfo(f"{path.stem}/{path.stem}{suffix}")  # its date is 1970: the same bytes each time
         entry.size = len(content)
         blocks += [entry.tobuf(tarfile.PAX_FORMAT), content, bytes(-entry.size % tarfile.BLOCKSIZE)]
@@ -173,7 +173,7 @@ def _archive(path: Path) -> Recording:
         with tarfile.open(path, "r:") as archive:
             for entry in archive:
                 suffix = Path(entry.name).suffix
-                if suffix not in (".sigmf-meta", ".sigmf-data"):
+                if suffix not in PAIR:
                     continue
                 if suffix in found or not entry.isreg() or entry.issparse():
                     raise InputError(f"holds {entry.name[:60]!r} twice, or not as a plain file; one recording was expected")

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from gencomm_cli.errors import InputError
 from gencomm_cli.released.unpickle import Inert, Storage, TensorRef, module_state, read_pickle
+from gencomm_cli.textfiles import read_text
 
 WRAPPERS = ("state_dict", "ema", "ema_model", "model", "model_state_dict", "net", "params")
 """Keys under which training programs put the weights, the ones to prefer first."""
@@ -283,7 +284,7 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LARGEST_CONFIG:
             raise InputError(f"{path}: too large for a configuration; give the file that lies beside the weights")
-        found = yaml.safe_load(path.read_text("utf-8"))
+        found = yaml.safe_load(read_text(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give the configuration beside the weights") from None
     except (yaml.YAMLError, ValueError, RecursionError):

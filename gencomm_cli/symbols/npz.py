@@ -24,6 +24,7 @@ from gencomm_cli.outputs import write_files
 from gencomm_cli.rates import samples
 from gencomm_cli.symbols.checks import check
 from gencomm_cli.symbols.header import MAX_BYTES, Header
+from gencomm_cli.textfiles import parse_json
 
 MAX_META = 64 * 1024
 ARRAYS = ("symbols", "prompt_symbols", "side_symbols", "csi_gain", "prompt_csi_gain", "side_csi_gain", "pilot_symbols", "csi_cir")
@@ -186,20 +187,3 @@ def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, dtype: np.dtype[An
             f"{entry.filename} claims {int(described[2])} values and holds {(len(content) - start) / dtype.itemsize:g}"
         )
     return np.frombuffer(content, dtype, offset=start).copy()  # a view of bytes would be read-only, which torch dislikes
-
-
-def parse_json(data: bytes, what: str = "meta") -> object:
-    """What JSON from outside says. Raises InputError where it is none, has a field twice, or a number that is not finite."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not JSON")
-
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        if len(dict(pairs)) < len(pairs):
-            raise ValueError("a field is there twice")
-        return dict(pairs)
-
-    try:
-        return json.loads(data.decode(), parse_constant=refuse, object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{what} is not JSON ({str(error)[:100]})") from None

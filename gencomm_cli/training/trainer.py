@@ -6,7 +6,6 @@ A method's ``train.py`` says which networks each stage trains, how they are buil
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -30,7 +29,7 @@ from gencomm_cli.metrics.weights import load_efficientnet_lite
 from gencomm_cli.presets import Component, Preset
 from gencomm_cli.presets.build import build, builders
 from gencomm_cli.presets.write import Part, store
-from gencomm_cli.textfiles import read_text
+from gencomm_cli.textfiles import parse_json, read_text
 from gencomm_cli.training import losses, parallel
 from gencomm_cli.training.captions import captioned
 from gencomm_cli.training.data import Photographs, load
@@ -101,16 +100,15 @@ def load_config(path: Path | None, shipped: str, needed: Collection[str], packag
     if path is None and not own.is_file():
         raise InputError(f"--config: there is no recipe {shipped}; see gencomm_cli/methods/*/*.json for those that are")
     text = read_text(path) if path else own.read_text("utf-8")
-    try:
-        config = json.loads(text)
-        if "like" in config:
-            config = changed(load_config(None, f"{Path(shipped).parent}/{config.pop('like')}.json", (), package), config)
-        missing = set(needed) - set(config)
-    except (ValueError, TypeError, RecursionError):
-        raise InputError(f"{path}: not JSON; see gencomm_cli/methods/*/nano.json for examples") from None
-    if missing:
-        raise InputError(f"{path}: lacks {', '.join(sorted(missing))}; see gencomm_cli/methods/*/nano.json for examples")
-    return config  # type: ignore[no-any-return]
+    examples = "see gencomm_cli/methods/*/nano.json for examples"
+    config = parse_json(text, f"--config {path}:")
+    if not isinstance(config, dict):
+        raise InputError(f"--config {path}: is not a JSON object; {examples}")
+    if "like" in config:
+        config = changed(load_config(None, f"{Path(shipped).parent}/{config.pop('like')}.json", (), package), config)
+    if missing := set(needed) - set(config):
+        raise InputError(f"--config {path}: lacks {', '.join(sorted(missing))}; {examples}")
+    return config
 
 
 def changed(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from gencomm_cli import DEFAULT_METHOD, presets
 from gencomm_cli.channels.fading import Kind
-from gencomm_cli.console import Progress
+from gencomm_cli.console import Progress, say
 from gencomm_cli.images import Pixels, read_image
 from gencomm_cli.methods import specs
 from gencomm_cli.methods.options import SamplerOptions, TextTransmitter
@@ -86,7 +86,8 @@ class Abilities:
 def models() -> list[str]:
     """Every preset that is here as ``METHOD/PRESET``, those of the default method first."""
     order = [DEFAULT_METHOD, *specs()]
-    found = sorted((preset for preset in presets.available() if preset.method in order), key=lambda each: order.index(each.method))
+    known = (preset for preset in presets.available(say) if preset.method in order)
+    found = sorted(known, key=lambda each: order.index(each.method))
     return [f"{preset.method}/{preset.name}" for preset in found]
 
 

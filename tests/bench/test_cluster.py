@@ -19,7 +19,7 @@ from PIL import Image
 from gencomm_cli import pipeline, presets
 from gencomm_cli.bench.store import read_rows
 from tests.bench.test_run import METRICS, Gencomm, by_id, images
-from tests.support.commands import COMMAND, ENVIRONMENT, failed, picture
+from tests.support.commands import COMMAND, failed, picture
 
 LOADED: list[tuple[Any, ...]] = []
 """In a worker: what its models were loaded by."""
@@ -169,10 +169,12 @@ def test_finished_images_travel_too(here: Gencomm, photos: Path, cluster: Any, t
     assert read_rows(Path("out"))[0].metrics["psnr"] == float("inf")
 
 
-def test_interrupted_it_keeps_what_is_done_and_leaves_no_process(gencomm: Callable[..., Any], photos: Path) -> None:
+def test_interrupted_it_keeps_what_is_done_and_leaves_no_process(
+    gencomm: Callable[..., Any], photos: Path, interrupting_children: dict[str, str]
+) -> None:
     words = ["bench", "run", str(photos), "--methods", "separate:webp", "--snr", "0:0.1:20", "--cbr", "0.2", *METRICS]
     words += ["--out", "out", "--dask", "local:1"]
-    environment = ENVIRONMENT | {"OMP_NUM_THREADS": "1"}
+    environment = interrupting_children | {"OMP_NUM_THREADS": "1"}
     running = subprocess.Popen([*COMMAND, *words], env=environment, stderr=subprocess.PIPE, start_new_session=True)
     path = Path("out/rows.jsonl")
     while not (path.exists() and path.stat().st_size) and running.poll() is None:

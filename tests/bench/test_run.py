@@ -157,12 +157,15 @@ def test_killed_and_started_again_gives_the_rows_of_an_uninterrupted_run(
     assert b"48 rows done, 0 left" in nothing_left.stderr
 
 
-def test_processes_end_with_a_parent_that_is_killed(photos: Path, tiny: str, tmp_path: Path) -> None:
+def test_processes_end_with_a_parent_that_is_killed_and_not_by_ctrl_c(
+    photos: Path, tiny: str, tmp_path: Path, interrupting_children: dict[str, str]
+) -> None:
     words = ["bench", str(photos), "--methods", tiny, "--snr", "0:0.1:10", "--jobs", "2", *METRICS, "--out", str(tmp_path / "out")]
-    running = subprocess.Popen([*COMMAND, *words], env=ENVIRONMENT, stderr=subprocess.DEVNULL, start_new_session=True)
+    running = subprocess.Popen([*COMMAND, *words], env=interrupting_children, stderr=subprocess.DEVNULL, start_new_session=True)
     path = tmp_path / "out/rows.jsonl"
     while not (path.exists() and path.stat().st_size) and running.poll() is None:
         time.sleep(0.02)
+    assert running.poll() is None
     running.kill()
     running.wait()
     deadline = time.monotonic() + 20

@@ -202,6 +202,37 @@ def test_recordings_are_copied_at_most_twice() -> None:
     tracemalloc.stop()
 
 
+@pytest.mark.parametrize(
+    ("command", "target", "words"),
+    [
+        (("modulate", "tx.npz"), "a.npz", "a.npz: is no recording by its name"),
+        (("modulate", "tx.npz"), "-", "a recording is a file of its own"),
+        (("modulate", "tx.npz"), "out/a.sigmf", "there is no folder out"),
+        (("modulate", "tx.npz"), "taken.sigmf-meta", "taken.sigmf-data: is a folder"),
+        (("modulate", "tx.npz"), "a" * 245 + ".sigmf-meta", "File name too long"),
+        (("channel", "in.sigmf-meta", "--snr", "3"), "in.sigmf-data", "is the input itself"),
+        (("channel", "in.sigmf-data", "--snr", "3"), "in.sigmf-meta", "is the input itself"),
+        (("channel", "in.sigmf-meta", "--snr", "3"), "b.npz", "b.npz: is no recording by its name"),
+        (("channel", "tx.npz", "--snr", "3"), "b.cf32", "b.cf32: would be taken for a recording"),
+        (("demodulate", "in.sigmf-meta"), "in.sigmf-data", "would be taken for a recording"),
+        (("demodulate", "in.sigmf-meta"), "link.npz", "is the input itself"),
+        (("encode", "photo.png"), "b.sigmf", "b.sigmf: would be taken for a recording"),
+    ],
+)
+def test_targets_are_looked_at_before_any_work(
+    here: Gencomm, tx: Path, command: tuple[str, ...], target: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("in.sigmf-meta", "in.sigmf-data", "photo.png"):
+        Path(name).write_bytes(b"theirs")
+    Path("link.npz").symlink_to("in.sigmf-data")
+    Path("taken.sigmf-data").mkdir()
+    before = {path: path.is_file() and path.read_bytes() for path in Path().iterdir()}
+    monkeypatch.setattr(recordings, "read", None)
+    monkeypatch.setattr(symbols, "read", None)
+    failed(here(*command, "-o", target), 2, words)
+    assert {path: path.is_file() and path.read_bytes() for path in Path().iterdir()} == before
+
+
 def test_errors_are_one_line(here: Gencomm, tx: Path) -> None:
     for name, content in (("a.ci16", b"123"), ("b.cf32", np.full(4000, np.nan, "<f4").tobytes()), ("c.sigmf", b"x")):
         tx.with_name(name).write_bytes(content)

@@ -19,7 +19,7 @@ from gencomm_cli import app
 from tests.support.schemas import check_printed
 
 Result = subprocess.CompletedProcess[bytes]
-COMMAND = [sys.executable, "-c", "from gencomm_cli.app import main; main()"]
+COMMAND = [sys.executable, "-c", "from gencomm_cli.__main__ import main; main()"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"}
 
 
@@ -59,6 +59,16 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.Ca
         return subprocess.CompletedProcess([*map(str, arguments)], status, out, err)
 
     return call
+
+
+@pytest.fixture
+def interrupting_children(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of commands whose worker processes get a Ctrl-C when they are born, before anything of ours runs in them."""
+    folder = tmp_path_factory.mktemp("born")
+    (folder / "sitecustomize.py").write_text(
+        "import os, signal, sys\nif '--multiprocessing-fork' in sys.orig_argv: os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    return ENVIRONMENT | {"PYTHONPATH": f"{folder}{os.pathsep}{ENVIRONMENT['PYTHONPATH']}"}
 
 
 def picture(height: int = 64, width: int = 96) -> NDArray[np.uint8]:

@@ -28,7 +28,6 @@ from gencomm_cli.diffusion.cosine import OFFSET, log_snr, time_of
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.scsic.blocks import BlockEncoder, BlockPreviewer, start
 from gencomm_cli.methods.scsic.cascade import take_reliability
-from gencomm_cli.methods.scsic.critic import LatentCritic, hinge_losses
 from gencomm_cli.methods.scsic.efficientnet import FACTOR
 from gencomm_cli.methods.scsic.latent_stage_b import LatentStageB
 from gencomm_cli.methods.scsic.method import (
@@ -46,12 +45,14 @@ from gencomm_cli.methods.scsic.method import (
     with_reliability,
 )
 from gencomm_cli.methods.scsic.networks import ScSicNetworks, stage_a_of
+from gencomm_cli.metrics.efficientnet_lite import EfficientNetLite
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.backbone import Backbone
 from gencomm_cli.presets import Preset, find, is_pretrained, load_config, verify
 from gencomm_cli.presets.build import build
 from gencomm_cli.presets.write import taken, write_preset
 from gencomm_cli.training.channel import block_gains, draw, through
+from gencomm_cli.training.critic import FeatureCritic
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.latents import Codec, Latents
 from gencomm_cli.training.loop import Schedule, autocast
@@ -106,18 +107,20 @@ class DiffusionRecipe:
 
 @dataclass(frozen=True)
 class RolloutRecipe(DiffusionRecipe):
-    """Eq. 4 as before, and ``critic`` times a hinge loss on what the sampler ends in.
+    """Eq. 4 as before, and ``critic`` times a hinge loss on the picture of what the sampler ends in.
 
-    The critic learns along, and sees a latent beside that of the previewer's picture. A regression along the path would teach
-    stage B to ignore its noise: to draw the mean.
+    The critic learns along, and sees a picture beside the previewer's. A regression along the path would teach stage B to ignore
+    its noise: to draw the mean.
 
     Attributes:
-        played: share of each batch that the sampler draws. path: its most steps; it takes 2 to so many.
+        played: share of each batch that the sampler draws. path: its most steps; it takes 2 to so many. shown: side in pixels of
+            the piece of each picture that the critic sees.
     """
 
-    critic: float = 0.1
+    critic: float = 0.05
     played: float = 0.5
     path: int = 10
+    shown: int = 128
 
 
 def over_channel(z: Tensor, snr_db: Range | None, shares: Sequence[float], generator: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -188,13 +191,14 @@ class Batches:
     generator: np.random.Generator
     device: torch.device
 
-    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
-        """X_VG; Ẑ; and what stage B gets of it, zero where it is left out."""
+    def draw(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """X_VG; X; Ẑ; and what stage B gets of it, zero where it is left out."""
         clean, pixels, *_ = self.latents.crops(self.recipe.batch, self.recipe.crop, self.generator)
         x_0 = clean.to(self.device, memory_format=torch.channels_last)
-        z_hat, given = self.conditions(to_tensor(pixels, self.device))
+        image = to_tensor(pixels, self.device)
+        z_hat, given = self.conditions(image)
         kept = torch.from_numpy(rows(self.generator.random, len(given)) >= self.recipe.drop).to(given)
-        return x_0, z_hat, given * kept.view(-1, 1, 1, 1)
+        return x_0, image, z_hat, given * kept.view(-1, 1, 1, 1)
 
     @torch.no_grad()
     def conditions(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -230,8 +234,8 @@ class Batches:
         return cast(Any, self.stage_a).decode(latent)  # type: ignore[no-any-return]
 
 
-def diffusion_stage(stage_b: nn.Module, batches: Batches) -> Stage:
-    """Stage B by eq. 4; stage A shows pictures."""
+def diffusion_stage(stage_b: nn.Module, batches: Batches, features: EfficientNetLite | None = None) -> Stage:
+    """Stage B by eq. 4; stage A makes pictures. ``features``: what the critic looks through."""
     recipe, device, target, s = batches.recipe, batches.device, _target(batches.settings), batches.settings.get("s", OFFSET)
     networks: dict[str, nn.Module] = {"stage_b": trained(stage_b, device)}
     critic = None
@@ -242,37 +246,45 @@ def diffusion_stage(stage_b: nn.Module, batches: Batches) -> Stage:
             )
         if batches.previewer is None:
             raise InputError("--config: rollout needs a preset with a previewer; leave it out of --stages")
-        critic = networks["critic"] = trained(LatentCritic(batches.latents.channels), device)
+        assert features is not None
+        critic = networks["critic"] = trained(FeatureCritic(features), device)
 
-    def told_apart(x_0: Tensor, z_hat: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+    def told_apart(image: Tensor, z_hat: Tensor, condition: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         assert isinstance(recipe, RolloutRecipe)
         assert critic is not None
         assert batches.previewer is not None
-        some = max(1, round(recipe.played * len(x_0)))
-        made = batches.draws(
-            stage_b, condition[:some], torch.randn_like(x_0[:some]), int(batches.generator.integers(2, recipe.path + 1))
-        )
-        sides = [side * batches.latents.factor for side in x_0.shape[2:]]
+        made = batches.draws(stage_b, condition, noise, int(batches.generator.integers(2, recipe.path + 1)))
         with torch.no_grad():
-            seen = batches.stage_a.encode(preview(batches.previewer, z_hat[:some], (sides[0], sides[1])).float()).float()
-        return hinge_losses(critic, x_0[:some], made, seen)
+            beside = preview(batches.previewer, z_hat, (image.shape[2], image.shape[3])).float()
+        # A piece of each: a picture takes as long as the rest of the step.
+        factor = batches.latents.factor
+        area: list[Any] = [...]
+        for length in made.shape[2:]:
+            side = min(recipe.shown // factor, length)
+            first = int(batches.generator.integers(length - side + 1))
+            area.append(slice(first, first + side))
+        drawn = cast(Any, batches.stage_a).decode(made[tuple(area)]).float()
+        area[1:] = (slice(factor * part.start, factor * part.stop) for part in area[1:])
+        return critic.losses(image[tuple(area)], drawn, beside[tuple(area)], batches.generator)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         level = log_snr(torch.from_numpy(rows(batches.generator.random, recipe.batch).astype(np.float32)).to(device), s=s)
         with autocast(device, recipe.schedule.precision):
-            x_0, z_hat, condition = batches.draw()
+            x_0, image, z_hat, condition = batches.draw()
             epsilon = torch.randn_like(x_0)
             predicted = stage_b(noised_at(x_0, level, epsilon), time_of(level, s), condition).float()
             error = denoising_error(predicted, x_0, epsilon, level, target)
             total, early = error.mean(), level < 0
             figures = {"early": float(error[early].mean().detach()) if early.any() else 0.0}
             if isinstance(recipe, RolloutRecipe):
-                fooling, telling = told_apart(x_0, z_hat, condition)
+                some = max(1, round(recipe.played * len(x_0)))
+                fooling, telling = told_apart(image[:some], z_hat[:some], condition[:some], torch.randn_like(x_0[:some]))
                 figures |= {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
                 total = total + recipe.critic * (telling + (fooling if progress > 0.1 else 0.0))  # first it learns what to tell
         return total, figures
 
-    return Stage(networks, loss, show=lambda image: batches.show(cast(Denoiser, stage_b), image))
+    codec = [cast(nn.Module, batches.stage_a)] if critic is not None else []
+    return Stage(networks, loss, show=lambda image: batches.show(cast(Denoiser, stage_b), image), through=codec)
 
 
 def _target(settings: Mapping[str, Any]) -> Target:
@@ -284,7 +296,7 @@ STAGES = {
     "encoder": Plan(EncoderRecipe, ("encoder", "previewer"), pictured=True),
     "diffusion": Plan(DiffusionRecipe, ("plain",)),  # stage B before it is fine-tuned
     "finetune": Plan(DiffusionRecipe, ("stage_b",)),
-    "rollout": Plan(RolloutRecipe, ("stage_b",)),
+    "rollout": Plan(RolloutRecipe, ("stage_b",), watched=True),
 }
 
 OVER_CASCADE = {"finetune": STAGES["finetune"]}
@@ -348,7 +360,8 @@ class SCSICTrainer(Trainer):
             frozen(network.to(self.device))
         latents = self.latents(self.stage_a, recipe.crop)
         batches = Batches(self.stage_a, encoder, previewer, latents, recipe, self.settings, generator, self.device)
-        return diffusion_stage(self.parts[self.plans[stage].networks[0]], batches)
+        features = self.features if stage == "rollout" else None
+        return diffusion_stage(self.parts[self.plans[stage].networks[0]], batches, features)
 
     def export(self, models: Path) -> Path:
         """Writes ``models/scsic/<name>``, and ``<name>-plain``: the same with stage B as it was before it was fine-tuned."""

@@ -123,6 +123,7 @@ def test_every_stage_learns(prior: str, data: Path, tmp_path: Path) -> None:
     for stage in STAGES:
         values = config[stage].get("recipe") or config[stage]
         values |= {"schedule": fast, "batch": 4 if values["crop"] == 16 else 2}
+    config["rollout"]["schedule"] = fast | {"steps": 24, "log_every": 12}
     trainer = opened(config, data, tmp_path / "run")
     for stage in STAGES:
         trainer.run(stage)
