@@ -4,6 +4,7 @@
 #   FULL=1 examples/figures_diffjscc.sh OUT KODAK            Kodak, each image sent five times; FID over half-overlapping 256x256 patches
 # The classical baselines run in the paper's modes. METHODS may hold others, as diffjscc@FOLDER-adv:coarse for DeepJSCC-adv, or finished
 # images, as folder:DIR/{snr}dB. CAPTIONER=hf:FOLDER captions the originals, whose words are sent and counted.
+# ABLATED=LIST has the ablations of other presets, as diffjscc@FOLDER.
 # BPG: CODEC=bpg where bpgenc and bpgdec are installed; CODEC=hevc (extra) is its core; AVIF stands in for it.
 set -eu
 here=$(dirname "$0")
@@ -11,7 +12,8 @@ out=${1:-figures_diffjscc}
 methods=${METHODS:-diffjscc,diffjscc:coarse}
 codec=${CODEC:-avif}
 sweep() { gencomm bench run "$@" --out "$out" --protocol diffjscc; }
-ablate() { gencomm bench run "$images" $points --out "$out/ablations" --methods diffjscc,diffjscc:coarse --cbr 1/384,1/96 "$@"; }
+ablated=${ABLATED:-diffjscc,diffjscc:coarse}
+ablate() { gencomm bench run "$images" $points --out "$out/ablations" --methods "$ablated" --cbr 1/384,1/96 "$@"; }
 
 if [ -n "${FULL:-}" ]; then
     images=$2
@@ -27,11 +29,11 @@ else
 fi
 sweep "$@" --methods "separate:$codec" --snr 1 --cbr "$rates" --modulation bpsk --code-rate 2/3
 sweep "$@" --methods "separate:$codec" --snr 10 --cbr "$rates" --modulation 16qam --code-rate 1/2
-sweep "$@" --methods "separate:$codec:capacity" --snr 1,10 --cbr "$rates" ${FULL:+--fid}
+sweep "$@" --methods "separate:$codec:capacity" --snr 1,10 --cbr "$rates${FULL:+,0.0377}" ${FULL:+--fid}
 gencomm bench report "$out"
 
 ablate --option guidance-lambda=0,10,50,100,4915.2                   # 4915.2 is a tenth of C*H*W of nano's latent at 768x512
 ablate --steps 5,10,20,25,50,100 --cbr 1/384
 ablate --option condition=spatial,spatial+csi,spatial+csi+text,spatial+text,csi+text,none
-ablate --methods diffjscc --prompts "${CAPTIONER:-builtin}" ${FULL:+--fid}
+ablate --methods "${ABLATED:-diffjscc}" --prompts "${CAPTIONER:-builtin}" ${FULL:+--fid}
 gencomm bench report "$out/ablations"

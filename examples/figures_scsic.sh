@@ -3,6 +3,7 @@
 # how much each send differs.
 #   examples/figures_scsic.sh [OUT]                       two photographs, half an hour on a CPU
 #   FULL=1 examples/figures_scsic.sh OUT CITYSCAPES       a folder of 100 images, scaled to 512x512; 25 sends; FID
+# PRESET=NAME or folder: of another preset than nano.
 # OUT/report.html; OUT/8a/report.html, OUT/8b/report.html; OUT/512/predictability.md, OUT/1024/predictability.md.
 # 8a compares with stage B before it was fine-tuned, a preset that is not shipped: `gencomm train scsic --data PHOTOS --out RUN` makes
 # it beside nano, as RUN/models/scsic/nano-plain. PLAIN=FOLDER names it; without PLAIN 8a is left out.
@@ -12,8 +13,9 @@
 set -eu
 here=$(dirname "$0")
 out=${1:-figures_scsic}
-methods=${METHODS:-scsic,scsic:coarse,textguided,diffjscc}
-large=${LARGE:-scsic,scsic:coarse,textguided,diffjscc}
+scsic=scsic${PRESET:+@$PRESET}
+methods=${METHODS:-$scsic,$scsic:coarse,textguided,diffjscc}
+large=${LARGE:-$scsic,$scsic:coarse,textguided,diffjscc}
 
 if [ -n "${FULL:-}" ]; then
     image=$(find "$2" -name '*.png' ! -path '*/gt[FC]*' | sort | head -n 1)         # none of Cityscapes' maps of labels
@@ -32,12 +34,12 @@ gencomm bench run "$@" --out "$out" --protocol scsic --methods separate:jpeg2000
 gencomm bench report "$out"
 
 if [ -n "${PLAIN:-}" ]; then                                                 # figure 8a: not fine-tuned
-    gencomm bench run "$@" --out "$out/8a" --protocol scsic --methods "scsic,scsic@$PLAIN" --snr 1,5,10,15,20 \
+    gencomm bench run "$@" --out "$out/8a" --protocol scsic --methods "$scsic,scsic@$PLAIN" --snr 1,5,10,15,20 \
         ${FULL:+--fid}
     gencomm bench report "$out/8a"
 fi
 
-gencomm bench run "$@" --out "$out/8b" --protocol scsic:1024 --methods scsic,scsic:coarse --snr "$snr" \
+gencomm bench run "$@" --out "$out/8b" --protocol scsic:1024 --methods "$scsic,$scsic:coarse" --snr "$snr" \
     ${FULL:+--fid}                                                             # figure 8b: [16, 24, 24] and [16, 32, 32]
 gencomm bench report "$out/8b"
 

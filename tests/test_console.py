@@ -81,7 +81,7 @@ def test_what_the_machine_refuses_is_no_fault_of_the_program(here: Callable[...,
         (KeyError("a"), 1, b"error: internal fault: KeyError"),
     ):
 
-        def fail(error: Exception = error) -> None:
+        def fail(*_: object, error: Exception = error) -> None:
             raise error
 
         monkeypatch.setattr(presets, "available", fail)

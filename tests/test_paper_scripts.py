@@ -81,6 +81,21 @@ def test_figures_of_diffcom(here: Here, photo: Path, tmp_path: Path, diffcom: Pa
     assert all(Path(f"out/figure11_{what}.png").is_file() for what in ("fading", "clipping", "no_prefix", "0dB"))
 
 
+@needs_sh
+def test_figures_of_scsic_are_of_the_preset_that_is_named(tmp_path: Path) -> None:
+    lines = recorded("figures_scsic.sh", tmp_path, "out", PRESET="tuned", PLAIN="plain")
+    asked = [name for line in lines if "--methods" in line for name in line[line.index("--methods") + 1].split(",")]
+    assert {name.split(":")[0] for name in asked if name.startswith("scsic")} == {"scsic@tuned", "scsic@plain"}
+
+
+@needs_sh
+@pytest.mark.parametrize("method", ["textguided", "diffjscc"])
+def test_ablations_are_of_the_presets_that_are_named(method: str, tmp_path: Path) -> None:
+    lines = recorded(f"figures_{method}.sh", tmp_path, "out", "kodak", FULL="1", METHODS="jscc@m", ABLATED=f"{method}@tuned")
+    last = [line[len(line) - line[::-1].index("--methods")] for line in lines if "--methods" in line]
+    assert {name for name in last if not name.startswith("separate")} == {"jscc@m", f"{method}@tuned"}
+
+
 @pytest.mark.parametrize(("table", "lines"), [("3", 5), ("4", 10), ("5", 6), ("6", 18), ("7", 8)])
 def test_tables_of_diffcom(
     table: str, lines: int, photo: Path, diffcom: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -24,7 +24,7 @@ class DeepJSCCConfig:
     """Constructor arguments of :class:`DeepJSCC`; the defaults are the published size at ρ = 1/384.
 
     Attributes:
-        code_channels: C, reals for each 2^D × 2^D pixels; even. downsamplings: D.
+        code_channels: C, reals for each 2^D × 2^D pixels. downsamplings: D.
         width: channels after the first convolution; they double with each halving up to ``encoder_width``, ``decoder_width``.
         encoder_blocks, decoder_blocks: residual blocks on either side.
         fading: whether the networks get h beside the SNR (the Rayleigh models do, the AWGN models do not).

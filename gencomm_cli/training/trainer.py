@@ -99,17 +99,15 @@ def load_config(path: Path | None, shipped: str, needed: Collection[str], packag
     own = files("gencomm_cli.methods") / shipped if package is None else files(package) / shipped.rpartition("/")[2]
     if path is None and not own.is_file():
         raise InputError(f"--config: there is no recipe {shipped}; see gencomm_cli/methods/*/*.json for those that are")
+    text = read_text(path) if path else own.read_text("utf-8")
     examples = "see gencomm_cli/methods/*/nano.json for examples"
-    try:
-        config = parse_json(read_text(path) if path else own.read_text("utf-8"), f"{path}:")
-    except InputError as error:
-        raise InputError(f"{error}; {examples}") from None
+    config = parse_json(text, f"--config {path}:")
     if not isinstance(config, dict):
-        raise InputError(f"{path}: is not a JSON object; {examples}")
+        raise InputError(f"--config {path}: is not a JSON object; {examples}")
     if "like" in config:
         config = changed(load_config(None, f"{Path(shipped).parent}/{config.pop('like')}.json", (), package), config)
     if missing := set(needed) - set(config):
-        raise InputError(f"{path}: lacks {', '.join(sorted(missing))}; {examples}")
+        raise InputError(f"--config {path}: lacks {', '.join(sorted(missing))}; {examples}")
     return config
 
 

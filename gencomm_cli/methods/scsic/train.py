@@ -24,7 +24,7 @@ from diffusers.models import StableCascadeUNet
 from torch import Tensor, nn
 
 from gencomm_cli.channels.equalisers import reliability
-from gencomm_cli.diffusion.cosine import log_snr, time_of
+from gencomm_cli.diffusion.cosine import OFFSET, log_snr, time_of
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.scsic.blocks import BlockEncoder, BlockPreviewer, start
 from gencomm_cli.methods.scsic.cascade import take_reliability
@@ -221,7 +221,7 @@ class Batches:
 
         return sample(
             noise, times(steps), predict, lambda _: torch.randn_like(noise), target=_target(self.settings),
-            shift=self.settings.get("shift", 1.0),
+            shift=self.settings.get("shift", 1.0), s=self.settings.get("s", OFFSET),
         )  # fmt: skip
 
     def show(self, stage_b: Denoiser, image: Tensor) -> Tensor:
@@ -236,7 +236,7 @@ class Batches:
 
 def diffusion_stage(stage_b: nn.Module, batches: Batches, features: EfficientNetLite | None = None) -> Stage:
     """Stage B by eq. 4; stage A makes pictures. ``features``: what the critic looks through."""
-    recipe, device, target = batches.recipe, batches.device, _target(batches.settings)
+    recipe, device, target, s = batches.recipe, batches.device, _target(batches.settings), batches.settings.get("s", OFFSET)
     networks: dict[str, nn.Module] = {"stage_b": trained(stage_b, device)}
     critic = None
     if isinstance(recipe, RolloutRecipe):
@@ -268,11 +268,11 @@ def diffusion_stage(stage_b: nn.Module, batches: Batches, features: EfficientNet
         return critic.losses(image[tuple(area)], drawn, beside[tuple(area)], batches.generator)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
-        level = log_snr(torch.from_numpy(rows(batches.generator.random, recipe.batch).astype(np.float32)).to(device))
+        level = log_snr(torch.from_numpy(rows(batches.generator.random, recipe.batch).astype(np.float32)).to(device), s=s)
         with autocast(device, recipe.schedule.precision):
             x_0, image, z_hat, condition = batches.draw()
             epsilon = torch.randn_like(x_0)
-            predicted = stage_b(noised_at(x_0, level, epsilon), time_of(level), condition).float()
+            predicted = stage_b(noised_at(x_0, level, epsilon), time_of(level, s), condition).float()
             error = denoising_error(predicted, x_0, epsilon, level, target)
             total, early = error.mean(), level < 0
             figures = {"early": float(error[early].mean().detach()) if early.any() else 0.0}

@@ -71,7 +71,7 @@ def test_the_gain_on_wiener_filters_is_measured(monkeypatch: pytest.MonkeyPatch)
     """The start gains nothing on blocks; the filter of whole pictures is the better one where what is said is of whole pictures."""
     folder = Path(__file__).parents[3] / "examples"
     monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
-    script = runpy.run_path(str(folder / "measure" / "prior_gain.py"), run_name="prior_gain")
+    script = runpy.run_path(str(folder / "prior_gain.py"), run_name="prior_gain")
     network, images, _ = started()
     ((noisy, blocks, _, prior, gain),) = script["gains"](pixel_prior(network, ALPHA_BAR), images, [200])
     assert prior == pytest.approx(blocks, abs=1e-3)

@@ -143,8 +143,9 @@ def test_rollout_is_for_a_stage_b_that_predicts_v(prior: str, data: Path, tmp_pa
 def test_rollout_is_eq_4_and_a_critic_of_what_the_sampler_ends_in(
     prior: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every batch has one prediction at a random time, and a whole path of 2 to ``path`` steps, whose last has a gradient."""
-    trainer = opened(recipe(prior, 12), data, tmp_path / "run")
+    """Every batch has one prediction at a random time, and a whole path of 2 to ``path`` steps, whose last has a gradient; the
+    times are of the preset's own schedule."""
+    trainer = opened(recipe(prior, 12, s=0.02), data, tmp_path / "run")
     seen: list[tuple[list[float], bool]] = []
     forward = LatentStageB.forward
 
@@ -154,7 +155,7 @@ def test_rollout_is_eq_4_and_a_critic_of_what_the_sampler_ends_in(
 
     monkeypatch.setattr(LatentStageB, "forward", spy)
     trainer.run("rollout")
-    known = {count: time_of(log_snr(torch.tensor(times(count)[:-1]))).tolist() for count in (2, 3)}
+    known = {count: time_of(log_snr(torch.tensor(times(count)[:-1]), s=0.02), 0.02).tolist() for count in (2, 3)}
     lengths, batches = set[int](), 0
     while seen:
         of_eq_4, grad = seen.pop(0)

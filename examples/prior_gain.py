@@ -1,6 +1,6 @@
 """How much better a pixel prior of DiffCom knows pictures than a Wiener filter does, at several noise levels.
 
-usage: python examples/measure/prior_gain.py --data DIR [--preset NAME] [--steps 10,50,100,200,400] [--crops 64] [--size 256]
+usage: python examples/prior_gain.py --data DIR [--preset NAME] [--steps 10,50,100,200,400] [--crops 64] [--size 256]
 
 For each step t the mean PSNR in dB of x_t/√ᾱ_t, of two Wiener filters and of the prior's x̂_{0|t}, on random crops of the validation
 photographs, and what the prior gains on the better filter. The filters are given the statistics of these very crops: variances of
