@@ -62,7 +62,7 @@ class Measure:
     note: str
 
 
-KEYS = (False, True, "kid_lite1")
+KEYS: tuple[bool | str, ...] = (False, True, "kid_lite1")
 """Inception's over whole images and over patches, EfficientNet-Lite1's."""
 
 
