@@ -41,7 +41,8 @@ class ByTask(TyperGroup):
         groups: dict[str, list[tuple[str, str]]] = {task: [] for task in (SEND, RADIO, LOOK, MEASURE, WEIGHTS)}
         command: Any
         for name, command in self.commands.items():
-            example = next(line.strip() for line in command.help.splitlines() if line.strip().startswith("gencomm "))
+            lines_of_help = map(str.strip, (command.help or "").splitlines())  # none under python -OO
+            example = next((line for line in lines_of_help if line.startswith("gencomm ")), "")
             lines = [(name, command.get_short_help_str(formatter.width)), ("", example.split("   ")[0])]
             groups[command.rich_help_panel] += lines
         for heading, lines in groups.items():

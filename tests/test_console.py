@@ -65,6 +65,12 @@ def test_names_outside_the_locale_are_printed_as_they_are(expected: bytes) -> No
     assert shell("", "channel", "é.tx.npz", "--snr", "1", **plain).stdout == "é.rx.npz\n".encode()
 
 
+def test_python_without_docstrings_has_help_too() -> None:
+    done = subprocess.run([COMMAND[0], "-OO", *COMMAND[1:], "--help"], capture_output=True, env=ENVIRONMENT, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"demodulate" in done.stdout
+
+
 def test_a_line_may_hold_anything(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     for line, printed in (("é", "é".encode()), (os.fsdecode(b"caf\xe9"), b"caf\xe9"), ("\ud800", rb"\ud800")):
         out(line)
