@@ -14,7 +14,7 @@ from functools import cached_property
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_type_hints
+from typing import Any, ClassVar, TypeVar, cast, get_type_hints
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from gencomm_cli.presets import Component, Preset
 from gencomm_cli.presets.build import build, builders
 from gencomm_cli.presets.write import Part, store
 from gencomm_cli.textfiles import parse_json, read_text
-from gencomm_cli.training import losses, parallel
+from gencomm_cli.training import checks, losses, parallel
 from gencomm_cli.training.captions import captioned
 from gencomm_cli.training.data import Photographs, load
 from gencomm_cli.training.latents import Codec, Latents, compute
@@ -74,14 +74,27 @@ class TrainOptions:
 
 
 def recipe_from(kind: type[Numbers], values: dict[str, Any], max_minutes: float | None = None) -> Numbers:
-    """A frozen recipe from JSON values; unknown keys are refused."""
-    hints = get_type_hints(kind)
-    unknown = set(values) - {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    if unknown:
+    """A frozen recipe from JSON values.
+
+    Raises:
+        InputError: a key is unknown or missing, or a value is not of its type or too small.
+    """
+    hints, fields = get_type_hints(kind), {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if not isinstance(values, dict):
+        raise InputError(f"--config: {values!r:.80} is no {kind.__name__}: a JSON object with {', '.join(fields)}")
+    if unknown := set(values) - set(fields):
         raise InputError(f"--config: unknown key {', '.join(sorted(unknown))} in a {kind.__name__}")
-    built = {
-        key: recipe_from(hints[key], value) if dataclasses.is_dataclass(hints[key]) else value for key, value in values.items()
-    }
+    built: dict[str, Any] = {}
+    for name, field in fields.items():
+        if name not in values:
+            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+                raise InputError(f"--config: a {kind.__name__} lacks {name}")
+        elif dataclasses.is_dataclass(hints[name]):
+            built[name] = recipe_from(cast(type[Any], hints[name]), values[name])
+        elif problem := checks.wrong(field, hints[name], values[name]):
+            raise InputError(f"--config: {kind.__name__}, {problem}")
+        else:
+            built[name] = values[name]
     recipe = kind(**built)
     if max_minutes is not None and isinstance(getattr(recipe, "schedule", None), Schedule):
         recipe = dataclasses.replace(recipe, schedule=dataclasses.replace(recipe.schedule, max_minutes=max_minutes))  # type: ignore[type-var, attr-defined]
@@ -122,7 +135,10 @@ def changed(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 
 def stage_values(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
     """The numbers of a stage, which stand beside the network's sizes or alone."""
-    values: dict[str, Any] = config[stage].get("recipe") or config[stage]
+    own: dict[str, Any] = config[stage]
+    values = own.get("recipe") or own if isinstance(own, dict) else own
+    if not isinstance(values, dict) or not isinstance(values.get("schedule"), dict):
+        raise InputError(f"--config: {stage}: is not a JSON object with a schedule")
     return values
 
 
@@ -199,7 +215,12 @@ class Trainer:
         torch.manual_seed(0)
         self.blueprints: dict[str, tuple[str, dict[str, Any]]] = {}
         self.parts: dict[str, nn.Module] = {}
-        self.build()
+        try:
+            self.build()
+        except KeyError as error:
+            raise InputError(f"--config: lacks {error}; see gencomm_cli/methods/*/nano.json for examples") from None
+        for stage in self.stages:
+            self.recipe_of(stage)
 
     @property
     def frozen_dtype(self) -> torch.dtype:
@@ -266,7 +287,12 @@ class Trainer:
     def make(self, name: str, class_name: str, arguments: dict[str, Any]) -> nn.Module:
         """Builds a network, and notes how."""
         self.blueprints[name] = class_name, arguments
-        self.parts[name] = builders()[class_name](**arguments)
+        if class_name not in builders():
+            raise InputError(f"--config: {name}: there is no class {class_name}; there is: {', '.join(sorted(builders()))}")
+        try:
+            self.parts[name] = builders()[class_name](**arguments)
+        except (TypeError, ValueError, KeyError, RuntimeError, ArithmeticError, IndexError, AttributeError) as error:
+            raise InputError(f"--config: {name}: no {class_name} has these sizes ({' '.join(str(error).split())[:200]})") from None
         return self.parts[name]
 
     def take(self, name: str, component: Component) -> None:
@@ -338,15 +364,19 @@ class Trainer:
 
     def run(self, stage: str, max_minutes: float | None = None) -> None:
         """Trains one stage, whose predecessors are finished."""
-        values = dict(stage_values(self.config, stage))
-        checkpointing = bool(values.pop("checkpointing", False))
-        recipe = recipe_from(self.kind(stage), values, max_minutes)
+        recipe = self.recipe_of(stage, max_minutes)
+        checkpointing = bool(stage_values(self.config, stage).get("checkpointing", False))
         for name in self.plans[stage].networks:
             self.module(name)
         run_stage(
             stage, recipe, lambda generator: self.stage(stage, recipe, generator), self.out, self.report,
             validation=lambda: self.validation, checkpointing=checkpointing,
         )  # fmt: skip
+
+    def recipe_of(self, stage: str, max_minutes: float | None = None) -> Any:
+        """A stage's numbers. Raises InputError where they are not those of its kind."""
+        values = {name: value for name, value in stage_values(self.config, stage).items() if name != "checkpointing"}
+        return recipe_from(self.kind(stage), values, max_minutes)
 
     def save(self, stage: str) -> None:
         """Keeps a finished stage's averaged weights as ``<stage>.<network>.safetensors`` in float32."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.textguided.prior import PriorRecipe
+from gencomm_cli.methods.textguided.refiner import JSCCRecipe
 from gencomm_cli.methods.textguided.train import STAGES, TextGuidedTrainer
 from gencomm_cli.training import losses
 from gencomm_cli.training.data import is_validation
@@ -44,6 +46,49 @@ def test_recipes_refuse_what_they_do_not_know(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text('{"like": "other"}')
     with pytest.raises(InputError, match=r"there is no recipe textguided/other\.json"):
         load_config(tmp_path / "bad.json", "textguided/nano.json", ())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"schedule": 5}, "5 is no Schedule"), ({"schedule": {"steps": 1}}, "a Schedule lacks learning_rate"),
+        ({"schedule": {"steps": 0, "learning_rate": 1}}, "Schedule, steps: 0 is too small; 1 or more"),
+        ({"schedule": {"steps": 1, "learning_rate": "1e-3"}}, "Schedule, learning_rate: '1e-3' is no float"),
+        ({"schedule": {"steps": 1, "learning_rate": -1}}, "learning_rate: -1 is too small; 0 or more"),
+        ({"schedule": {"steps": 1, "learning_rate": 1, "precision": "fp8"}}, "precision: 'fp8' is no Literal"),
+        ({"batch": "2"}, "batch: '2' is no int"), ({"batch": 0}, "batch: 0 is too small; 1"),
+        ({"batch": True}, "batch: True is no int"),
+        ({"crop": None}, "crop: None is no int"), ({"seed": -1}, "seed: -1 is too small; 0"),
+        ({"snr_db": 3}, "snr_db: 3 is no tuple"),
+        ({"cbr": [0.1]}, "cbr: .* is no tuple"), ({"shares": [0.5, "x", 0]}, "shares: .* is no tuple"),
+        ({"shares": [0.5, -0.5, 1]}, "shares: .* is too small; 0"),
+    ],
+)  # fmt: skip
+def test_numbers_that_a_stage_cannot_take_are_refused(change: dict[str, Any], said: str) -> None:
+    fine = {"schedule": {"steps": 1, "learning_rate": 1}, "snr_db": [-5, 20], "cbr": [0.01, 0.1], "batch": 2}
+    assert recipe_from(JSCCRecipe, fine).batch == 2
+    with pytest.raises(InputError, match=said):
+        recipe_from(JSCCRecipe, fine | change)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"jscc": 5}, "jscc: is not a JSON object with a schedule"),
+        ({"jscc": {"class": "Nope"}}, "--config: lacks 'model'"),
+        ({"jscc": {"class": "Nope", "model": {}}}, "jscc: there is no class Nope; there is: "),
+        ({"jscc": {"model": {"channels": -3}}}, "jscc: no KLTJSCC has these sizes"),
+        ({"jscc": {"model": {"chanels": 8}}}, "jscc: no KLTJSCC has these sizes .*chanels"),
+        ({"refine": {"batch": 0}}, "batch: 0 is too small"),
+    ],
+)
+def test_a_recipe_is_looked_at_before_anything_is_trained(
+    change: dict[str, Any], said: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(losses, "load_perceptual", lambda *_: backbones("alex"))
+    (tmp_path / "recipe.json").write_text(json.dumps({"like": "nano"} | change))
+    with pytest.raises(InputError, match=said):
+        train("textguided", TrainOptions(data, tmp_path / "out", tmp_path / "recipe.json"))
 
 
 @pytest.fixture
