@@ -210,8 +210,6 @@ class Trainer:
             optimizer_class(stage_values(self.config, stage)["schedule"].get("optimizer", "adamw"))
         if any(self.plans[stage].pictured for stage in self.stages):
             _ = self.perceptual
-        if any(self.plans[stage].watched and stage_values(self.config, stage).get("critic") for stage in self.stages):
-            _ = self.features
         torch.manual_seed(0)
         self.blueprints: dict[str, tuple[str, dict[str, Any]]] = {}
         self.parts: dict[str, nn.Module] = {}
@@ -220,7 +218,9 @@ class Trainer:
         except KeyError as error:
             raise InputError(f"--config: lacks {error}; see gencomm_cli/methods/*/nano.json for examples") from None
         for stage in self.stages:
-            self.recipe_of(stage)
+            recipe = self.recipe_of(stage)
+            if self.plans[stage].watched and recipe.critic:
+                _ = self.features
 
     @property
     def frozen_dtype(self) -> torch.dtype:
