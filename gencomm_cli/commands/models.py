@@ -160,18 +160,20 @@ def import_checkpoint(
 def pack(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A models folder as `gencomm train` writes it.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="New folder for the same presets.")],
+    bits: Annotated[int, typer.Option(min=4, max=8, help="Of each weight; 5 are rarely seen, 4 may be.")] = 8,
     json: flags.Json = False,
 ) -> None:
-    """Store presets in 8 bits a weight: half the size, slightly coarser.
+    """Store presets in 8 bits a weight, or fewer: half the size, slightly coarser.
 
     \b
     gencomm models pack runs/mine/models -o packed
+    gencomm models pack runs/mine/models -o small --bits 5
     gencomm roundtrip photo.png -o received.png --preset packed/METHOD/mine --method METHOD
     """
     from gencomm_cli import console
     from gencomm_cli.presets.pack import pack_folder
 
-    written = pack_folder(folder, output)
+    written = pack_folder(folder, output, bits)
     if json:
         console.print_json({"outputs": [str(path) for path in written]})
     else:
