@@ -30,8 +30,11 @@ def buffers(component: Mapping[str, Any]) -> set[str]:
         return {name for name, _ in known[component["class"]](**component["config"]).named_buffers()}
 
 
-def pack_folder(source: Path, target: Path, bits: int = 8) -> list[Path]:
+def pack_folder(source: Path, target: Path, bits: int = 8, others: Mapping[str, int] | None = None) -> list[Path]:
     """Copies a folder of presets (``models/`` as ``gencomm train`` writes it) its networks packed, its configs' hashes renewed.
+
+    Args:
+        bits: of each weight, 4 to 8. others: of the networks that have these names in their presets.
 
     Returns:
         The weights files written.
@@ -49,24 +52,30 @@ def pack_folder(source: Path, target: Path, bits: int = 8) -> list[Path]:
     for path in source.rglob("config.json"):
         load_config(path.parent)
         configs[path.relative_to(source)] = read_json(path)
-    components = [one for document in configs.values() for one in document["components"].values() if "file" in one]
-    named, hashes, written = {one.get("sha256"): one for one in components}, {}, []
+    named = [(name, one) for document in configs.values() for name, one in document["components"].items() if "file" in one]
+    if unknown := set(others or {}) - {name for name, _ in named}:
+        there = ", ".join(dict.fromkeys(name for name, _ in named))
+        raise InputError(f"--bits: no network is called {', '.join(sorted(unknown))}; there is: {there}")
+    hashed = {one.get("sha256"): (name, one) for name, one in named}
+    hashes: dict[str, str] = {}
+    written = []
     with whole(target) as temporary:
         for path in sorted(path for path in source.rglob("*") if path.is_file() and not path.is_relative_to(temporary)):
             copy = temporary / path.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            if path.suffix != ".safetensors" or (digest := file_hash(path)) not in named:  # the captioner's tables are no network
+            if path.suffix != ".safetensors" or (digest := file_hash(path)) not in hashed:  # the captioner's tables are no network
                 shutil.copyfile(path, copy)
                 continue
             try:
                 tensors = load_file(path)
                 check_finite(tensors, str(path))
-                store(packed(tensors, bits, buffers(named[digest])), copy)
+                name, one = hashed[digest]
+                store(packed(tensors, (others or {}).get(name, bits), buffers(one)), copy)
             except SafetensorError as error:
                 raise InputError(f"{path}: not safetensors ({str(error).splitlines()[0]})") from None
             hashes[digest] = file_hash(copy)
             written.append(target / path.relative_to(source))
-        for one in components:
+        for _, one in named:
             one["sha256"] = hashes.get(one.get("sha256"), one.get("sha256"))
         for relative, document in configs.items():
             write_config((temporary / relative).parent, document)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from gencomm_cli.presets.bits import SCALE, numbers, packed, unpacked
 from gencomm_cli.presets.pack import pack_folder
 from gencomm_cli.presets.weights import filled
 from gencomm_cli.presets.write import Part, write_preset
+from tests.support.commands import Result, failed
 
 
 def network() -> torch.nn.Sequential:
@@ -121,6 +123,27 @@ def test_buffers_stay_as_they_are(tmp_path: Path) -> None:
     stored = load_file(written)
     assert torch.equal(stored["basis"], autoencoder.basis.half())
     assert any(name.endswith(".5bit_scale") for name in stored)
+
+
+@pytest.mark.parametrize(
+    ("bits", "said"),
+    [
+        ("9", "--bits 9: give 4 to 8"),
+        ("5,n", "5,n: give 4 to 8"),
+        ("5,n=3", "give 4 to 8"),
+        ("5,o=8", "no network is called o; there is: n"),
+    ],
+)
+def test_bits_that_cannot_be_are_refused(here: Callable[..., Result], bits: str, said: str) -> None:
+    models_folder(Path())
+    failed(here("models", "pack", "models", "-o", "packed", "--bits", bits), 2, said)
+    assert not Path("packed").exists()
+
+
+def test_single_networks_have_bits_of_their_own(here: Callable[..., Result]) -> None:
+    models_folder(Path())
+    assert here("models", "pack", "models", "-o", "packed", "--bits", "5,n=6").returncode == 0
+    assert "0.weight.6bit_scale" in load_file("packed/lrisc/mine/n.safetensors")
 
 
 def test_hostile_scales_and_folders_are_refused(tmp_path: Path) -> None:
