@@ -67,8 +67,8 @@ Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class EncoderRecipe:
-    """Loss = MSE + ``perceptual`` · mean LPIPS of the previewer's picture, at its own size, + ``grid`` · what the error has in common in
-    all of the encoder's blocks: LPIPS is pleased by a texture that repeats from block to block.
+    """Loss = MSE + ``perceptual`` · mean LPIPS of the previewer's picture, at its own size, + ``grid`` · what the error has in
+    common in all of the encoder's blocks: a texture that repeats from block to block would please LPIPS.
 
     Attributes:
         crop: side in pixels. scales: s is drawn from them; one that stands there twice is drawn twice as often.
