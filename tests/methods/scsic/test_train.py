@@ -138,6 +138,17 @@ def test_every_stage_learns(prior: str, data: Path, tmp_path: Path) -> None:
     assert telling[-1] < 2  # the hinge loss of a critic that can tell nothing
 
 
+def test_what_repeats_from_block_to_block_counts_more(prior: str, data: Path, tmp_path: Path) -> None:
+    config, found = recipe(prior), []
+    for grid in (0.0, 1.0, 2.0):
+        config["encoder"]["recipe"]["grid"] = grid
+        trainer = opened(config, data, tmp_path / f"run{grid}")
+        torch.manual_seed(0)
+        stage = trainer.stage("encoder", trainer.recipe_of("encoder"), np.random.default_rng(0))
+        found.append(float(stage.loss(0, 0.0)[0].detach()))
+    assert 0 < found[1] - found[0] == pytest.approx(found[2] - found[1], rel=1e-3)
+
+
 def test_missing_weights_of_the_critics_eyes_are_said_at_once(
     prior: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
