@@ -174,10 +174,14 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="images at most")
     parser.add_argument("--metric-weights", type=Path)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto", help="of the prior: auto (half precision on CUDA), fp32, bf16 or fp16")
     arguments = parser.parse_args()
 
     photos = photographs(arguments.folder, arguments.limit)
-    codec = pipeline.load("diffcom", arguments.preset, device=arguments.device, options=Transmitter(codec=arguments.codec))
+    codec = pipeline.load(
+        "diffcom", arguments.preset, device=arguments.device, precision=arguments.precision,
+        options=Transmitter(codec=arguments.codec),
+    )  # fmt: skip
     blind, names = arguments.table == "3", [*METRICS, "distance", "steps", "seconds"]
     seeds = arguments.seeds or (3 if blind else 1)
     print(markdown(["", "size", "channel", "SNR/dB", "failed", *(["success", "d_h"] if blind else []), *names], []), flush=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gencomm_cli.bench.store import read_rows
+from gencomm_cli.errors import InputError
 from gencomm_cli.methods.diffcom import method
 from gencomm_cli.methods.diffcom.options import Receiver
 from gencomm_cli.methods.diffcom.settings import Sampling
@@ -122,6 +123,14 @@ def test_tables_of_diffcom(
     assert all(row[4] == "0" for row in cells)  # none diverged
     psnr = header.split("|")[1:-1].index(" psnr ")
     assert all(float(row[psnr]) > 0 for row in cells if row[psnr] != "–")
+
+
+def test_tables_of_diffcom_take_a_number_format(photo: Path, diffcom: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    asked = ["5", photo.parent, "--preset", diffcom, "--device", "cpu", "--precision", "fp16"]
+    monkeypatch.setattr("sys.argv", ["tables_diffcom.py", *map(str, asked)])
+    with pytest.raises(InputError, match="is for CUDA devices"):
+        runpy.run_path(str(EXAMPLES / "tables_diffcom.py"), run_name="__main__")
 
 
 @pytest.mark.parametrize("own", [False, True])

@@ -317,7 +317,7 @@ def sample_ddnm(
     draw: Callable[[int], Tensor],
     report: Report | None = None,
 ) -> Tensor:
-    """What DiffCom compares itself with in section II: x_d guides the prior, and the received signal no more (arXiv:2309.15889).
+    """What DiffCom sets itself apart from in section I-C: x_d guides the prior, and the received signal no more (arXiv:2309.15889).
 
     Each estimate x̂_{0|t} becomes A†A x_d + (I − A†A) x̂_{0|t} (DDNM, arXiv:2212.00490), where A takes the means of blocks and A†
     repeats them: the coarse picture's are kept, and what differs within a block is the prior's.
