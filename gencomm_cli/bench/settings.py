@@ -133,7 +133,7 @@ def short(axis: str) -> str:
 
 def value_at(cell: Cell, axis: str) -> float | None:
     """Where on the axis a cell is; None where it does not depend on it."""
-    return getattr(cell, axis) if axis in _AXES else cell.number(axis)  # type: ignore[no-any-return]
+    return getattr(cell, axis) if axis in _AXES else cell.number(axis)
 
 
 def charts(found: Sequence[Setting]) -> list[Chart]:

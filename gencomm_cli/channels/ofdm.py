@@ -89,8 +89,7 @@ def extra_uses(counts: Sequence[int], config: OfdmConfig) -> ExtraUses:
 def delay_profile(config: OfdmConfig) -> NDArray[np.float64]:
     """σ_l² = c·e^(−l/r) for l = 0 … L − 1, with c such that they add up to 1; float64 [L]."""
     powers = np.exp(-np.arange(config.taps) / config.decay)
-    profile: NDArray[np.float64] = powers / powers.sum()
-    return profile
+    return powers / powers.sum()
 
 
 def draw_taps(config: OfdmConfig, rng: np.random.Generator) -> NDArray[np.complex64]:
@@ -102,8 +101,7 @@ def qpsk(count: int, purpose: str = "pilots") -> NDArray[np.complex64]:
     """Public unit-power QPSK, complex64 [count], the same on every machine (raw bits are, unlike drawn numbers)."""
     bits = generator(0, purpose).bit_generator.random_raw(count)
     phases = (bits >> np.uint64(62)).astype(np.float64) * (np.pi / 2) + np.pi / 4
-    symbols: NDArray[np.complex64] = np.exp(1j * phases).astype(np.complex64)
-    return symbols
+    return np.exp(1j * phases).astype(np.complex64)
 
 
 def pilot_symbols(config: OfdmConfig) -> NDArray[np.complex64]:
@@ -178,21 +176,18 @@ def convolve(signal: Array, cir: Array) -> Array:
     silence = 0 * signal[..., : taps - 1]
     padded = _namespace(signal).concatenate((silence, signal), -1)
     echoes = (cir[..., tap, None] * padded[..., taps - 1 - tap :][..., :length] for tap in range(taps))
-    total: Array = sum(echoes)  # type: ignore[assignment]
-    return total
+    return sum(echoes)
 
 
 def demodulate(signal: Array, config: OfdmConfig) -> Array:
     """Received samples [..., S·(M + cp)] to carriers complex [..., S, M]: prefix removed, DFT."""
     framed = signal.reshape(*signal.shape[:-1], -1, config.carriers + config.cp)
-    carriers: Array = _namespace(signal).fft.fft(framed[..., config.cp :], None, -1, "ortho")
-    return carriers
+    return _namespace(signal).fft.fft(framed[..., config.cp :], None, -1, "ortho")
 
 
 def response(cir: Array, config: OfdmConfig) -> Array:
     """H_m = Σ_l h_l e^(−2πi·l·m/M), complex [..., M], with E|H_m|² = Σσ_l² = 1."""
-    gains: Array = _namespace(cir).fft.fft(cir, config.carriers, -1)
-    return gains
+    return _namespace(cir).fft.fft(cir, config.carriers, -1)
 
 
 def _namespace(array: Any) -> Any:

@@ -90,5 +90,4 @@ def load_method(preset: Preset, device: torch.device | None, dtype: torch.dtype 
         method_class = resolved(spec_of(preset.method).implementation)
     finally:
         gc.enable()
-    method: Method = method_class.load(preset, device, *(() if dtype is None else (dtype,)))
-    return method
+    return method_class.load(preset, device, *(() if dtype is None else (dtype,)))

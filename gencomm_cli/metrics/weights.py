@@ -42,8 +42,7 @@ def folder(given: Path | None = None) -> Path | None:
 @cache
 def known_hashes() -> dict[str, dict[str, str]]:
     """SHA-256 of each array (its little-endian float32 bytes) by file, as shipped in ``hashes.json``."""
-    found: dict[str, dict[str, str]] = json.loads(files(__package__).joinpath("hashes.json").read_text())
-    return found
+    return json.loads(files(__package__).joinpath("hashes.json").read_text())
 
 
 def record(path: Path) -> Path:

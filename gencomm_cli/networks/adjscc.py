@@ -8,14 +8,13 @@ Modules carry the published state dict's names (``jscc_encoder.conv_block1.0.wei
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.conventions import USUAL, Conventions
 from gencomm_cli.networks.rate_adaptive import sent_positions, unit_power
 
@@ -25,7 +24,7 @@ _LEAST_BETA = (1e-6 + _PEDESTAL) ** 0.5
 
 
 @dataclass(frozen=True)
-class ADJSCCConfig:
+class ADJSCCConfig(Config):
     """Constructor arguments of :class:`ADJSCC`; the defaults are the published size at ρ = 1/48.
 
     Attributes:
@@ -39,11 +38,6 @@ class ADJSCCConfig:
     rate_adaptive: bool = False
     unknown_snr_db: float = 7.0
     conventions: Conventions = USUAL
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> ADJSCCConfig:
-        """From a preset's ``config.json``."""
-        return cls(**{**values, "conventions": Conventions.from_json(values.get("conventions", {}))})
 
     @property
     def cbr(self) -> float:
@@ -107,8 +101,7 @@ class Encoder(nn.Module):
         x = image
         for number in range(1, 5):
             x = self.get_submodule(f"attention{number}")(self.get_submodule(f"conv_block{number}")(x), snr_db)
-        code: Tensor = self.conv_block5(x)
-        return code
+        return self.conv_block5(x)
 
 
 class Decoder(nn.Module):
@@ -128,8 +121,7 @@ class Decoder(nn.Module):
         x = code
         for number in range(1, 6):
             x = self.get_submodule(f"attention{number}")(self.get_submodule(f"upconv_block{number}")(x), snr_db)
-        image: Tensor = self.conv_block_out(x)
-        return image
+        return self.conv_block_out(x)
 
 
 class ADJSCC(nn.Module):
@@ -178,8 +170,7 @@ class ADJSCC(nn.Module):
         reals = self.conventions.unpair(equalised, (2 * equalised.shape[1],))
         code[:, self._positions(equalised.shape[1], size).to(code.device)] = reals
         given = self.conventions.program_snr(snr_db)
-        image: Tensor = self.jscc_decoder(code.unflatten(1, (-1, size[0] // 4, size[1] // 4)), given)
-        return image
+        return self.jscc_decoder(code.unflatten(1, (-1, size[0] // 4, size[1] // 4)), given)
 
     def _positions(self, symbols: int, size: tuple[int, int]) -> Tensor:
         return sent_positions((size[0] // 4) * (size[1] // 4), self.config.code_channels, 2 * symbols)

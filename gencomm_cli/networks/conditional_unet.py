@@ -12,16 +12,17 @@ Modules carry the state dict's names of the published program (``downs.0.0.block
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gencomm_cli.diffusion.cosine import alpha_bar_at
+from gencomm_cli.networks.config import Config
 
 
 class ChannelNorm(nn.Module):
@@ -45,8 +46,7 @@ class Block(nn.Module):
         self.block = nn.Sequential(nn.Conv2d(before, after, kernel, padding=kernel // 2), ChannelNorm(after), nn.ReLU())
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.block(x)
-        return out
+        return self.block(x)
 
 
 class ResnetBlock(nn.Module):
@@ -63,8 +63,7 @@ class ResnetBlock(nn.Module):
         h = self.block1(x)
         if self.mlp is not None:
             h = h + self.mlp(time)[:, :, None, None]
-        out: Tensor = self.block2(h) + self.res_conv(x)
-        return out
+        return self.block2(h) + self.res_conv(x)
 
 
 class LinearAttention(nn.Module):
@@ -79,8 +78,7 @@ class LinearAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.to_qkv(x).flatten(2).chunk(3, 1)
         summary = k.softmax(-1) @ v.transpose(1, 2)  # [B, channels of k, channels of v]
-        out: Tensor = self.to_out((summary.transpose(1, 2) @ (q * self.scale)).unflatten(2, x.shape[2:]))
-        return out
+        return self.to_out((summary.transpose(1, 2) @ (q * self.scale)).unflatten(2, x.shape[2:]))
 
 
 class _PreNorm(nn.Module):
@@ -98,8 +96,7 @@ class Attention(nn.Module):
         self.fn = _PreNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.fn.fn(self.fn.norm(x))
-        return out
+        return x + self.fn.fn(self.fn.norm(x))
 
 
 class Downsample(nn.Module):
@@ -110,8 +107,7 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv(x)
-        return out
+        return self.conv(x)
 
 
 class Upsample(nn.Module):
@@ -122,12 +118,11 @@ class Upsample(nn.Module):
         self.conv = nn.ConvTranspose2d(channels, channels if after is None else after, 4, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv(x)
-        return out
+        return self.conv(x)
 
 
 @dataclass(frozen=True)
-class UNetConfig:
+class UNetConfig(Config):
     """Constructor arguments of :class:`ConditionalUNet`; the defaults are the paper's sizes.
 
     Attributes:
@@ -146,12 +141,6 @@ class UNetConfig:
     time_width: int = 64
     variances: tuple[float, float] | None = None
     outer_skip: bool = False
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> UNetConfig:
-        """From a preset's ``config.json``, where tuples are lists."""
-        sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**sizes)
 
     @property
     def multiple(self) -> int:

@@ -9,12 +9,11 @@ names (``encoder.conv1.conv.weight``, …).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
+from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.conventions import Conventions
 from gencomm_cli.networks.rate_adaptive import unit_power
 
@@ -23,7 +22,7 @@ PUBLIC = Conventions(real_power=1.0, equaliser="phase", snr_offset_db=3.0103)
 
 
 @dataclass(frozen=True)
-class ConvolutionalJSCCConfig:
+class ConvolutionalJSCCConfig(Config):
     """Constructor arguments of :class:`ConvolutionalJSCC`.
 
     Attributes:
@@ -36,11 +35,6 @@ class ConvolutionalJSCCConfig:
     padded: bool = True
     conventions: Conventions = PUBLIC
     halvings: int = 2
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> ConvolutionalJSCCConfig:
-        """From a preset's ``config.json``."""
-        return cls(**{**values, "conventions": Conventions.from_json(values.get("conventions", PUBLIC))})
 
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """Code positions (h, w) of an image of ``size`` (H, W)."""
@@ -65,8 +59,7 @@ class _Down(nn.Module):
         _start(self.conv)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.prelu(self.conv(x))
-        return out
+        return self.prelu(self.conv(x))
 
 
 class _Up(nn.Module):
@@ -79,8 +72,7 @@ class _Up(nn.Module):
         _start(self.transconv, last)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.activate(self.transconv(x))
-        return out
+        return self.activate(self.transconv(x))
 
 
 class Encoder(nn.Module):
@@ -147,5 +139,4 @@ class ConvolutionalJSCC(nn.Module):
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
         """x̂ = D(z): [B, 3, H, W] in [0, 1]; the SNR is not used."""
         shape = (self.config.code_channels, *self.config.grid(size))
-        image: Tensor = self.decoder(self.conventions.unpair(equalised, shape))
-        return image
+        return self.decoder(self.conventions.unpair(equalised, shape))

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.selective_scan import selective_scan
 
 Adaptation = Literal["none", "initial-state", "shift", "released", "modnet"]
@@ -29,7 +30,7 @@ RELEASED_PERIOD = 2048
 
 
 @dataclass(frozen=True)
-class MambaConfig:
+class MambaConfig(Config):
     """Sizes of one encoder and its mirror-image decoder.
 
     Attributes:
@@ -121,7 +122,7 @@ class SS2D(nn.Module):
             )  # fmt: skip
         merged = self._merge(y.unflatten(1, (config.directions, -1)), height, width)
         merged = self.out_norm(merged.transpose(1, 2)).view(batch, height, width, -1)
-        return self.out_proj(merged * F.gelu(z))  # type: ignore[no-any-return]
+        return self.out_proj(merged * F.gelu(z))
 
 
 class _Extent(nn.Module):
@@ -133,7 +134,7 @@ class _Extent(nn.Module):
         self.fc2 = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))  # type: ignore[no-any-return]
+        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class VSSBlock(nn.Module):
@@ -151,7 +152,7 @@ class VSSBlock(nn.Module):
         if self.shift is not None:
             x = x + self.shift(channel.condition)[:, None, None]
         x = x + self.op(self.norm(x), channel)
-        return x + self.extent(self.norm_extent(x))  # type: ignore[no-any-return]
+        return x + self.extent(self.norm_extent(x))
 
 
 class PatchMerging(nn.Module):
@@ -164,7 +165,7 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         corners = [x[:, row::2, column::2] for row, column in ((0, 0), (1, 0), (0, 1), (1, 1))]
-        return self.reduction(self.norm(torch.cat(corners, -1)))  # type: ignore[no-any-return]
+        return self.reduction(self.norm(torch.cat(corners, -1)))
 
 
 class PatchReverseMerging(nn.Module):
@@ -189,7 +190,7 @@ class _Modulator(nn.Module):
         )
 
     def forward(self, snr: Tensor) -> Tensor:
-        return self.fc(snr)  # type: ignore[no-any-return]
+        return self.fc(snr)
 
 
 class _ModNetMixin(nn.Module):
@@ -251,7 +252,7 @@ class MambaEncoder(_ModNetMixin):
             x = stage(x, channel)
         if self.config.adaptation == "modnet":
             x = self._modulate(x, channel.snr_db)
-        return self.head(x.permute(0, 3, 1, 2))  # type: ignore[no-any-return]
+        return self.head(x.permute(0, 3, 1, 2))
 
 
 class MambaDecoder(_ModNetMixin):

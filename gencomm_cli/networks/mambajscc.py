@@ -5,12 +5,11 @@ x ─► encoder ─► [C, h, w] ─► upper rows real, lower rows imaginary �
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
+from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.conventions import Conventions
 from gencomm_cli.networks.mamba import ChannelState, MambaConfig, MambaDecoder, MambaEncoder
 from gencomm_cli.networks.rate_adaptive import unit_power
@@ -19,7 +18,7 @@ PUBLISHED = Conventions(pairing="rows", restored=True, equaliser="mmse")
 
 
 @dataclass(frozen=True)
-class MambaJSCCConfig:
+class MambaJSCCConfig(Config):
     """Constructor arguments of :class:`MambaJSCC`.
 
     Attributes:
@@ -30,13 +29,6 @@ class MambaJSCCConfig:
     mamba: MambaConfig
     unknown_snr_db: float = 10.0
     conventions: Conventions = PUBLISHED
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> MambaJSCCConfig:
-        """From a preset's ``config.json``, where tuples are lists."""
-        sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values["mamba"].items()}
-        conventions = Conventions.from_json(values.get("conventions", PUBLISHED))
-        return cls(**{**values, "mamba": MambaConfig(**sizes), "conventions": conventions})
 
     @property
     def factor(self) -> int:
@@ -86,5 +78,4 @@ class MambaJSCC(nn.Module):
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
         """x̂ = D(z): [B, 3, H, W], not clamped. ``snr_db``: the receiver's SNR [B], alike for all."""
         code = self.conventions.unpair(equalised, self._shape(size))
-        image: Tensor = self.decoder(code, ChannelState(float(self.conventions.program_snr(snr_db)[0])))
-        return image
+        return self.decoder(code, ChannelState(float(self.conventions.program_snr(snr_db)[0])))

@@ -10,10 +10,8 @@ one, and so on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gencomm_cli.channels.equalisers import effective_snr_db
+from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.rate_allocation import RATES
 from gencomm_cli.networks.snr_adaptive import SnrAdaptive
 
 
 @dataclass(frozen=True)
-class NTSCCConfig:
+class NTSCCConfig(Config):
     """Constructor arguments of :class:`LatentJSCC`; the defaults have NTSCC+'s depth and windows, and the paper's SNR module.
 
     Attributes:
@@ -40,12 +39,6 @@ class NTSCCConfig:
     window: int = 4
     mlp: int = 2
     snr_width: int = 384
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> NTSCCConfig:
-        """From a preset's ``config.json``, where tuples are lists."""
-        sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**sizes)
 
 
 @lru_cache(maxsize=32)
@@ -103,8 +96,7 @@ class WindowBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [B, rows, columns, C], rows and columns multiples of the window."""
         x = x + self._attend(self.norm1(x))
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
+        return x + self.mlp(self.norm2(x))
 
 
 class LatentJSCC(nn.Module):
@@ -209,8 +201,7 @@ class LatentJSCC(nn.Module):
         u = self.fc_decode(every) + self.received_token[levels.flatten(1)]
         u = u if beside is None else u + beside
         u = self.received_snr(u, snr_db).unflatten(1, levels.shape[1:])
-        z: Tensor = self.scale_out(self.decoder(u)).permute(0, 3, 1, 2)
-        return z
+        return self.scale_out(self.decoder(u)).permute(0, 3, 1, 2)
 
 
 def unit_power(symbols: Tensor, mask: Tensor) -> Tensor:

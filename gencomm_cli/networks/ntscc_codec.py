@@ -121,8 +121,7 @@ class NTSCC(nn.Module):
     def information(self, z: Tensor, size: tuple[int, int]) -> Floats:
         """−log2 p(z_i | ŷ) of the embeddings inside the picture: bits, float64 [rows, columns]."""
         rows, columns = self.shape(size)
-        found: Floats = self.transform.information(z)[0, :rows, :columns].double().cpu().numpy()
-        return found
+        return self.transform.information(z)[0, :rows, :columns].double().cpu().numpy()
 
     def allocate(
         self, information: Floats, budget: int, *, snr_db: float | None, fading: Fading, side_share: float = MOST_SIDE,

@@ -11,16 +11,16 @@ here and dropped from a published state dict.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.conventions import USUAL, Conventions
 from gencomm_cli.networks.rate_adaptive import sent_positions, to_complex, to_real, unit_power
 
@@ -29,7 +29,7 @@ Choice = Literal["first", "stable", "bitonic"]
 
 
 @dataclass(frozen=True)
-class SwinJSCCConfig:
+class SwinJSCCConfig(Config):
     """Constructor arguments of :class:`SwinJSCC`; the defaults are the published base size with both ModNets.
 
     Attributes:
@@ -58,12 +58,6 @@ class SwinJSCCConfig:
     unknown_snr_db: float = 7.0
     choice: Choice = "first"
     conventions: Conventions = USUAL
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> SwinJSCCConfig:
-        """From a preset's ``config.json``, where tuples are lists."""
-        sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**sizes | {"conventions": Conventions.from_json(values.get("conventions", {}))})
 
     @property
     def factor(self) -> int:
@@ -107,8 +101,7 @@ class WindowAttention(nn.Module):
         scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]) + self.relative_position_bias_table[self.places].permute(2, 0, 1)
         if hidden is not None:
             scores = scores - 100.0 * hidden[:, None].to(scores)
-        out: Tensor = self.proj((scores.softmax(-1) @ v).transpose(2, 3).flatten(3))
-        return out
+        return self.proj((scores.softmax(-1) @ v).transpose(2, 3).flatten(3))
 
 
 class _Mlp(nn.Module):
@@ -117,8 +110,7 @@ class _Mlp(nn.Module):
         self.fc1, self.fc2 = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return out
+        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class Block(nn.Module):
@@ -140,8 +132,7 @@ class Block(nn.Module):
         hidden = _hidden(rows, columns, side, shift).to(x.device) if shift else None
         y = self.attn(tiles, hidden).view(batch, rows // side, columns // side, side, side, channels)
         x = x + y.transpose(2, 3).reshape(x.shape).roll((shift, shift), (1, 2))
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
+        return x + self.mlp(self.norm2(x))
 
 
 class PatchMerging(nn.Module):
@@ -153,8 +144,7 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         neighbours = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        out: Tensor = self.reduction(self.norm(torch.cat(neighbours, -1)))
-        return out
+        return self.reduction(self.norm(torch.cat(neighbours, -1)))
 
 
 class PatchSplitting(nn.Module):
@@ -196,8 +186,7 @@ class Modulator(nn.Module):
         )
 
     def forward(self, value: Tensor) -> Tensor:
-        out: Tensor = self.fc(value)
-        return out
+        return self.fc(value)
 
 
 def _modnet(dim: int) -> tuple[nn.ModuleList, nn.ModuleList]:
@@ -223,8 +212,7 @@ class PatchEmbedding(nn.Module):
         self.proj = nn.Conv2d(3, dim, 2, 2)
 
     def forward(self, image: Tensor) -> Tensor:
-        out: Tensor = self.proj(image).permute(0, 2, 3, 1)
-        return out
+        return self.proj(image).permute(0, 2, 3, 1)
 
 
 class Encoder(nn.Module):
@@ -363,8 +351,7 @@ class SwinJSCC(nn.Module):
         if symbols != self.symbols(symbols, size):
             raise ValueError(f"{symbols} symbols asked of a code that has {self.symbols(symbols, size)}")
         rate = torch.full_like(snr_db, 2 * symbols / self._tokens(size))
-        features: tuple[Tensor, Tensor] = self.encoder(image, snr_db.nan_to_num(self.config.unknown_snr_db), rate)
-        return features
+        return self.encoder(image, snr_db.nan_to_num(self.config.unknown_snr_db), rate)
 
     def choose(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
         """Which channels of an image [1, 3, H, W] are sent, bool [C]; for a codec with ``choices``."""
@@ -410,5 +397,4 @@ class SwinJSCC(nn.Module):
             code = torch.zeros(len(reals), self.channels * tokens, device=reals.device)
             code[:, sent_positions(tokens, self.channels, reals.shape[1]).to(code.device)] = reals
             features = code.unflatten(1, (self.channels, *grid)).permute(0, 2, 3, 1)
-        image: Tensor = self.decoder(features, snr_db)
-        return image
+        return self.decoder(features, snr_db)

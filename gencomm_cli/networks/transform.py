@@ -9,16 +9,17 @@ h_e and h_d have the published program's LeakyReLU, where the paper says ReLU. M
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gencomm_cli.networks.conditional_unet import Downsample, ResnetBlock, Upsample
+from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.entropy import FactorisedPrior, bits, gaussian_likelihood, rounded
 
 LEAST_SCALE = 0.1
@@ -26,7 +27,7 @@ LEAST_SCALE = 0.1
 
 
 @dataclass(frozen=True)
-class TransformConfig:
+class TransformConfig(Config):
     """Constructor arguments of :class:`NonlinearTransform`; the defaults are the paper's sizes.
 
     Attributes:
@@ -48,12 +49,6 @@ class TransformConfig:
     fold: int = 1
     kernel: int = 7
     coarse: bool = False
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> TransformConfig:
-        """From a preset's ``config.json``, where tuples are lists."""
-        sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**sizes)
 
     @property
     def factor(self) -> int:
@@ -184,7 +179,4 @@ class NonlinearTransform(Hyperprior):
 
     def image(self, z: Tensor, contexts: list[Tensor]) -> Tensor:
         """The coarse image g_s(ẑ) [B, 3, H, W]; not clamped, so that training sees gradients outside [−1, 1]."""
-        out: Tensor = self.synthesis(z[:, : self.config.widths[-1]]) + F.pixel_shuffle(
-            self.to_pixels(contexts[0]), self.config.fold
-        )
-        return out
+        return self.synthesis(z[:, : self.config.widths[-1]]) + F.pixel_shuffle(self.to_pixels(contexts[0]), self.config.fold)

@@ -175,7 +175,7 @@ def build_tokenizer(component: Component) -> PreTrainedTokenizerBase:
     try:
         if component.pretrained is not None:
             source = str(checked(component)) if component.files else component.pretrained
-            return AutoTokenizer.from_pretrained(  # type: ignore[no-any-return]
+            return AutoTokenizer.from_pretrained(
                 source, subfolder=component.subfolder or "", local_files_only=bool(component.files)
             )
         return PreTrainedTokenizerFast(tokenizer_file=str(component.path), **component.config)

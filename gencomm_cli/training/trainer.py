@@ -267,7 +267,7 @@ class Trainer:
     @cached_property
     def features(self) -> EfficientNetLite:
         """What a critic of pictures looks through."""
-        return load_efficientnet_lite("lite0").to(self.device)  # type: ignore[no-any-return]
+        return load_efficientnet_lite("lite0").to(self.device)
 
     def latents(self, codec: Codec, crop: int) -> Latents:
         """Latents of the training photographs, for crops of that side in latent positions.

@@ -89,8 +89,7 @@ class RateAdaptiveImageCode(nn.Module):
         field = self.jscc.decode(reliability * equalised, reliability, shape, snr_db, effective(snr_db, gain))
         if self.domain == "pixel":
             return field
-        image: Tensor = (self.head or self.codec.decode)(field)
-        return image
+        return (self.head or self.codec.decode)(field)
 
 
 @dataclass(frozen=True)

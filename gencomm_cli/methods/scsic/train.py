@@ -168,8 +168,7 @@ def encoder_stage(
         return mse + recipe.perceptual * perceptual, {"psnr": psnr(mse), "lpips": float(perceptual.detach())}
 
     def show(image: Tensor) -> Tensor:
-        made: Tensor = previewer(encoder(scaled(image, recipe.scales[0])))
-        return made
+        return previewer(encoder(scaled(image, recipe.scales[0])))
 
     return Stage({"encoder": encoder, "previewer": previewer}, loss, show=show)
 
@@ -231,7 +230,7 @@ class Batches:
         z_hat, reliable = over_channel(z.float(), (10.0, 10.0) if self.recipe.snr_db else None, (1.0, 0.0, 0.0), generator)
         given = with_reliability(z_hat, reliable) if self.settings.get("snr_aware", False) else z_hat
         latent = self.draws(stage_b, given, torch.randn_like(self.stage_a.encode(image)), 10)
-        return cast(Any, self.stage_a).decode(latent)  # type: ignore[no-any-return]
+        return cast(Any, self.stage_a).decode(latent)
 
 
 def diffusion_stage(stage_b: nn.Module, batches: Batches, features: EfficientNetLite | None = None) -> Stage:
@@ -288,8 +287,7 @@ def diffusion_stage(stage_b: nn.Module, batches: Batches, features: EfficientNet
 
 
 def _target(settings: Mapping[str, Any]) -> Target:
-    target: Target = settings.get("target", "epsilon")
-    return target
+    return settings.get("target", "epsilon")
 
 
 STAGES = {
