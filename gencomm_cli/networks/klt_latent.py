@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gencomm_cli.networks.autoencoder import zeroed
 from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.linear_code import design_noise, water_filling
 from gencomm_cli.networks.ntscc import LatentJSCC, NTSCCConfig, embedding_snr
@@ -53,8 +54,7 @@ class KLTLatentJSCC(LatentJSCC):
         self.scale_in, self.scale_out = nn.Linear(channels, config.width), nn.Linear(config.width, channels)
         self.estimated = nn.Linear(2 * channels, config.width)
         for layer in (self.log_spread[-1], self.scale_out, self.fc_encode):
-            nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            zeroed(layer)
 
     @torch.no_grad()
     def start_linear(self, scale: Tensor) -> None:

@@ -13,7 +13,6 @@ channel:
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -22,8 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gencomm_cli.networks.autoencoder import zeroed
 from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.selective_scan import selective_scan
+from gencomm_cli.networks.snr_adaptive import gates, modnet
 
 Adaptation = Literal["none", "initial-state", "shift", "released", "modnet"]
 RELEASED_PERIOD = 2048
@@ -82,9 +83,7 @@ class SS2D(nn.Module):
         self.out_norm = nn.LayerNorm(inner)
         self.out_proj = nn.Linear(inner, dim, bias=False)
         if config.adaptation == "initial-state":
-            self.initial_state = nn.Linear(config.condition, directions * inner * states)
-            nn.init.zeros_(self.initial_state.weight)
-            nn.init.zeros_(self.initial_state.bias)
+            self.initial_state = zeroed(nn.Linear(config.condition, directions * inner * states))
 
     def _unroll(self, x: Tensor) -> Tensor:
         """[B, C, H, W] → the token sequences of each direction [B, K, C, L]."""
@@ -182,38 +181,6 @@ class PatchReverseMerging(nn.Module):
         return F.pixel_shuffle(x, self.factor).permute(0, 2, 3, 1)
 
 
-class _Modulator(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.fc = nn.Sequential(
-            nn.Linear(1, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.Sigmoid()
-        )
-
-    def forward(self, snr: Tensor) -> Tensor:
-        return self.fc(snr)
-
-
-class _ModNetMixin(nn.Module):
-    """SwinJSCC's channel ModNet: seven modulated linear layers give a gate in (0, 1) for each feature."""
-
-    LAYERS = 7
-    bm_list: nn.ModuleList
-    sm_list: nn.ModuleList
-
-    def _add_modnet(self, dim: int) -> None:
-        width = int(1.5 * dim)
-        self.bm_list = nn.ModuleList([_Modulator(width) for _ in range(self.LAYERS)])
-        widths = [dim, *[width] * self.LAYERS, dim]
-        self.sm_list = nn.ModuleList([nn.Linear(a, b) for a, b in itertools.pairwise(widths)])
-
-    def _modulate(self, x: Tensor, snr_db: float) -> Tensor:
-        snr = x.new_full((1, 1), snr_db)
-        gate = x.detach()
-        for linear, modulator in zip(self.sm_list[:-1], self.bm_list, strict=True):
-            gate = linear(gate) * modulator(snr)
-        return x * torch.sigmoid(self.sm_list[-1](gate))
-
-
 class _Stage(nn.Module):
     def __init__(self, dim: int, depth: int, config: MambaConfig) -> None:
         super().__init__()
@@ -229,7 +196,7 @@ class _Stage(nn.Module):
         return self.upsample(x) if self.upsample is not None else x
 
 
-class MambaEncoder(_ModNetMixin):
+class MambaEncoder(nn.Module):
     """[B, channels, H, W] → code [B, code_channels, H/s, W/s], with s = patch · 2^(stages − 1)."""
 
     def __init__(self, config: MambaConfig) -> None:
@@ -243,7 +210,7 @@ class MambaEncoder(_ModNetMixin):
         for stage, dim, following in zip(self.layers, dims, dims[1:], strict=False):
             stage.downsample = PatchMerging(dim, following)
         if config.adaptation == "modnet":
-            self._add_modnet(dims[-1])
+            self.bm_list, self.sm_list = modnet(dims[-1])
         self.head = nn.Conv2d(dims[-1], config.code_channels, 1)
 
     def forward(self, x: Tensor, channel: ChannelState) -> Tensor:
@@ -251,11 +218,11 @@ class MambaEncoder(_ModNetMixin):
         for stage in self.layers:
             x = stage(x, channel)
         if self.config.adaptation == "modnet":
-            x = self._modulate(x, channel.snr_db)
+            x = x * gates(self.bm_list, self.sm_list, x.detach(), x.new_full((1,), channel.snr_db))
         return self.head(x.permute(0, 3, 1, 2))
 
 
-class MambaDecoder(_ModNetMixin):
+class MambaDecoder(nn.Module):
     """Code [B, code_channels + extra, h, w] → [B, channels, s·h, s·w]; ``extra`` planes tell it how reliable the code is."""
 
     def __init__(self, config: MambaConfig, extra: int = 0) -> None:
@@ -264,7 +231,7 @@ class MambaDecoder(_ModNetMixin):
         dims, depths = config.dims[::-1], config.depths[::-1]
         self.head = nn.Conv2d(config.code_channels + extra, dims[0], 1)
         if config.adaptation == "modnet":
-            self._add_modnet(dims[0])
+            self.bm_list, self.sm_list = modnet(dims[0])
         self.layers = nn.ModuleList([_Stage(dim, depth, config) for dim, depth in zip(dims, depths, strict=True)])
         for stage, dim, following in zip(self.layers, dims, dims[1:], strict=False):
             stage.upsample = PatchReverseMerging(dim, following)
@@ -273,7 +240,7 @@ class MambaDecoder(_ModNetMixin):
     def forward(self, code: Tensor, channel: ChannelState) -> Tensor:
         x = self.head(code).permute(0, 2, 3, 1)
         if self.config.adaptation == "modnet":
-            x = self._modulate(x, channel.snr_db)
+            x = x * gates(self.bm_list, self.sm_list, x.detach(), x.new_full((1,), channel.snr_db))
         for stage in self.layers:
             x = stage(x, channel)
         return x.permute(0, 3, 1, 2)

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gencomm_cli.networks.autoencoder import zeroed
 from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.mamba import Adaptation, ChannelState, MambaConfig, MambaDecoder, MambaEncoder
 
@@ -127,13 +128,8 @@ class RateAdaptiveJSCC(Conditioned):
         self.decoder = MambaDecoder(config.mamba(), extra=code)
         self.analysis = nn.Conv2d(channels, code, factor, factor)
         self.synthesis = nn.ConvTranspose2d(code, channels, factor, factor)
-        self.sent_gain = nn.Linear(CONDITION_WIDTH, code)
-        self.received_gain = nn.Linear(CONDITION_WIDTH, code)
-        for layer in (self.sent_gain, self.received_gain):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        nn.init.zeros_(self.encoder.head.weight)
-        nn.init.zeros_(self.encoder.head.bias)  # type: ignore[arg-type]
+        self.sent_gain, self.received_gain = (zeroed(nn.Linear(CONDITION_WIDTH, code)) for _ in range(2))
+        zeroed(self.encoder.head)
         nn.init.zeros_(self.decoder.layers[-1].upsample.increment.weight)  # type: ignore[union-attr, arg-type]
 
     @torch.no_grad()

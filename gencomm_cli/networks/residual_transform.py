@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gencomm_cli.networks.autoencoder import ResidualBlock
+from gencomm_cli.networks.autoencoder import ResidualBlock, zeroed
 from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.transform import Hyperprior
 
@@ -79,7 +79,7 @@ class ResidualTransform(Hyperprior):
         down: list[nn.Module] = [nn.Conv2d(3 * self.fold**2, widths[0], 3, padding=1), *blocks(widths[0], config.encoder_depths[0])]
         for (before, after), depth in zip(pairwise(widths), config.encoder_depths[1:], strict=True):
             down += [nn.Conv2d(before, after, 3, 2, 1), *blocks(after, depth)]
-        self.encoder = nn.Sequential(*down, nn.SiLU(), nn.Conv2d(widths[-1], channels, 3, padding=1))
+        self.encoder = nn.Sequential(*down, nn.SiLU(), zeroed(nn.Conv2d(widths[-1], channels, 3, padding=1)))
         ladder = list(zip(reversed(config.context_widths), reversed(config.context_depths), strict=True))
         first: nn.Module = nn.Conv2d(2 * channels, ladder[0][0], 3, padding=1)
         self.ladder = nn.ModuleList([nn.Sequential(first, *blocks(*ladder[0]))])
@@ -87,11 +87,8 @@ class ResidualTransform(Hyperprior):
             self.ladder.append(nn.Sequential(nn.ConvTranspose2d(before, after, 4, 2, 1), *blocks(after, depth)))
         self.last = nn.Sequential(
             nn.SiLU(), nn.Conv2d(ladder[-1][0], 4 * config.edge, 3, padding=1), nn.PixelShuffle(2), nn.SiLU(),
-            nn.Conv2d(config.edge, 3, 3, padding=1),
+            zeroed(nn.Conv2d(config.edge, 3, 3, padding=1)),
         )  # fmt: skip
-        for layer in (self.encoder[-1], self.last[-1]):
-            nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     @torch.no_grad()
     def start_linear(self, mean: Tensor, covariance: Tensor) -> None:

@@ -1,9 +1,13 @@
-"""The SNR-adaptive module: features scaled by what the SNR says of each of them (LRISC, section III-A.3; Yang et al., 2024)."""
+"""Features scaled by what the SNR, or the rate, says of each of them: LRISC's module, and the ModNet that it is after."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
+
+from gencomm_cli.networks.autoencoder import zeroed
 
 MODULATIONS = 7
 SCALE = 10.0
@@ -17,8 +21,34 @@ class Modulation(nn.Sequential):
         super().__init__(nn.Linear(1, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.Sigmoid())
 
 
+class Modulator(nn.Module):
+    """:class:`Modulation` under the name that the published programs have for it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc = Modulation(width)
+
+    def forward(self, value: Tensor) -> Tensor:
+        return self.fc(value)
+
+
+def modnet(dim: int) -> tuple[nn.ModuleList, nn.ModuleList]:
+    """7 modulators and 8 linear layers, as SwinJSCC's authors have them (Yang et al., 2024)."""
+    width = int(1.5 * dim)
+    sizes = [dim, *[width] * MODULATIONS, dim]
+    return nn.ModuleList(Modulator(width) for _ in range(MODULATIONS)), nn.ModuleList(nn.Linear(*pair) for pair in pairwise(sizes))
+
+
+def gates(modulators: nn.ModuleList, layers: nn.ModuleList, x: Tensor, value: Tensor) -> Tensor:
+    """What a ModNet multiplies the features [B, rows, columns, C] by, for an SNR in dB or a rate in channels [B]."""
+    y = x
+    for modulator, layer in zip(modulators, layers, strict=False):  # one linear layer more than modulators
+        y = layer(y) * modulator(value[:, None].to(x))[:, None, None]
+    return torch.sigmoid(layers[-1](y))
+
+
 class SnrAdaptive(nn.Module):
-    """8 fully connected layers that alternate with 7 modulations; what comes out gates the features.
+    """LRISC's (section III-A.3): 8 fully connected layers that alternate with 7 modulations; what comes out gates the features.
 
         x ─┬─► FC ─► ⊙ ─► FC ─► ⊙ ─► … ─► FC ─► ⊙ ─► FC ─► σ ─┐
            │          ▲          ▲                  ▲           ▼
@@ -33,9 +63,7 @@ class SnrAdaptive(nn.Module):
         sizes = [channels, *[width] * MODULATIONS]
         self.layers = nn.ModuleList(nn.Linear(before, width) for before in sizes[:-1])
         self.modulations = nn.ModuleList(Modulation(width) for _ in range(MODULATIONS))
-        self.last = nn.Linear(width, channels)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        self.last = zeroed(nn.Linear(width, channels))
 
     def forward(self, x: Tensor, snr_db: Tensor) -> Tensor:
         """Features x [..., C] under an SNR in dB each [...] → [..., C]."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -23,8 +22,9 @@ from torch import Tensor, nn
 from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.conventions import USUAL, Conventions
 from gencomm_cli.networks.rate_adaptive import sent_positions, to_complex, to_real, unit_power
+from gencomm_cli.networks.snr_adaptive import gates, modnet
+from gencomm_cli.networks.windows import from_windows, relative_places, to_windows
 
-MODULATIONS = 7
 Choice = Literal["first", "stable", "bitonic"]
 
 
@@ -91,9 +91,7 @@ class WindowAttention(nn.Module):
         self.heads = heads
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
         self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
-        grid = torch.cartesian_prod(torch.arange(window), torch.arange(window))
-        offset = grid[:, None] - grid[None] + window - 1
-        self.register_buffer("places", offset[..., 0] * (2 * window - 1) + offset[..., 1], persistent=False)
+        self.register_buffer("places", relative_places(window), persistent=False)
 
     def forward(self, tiles: Tensor, hidden: Tensor | None) -> Tensor:
         """tiles [B, windows, n, C]; hidden bool [windows, n, n]."""
@@ -123,15 +121,10 @@ class Block(nn.Module):
         self.attn, self.mlp = WindowAttention(dim, window, heads), _Mlp(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, rows, columns, channels = x.shape
         side, shift = self.window, self.shift
-        y = self.norm1(x).roll((-shift, -shift), (1, 2))
-        tiles = (
-            y.view(batch, rows // side, side, columns // side, side, channels).transpose(2, 3).reshape(batch, -1, side**2, channels)
-        )
-        hidden = _hidden(rows, columns, side, shift).to(x.device) if shift else None
-        y = self.attn(tiles, hidden).view(batch, rows // side, columns // side, side, side, channels)
-        x = x + y.transpose(2, 3).reshape(x.shape).roll((shift, shift), (1, 2))
+        hidden = _hidden(x.shape[1], x.shape[2], side, shift).to(x.device) if shift else None
+        y = self.attn(to_windows(self.norm1(x), side, shift), hidden)
+        x = x + from_windows(y, x.shape, side, shift)
         return x + self.mlp(self.norm2(x))
 
 
@@ -176,34 +169,6 @@ class Stage(nn.Module):
         return x if self.upsample is None else self.upsample(x)
 
 
-class Modulator(nn.Module):
-    """SM: from a number [B, 1] to factors in 0 … 1 [B, width]."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.fc = nn.Sequential(
-            nn.Linear(1, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.Sigmoid()
-        )
-
-    def forward(self, value: Tensor) -> Tensor:
-        return self.fc(value)
-
-
-def _modnet(dim: int) -> tuple[nn.ModuleList, nn.ModuleList]:
-    """7 modulators and 8 linear layers."""
-    width = int(1.5 * dim)
-    sizes = [dim, *[width] * MODULATIONS, dim]
-    return nn.ModuleList(Modulator(width) for _ in range(MODULATIONS)), nn.ModuleList(nn.Linear(*pair) for pair in pairwise(sizes))
-
-
-def _gates(modulators: nn.ModuleList, layers: nn.ModuleList, x: Tensor, value: Tensor) -> Tensor:
-    """What a ModNet multiplies the features [B, rows, columns, C] by, for an SNR in dB or a rate in channels [B]."""
-    y = x
-    for modulator, layer in zip(modulators, layers, strict=False):  # one linear layer more than modulators
-        y = layer(y) * modulator(value[:, None].to(x))[:, None, None]
-    return torch.sigmoid(layers[-1](y))
-
-
 class PatchEmbedding(nn.Module):
     """2×2 pixels become a token."""
 
@@ -231,9 +196,9 @@ class Encoder(nn.Module):
         )  # fmt: skip
         self.norm = nn.LayerNorm(dims[-1])
         if config.snr and config.code_channels is None:  # the published names where there are two ModNets
-            self.bm_list1, self.sm_list1 = _modnet(dims[-1])
+            self.bm_list1, self.sm_list1 = modnet(dims[-1])
         if config.snr or config.code_channels is None:
-            self.bm_list, self.sm_list = _modnet(dims[-1])
+            self.bm_list, self.sm_list = modnet(dims[-1])
         if config.code_channels is not None:
             self.head_list = nn.Linear(dims[-1], config.code_channels)
 
@@ -246,12 +211,12 @@ class Encoder(nn.Module):
             x = layer(x)
         x = self.norm(x)
         if self.config.snr:
-            x = x * _gates(*self._snr_lists(), x, snr_db)
+            x = x * gates(*self._snr_lists(), x, snr_db)
         if self.config.code_channels is not None:
             x = self.head_list(x)
             return x, torch.ones_like(x)
-        gates = _gates(self.bm_list, self.sm_list, x, rate)
-        return x * gates, gates
+        chosen = gates(self.bm_list, self.sm_list, x, rate)
+        return x * chosen, chosen
 
 
 class Decoder(nn.Module):
@@ -268,14 +233,14 @@ class Decoder(nn.Module):
             for stage in reversed(range(len(dims)))
         )  # fmt: skip
         if config.snr:
-            self.bm_list, self.sm_list = _modnet(dims[-1])
+            self.bm_list, self.sm_list = modnet(dims[-1])
         if config.code_channels is not None:
             self.head_list = nn.Linear(config.code_channels, dims[-1])
 
     def forward(self, features: Tensor, snr_db: Tensor) -> Tensor:
         x = features if self.config.code_channels is None else self.head_list(features)
         if self.config.snr:
-            x = x * _gates(self.bm_list, self.sm_list, x, snr_db)
+            x = x * gates(self.bm_list, self.sm_list, x, snr_db)
         for layer in self.layers:
             x = layer(x)
         return x.permute(0, 3, 1, 2)
