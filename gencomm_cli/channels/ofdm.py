@@ -21,54 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gencomm_cli.channels.fading import draw_noise
-from gencomm_cli.errors import OptionError
+from gencomm_cli.channels.ofdm_config import OfdmConfig as OfdmConfig
 from gencomm_cli.seeds import generator
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Array = TypeVar("Array", NDArray[np.complex64], "Tensor")
-
-_LIMITS: dict[str, tuple[float, float]] = {
-    "carriers": (2, 4096), "cp": (0, 4096), "pilots": (0, 64), "taps": (1, 256), "decay": (0.01, 1e6), "clip": (0.01, 100.0),
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class OfdmConfig:
-    """What both ends know of the transmission; the defaults are the paper's.
-
-    Attributes:
-        carriers: M, size of the DFT. cp: samples of the cyclic prefix of every OFDM symbol; 0 for none.
-        pilots: OFDM symbols of pilots before the image's. taps: L, of the channel.
-        decay: r of the power-delay profile σ_l² ∝ e^(−l/r), in samples.
-        clip: amplitudes are limited to this ratio times the root of the signal's mean power; None for no clipping.
-        interleaver: symbols are shuffled over the carriers.
-
-    Raises:
-        OptionError: a value out of its range.
-    """
-
-    carriers: int = 256
-    cp: int = 10
-    pilots: int = 1
-    taps: int = 8
-    decay: float = 4.0
-    clip: float | None = None
-    interleaver: bool = True
-
-    def __post_init__(self) -> None:
-        for name, (low, high) in _LIMITS.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise OptionError(name, f"{value:g} is out of range; {low:g} to {high:g}")
-        longest = "cp" if self.cp > self.taps else "taps"
-        if getattr(self, longest) > self.carriers:
-            raise OptionError(longest, f"{getattr(self, longest)} samples are more than an OFDM symbol has ({self.carriers})")
-
-    def ofdm_symbols(self, count: int) -> int:
-        """OFDM symbols that ``count`` symbols take."""
-        return -(-count // self.carriers)
 
 
 @dataclass(frozen=True)

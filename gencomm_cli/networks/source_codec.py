@@ -22,22 +22,18 @@ class SourceCodec(Protocol):
     @property
     def multiple(self) -> int:
         """Pixels that both sides of an image are multiples of."""
-        ...
 
     def symbols(self, wanted: int, size: tuple[int, int]) -> int:
         """The most symbols within ``wanted`` that this code can send for an image of ``size`` (H, W); the fewest where none fit."""
-        ...
 
     def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
         """Images [B, 3, H, W] in [0, 1] → complex symbols [B, k], each row of mean power 1.
 
         ``snr_db`` [B] is what the transmitter knows; NaN where it knows nothing. Raises ValueError for another k.
         """
-        ...
 
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
         """Symbols as the equaliser leaves them [B, k] → images [B, 3, H, W]; ``snr_db`` [B] is the receiver's."""
-        ...
 
 
 @runtime_checkable
@@ -52,7 +48,6 @@ class LearnedCodec(SourceCodec, Protocol):
 
     def code(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
         """What :meth:`encode` brings to unit power: complex [B, k] as the network has it."""
-        ...
 
 
 class ChoosingCodec(LearnedCodec, Protocol):
@@ -60,15 +55,12 @@ class ChoosingCodec(LearnedCodec, Protocol):
 
     def choose(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
         """The channels of an image [1, 3, H, W], as many as ``symbols`` take."""
-        ...
 
     def code(self, image: Tensor, symbols: int, snr_db: Tensor, channels: Tensor | None = None) -> Tensor:
         """As :meth:`LearnedCodec.code`, of these channels."""
-        ...
 
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor, channels: Tensor | None = None) -> Tensor:
         """As :meth:`SourceCodec.decode`, of these channels."""
-        ...
 
 
 @dataclass(frozen=True)

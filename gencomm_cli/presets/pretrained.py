@@ -187,7 +187,6 @@ class Composer(Protocol):
         Raises:
             InputError: one is missing, of another kind, or does not fit.
         """
-        ...
 
 
 def component(source: Source, name: str, class_name: str, files: list[str], config: Mapping[str, Any], **words: Any) -> Component:

@@ -70,7 +70,6 @@ class Converter(Protocol):
 
     def recognises(self, tensors: Mapping[str, Tensor]) -> bool:
         """Whether names and shapes are those of this kind."""
-        ...
 
     def convert(self, checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Conversion:
         """Checkpoints of this kind (more than one where the authors split a model) and what ``--config`` holds, as ours.
@@ -78,7 +77,6 @@ class Converter(Protocol):
         Raises:
             InputError: a file or an entry of the config is missing. ModelMismatch: the tensors are not of this kind.
         """
-        ...
 
 
 def converter(kind: str) -> Converter:

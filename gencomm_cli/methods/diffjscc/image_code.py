@@ -38,19 +38,15 @@ class ImageCode(Protocol):
     @property
     def multiple(self) -> int:
         """Pixels that both sides of an image are multiples of."""
-        ...
 
     def symbols(self, wanted: int, size: tuple[int, int]) -> int:
         """The number of symbols nearest to ``wanted`` that this code can send for an image of ``size`` (H, W)."""
-        ...
 
     def encode(self, image: Tensor, symbols: int, snr_db: Tensor, gain: Tensor) -> Tensor:
         """Images [B, 3, H, W] → complex symbols [B, k] of unit power."""
-        ...
 
     def decode(self, equalised: Tensor, reliability: Tensor, size: tuple[int, int], snr_db: Tensor, gain: Tensor) -> Tensor:
         """Zero-forced symbols [B, k] of known reliability [B, k] → images [B, 3, H, W]; ``size`` is (H, W)."""
-        ...
 
 
 Decode = Callable[[Tensor, Tensor, tuple[int, int], Tensor, Tensor], Tensor]

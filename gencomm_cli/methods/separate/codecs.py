@@ -38,15 +38,12 @@ class ImageCodec(Protocol):
 
     def version(self) -> str | None:
         """Name and version of the library or program, None where it is not installed."""
-        ...
 
     def encode(self, picture: Pillow.Image, step: int) -> bytes:
         """An RGB picture as a file, with quality 0 (worst) to ``steps`` - 1."""
-        ...
 
     def decode(self, data: bytes, width: int, height: int) -> Pillow.Image:
         """The RGB picture in a file. Raises whatever the decoder does, and ValueError where the size is another."""
-        ...
 
 
 @dataclass(frozen=True)
