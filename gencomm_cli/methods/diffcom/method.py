@@ -87,9 +87,9 @@ from gencomm_cli.methods.diffcom.settings import Sampling, check_settings
 from gencomm_cli.networks import codec_side
 from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.ntscc_codec import NTSCC
-from gencomm_cli.networks.rate_allocation import RATES, Levels
+from gencomm_cli.networks.rate_allocation import Levels
 from gencomm_cli.networks.source_codec import KnownCodec, KnownNTSCC, LearnedCodec, SourceCodec
-from gencomm_cli.networks.tensors import Heard, as_symbols, finite, padded_size, to_image, to_tensor, within_range
+from gencomm_cli.networks.tensors import Heard, padded_size, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
 from gencomm_cli.presets.build import build
 from gencomm_cli.rates import symbols_within
@@ -579,7 +579,7 @@ class DiffCom:
         """k, the most symbols within ``cbr`` · 3HW that the preset's codec can send."""
         wanted = symbols_within(cbr, self.cbr_range, image_size)
         if isinstance(self.codec, NTSCC):  # side symbols included
-            return max(1, min(wanted, RATES[-1] * math.prod(self.codec.shape(image_size))))
+            return self.codec.budget(wanted, image_size)
         return codec_side.budget(self.codec, wanted, padded_size(image_size, self.multiple), bound)
 
     def _tx_snr_db(self, snr_db: float | None) -> Tensor:
@@ -598,13 +598,8 @@ class DiffCom:
         """
         x, snr_db = to_tensor(image, self.multiple, self.device), self._tx_snr_db(request.snr_db)
         if isinstance(self.codec, NTSCC):
-            size, latent = (image.shape[0], image.shape[1]), finite(self.codec.latent(x), "transform")
-            rates = self.codec.allocate(
-                self.codec.information(latent, size), request.symbols, snr_db=request.snr_db, fading=request.fading,
-                kind=cast(Transmitter, request.options).allocation or "adaptive",
-            )  # fmt: skip
-            z = self.codec.send(latent, rates.levels, None if request.snr_db is None else float(snr_db))
-            return Transmission(as_symbols(z, "jscc"), rates.side_symbols, side=rates.side)
+            kind = cast(Transmitter, request.options).allocation or "adaptive"
+            return self.codec.transmit(x, image.shape[:2], request, snr_db, kind)
         try:
             return codec_side.send(self.codec, x, request, snr_db)
         except ValueError as error:
@@ -677,18 +672,13 @@ class DiffCom:
 
     def _known(self, received: Received) -> tuple[Levels | KnownCodec | None, bool | None]:
         """NTSCC's rates, or any other codec, as the side symbols say, and whether these arrived; None where nothing is known."""
-        if not isinstance(self.codec, NTSCC):
-            return codec_side.receive(self.codec, received, self.device)
-        return self.codec.levels_at_receiver(
-            received.symbols.size, received.image_size, received.side, received.side_symbols, received.side_gain, received.n0
-        )
+        if isinstance(self.codec, NTSCC):
+            return self.codec.levels_at_receiver(received)
+        return codec_side.receive(self.codec, received, self.device)
 
     def rate_map(self, received: Received) -> tuple[NDArray[np.int64], bool | None] | None:
         """Symbols of each block [rows, columns], and whether the side symbols arrived; None where all blocks have the same."""
-        if not isinstance(self.codec, NTSCC):
-            return None
-        levels, side_ok = cast(tuple[Levels, bool | None], self._known(received))
-        return np.array(RATES)[levels].astype(np.int64), side_ok
+        return self.codec.rate_map(received) if isinstance(self.codec, NTSCC) else None
 
     @torch.no_grad()
     def _without_rates(self, received: Received, levels: Levels) -> Image:

@@ -7,7 +7,6 @@ say. With h known at both ends a slowly fading channel is an AWGN channel of SNR
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,9 +19,8 @@ from gencomm_cli.networks import codec_side
 from gencomm_cli.networks.klt_jscc import KLTJSCC, FieldCode
 from gencomm_cli.networks.ntscc_codec import NTSCC
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC
-from gencomm_cli.networks.rate_allocation import RATES
-from gencomm_cli.networks.source_codec import KnownCodec, LearnedCodec
-from gencomm_cli.networks.tensors import as_symbols, within_range
+from gencomm_cli.networks.source_codec import KnownCodec, KnownNTSCC, LearnedCodec
+from gencomm_cli.networks.tensors import within_range
 from gencomm_cli.networks.vae import Domain, LatentCodec
 from gencomm_cli.presets import Preset
 from gencomm_cli.presets.build import build
@@ -154,28 +152,21 @@ class NTSCCPictures:
 
     def symbols(self, wanted: int, size: tuple[int, int]) -> int:
         """``wanted``, side symbols included, between 1 and what all embeddings can take."""
-        return max(1, min(wanted, RATES[-1] * math.prod(self.ntscc.shape(size))))
+        return self.ntscc.budget(wanted, size)
 
     def send(self, image: Tensor, size: ImageSize, request: Request, snr_db: Tensor) -> Transmission:
         """As :meth:`LearnedPictures.send`. Raises RateError for fewer symbols than embeddings."""
-        z = self.ntscc.latent(image)
-        information = self.ntscc.information(z, size)
-        found = self.ntscc.allocate(information, request.symbols, snr_db=request.snr_db, fading=request.fading)
-        y = self.ntscc.send(z, found.levels, None if request.snr_db is None else float(snr_db))
-        return Transmission(as_symbols(y, "jscc"), found.side_symbols, side=found.side)
+        return self.ntscc.transmit(image, size, request, snr_db)
 
     def known(self, received: Received, device: torch.device) -> tuple[Decode, bool | None]:
         """As :meth:`LearnedPictures.known`; where the side symbols are lost, the first symbol of each embedding is decoded."""
-        levels, side_ok = self.ntscc.levels_at_receiver(
-            received.symbols.size, received.image_size, received.side, received.side_symbols, received.side_gain, received.n0
-        )
+        levels, side_ok = self.ntscc.levels_at_receiver(received)
 
         def decode(equalised: Tensor, reliability: Tensor, size: tuple[int, int], snr_db: Tensor, gain: Tensor) -> Tensor:
             """By the MMSE estimates of one picture, each embedding at its symbols' SNR; a transmitter that knew γ knew h, too."""
             sent_for = effective(torch.full_like(snr_db, within_range(received.tx_snr_db)), gain)
-            estimate = (reliability * equalised)[0]
-            z = self.ntscc.receive(estimate, reliability[0], levels, size, self.multiple, float(sent_for))
-            return (self.ntscc.coarse(z)[0] + 1) / 2
+            known = KnownNTSCC(self.ntscc, levels, size, self.multiple, reliability[0], False, float(sent_for))
+            return known.decode(equalised, size, snr_db)
 
         return decode, side_ok
 
