@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gencomm_cli.networks.autoencoder import ResidualBlock, zeroed
+from gencomm_cli.networks.autoencoder import ResidualBlock
+from gencomm_cli.networks.layers import zeroed
 
 
 class CoarseHead(nn.Module):

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from gencomm_cli.diffusion.cosine import alpha_bar_at
 from gencomm_cli.networks.config import Config
+from gencomm_cli.networks.layers import named
 
 
 class ChannelNorm(nn.Module):
@@ -38,15 +39,9 @@ class ChannelNorm(nn.Module):
         return F.layer_norm(last, last.shape[3:], self.g.flatten(), self.b.flatten(), 1e-5).permute(0, 3, 1, 2)
 
 
-class Block(nn.Module):
+def _block(before: int, after: int, kernel: int) -> nn.Module:
     """Convolution, normalisation, ReLU."""
-
-    def __init__(self, before: int, after: int, kernel: int) -> None:
-        super().__init__()
-        self.block = nn.Sequential(nn.Conv2d(before, after, kernel, padding=kernel // 2), ChannelNorm(after), nn.ReLU())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.block(x)
+    return named(block=nn.Sequential(nn.Conv2d(before, after, kernel, padding=kernel // 2), ChannelNorm(after), nn.ReLU()))
 
 
 class ResnetBlock(nn.Module):
@@ -55,8 +50,8 @@ class ResnetBlock(nn.Module):
     def __init__(self, before: int, after: int, time_width: int = 0, kernel: int = 3) -> None:
         super().__init__()
         self.mlp = nn.Sequential(nn.LeakyReLU(0.2), nn.Linear(time_width, after)) if time_width else None
-        self.block1 = Block(before, after, kernel)
-        self.block2 = Block(after, after, 3)
+        self.block1 = _block(before, after, kernel)
+        self.block2 = _block(after, after, 3)
         self.res_conv = nn.Conv2d(before, after, 1) if before != after else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
@@ -99,26 +94,14 @@ class Attention(nn.Module):
         return x + self.fn.fn(self.fn.norm(x))
 
 
-class Downsample(nn.Module):
+def downsample(channels: int) -> nn.Module:
     """Halves the picture by a strided convolution."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, 2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x)
+    return named(conv=nn.Conv2d(channels, channels, 3, 2, 1))
 
 
-class Upsample(nn.Module):
+def upsample(channels: int, after: int) -> nn.Module:
     """Doubles the picture by a transposed convolution."""
-
-    def __init__(self, channels: int, after: int | None = None) -> None:
-        super().__init__()
-        self.conv = nn.ConvTranspose2d(channels, channels if after is None else after, 4, 2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x)
+    return named(conv=nn.ConvTranspose2d(channels, after, 4, 2, 1))
 
 
 @dataclass(frozen=True)
@@ -165,18 +148,15 @@ class ConditionalUNet(nn.Module):
                     ResnetBlock(before + contexts[level], after, time, config.kernel if level == 0 else 3),
                     ResnetBlock(after, after, time),
                     Attention(after),
-                    Downsample(after) if level < len(widths) - 1 else nn.Identity(),
+                    downsample(after) if level < len(widths) - 1 else nn.Identity(),
                 ])
             )  # fmt: skip
         self.mid_block1 = ResnetBlock(widths[-1], widths[-1], time)
         self.mid_attn = Attention(widths[-1])
         self.mid_block2 = ResnetBlock(widths[-1], widths[-1], time)
         for after, before in reversed(list(pairwise(widths))):
-            self.ups.append(
-                nn.ModuleList(
-                    [ResnetBlock(2 * before, after, time), ResnetBlock(after, after, time), Attention(after), Upsample(after)]
-                )
-            )
+            blocks = ResnetBlock(2 * before, after, time), ResnetBlock(after, after, time)
+            self.ups.append(nn.ModuleList([*blocks, Attention(after), upsample(after, after)]))
         self.outer = ResnetBlock(2 * widths[0], widths[0], time) if config.outer_skip else None
         self.final_conv = nn.Sequential(
             ChannelNorm(widths[0]), nn.Conv2d(widths[0], pixels, config.kernel, padding=config.kernel // 2)

@@ -10,7 +10,7 @@ from diffusers.models import ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 
 from gencomm_cli.diffusion.schedule import scaled_linear
-from gencomm_cli.networks.autoencoder import zeroed
+from gencomm_cli.networks.layers import zeroed
 from gencomm_cli.networks.rate_adaptive import sinusoid
 
 FEATURES = 64

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.conventions import Conventions
+from gencomm_cli.networks.layers import named
 from gencomm_cli.networks.rate_adaptive import unit_power
 
 PUBLIC = Conventions(real_power=1.0, equaliser="phase", snr_offset_db=3.0103)
@@ -52,61 +53,31 @@ def _start(layer: nn.Conv2d | nn.ConvTranspose2d, last: bool = False) -> None:
         nn.init.zeros_(layer.bias)
 
 
-class _Down(nn.Module):
-    def __init__(self, before: int, after: int, stride: int, padding: int) -> None:
-        super().__init__()
-        self.conv, self.prelu = nn.Conv2d(before, after, 5, stride, padding), nn.PReLU()
-        _start(self.conv)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.prelu(self.conv(x))
-
-
-class _Up(nn.Module):
-    def __init__(self, before: int, after: int, stride: int, padded: bool, last: bool) -> None:
-        super().__init__()
-        grows = stride == 2
-        kernel, padding = (5, 2) if padded or not grows else (6, 0)
-        self.transconv = nn.ConvTranspose2d(before, after, kernel, stride, padding, output_padding=int(grows and padded))
-        self.activate = nn.Sigmoid() if last else nn.PReLU()
-        _start(self.transconv, last)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.activate(self.transconv(x))
-
-
-class Encoder(nn.Module):
+class Encoder(nn.Sequential):
     """Image [B, 3, H, W] in [0, 1] → code [B, C, h, w], its power not yet normalised."""
 
     def __init__(self, config: ConvolutionalJSCCConfig) -> None:
         super().__init__()
-        edge = 2 if config.padded else 0
         shapes = [(3, 16), (16, 32), (32, 32), (32, 32), (32, config.code_channels)]
         for number, shape in enumerate(shapes, 1):
-            self.add_module(f"conv{number}", _Down(*shape, *((2, edge) if number <= config.halvings else (1, 2))))
-
-    def forward(self, image: Tensor) -> Tensor:
-        x = image
-        for layer in self.children():
-            x = layer(x)
-        return x
+            stride, padding = (2, 2 if config.padded else 0) if number <= config.halvings else (1, 2)
+            layer = nn.Conv2d(*shape, 5, stride, padding)
+            _start(layer)
+            self.add_module(f"conv{number}", named(conv=layer, prelu=nn.PReLU()))
 
 
-class Decoder(nn.Module):
+class Decoder(nn.Sequential):
     """Code as received [B, C, h, w] → image [B, 3, H, W] in [0, 1]."""
 
     def __init__(self, config: ConvolutionalJSCCConfig) -> None:
         super().__init__()
         shapes = [(config.code_channels, 32), (32, 32), (32, 32), (32, 16), (16, 3)]
         for number, shape in enumerate(shapes, 1):
-            stride = 1 + (number > len(shapes) - config.halvings)
-            self.add_module(f"tconv{number}", _Up(*shape, stride, config.padded, last=number == len(shapes)))
-
-    def forward(self, code: Tensor) -> Tensor:
-        x = code
-        for layer in self.children():
-            x = layer(x)
-        return x
+            grows, last = number > len(shapes) - config.halvings, number == len(shapes)
+            kernel, padding = (5, 2) if config.padded or not grows else (6, 0)
+            layer = nn.ConvTranspose2d(*shape, kernel, 1 + grows, padding, output_padding=int(grows and config.padded))
+            _start(layer, last)
+            self.add_module(f"tconv{number}", named(transconv=layer, activate=nn.Sigmoid() if last else nn.PReLU()))
 
 
 class ConvolutionalJSCC(nn.Module):

@@ -19,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gencomm_cli.networks.autoencoder import ResidualBlock, zeroed
+from gencomm_cli.networks.autoencoder import ResidualBlock
 from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.klt_code import KLTCode
+from gencomm_cli.networks.layers import zeroed
 from gencomm_cli.networks.mamba import ChannelState, MambaConfig, MambaDecoder, MambaEncoder
 from gencomm_cli.networks.rate_adaptive import CONDITION_WIDTH, RateAdaptiveJSCC
 

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gencomm_cli.networks.autoencoder import zeroed
 from gencomm_cli.networks.config import Config
+from gencomm_cli.networks.layers import zeroed
 from gencomm_cli.networks.linear_code import design_noise, water_filling
 from gencomm_cli.networks.ntscc import LatentJSCC, NTSCCConfig, embedding_snr
 from gencomm_cli.networks.rate_allocation import RATES

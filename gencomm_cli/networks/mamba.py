@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gencomm_cli.networks.autoencoder import zeroed
 from gencomm_cli.networks.config import Config
+from gencomm_cli.networks.layers import mlp, zeroed
 from gencomm_cli.networks.selective_scan import selective_scan
 from gencomm_cli.networks.snr_adaptive import gates, modnet
 
@@ -124,18 +124,6 @@ class SS2D(nn.Module):
         return self.out_proj(merged * F.gelu(z))
 
 
-class _Extent(nn.Module):
-    """The block's MLP; its hidden width equals its width, as released."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, dim)
-        self.fc2 = nn.Linear(dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
-
-
 class VSSBlock(nn.Module):
     """x + SS2D(LN(x)), then x + MLP(LN(x)); [B, H, W, C]."""
 
@@ -144,7 +132,7 @@ class VSSBlock(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.op = SS2D(dim, config)
         self.norm_extent = nn.LayerNorm(dim)
-        self.extent = _Extent(dim)
+        self.extent = mlp(dim, dim)  # no wider inside, as released
         self.shift = nn.Linear(config.condition, dim) if config.adaptation in ("initial-state", "shift") else None
 
     def forward(self, x: Tensor, channel: ChannelState) -> Tensor:

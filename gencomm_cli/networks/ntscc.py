@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gencomm_cli.channels.equalisers import effective_snr_db
-from gencomm_cli.networks.autoencoder import zeroed
 from gencomm_cli.networks.config import Config
+from gencomm_cli.networks.layers import zeroed
 from gencomm_cli.networks.rate_allocation import RATES
 from gencomm_cli.networks.snr_adaptive import SnrAdaptive
 from gencomm_cli.networks.windows import from_windows, relative_places, to_windows

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from gencomm_cli.channels.equalisers import effective_snr_db
 from gencomm_cli.channels.equalisers import reliability as reliability_of
-from gencomm_cli.networks.autoencoder import ResidualBlock, unfolding, zeroed
+from gencomm_cli.networks.autoencoder import ResidualBlock, unfolding
 from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.conventions import USUAL
 from gencomm_cli.networks.klt_code import KLTCode
+from gencomm_cli.networks.layers import zeroed
 from gencomm_cli.networks.rate_adaptive import CONDITION_WIDTH
 from gencomm_cli.networks.tensors import SNR_RANGE
 

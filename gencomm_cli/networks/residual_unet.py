@@ -22,9 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gencomm_cli.diffusion.cosine import alpha_bar_at
-from gencomm_cli.networks.autoencoder import ResidualBlock, zeroed
+from gencomm_cli.networks.autoencoder import ResidualBlock
 from gencomm_cli.networks.conditional_unet import Attention
 from gencomm_cli.networks.config import Config
+from gencomm_cli.networks.layers import zeroed
 
 BLOCK = 8
 """Side of the transform's blocks in pixels."""

@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from gencomm_cli.networks.autoencoder import zeroed
+from gencomm_cli.networks.layers import named, zeroed
 
 MODULATIONS = 7
 SCALE = 10.0
@@ -21,29 +21,18 @@ class Modulation(nn.Sequential):
         super().__init__(nn.Linear(1, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.Sigmoid())
 
 
-class Modulator(nn.Module):
-    """:class:`Modulation` under the name that the published programs have for it."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.fc = Modulation(width)
-
-    def forward(self, value: Tensor) -> Tensor:
-        return self.fc(value)
-
-
 def modnet(dim: int) -> tuple[nn.ModuleList, nn.ModuleList]:
-    """7 modulators and 8 linear layers, as SwinJSCC's authors have them (Yang et al., 2024)."""
+    """7 modulations and 8 linear layers, as SwinJSCC's authors have them (Yang et al., 2024)."""
     width = int(1.5 * dim)
-    sizes = [dim, *[width] * MODULATIONS, dim]
-    return nn.ModuleList(Modulator(width) for _ in range(MODULATIONS)), nn.ModuleList(nn.Linear(*pair) for pair in pairwise(sizes))
+    modulations = nn.ModuleList(named(fc=Modulation(width)) for _ in range(MODULATIONS))
+    return modulations, nn.ModuleList(nn.Linear(*pair) for pair in pairwise([dim, *[width] * MODULATIONS, dim]))
 
 
-def gates(modulators: nn.ModuleList, layers: nn.ModuleList, x: Tensor, value: Tensor) -> Tensor:
+def gates(modulations: nn.ModuleList, layers: nn.ModuleList, x: Tensor, value: Tensor) -> Tensor:
     """What a ModNet multiplies the features [B, rows, columns, C] by, for an SNR in dB or a rate in channels [B]."""
     y = x
-    for modulator, layer in zip(modulators, layers, strict=False):  # one linear layer more than modulators
-        y = layer(y) * modulator(value[:, None].to(x))[:, None, None]
+    for modulation, layer in zip(modulations, layers, strict=False):  # one linear layer more than modulations
+        y = layer(y) * modulation(value[:, None].to(x))[:, None, None]
     return torch.sigmoid(layers[-1](y))
 
 

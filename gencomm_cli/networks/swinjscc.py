@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.conventions import USUAL, Conventions
+from gencomm_cli.networks.layers import mlp
 from gencomm_cli.networks.rate_adaptive import sent_positions, to_complex, to_real, unit_power
 from gencomm_cli.networks.snr_adaptive import gates, modnet
 from gencomm_cli.networks.windows import from_windows, relative_places, to_windows
@@ -102,15 +103,6 @@ class WindowAttention(nn.Module):
         return self.proj((scores.softmax(-1) @ v).transpose(2, 3).flatten(3))
 
 
-class _Mlp(nn.Module):
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.fc1, self.fc2 = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
-
-
 class Block(nn.Module):
     """x + attention in (shifted) windows, then x + MLP: x [B, rows, columns, C]."""
 
@@ -118,7 +110,7 @@ class Block(nn.Module):
         super().__init__()
         self.window, self.shift = window, shift
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.attn, self.mlp = WindowAttention(dim, window, heads), _Mlp(dim)
+        self.attn, self.mlp = WindowAttention(dim, window, heads), mlp(dim, 4 * dim)
 
     def forward(self, x: Tensor) -> Tensor:
         side, shift = self.window, self.shift

@@ -90,7 +90,7 @@ def start_linear(code: SwinJSCC, mean: Tensor, covariances: Sequence[Tensor], re
         reals: how many a token, and snr_db: that the decoder's LMMSE weights are for.
     """
     transforms = [Transform.of(*pair) for pair in zip(covariances, (dim - 3 for dim in code.config.dims), strict=True)]
-    silent = [layer for block in code.modules() if isinstance(block, Block) for layer in (block.attn.proj, block.mlp.fc2)]
+    silent = [layer for block in code.modules() if isinstance(block, Block) for layer in (block.attn.proj, block.mlp[-1])]
     gates = [lists[-1] for lists in (code.encoder.sm_list1, code.encoder.sm_list, code.decoder.sm_list)]  # each gate is 1/2
     for layer in [*silent, *gates, code.encoder.patch_embed.proj]:
         layer.weight.zero_()  # type: ignore[union-attr, operator]
@@ -125,7 +125,7 @@ def _start_decoder(code: SwinJSCC, mean: Tensor, transforms: Sequence[Transform]
     stages = [_stage(stage) for stage in code.decoder.layers]
     first = stages[0].blocks[0]
     assert isinstance(first, Block)
-    first.mlp.fc2.bias[-2:] = torch.tensor([RECEIVED, -RECEIVED])
+    first.mlp[-1].bias[-2:] = torch.tensor([RECEIVED, -RECEIVED])  # type: ignore[operator]
     amplitude = (last.variances.pow(-0.5) * 0.5 / last.variances[:reals].sqrt().mean()).sqrt()  # of a symbol's real, power 1/2
     weights = 2 * amplitude * last.variances / (amplitude.square() * last.variances + n0 / 2)  # LMMSE, after gates of 1/2
     energy, constant = reals / 8 * (1 + n0) + 2 * RECEIVED**2, RECEIVED
