@@ -26,7 +26,7 @@ from gencomm_cli.channels.path_model import PathModel
 from gencomm_cli.channels.snr import SnrType, noise_power
 from gencomm_cli.errors import ImageLost, InputError, ModelMismatch, OptionError, PromptLost, RateError
 from gencomm_cli.methods import load_method, spec_of, specs
-from gencomm_cli.methods.base import Fading, Method, Received, Request, Transmission
+from gencomm_cli.methods.base import Decoded, Fading, Method, Received, Request, Transmission
 from gencomm_cli.methods.options import (
     GainTransmitter,
     ReceiverOptions,
@@ -69,22 +69,11 @@ class Sent(SymbolFile):
 
 
 @dataclass(frozen=True)
-class Reception:
-    """Images [H, W, 3] uint8 and the prompt as they arrived; ``prompt_ok`` is None where none was sent or used.
+class Reception(Decoded):
+    """What the method decoded, and the prompt as it arrived; ``prompt_ok`` is None where none was sent or used."""
 
-    ``outage``: the image was lost, and grey stands for it. ``caption``: what the receiver said of the coarse image, if it did.
-    ``side_ok`` is None where no side information was sent. ``distances``, ``taps``: as in
-    :class:`gencomm_cli.methods.base.Decoded`."""
-
-    coarse: Pixels
-    refined: tuple[Pixels, ...]
-    prompt: str | None
-    prompt_ok: bool | None
-    outage: bool = False
-    caption: str | None = None
-    side_ok: bool | None = None
-    distances: tuple[float, ...] = ()
-    taps: tuple[Symbols, ...] = ()
+    prompt: str | None = None
+    prompt_ok: bool | None = None
 
     @property
     def image(self) -> Pixels:
@@ -381,10 +370,7 @@ class Codec:
             if strict:
                 raise ImageLost("image: lost on the channel; without --strict a grey one stands for it")
             say("image: lost on the channel; a grey one stands for it")
-        return Reception(
-            decoded.coarse, tuple(decoded.refined), prompt, prompt_ok, decoded.outage, decoded.caption, decoded.side_ok,
-            decoded.distances, decoded.taps,
-        )  # fmt: skip
+        return Reception(**vars(decoded), prompt=prompt, prompt_ok=prompt_ok)
 
     def roundtrip(
         self,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from gencomm_cli.bench.folder import Results, SetMetrics
 from gencomm_cli.bench.quantities import CHANNELS, RATES, compact
-from gencomm_cli.bench.rows import Cell, Row
+from gencomm_cli.bench.rows import Cell, Row, common
 from gencomm_cli.bench.statistics import Estimate, estimate
 
 _AXES = ("snr_db", "cbr", "clip")
@@ -105,11 +105,6 @@ def settings(results: Results) -> tuple[list[Setting], list[str]]:
     found = [_setting(cell, labels[cell], rows, len(everything), sets.get(cell, ())) for cell, rows in groups.items()]
     found.sort(key=lambda s: (*s.condition, order[s.label], *(s.cell.number(axis) or 0 for axis in axes)))
     return found, strays
-
-
-def common(cell: Cell) -> Cell:
-    """The cell less what differs within a setting."""
-    return replace(cell, image="", image_sha256="", prompt_text="", seed=0, repeat=0)
 
 
 def option_axes(cells: Iterable[Cell]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -110,6 +110,11 @@ class Decoded:
     distances: tuple[float, ...] = ()
     taps: tuple[Symbols, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def of_samples(progress: Callable[[int, int], None] | None, index: int, samples: int) -> Callable[[int, int], None] | None:
+    """``progress`` of the ``index``-th of several samples, counted over all of them."""
+    return None if progress is None else lambda done, total: progress(index * total + done, samples * total)
 
 
 class Method(Protocol):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,8 +35,7 @@ class ClipScore:
             self.processor = transformers.AutoImageProcessor.from_pretrained(name, backend="pil")
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(name)
         except Exception as error:  # transformers raises anything at all for a folder that is no model
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{name}: not usable as a CLIP model ({reason}); name a folder or hub id of one") from None
+            raise InputError(f"{name}: not usable as a CLIP model ({one_line(error)}); name a folder or hub id of one") from None
         model, loading = found
         if loading["missing_keys"]:  # transformers fills them with random values
             raise InputError(f"{name}: has no weights for {min(loading['missing_keys'])}; name a folder or hub id of a CLIP model")

@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from gencomm_cli.metrics.efficientnet_lite import Size
@@ -85,8 +85,7 @@ def _filled(model, path: Path, state):  # type: ignore[no-untyped-def]
     try:
         model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()} | counters)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: does not fit the network ({reason}); `gencomm models get` fetches what does") from None
+        raise InputError(f"{path}: does not fit the network ({one_line(error)}); `gencomm models get` fetches what does") from None
     return model.eval().requires_grad_(False)
 
 

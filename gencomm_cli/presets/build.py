@@ -16,10 +16,10 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import InputError, one_line
 from gencomm_cli.methods import specs
 from gencomm_cli.presets import Component
-from gencomm_cli.presets.files import checked, one_line
+from gencomm_cli.presets.files import checked
 from gencomm_cli.presets.finite import check_finite
 from gencomm_cli.presets.weights import filled
 

@@ -15,7 +15,6 @@ import torch
 from diffusers.models import UNet2DConditionModel
 from torch import Tensor, nn
 
-from gencomm_cli import presets
 from gencomm_cli.channels.equalisers import effective_snr_db, reliability
 from gencomm_cli.diffusion.schedule import scaled_linear, spaced_steps
 from gencomm_cli.diffusion.steps import noised
@@ -32,7 +31,7 @@ from gencomm_cli.networks.control import CSI_WIDTH, FEATURES, LatentControlNet, 
 from gencomm_cli.networks.klt_jscc import KLTJSCC
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC, sinusoid
 from gencomm_cli.networks.vae import Domain
-from gencomm_cli.presets import Preset, find, is_pretrained, models_root, verify
+from gencomm_cli.presets import Preset, find, find_any, is_pretrained, models_root, verify
 from gencomm_cli.presets.build import build
 from gencomm_cli.presets.write import taken, write_preset
 from gencomm_cli.text import retrieval
@@ -515,12 +514,7 @@ def find_base(name: str) -> Preset:
     Raises:
         InputError: there is none.
     """
-    if (Path(name) / "config.json").is_file():
-        return presets.load_config(Path(name))
-    try:
-        return find("diffjscc", name)
-    except InputError:
-        return find("textguided", name)
+    return find_any(name, "diffjscc", "textguided")
 
 
 class OverBackbone(DiffJSCCTrainer):

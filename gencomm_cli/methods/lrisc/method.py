@@ -71,7 +71,7 @@ from torch import Tensor, nn
 from gencomm_cli.diffusion.cosine import STEPS, cosine_alpha_bar
 from gencomm_cli.diffusion.steps import AncestralStep, ddim_step
 from gencomm_cli.errors import RateError
-from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
+from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission, of_samples
 from gencomm_cli.methods.lrisc.options import Receiver, Transmitter
 from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.ntscc_codec import MOST_SIDE, NTSCC, Allocation
@@ -201,7 +201,7 @@ class LRISC:
             x = sample(
                 noise * float(self.preset.settings.get("start_noise", 1.0)), visited(steps, **self.spacing), self.alpha_bar,
                 lambda x, time: self.denoiser(x, torch.full((1,), time, device=self.device), contexts, coarse),
-                progress=None if progress is None else lambda done, total: progress(index * total + done, options.samples * total),
+                progress=of_samples(progress, index, options.samples),
             )  # fmt: skip
             return to_image((x + 1) / 2, received.image_size, "unet")
 

@@ -48,7 +48,7 @@ from gencomm_cli.methods.scsic.networks import ScSicNetworks, stage_a_of
 from gencomm_cli.metrics.efficientnet_lite import EfficientNetLite
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.backbone import Backbone
-from gencomm_cli.presets import Preset, find, is_pretrained, load_config, verify
+from gencomm_cli.presets import find, find_any, is_pretrained, verify
 from gencomm_cli.presets.build import build
 from gencomm_cli.presets.write import taken, write_preset
 from gencomm_cli.training.channel import block_gains, draw, through
@@ -412,23 +412,9 @@ class CascadeTrainer(Trainer):
 
 def open_trainer(options: TrainOptions, report: Report) -> Trainer:
     """The trainer of what is asked for; raises what :func:`gencomm_cli.training.trainer.train` does."""
-    base = None if options.start is None else find_base(options.start)
+    base = None if options.start is None else find_any(options.start, "scsic", "textguided")
     if base is None or base.method != "scsic" or base.components["stage_b"].class_name == "LatentStageB":
         return SCSICTrainer(options, report, base)
     if options.config is None and not is_pretrained(base):
         report(f"--start {base.name}: stage B alone is trained on, by the recipe for Stable Cascade; give --config for another")
     return CascadeTrainer(options, report, base)
-
-
-def find_base(name: str) -> Preset:
-    """The preset to build on: a folder's, else scsic's or textguided's of that name.
-
-    Raises:
-        InputError: there is none.
-    """
-    if (Path(name) / "config.json").is_file():
-        return load_config(Path(name))
-    try:
-        return find("scsic", name)
-    except InputError:
-        return find("textguided", name)
