@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.conventions import USUAL, Conventions
-from gencomm_cli.networks.rate_adaptive import sent_positions, unit_power
+from gencomm_cli.networks.pixel_codec import PixelCodec, checked_size
+from gencomm_cli.networks.rate_adaptive import sent_positions
 
 _PEDESTAL = 2.0**-36
 _LEAST_GAMMA = 2.0**-18
@@ -124,10 +125,8 @@ class Decoder(nn.Module):
         return self.conv_block_out(x)
 
 
-class ADJSCC(nn.Module):
+class ADJSCC(PixelCodec):
     """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple`` (a :class:`LearnedCodec`)."""
-
-    choices = 0
 
     def __init__(self, config: ADJSCCConfig) -> None:
         super().__init__()
@@ -140,24 +139,10 @@ class ADJSCC(nn.Module):
         return max(1, min(wanted, most)) if self.config.rate_adaptive else most
 
     def code(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
-        """Complex [B, ``symbols``] at their own power.
-
-        Args:
-            image: [B, 3, H, W] in [0, 1]. snr_db: what the transmitter knows [B]; NaN where it knows nothing.
-
-        Raises:
-            ValueError: a number of symbols that this code cannot have.
-        """
-        size = (image.shape[2], image.shape[3])
-        if symbols != self.symbols(symbols, size):
-            raise ValueError(f"{symbols} symbols asked of a code that has {self.symbols(symbols, size)}")
+        size = checked_size(self, image, symbols)
         given = self.conventions.program_snr(snr_db).nan_to_num(self.config.unknown_snr_db)
         positions = self._positions(symbols, size).to(image.device)
         return self.conventions.pair(self.jscc_encoder(image, given).flatten(1)[:, positions])
-
-    def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
-        """z = E(x): :meth:`code` with E|z|² = 1 each row."""
-        return unit_power(self.code(image, symbols, snr_db))
 
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
         """x̂ = D(z): [B, 3, H, W] in [0, 1]; channels that were not sent are zero.

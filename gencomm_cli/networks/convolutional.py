@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.conventions import Conventions
 from gencomm_cli.networks.layers import named
-from gencomm_cli.networks.rate_adaptive import unit_power
+from gencomm_cli.networks.pixel_codec import PixelCodec, checked_size
 
 PUBLIC = Conventions(real_power=1.0, equaliser="phase", snr_offset_db=3.0103)
 """Reals of power 1 in noise of variance 10^(−SNR/10)/2 each: as complex symbols, an Es/N0 3 dB above the SNR that is named."""
@@ -80,10 +80,8 @@ class Decoder(nn.Sequential):
             self.add_module(f"tconv{number}", named(transconv=layer, activate=nn.Sigmoid() if last else nn.PReLU()))
 
 
-class ConvolutionalJSCC(nn.Module):
+class ConvolutionalJSCC(PixelCodec):
     """Joint source-channel code of one rate and one SNR for images [B, 3, H, W] (a :class:`LearnedCodec`)."""
-
-    choices = 0
 
     def __init__(self, config: ConvolutionalJSCCConfig) -> None:
         super().__init__()
@@ -97,15 +95,9 @@ class ConvolutionalJSCC(nn.Module):
         return (self.config.code_channels * rows * columns + 1) // 2
 
     def code(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
-        """Complex [B, ``symbols``] at their own power. Raises ValueError for another number of symbols than the code's."""
-        most = self.symbols(symbols, (image.shape[2], image.shape[3]))
-        if symbols != most:
-            raise ValueError(f"{symbols} symbols asked of a code that has {most}")
+        """As :meth:`PixelCodec.code`; the SNR is not used."""
+        checked_size(self, image, symbols)
         return self.conventions.pair(self.encoder(image).flatten(1))
-
-    def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
-        """z = E(x): complex [B, ``symbols``] with E|z|² = 1 each row; the SNR is not used."""
-        return unit_power(self.code(image, symbols, snr_db))
 
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
         """x̂ = D(z): [B, 3, H, W] in [0, 1]; the SNR is not used."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gencomm_cli.networks.config import Config
+from gencomm_cli.networks.pixel_codec import checked_size
 from gencomm_cli.networks.rate_adaptive import to_complex, to_real, unit_power
 
 
@@ -180,9 +181,7 @@ class DeepJSCC(nn.Module):
         Raises:
             ValueError: another number of symbols.
         """
-        size = (image.shape[2], image.shape[3])
-        if symbols != self.symbols(symbols, size):
-            raise ValueError(f"{symbols} symbols asked of a code that has {self.symbols(symbols, size)}")
+        checked_size(self, image, symbols)
         return unit_power(to_complex(self.E(image, self._csi(snr_db, gain)).flatten(1)))
 
     def decode(self, equalised: Tensor, reliability: Tensor, size: tuple[int, int], snr_db: Tensor, gain: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.conventions import USUAL
 from gencomm_cli.networks.klt_code import KLTCode
 from gencomm_cli.networks.layers import zeroed
+from gencomm_cli.networks.pixel_codec import checked_size
 from gencomm_cli.networks.rate_adaptive import CONDITION_WIDTH
 from gencomm_cli.networks.tensors import SNR_RANGE
 
@@ -106,8 +107,7 @@ class ResidualADJSCC(KLTCode):
         Raises:
             ValueError: more symbols than the code has.
         """
-        if symbols != (most := self.symbols(symbols, (image.shape[2], image.shape[3]))):
-            raise ValueError(f"{symbols} symbols asked of a code that has {most}")
+        checked_size(self, image, symbols)
         condition = self.sender(symbols, image.shape[2:], snr_db)
         h = image - self.mean
         for level in self.down:

@@ -65,7 +65,7 @@ class ChoosingCodec(LearnedCodec, Protocol):
 
 @dataclass(frozen=True)
 class KnownCodec:
-    """A learned codec once both ends know one picture's gain and channels: a :class:`SourceCodec`.
+    """A learned codec once both ends know one picture's gain and channels, which maps images as :class:`SourceCodec` does.
 
     Attributes:
         gain: root mean power of the code's symbols; 1 where the decoder takes them at unit power.
@@ -79,15 +79,6 @@ class KnownCodec:
     channels: Tensor | None
     reliability: Tensor | None = None
     tx_snr_db: Tensor | None = None
-
-    @property
-    def multiple(self) -> int:
-        """The codec's."""
-        return self.codec.multiple
-
-    def symbols(self, wanted: int, size: tuple[int, int]) -> int:
-        """The codec's."""
-        return self.codec.symbols(wanted, size)
 
     def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
         """Images [B, 3, H, W] in [0, 1] → complex [B, k] of unit power."""
@@ -106,7 +97,7 @@ class KnownCodec:
 
 @dataclass(frozen=True)
 class KnownNTSCC:
-    """NTSCC once both ends know how many symbols each embedding takes: one picture's :class:`SourceCodec`.
+    """NTSCC once both ends know how many symbols each embedding takes, for one picture; it maps as :class:`SourceCodec` does.
 
     Attributes:
         levels: of the embeddings inside the picture of ``size`` (H, W). multiple: to which pictures are padded.
@@ -121,10 +112,6 @@ class KnownNTSCC:
     reliability: Tensor
     equalised: bool
     tx_snr_db: float = math.nan
-
-    def symbols(self, wanted: int, size: tuple[int, int]) -> int:
-        """What the levels take."""
-        return len(self.reliability)
 
     def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
         """Images [B, 3, H, W] in [0, 1] → complex [B, k], differentiable."""

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.conventions import USUAL, Conventions
 from gencomm_cli.networks.layers import mlp
-from gencomm_cli.networks.rate_adaptive import sent_positions, to_complex, to_real, unit_power
+from gencomm_cli.networks.pixel_codec import PixelCodec, checked_size
+from gencomm_cli.networks.rate_adaptive import sent_positions, to_complex, to_real
 from gencomm_cli.networks.snr_adaptive import gates, modnet
 from gencomm_cli.networks.windows import from_windows, relative_places, to_windows
 
@@ -277,7 +278,7 @@ def top_channels(gates: Tensor, rate: int, choice: Choice = "stable") -> Tensor:
     return torch.zeros(order.shape, dtype=torch.bool, device=order.device).scatter(1, order[:, :rate], True)
 
 
-class SwinJSCC(nn.Module):
+class SwinJSCC(PixelCodec):
     """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple`` (a :class:`LearnedCodec`).
 
     ``choices``: of how many channels the image's own are chosen, where the receiver has to know them (``choice`` of the config).
@@ -304,10 +305,7 @@ class SwinJSCC(nn.Module):
 
     def _features(self, image: Tensor, symbols: int, snr_db: Tensor) -> tuple[Tensor, Tensor]:
         """Features and gates [B, rows, columns, C]. Raises ValueError for a number of symbols that this code cannot have."""
-        size = (image.shape[2], image.shape[3])
-        if symbols != self.symbols(symbols, size):
-            raise ValueError(f"{symbols} symbols asked of a code that has {self.symbols(symbols, size)}")
-        rate = torch.full_like(snr_db, 2 * symbols / self._tokens(size))
+        rate = torch.full_like(snr_db, 2 * symbols / self._tokens(checked_size(self, image, symbols)))
         return self.encoder(image, snr_db.nan_to_num(self.config.unknown_snr_db), rate)
 
     def choose(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
@@ -317,15 +315,7 @@ class SwinJSCC(nn.Module):
         return top_channels(gates, 2 * symbols // self._tokens(size), self.config.choice)[0]
 
     def code(self, image: Tensor, symbols: int, snr_db: Tensor, channels: Tensor | None = None) -> Tensor:
-        """Complex [B, ``symbols``] at their own power.
-
-        Args:
-            image: [B, 3, H, W] in [0, 1]. snr_db: what the transmitter knows [B]; NaN where it knows nothing.
-            channels: those that are sent, bool [C]; a codec with ``choices`` needs them.
-
-        Raises:
-            ValueError: a number of symbols that this code cannot have.
-        """
+        """As :meth:`PixelCodec.code`. ``channels``: those that are sent, bool [C]; a codec with ``choices`` needs them."""
         features, _ = self._features(image, symbols, snr_db)
         if self.config.choice != "first":
             chosen = features if channels is None else features[..., channels]
@@ -333,10 +323,6 @@ class SwinJSCC(nn.Module):
         tokens = self._tokens((image.shape[2], image.shape[3]))
         positions = sent_positions(tokens, self.channels, 2 * symbols).to(image.device)
         return to_complex(features.permute(0, 3, 1, 2).flatten(1).float()[:, positions])
-
-    def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
-        """z = E(x): :meth:`code` with E|z|² = 1 each row."""
-        return unit_power(self.code(image, symbols, snr_db))
 
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor, channels: Tensor | None = None) -> Tensor:
         """x̂ = D(z): [B, 3, H, W], not clamped; channels that were not sent are zero.

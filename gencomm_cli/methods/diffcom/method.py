@@ -88,7 +88,7 @@ from gencomm_cli.networks import codec_side
 from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.ntscc_codec import NTSCC
 from gencomm_cli.networks.rate_allocation import Levels
-from gencomm_cli.networks.source_codec import KnownCodec, KnownNTSCC, LearnedCodec, SourceCodec
+from gencomm_cli.networks.source_codec import KnownCodec, KnownNTSCC, LearnedCodec
 from gencomm_cli.networks.tensors import Heard, padded_size, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
 from gencomm_cli.presets.build import build
@@ -654,7 +654,7 @@ class DiffCom:
         cir = None if received.cir is None else torch.tensor(received.cir, device=self.device)[None]
         size = padded_size(received.image_size, self.multiple)
         snr_db, tx_snr_db = heard.effective_snr_db, self._tx_snr_db(received.tx_snr_db)
-        codec: SourceCodec
+        codec: KnownCodec | KnownNTSCC
         if isinstance(known, KnownCodec):
             codec = known
         else:

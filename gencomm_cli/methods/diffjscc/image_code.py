@@ -19,7 +19,7 @@ from gencomm_cli.networks import codec_side
 from gencomm_cli.networks.klt_jscc import KLTJSCC, FieldCode
 from gencomm_cli.networks.ntscc_codec import NTSCC
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC
-from gencomm_cli.networks.source_codec import KnownCodec, KnownNTSCC, LearnedCodec
+from gencomm_cli.networks.source_codec import KnownNTSCC, LearnedCodec
 from gencomm_cli.networks.tensors import within_range
 from gencomm_cli.networks.vae import Domain, LatentCodec
 from gencomm_cli.presets import Preset
@@ -90,7 +90,7 @@ class RateAdaptiveImageCode(nn.Module):
 class LearnedImageCode:
     """A codec on pixels that also works alone, and whose receiver knows all that it needs."""
 
-    codec: LearnedCodec | KnownCodec
+    codec: LearnedCodec
 
     @property
     def multiple(self) -> int:
@@ -111,15 +111,8 @@ class LearnedImageCode:
 
 
 @dataclass(frozen=True)
-class LearnedPictures:
+class LearnedPictures(LearnedImageCode):
     """A codec as it was released, whose receiver has to know the code's own power, or which channels were sent."""
-
-    codec: LearnedCodec
-
-    @property
-    def multiple(self) -> int:
-        """The codec's."""
-        return self.codec.multiple
 
     def symbols(self, wanted: int, size: tuple[int, int]) -> int:
         """The most within ``wanted`` that the codec can send, side symbols included."""
@@ -135,8 +128,10 @@ class LearnedPictures:
 
     def known(self, received: Received, device: torch.device) -> tuple[Decode | None, bool | None]:
         """D_c as the side symbols say, and whether these arrived; None where nothing can be decoded without them."""
-        codec, side_ok = codec_side.receive(self.codec, received, device)
-        return None if codec is None else LearnedImageCode(codec).decode, side_ok
+        known, side_ok = codec_side.receive(self.codec, received, device)
+        if known is None:
+            return None, side_ok
+        return lambda y, _, size, snr_db, gain: known.decode(y, size, effective(snr_db, gain)), side_ok
 
 
 @dataclass(frozen=True)
