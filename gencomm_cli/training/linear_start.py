@@ -81,6 +81,13 @@ class Transform:
         return torch.einsum("kcyx,lcyx->kl", quarter, fine.basis)
 
 
+def start_swin(code: SwinJSCC, fields: Tensor, cbr: float) -> None:
+    """Sets a SwinJSCC to the linear code for 10 dB and that CBR, by the statistics of images [N, 3, H, W]."""
+    sides = [2 ** (stage + 1) for stage in range(len(code.config.dims))]
+    covariances = [token_statistics(fields, side)[1] for side in sides]
+    start_linear(code, fields.mean((0, 2, 3)), covariances, reals=round(6 * sides[-1] ** 2 * cbr), snr_db=10.0)
+
+
 @torch.no_grad()
 def start_linear(code: SwinJSCC, mean: Tensor, covariances: Sequence[Tensor], reals: int, snr_db: float) -> None:
     """Sets a SwinJSCC with both ModNets to the linear code.
