@@ -239,10 +239,8 @@ def run(
     counts = bench_run.counts(rows)
     if infeasible := next((row for row in rows if row.status == "infeasible"), None):
         console.say(f"bench: {counts['infeasible']} rows are infeasible, the first: {infeasible.cell.image}, {infeasible.error}")
-    if json:
-        console.print_json({"output": str(out), "rows": counts})
-    else:
-        console.out(f"{out / 'rows.jsonl'}: " + ", ".join(f"{count} {status}" for status, count in counts.items() if count))
+    line = f"{out / 'rows.jsonl'}: " + ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    console.result(json, {"output": str(out), "rows": counts}, line)
     if counts["error"]:
         first = next(row.error for row in rows if row.status == "error")
         raise GencommError(
@@ -324,10 +322,7 @@ def predictability(
     pixels = prepared(read_image(image), prepare or "none")
     found = study.predictability(pixels, image.name, prompt or "", sweep, place, lpips, console.say)
     document = study.write(found, image, lpips, out)
-    if json:
-        console.print_json(document)
-    else:
-        console.out(study.table(found))
+    console.result(json, document, study.table(found))
 
 
 @bench.command()

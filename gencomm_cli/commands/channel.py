@@ -60,10 +60,7 @@ def channel(
         befalls = replace(build(Impairments, impairments), clip=OfdmConfig(clip=channel.get("clip")).clip)
         over = flags.path_model(channel)
         samples = _record(transmitted, target, befalls, over, pipeline.check_snr("snr", snr), seed, output)
-        if json:
-            console.print_json({"output": target, "samples": samples})
-        else:
-            console.out(target)
+        console.result(json, {"output": target, "samples": samples}, target)
         return
     if impairments:
         raise OptionError(next(iter(impairments)), f"is for recordings ({', '.join(SUFFIXES)}); `gencomm modulate` makes one")
@@ -72,11 +69,7 @@ def channel(
     flags.check_room(target, sum(array.nbytes for array in sent.arrays().values()))
     file = pipeline.pass_channel(sent, record, seed, measured)
     flags.write(target, symbols.to_bytes(file), output)
-    if json:
-        meta = file.header.to_json()
-        console.print_json({"output": target, "meta": meta}, stdout_is_taken=target == "-")
-    elif target != "-":
-        console.out(target)
+    console.result(json, {"output": target, "meta": file.header.to_json()}, target, stdout_is_taken=target == "-")
 
 
 def _record(

@@ -77,16 +77,13 @@ def encode(
     )  # fmt: skip
     flags.write(target, symbols.to_bytes(sent), output)
     ratio = sent.compression_ratio
-    if json:
-        printed = {"output": target, "meta": sent.header.to_json(), "compression_ratio": ratio}
-        console.print_json(printed, stdout_is_taken=target == "-")
-        return
-    compressed = "" if ratio is None else f", compression ratio {ratio:.0f}"
-    with_side = f" + {sent.side_symbols.size} of side information" if sent.side_symbols.size else ""
-    with_prompt = f" + {sent.prompt_symbols.size} for the prompt {sent.prompt!r}" if sent.prompt else ""
-    console.say(f"{sent.symbols.size} symbols, CBR {sent.header.cbr.image:.5f}{compressed}{with_side}{with_prompt}")
-    if target != "-":
-        console.out(target)
+    if not json:
+        compressed = "" if ratio is None else f", compression ratio {ratio:.0f}"
+        with_side = f" + {sent.side_symbols.size} of side information" if sent.side_symbols.size else ""
+        with_prompt = f" + {sent.prompt_symbols.size} for the prompt {sent.prompt!r}" if sent.prompt else ""
+        console.say(f"{sent.symbols.size} symbols, CBR {sent.header.cbr.image:.5f}{compressed}{with_side}{with_prompt}")
+    printed = {"output": target, "meta": sent.header.to_json(), "compression_ratio": ratio}
+    console.result(json, printed, target, stdout_is_taken=target == "-")
 
 
 def counted(fading: str, cbr_total: float | None, given: Mapping[str, Any]) -> ChannelRecord | None:

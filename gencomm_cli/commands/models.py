@@ -48,10 +48,7 @@ def show(preset: PresetName, json: flags.Json = False) -> None:
     from gencomm_cli import console
 
     found = _find(preset)
-    if json:
-        console.print_json(_described(found) | {"card": found.card})
-    else:
-        console.out(found.card.rstrip())
+    console.result(json, _described(found) | {"card": found.card}, found.card.rstrip())
 
 
 @models.command()
@@ -88,11 +85,7 @@ def get(
     from gencomm_cli.metrics.fetch import fetch
 
     written = [str(path) for path in fetch(name, metric_weights, console.say)]
-    if json:
-        console.print_json({"outputs": written})
-    else:
-        for path in written:
-            console.out(path)
+    console.result(json, {"outputs": written}, *written)
 
 
 @models.command("import")
@@ -142,18 +135,14 @@ def import_checkpoint(
         converted = conversion.with_tokenizer(converted, tokenizer)
     conversion.write_preset(converted, output, name or output.absolute().name, files, force=force)
     written = presets.load_config(output)
-    if json:
-        report = {
-            "mapped": [{"theirs": theirs, "ours": ours} for theirs, ours in converted.mapped],
-            "dropped": [{"theirs": theirs, "reason": reason} for theirs, reason in converted.dropped],
-            "missed": list(converted.missed),
-            "lacks": list(converted.lacks),
-        }
-        console.print_json(_described(written) | {"outputs": [str(output)]} | report)
-        return
-    for line in conversion.report(converted):
-        console.out(line)
-    console.out(f"{written.method}/{written.name}: {output}")
+    report = {
+        "mapped": [{"theirs": theirs, "ours": ours} for theirs, ours in converted.mapped],
+        "dropped": [{"theirs": theirs, "reason": reason} for theirs, reason in converted.dropped],
+        "missed": list(converted.missed),
+        "lacks": list(converted.lacks),
+    }
+    lines = *conversion.report(converted), f"{written.method}/{written.name}: {output}"
+    console.result(json, _described(written) | {"outputs": [str(output)]} | report, *lines)
 
 
 @models.command()
@@ -172,11 +161,8 @@ def pack(
     from gencomm_cli.presets.pack import pack_folder
 
     written = pack_folder(folder, output)
-    if json:
-        console.print_json({"outputs": [str(path) for path in written]})
-    else:
-        for path in written:
-            console.out(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    lines = (f"{path}: {path.stat().st_size / 1e6:.1f} MB" for path in written)
+    console.result(json, {"outputs": [str(path) for path in written]}, *lines)
 
 
 @models.command()
@@ -196,12 +182,9 @@ def push(
     from gencomm_cli.presets.push import push
 
     files = push(_find(preset), to, private=private, dry_run=dry_run)
-    if json:
-        console.print_json({"repository": to, "sent": not dry_run, "files": files})
-        return
-    for name, size in files.items():
-        console.out(f"{size / 1e6:8.2f} MB  {name}")
-    console.out(f"{to}: {'nothing was sent' if dry_run else 'sent'}")
+    lines = [f"{size / 1e6:8.2f} MB  {name}" for name, size in files.items()]
+    lines.append(f"{to}: {'nothing was sent' if dry_run else 'sent'}")
+    console.result(json, {"repository": to, "sent": not dry_run, "files": files}, *lines)
 
 
 @models.command(cls=flags.Grouped)
@@ -230,10 +213,7 @@ def add(
 
     (sources,) = pipeline.settled(flags.spec_of(method), options, "sources")
     folder = pretrained.add(method, name, sources, out, console.say)
-    if json:
-        console.print_json(_described(load_config(folder)))
-    else:
-        console.out(str(folder))
+    console.result(json, _described(load_config(folder)), str(folder))
 
 
 def _find(name: str) -> Preset:

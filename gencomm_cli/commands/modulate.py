@@ -57,14 +57,12 @@ def modulate(
     write_files(written)
     cbr = rates.with_waveform(file.header.cbr, file.header.image_size, sent.uses)
     seconds = len(recording) / sample_rate
-    if json:
-        meta = {**file.header.to_json(), "cbr": file.header.to_json()["cbr"] | {"waveform": cbr.waveform, "total": cbr.total}}
-        printed = {"output": target, "bursts": len(sent.starts), "samples": len(recording), "seconds": seconds, "meta": meta}
-        console.print_json(printed | {"papr_db": sent.papr_db})
-    else:
+    meta = {**file.header.to_json(), "cbr": file.header.to_json()["cbr"] | {"waveform": cbr.waveform, "total": cbr.total}}
+    printed = {"output": target, "bursts": len(sent.starts), "samples": len(recording), "seconds": seconds, "meta": meta}
+    if not json:
         rate, peaks = f"CBR {cbr.total:.5f} with the waveform", f"PAPR {sent.papr_db:.1f} dB"
         console.say(f"bursts: {len(sent.starts)}, {seconds:.3g} s, {rate}, {peaks}")
-        console.out(target)
+    console.result(json, printed | {"papr_db": sent.papr_db}, target)
 
 
 def demodulate(
