@@ -519,7 +519,8 @@ def channel_record(
         ofdm = replace(ofdm, pilots=0 if csi == "none" else ofdm.pilots)
     if paths is not None and measured is not None:
         paths = measured.at_speed(paths)
-    return ChannelRecord(kind, float(snr_db), snr_type, csi, ofdm, None if rx_snr_db is None else float(rx_snr_db), paths)
+    given = None if rx_snr_db is None else check_snr("rx_snr", rx_snr_db)
+    return ChannelRecord(kind, check_snr("snr", snr_db), snr_type, csi, ofdm, given, paths)
 
 
 def transmit(
@@ -549,9 +550,8 @@ def transmit(
     Raises:
         InputError: as :func:`pass_channel`.
     """
-    given = None if rx_snr is None else check_snr("rx_snr", rx_snr)
     kind: Kind = fading or ("awgn" if paths is None else "multipath")
-    channel = channel_record(kind, check_snr("snr", snr), snr_type, csi, ofdm, given, paths, measured)
+    channel = channel_record(kind, snr, snr_type, csi, ofdm, rx_snr, paths, measured)
     return pass_channel(sent, channel, seed, measured)
 
 

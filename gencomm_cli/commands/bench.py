@@ -251,7 +251,7 @@ def run(
 @bench.command()
 def merge(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Bench folders, shards of one sweep or of several.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for all their rows and images.")],
+    output: Annotated[Path, flags.output_option("Folder for all their rows and images.", "OUT")],
     fid: Fid = False,
     fid_patches: Annotated[bool, typer.Option("--fid-patches", help="FID over half-overlapping 256x256 patches.")] = False,
     kid_lite: KidLite = False,
@@ -328,9 +328,7 @@ def predictability(
 @bench.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `bench run` filled.")],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The page; DIR/report.html if not given.")
-    ] = None,
+    output: Annotated[Path | None, flags.output_option("The page; DIR/report.html if not given.")] = None,
     references: Annotated[
         bool, typer.Option("--references", help="Draw published codecs too, as if an ideal code carried them (Kodak, AWGN).")
     ] = False,

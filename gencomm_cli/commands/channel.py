@@ -31,10 +31,7 @@ def channel(
     channel: flags.Given,
     impairments: flags.Given,
     snr: Annotated[float, typer.Option(metavar="DB", help="SNR in dB, 10*log10(1/N0); inf is a clean channel.")],
-    output: Annotated[
-        str | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Symbol file; a.tx.npz gives a.rx.npz, tx.npz gives rx.npz."),
-    ] = None,
+    output: Annotated[str | None, flags.output_option("Symbol file; a.tx.npz gives a.rx.npz, tx.npz gives rx.npz.")] = None,
     seed: flags.Seed = 0,
     json: flags.Json = False,
 ) -> None:

@@ -25,9 +25,7 @@ def encode(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="Image to send; - is standard input.")],
     options: flags.Given,
     channel: flags.Given,
-    output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE", help="Symbol file; IMAGE.tx.npz if not given.")
-    ] = None,
+    output: Annotated[str | None, flags.output_option("Symbol file; IMAGE.tx.npz if not given.")] = None,
     method: flags.Method = flags.DEFAULT_METHOD,
     preset: flags.Preset = None,
     cbr: flags.Cbr = None,

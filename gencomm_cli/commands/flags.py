@@ -53,6 +53,11 @@ def read_ratio(text: str | float) -> float:
         raise typer.BadParameter(f"{text!r} is not a ratio, such as 0.0033 or 1/384") from None
 
 
+def output_option(help: str, metavar: str = "FILE") -> Any:
+    """The flag of a command's result."""
+    return typer.Option("--output", "-o", metavar=metavar, help=help)
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Seed of everything random here.")]
 Device = Annotated[
@@ -341,11 +346,8 @@ def channel_record(snr: float, given: Mapping[str, Any]) -> tuple[ChannelRecord,
     if len(asked) > 1:
         raise InputError("channel: --awgn, --rayleigh, --block-rayleigh and --multipath exclude each other; give one")
     kind: Kind = asked[0] if asked else "awgn"
-    known = None if (rx_snr := given.get("rx_snr")) is None else pipeline.check_snr("rx_snr", rx_snr)
-    snr_db, ofdm = pipeline.check_snr("snr", snr), ofdm_config(kind, given)
-    channel = pipeline.channel_record(
-        kind, snr_db, given.get("snr_type", "esn0"), given.get("csi", "perfect"), ofdm, known, model, measured
-    )
+    said = given.get("snr_type", "esn0"), given.get("csi", "perfect")
+    channel = pipeline.channel_record(kind, snr, *said, ofdm_config(kind, given), given.get("rx_snr"), model, measured)
     _say_too_fast(channel)
     return channel, measured
 

@@ -96,7 +96,7 @@ def import_checkpoint(
             metavar="FILE", help="What the authors released, or its folder; several where one preset is made of several files."
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the preset that is written.")],
+    output: Annotated[Path, flags.output_option("Folder of the preset that is written.", "FOLDER")],
     kind: Annotated[
         str | None,
         typer.Option(
@@ -148,7 +148,7 @@ def import_checkpoint(
 @models.command()
 def pack(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A models folder as `gencomm train` writes it.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="New folder for the same presets.")],
+    output: Annotated[Path, flags.output_option("New folder for the same presets.", "DIR")],
     json: flags.Json = False,
 ) -> None:
     """Store presets in 8 bits a weight: half the size, slightly coarser.

@@ -20,9 +20,7 @@ def roundtrip(
     options: flags.Given,
     channel: flags.Given,
     snr: Annotated[float, typer.Option(metavar="DB", help="SNR in dB, 10*log10(1/N0); inf is a clean channel.")],
-    output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE", help="Image to write; photo.png gives photo.rx.png.")
-    ] = None,
+    output: Annotated[str | None, flags.output_option("Image to write; photo.png gives photo.rx.png.")] = None,
     compare: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write original, coarse and refined side by side.")
     ] = None,
