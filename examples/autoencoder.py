@@ -23,7 +23,7 @@ from gencomm_cli.metrics.report import measure
 from gencomm_cli.metrics.weights import load_efficientnet_lite
 from gencomm_cli.networks.autoencoder import Autoencoder
 from gencomm_cli.networks.tensors import to_image, to_tensor
-from gencomm_cli.presets.pack import unpacked
+from gencomm_cli.presets.bits import unpacked
 
 CPU = torch.device("cpu")
 NAMES = ("psnr", "gmsd", "lpips_alex", "lpips_squeeze")

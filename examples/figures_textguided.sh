@@ -8,6 +8,7 @@
 # METHODS=LIST takes others: textguided@FOLDER for such a preset; jscc@FOLDER for MambaJSCC and SwinJSCC (`gencomm train jscc --config
 # mambajscc`, `swinjscc`); diffjscc, which had 100 steps in the paper (--steps 100, in a bench of its own into OUT); or images that others
 # made, of the same names, as folder:swinjscc/{channel}/{snr}dB. ABLATED=textguided@FOLDER has figure 2 and the steps of such a preset.
+# CAPTIONER=openai:gpt-4o, or hf:FOLDER, writes the prompts; captions.tsv is of whole photographs, of which the 256x256 centre is sent.
 set -eu
 here=$(dirname "$0")
 out=${1:-figures_textguided}
@@ -15,9 +16,9 @@ sweep() { gencomm bench run "$@" --out "$out" --protocol textguided ${TOTAL---to
 
 if [ -n "${FULL:-}" ]; then
     methods=${METHODS:-textguided,textguided:coarse,separate:avif,separate:jpeg2000,separate:avif:capacity}
-    sweep "$2" --methods "$methods" --prompts own
-    sweep "$2" --methods "${ABLATED:-textguided}" --snr 10 --cbr 0.0033 --prompts none,own,wrong
-    sweep "$2" --methods "${ABLATED:-textguided}" --snr 10 --cbr 0.0033 --prompts own --steps 1,5,20 --fid
+    sweep "$2" --methods "$methods" --prompts "${CAPTIONER:-own}"
+    sweep "$2" --methods "${ABLATED:-textguided}" --snr 10 --cbr 0.0033 --prompts "none,${CAPTIONER:-own,wrong}"
+    sweep "$2" --methods "${ABLATED:-textguided}" --snr 10 --cbr 0.0033 --prompts "${CAPTIONER:-own}" --steps 1,5,20 --fid
 else
     sweep "$here/kodim19.png" "$here/kodim23.png" --methods textguided,textguided:coarse,separate:avif:capacity \
         --snr 1,5,10 --cbr 0.0033 --channels awgn --prompts own

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from gencomm_cli.metrics import weights
 from gencomm_cli.metrics.efficientnet_lite import EfficientNetLite
 from gencomm_cli.networks.autoencoder import Autoencoder
-from gencomm_cli.presets.pack import packed
+from gencomm_cli.presets.bits import packed
 from tests.support.commands import picture
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "autoencoder.py"

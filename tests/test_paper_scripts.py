@@ -96,6 +96,15 @@ def test_ablations_are_of_the_presets_that_are_named(method: str, tmp_path: Path
     assert {name for name in last if not name.startswith("separate")} == {"jscc@m", f"{method}@tuned"}
 
 
+@needs_sh
+@pytest.mark.parametrize(
+    ("environment", "asked"), [({}, ["own", "none,own,wrong", "own"]), ({"CAPTIONER": "hf:m"}, ["hf:m", "none,hf:m", "hf:m"])]
+)
+def test_prompts_of_textguided_are_written_by_whom_is_named(environment: dict[str, str], asked: list[str], tmp_path: Path) -> None:
+    lines = recorded("figures_textguided.sh", tmp_path, "out", "kodak", FULL="1", **environment)
+    assert [line[line.index("--prompts") + 1] for line in lines if "--prompts" in line] == asked
+
+
 @pytest.mark.parametrize(("table", "lines"), [("3", 5), ("4", 10), ("5", 6), ("6", 18), ("7", 8)])
 def test_tables_of_diffcom(
     table: str, lines: int, photo: Path, diffcom: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

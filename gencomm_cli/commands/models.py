@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -149,18 +150,24 @@ def import_checkpoint(
 def pack(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A models folder as `gencomm train` writes it.")],
     output: Annotated[Path, flags.output_option("New folder for the same presets.", "DIR")],
+    bits: Annotated[str, typer.Option(metavar="4…8[,NETWORK=N]…", help="Of each weight, and of those of single networks.")] = "8",
     json: flags.Json = False,
 ) -> None:
-    """Store presets in 8 bits a weight: half the size, slightly coarser.
+    """Store presets in 8 bits a weight, or fewer: half the size, slightly coarser.
 
     \b
     gencomm models pack runs/mine/models -o packed
+    gencomm models pack runs/mine/models -o small --bits 5,jscc=8,vae=6
     gencomm roundtrip photo.png -o received.png --preset packed/METHOD/mine --method METHOD
     """
     from gencomm_cli import console
+    from gencomm_cli.errors import InputError
     from gencomm_cli.presets.pack import pack_folder
 
-    written = pack_folder(folder, output)
+    if not re.fullmatch("[4-8](,[^,=]+=[4-8])*", bits):
+        raise InputError(f"--bits {bits}: give 4 to 8, and others for single networks if you like, as in 5,jscc=8")
+    most, *others = bits.split(",")
+    written = pack_folder(folder, output, int(most), {name: int(its) for name, its in (each.split("=") for each in others)})
     lines = (f"{path}: {path.stat().st_size / 1e6:.1f} MB" for path in written)
     console.result(json, {"outputs": [str(path) for path in written]}, *lines)
 

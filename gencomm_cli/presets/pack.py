@@ -1,8 +1,4 @@
-"""Weights in 8 bits: a preset at half the size, for a repository or a slow line.
-
-A matrix or kernel W [out, …] is stored as int8 with one scale a row: W ≈ q · s, s = max|W_row| / 127, so that no weight is off by
-more than half a step (0.4 % of its row's largest). What has fewer than two dimensions, and small tensors, stay in half precision.
-"""
+"""Folders of presets with their weights packed, as :mod:`~gencomm_cli.presets.bits` has it."""
 
 from __future__ import annotations
 
@@ -14,56 +10,31 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
 
 from gencomm_cli.errors import InputError
 from gencomm_cli.outputs import check_folder
 from gencomm_cli.presets import file_hash, load_config
+from gencomm_cli.presets.bits import packed
+from gencomm_cli.presets.build import builders
 from gencomm_cli.presets.finite import check_finite
 from gencomm_cli.presets.write import store, whole, write_config
 from gencomm_cli.textfiles import read_json
 
-SCALE = ".8bit_scale"
-"""Suffix of the float32 [out] tensor beside each int8 one."""
 
-SMALLEST = 1024
-"""Tensors of fewer elements are left alone: nothing is gained by them."""
-
-
-def packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same weights, large matrices as int8 with a scale a row; what is packed already stays."""
-    stored: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point() or tensor.ndim < 2 or tensor.numel() < SMALLEST:
-            stored[name] = tensor
-            continue
-        rows = tensor.float().flatten(1)
-        scale = rows.abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny) / 127
-        stored[name] = (rows / scale[:, None]).round().to(torch.int8).reshape(tensor.shape)
-        stored[name + SCALE] = scale
-    return stored
+def buffers(component: Mapping[str, Any]) -> set[str]:
+    """Names of the buffers of a network that is built from its configuration; none of a class that is not known here."""
+    known = builders()
+    if component.get("class") not in known:
+        return set()
+    with torch.device("meta"):
+        return {name for name, _ in known[component["class"]](**component["config"]).named_buffers()}
 
 
-def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights as float32, whether they were packed or not.
-
-    Raises:
-        ValueError: a scale has no matrix of as many rows.
-    """
-    restored: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        if not name.endswith(SCALE):
-            restored[name] = tensor.float()
-    for name in tensors.keys() - restored.keys():
-        matrix, scale = restored.get(name.removesuffix(SCALE)), tensors[name].float()
-        if matrix is None or matrix.ndim < 2 or scale.shape != matrix.shape[:1]:
-            raise ValueError(f"{name} has no matrix of {tuple(scale.shape)} rows")
-        matrix *= scale.view(-1, *[1] * (matrix.ndim - 1))
-    return restored
-
-
-def pack_folder(source: Path, target: Path) -> list[Path]:
+def pack_folder(source: Path, target: Path, bits: int = 8, others: Mapping[str, int] | None = None) -> list[Path]:
     """Copies a folder of presets (``models/`` as ``gencomm train`` writes it) its networks packed, its configs' hashes renewed.
+
+    Args:
+        bits: of each weight, 4 to 8. others: of the networks that have these names in their presets.
 
     Returns:
         The weights files written.
@@ -81,24 +52,30 @@ def pack_folder(source: Path, target: Path) -> list[Path]:
     for path in source.rglob("config.json"):
         load_config(path.parent)
         configs[path.relative_to(source)] = read_json(path)
-    components = [one for document in configs.values() for one in document["components"].values() if "file" in one]
-    named, hashes, written = {one.get("sha256") for one in components}, {}, []
+    named = [(name, one) for document in configs.values() for name, one in document["components"].items() if "file" in one]
+    if unknown := set(others or {}) - {name for name, _ in named}:
+        there = ", ".join(dict.fromkeys(name for name, _ in named))
+        raise InputError(f"--bits: no network is called {', '.join(sorted(unknown))}; there is: {there}")
+    hashed = {one.get("sha256"): (name, one) for name, one in named}
+    hashes: dict[str, str] = {}
+    written = []
     with whole(target) as temporary:
         for path in sorted(path for path in source.rglob("*") if path.is_file() and not path.is_relative_to(temporary)):
             copy = temporary / path.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            if path.suffix != ".safetensors" or (digest := file_hash(path)) not in named:  # the captioner's tables are no network
+            if path.suffix != ".safetensors" or (digest := file_hash(path)) not in hashed:  # the captioner's tables are no network
                 shutil.copyfile(path, copy)
                 continue
             try:
                 tensors = load_file(path)
                 check_finite(tensors, str(path))
-                store(packed(tensors), copy)
+                name, one = hashed[digest]
+                store(packed(tensors, (others or {}).get(name, bits), buffers(one)), copy)
             except SafetensorError as error:
                 raise InputError(f"{path}: not safetensors ({str(error).splitlines()[0]})") from None
             hashes[digest] = file_hash(copy)
             written.append(target / path.relative_to(source))
-        for one in components:
+        for _, one in named:
             one["sha256"] = hashes.get(one.get("sha256"), one.get("sha256"))
         for relative, document in configs.items():
             write_config((temporary / relative).parent, document)

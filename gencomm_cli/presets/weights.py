@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +15,9 @@ from torch.nn.modules.module import register_module_module_registration_hook, re
 
 from gencomm_cli.errors import GencommError, ModelMismatch, one_line
 from gencomm_cli.presets import Component, Preset
+from gencomm_cli.presets.bits import numbers, unpacked
 from gencomm_cli.presets.files import located
 from gencomm_cli.presets.finite import check_finite
-from gencomm_cli.presets.pack import unpacked
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -33,7 +32,7 @@ def filled(make: Callable[[], Network], component: Component, device: torch.devi
     """
     assert component.path is not None
     with readable(component.path) as opened:
-        held = sum(math.prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
+        held = numbers({name: opened.get_slice(name).get_shape() for name in opened.keys()})  # noqa: SIM118
     try:
         with torch.device("meta"), at_most(held):
             make()

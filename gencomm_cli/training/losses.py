@@ -43,11 +43,12 @@ def psnr(mse: Tensor) -> float:
 
 
 def fold_pattern(error: Tensor, fold: int, cells: int = 8) -> Tensor:
-    """Power of the part of an error [B, C, H, W] that repeats with the fold's period over cells × cells folds.
+    """Power of the part of an error [B, C, H, W] that repeats with the fold's period over cells × cells folds, or all there are.
 
     Each of the fold² pixel phases is averaged over such a neighbourhood; what differs between the phases' means is the net that a
     small folded decoder lays over flat areas, which neither MSE nor LPIPS minds. Zero for a fold of 1.
     """
+    cells = min(cells, *(side // fold for side in error.shape[2:]))
     phases = F.avg_pool2d(F.pixel_unshuffle(error, fold), cells).unflatten(1, (error.shape[1], fold**2))
     return (phases - phases.mean(2, keepdim=True)).square().mean()
 

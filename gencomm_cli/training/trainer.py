@@ -133,6 +133,18 @@ def changed(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     return {**recipe, **changes, **{name: changed(recipe[name], changes[name]) for name in both}}
 
 
+class _Keyed(dict[str, Any]):
+    """A recipe's JSON object, which says what it lacks."""
+
+    def __missing__(self, key: str) -> Any:
+        raise InputError(f"--config: lacks {key!r} beside {', '.join(self)}; see gencomm_cli/methods/*/nano.json for examples")
+
+    @classmethod
+    def of(cls, value: Any) -> Any:
+        """The same with all objects within."""
+        return cls({name: cls.of(each) for name, each in value.items()}) if isinstance(value, dict) else value
+
+
 def stage_values(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
     """The numbers of a stage, which stand beside the network's sizes or alone."""
     own: dict[str, Any] = config[stage]
@@ -196,7 +208,7 @@ class Trainer:
     def __init__(self, options: TrainOptions, report: Report = print, base: Preset | None = None) -> None:
         self.options, self.report, self.base = options, report, base
         self.out, self.device = options.out, torch.device(options.device)
-        self.config = self.recipe()
+        self.config = _Keyed.of(self.recipe())
         known = tuple(stage for stage in self.plans if stage in self.config)
         self.stages = options.stages or tuple(stage for stage in known if not self.plans[stage].optional)
         if unknown := set(self.stages) - set(known):
@@ -210,17 +222,14 @@ class Trainer:
             optimizer_class(stage_values(self.config, stage)["schedule"].get("optimizer", "adamw"))
         if any(self.plans[stage].pictured for stage in self.stages):
             _ = self.perceptual
-        if any(self.plans[stage].watched and stage_values(self.config, stage).get("critic") for stage in self.stages):
-            _ = self.features
         torch.manual_seed(0)
         self.blueprints: dict[str, tuple[str, dict[str, Any]]] = {}
         self.parts: dict[str, nn.Module] = {}
-        try:
-            self.build()
-        except KeyError as error:
-            raise InputError(f"--config: lacks {error}; see gencomm_cli/methods/*/nano.json for examples") from None
+        self.build()
         for stage in self.stages:
-            self.recipe_of(stage)
+            recipe = self.recipe_of(stage)
+            if self.plans[stage].watched and recipe.critic:
+                _ = self.features
 
     @property
     def frozen_dtype(self) -> torch.dtype:

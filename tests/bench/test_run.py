@@ -124,12 +124,12 @@ def _run(arguments: list[str]) -> int:
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_killed_and_started_again_gives_the_rows_of_an_uninterrupted_run(
-    gencomm: Gencomm, photos: Path, tiny: str, processes: int
+    here: Gencomm, photos: Path, tiny: str, processes: int
 ) -> None:
     arguments: list[Any] = ["bench", "run", photos, "--methods", f"{tiny},{tiny}:coarse", "--snr", "0:2:10", "--cbr", 0.02]
-    arguments += ["--channels", "awgn,rayleigh", "--jobs", processes, *METRICS]
-    words = [str(word) for word in arguments]
-    running = subprocess.Popen([*COMMAND, *words, "--out", "killed"], env=ENVIRONMENT, stderr=subprocess.PIPE)
+    arguments += ["--channels", "awgn,rayleigh", *METRICS]
+    words = [*map(str, arguments), "--jobs", str(processes), "--out", "killed"]
+    running = subprocess.Popen([*COMMAND, *words], env=ENVIRONMENT, stderr=subprocess.PIPE)
     path = Path("killed/rows.jsonl")
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (path.exists() and path.read_bytes().count(b"\n") >= 6):
@@ -141,18 +141,18 @@ def test_killed_and_started_again_gives_the_rows_of_an_uninterrupted_run(
     assert 6 <= kept.count(b"\n") < 48
     with path.open("ab") as file:
         file.write(kept.split(b"\n")[0][:100])  # as if it had been in the middle of a line
-    again = gencomm(*words, "--out", "killed")
+    again = here(*words)
     assert again.returncode == 0, again.stderr
     assert path.read_bytes().startswith(kept)
     assert f"{kept.count(10)} rows done, {48 - kept.count(10)} left".encode() in again.stderr
-    whole = gencomm(*words, "--out", "whole")
+    whole = here(*arguments, "--out", "whole")  # by one process
     assert whole.returncode == 0, whole.stderr
     assert len(by_id(Path("whole"))) == 48
     assert by_id(Path("killed")) == by_id(Path("whole"))
     assert images(Path("killed")) == images(Path("whole"))
     if processes == 1:
         assert list(by_id(Path("killed"))) == list(by_id(Path("whole")))
-    nothing_left = gencomm(*words, "--out", "whole", "--json")
+    nothing_left = here(*words, "--json")
     assert json.loads(nothing_left.stdout)["rows"] == {"ok": 48, "outage": 0, "infeasible": 0, "error": 0}
     assert b"48 rows done, 0 left" in nothing_left.stderr
 

@@ -17,7 +17,7 @@ from gencomm_cli import presets
 from gencomm_cli.errors import InputError, ModelMismatch
 from gencomm_cli.outputs import umask
 from gencomm_cli.presets import Component, write
-from gencomm_cli.presets.pack import unpacked
+from gencomm_cli.presets.bits import unpacked
 from gencomm_cli.presets.write import Part, store, taken, whole, write_preset
 
 

@@ -50,7 +50,7 @@ from gencomm_cli.training.critic import FeatureCritic
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.linear_start import token_statistics
 from gencomm_cli.training.loop import Schedule, autocast
-from gencomm_cli.training.losses import perceptual_loss
+from gencomm_cli.training.losses import fold_pattern, perceptual_loss
 from gencomm_cli.training.parallel import rows
 from gencomm_cli.training.stage import Plan, Stage
 from gencomm_cli.training.stage import trained as trainable
@@ -78,7 +78,8 @@ class Recipe:
         weights: between which eq. 7's ᾱ/(1 − ᾱ) is held: beyond, only one end of the schedule would be learnt.
         power: n/N is u^power for a uniform u, and what is seen more often counts that much less: the mean is that of eq. 7.
         coarse: weight of d of the coarse image, not squared there. coarse_perceptual: of its d_p, from the share
-            ``perceptual_from`` of the stage on.
+            ``perceptual_from`` of the stage on. grid: weight of what the error of coarse image, x̂_0 and x̄_0 has in common in all
+            embeddings' blocks: where ẑ says little, d_p is pleased by a texture that repeats from block to block.
         refined: share of the crops of which x̂_0 is made, from the share ``refined_from`` of the stage on: until then transform and
             code learn faster alone. bare: share of these of which x̄_0 is.
         latent: weight of the error of ẑ, in units of its rounding step. medians: of the prior's medians. variances: of how unlikely
@@ -107,6 +108,7 @@ class Recipe:
     coarse: float = 1.0
     coarse_perceptual: float = 0.0
     perceptual_from: float = 0.0
+    grid: float = 0.0
     refined: float = 1.0
     refined_from: float = 0.0
     bare: float = 1.0
@@ -213,16 +215,22 @@ class StageLoss:
 
     def distortion(self, image: Tensor, other: Tensor, weight: Tensor | float, figures: dict[str, float], name: str) -> Tensor:
         """(1 − η) d (eqs. 9, 11) of images [B, 3, H, W], a mean over them with eq. 7's ``weight`` [B]. ``name``: of the PSNR."""
-        mse = (other.float() - image).square().mean((1, 2, 3))
+        error = other.float() - image
+        mse = error.square().mean((1, 2, 3))
         figures[name] = float(-10 * (mse.detach().mean() / 4).log10())
-        return (1 - self.recipe.perceptual) * self.recipe.distortion * (mse * weight).mean()
+        return (1 - self.recipe.perceptual) * self.recipe.distortion * (mse * weight).mean() + self.net(error)
 
     def norm(self, image: Tensor, coarse: Tensor, figures: dict[str, float]) -> Tensor:
         """(1 − η) d of the coarse image, d the norm itself, as eq. 9 is put in words: squared, the worst channels would drown the
         good ones."""
         mse = (coarse - image).square().mean((1, 2, 3))
         figures["coarse"] = float(-10 * (mse.detach() / 4).log10().mean())
-        return (1 - self.recipe.perceptual) * mse.clamp_min(1e-8).sqrt().mean()
+        return (1 - self.recipe.perceptual) * mse.clamp_min(1e-8).sqrt().mean() + self.net(coarse - image)
+
+    def net(self, error: Tensor) -> Tensor:
+        """What repeats from block to block, by its weight."""
+        factor = self.networks.transform.config.factor
+        return self.recipe.grid * fold_pattern(error, factor) if self.recipe.grid else error.new_zeros(())
 
     def perception(self, image: Tensor, other: Tensor) -> Tensor:
         """η d_p (eqs. 10, 11), a mean over the batch, by one of the two backbones, at random: their mean costs twice the time."""

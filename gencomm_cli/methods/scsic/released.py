@@ -129,7 +129,7 @@ def stage_b_config(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> 
 
 
 def previewer_config(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a :class:`gencomm_cli.methods.scsic.embedding.Previewer`."""
+    """Arguments of a :class:`gencomm_cli.methods.scsic.previewer.Previewer`."""
     hidden, channels = tensors["blocks.0.weight"].shape[:2]
     return {"channels": channels, "hidden": hidden}
 

@@ -56,7 +56,7 @@ from gencomm_cli.training.critic import FeatureCritic
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.latents import Codec, Latents
 from gencomm_cli.training.loop import Schedule, autocast
-from gencomm_cli.training.losses import perceptual_loss, psnr
+from gencomm_cli.training.losses import fold_pattern, perceptual_loss, psnr
 from gencomm_cli.training.parallel import rows
 from gencomm_cli.training.stage import Plan, Stage, frozen, trained
 from gencomm_cli.training.trainer import Report, Trainer, TrainOptions
@@ -67,7 +67,8 @@ Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class EncoderRecipe:
-    """Loss = MSE + ``perceptual`` · mean LPIPS of the previewer's picture, at its own size.
+    """Loss = MSE + ``perceptual`` · mean LPIPS of the previewer's picture, at its own size, + ``grid`` · what the error has in
+    common in all of the encoder's blocks: a texture that repeats from block to block would please LPIPS.
 
     Attributes:
         crop: side in pixels. scales: s is drawn from them; one that stands there twice is drawn twice as often.
@@ -82,6 +83,7 @@ class EncoderRecipe:
     snr_db: Range | None = None
     shares: tuple[float, float, float] = (1.0, 0.0, 0.0)
     perceptual: float = 0.02
+    grid: float = 0.0
     seed: int = 1
 
 
@@ -165,7 +167,10 @@ def encoder_stage(
             z_hat, _ = over_channel(encoder(image).float(), recipe.snr_db, recipe.shares, generator)
             made = previewer(z_hat).float()
             mse, perceptual = (made - image).square().mean(), perceptual_loss(backbones, made, image, generator)
-        return mse + recipe.perceptual * perceptual, {"psnr": psnr(mse), "lpips": float(perceptual.detach())}
+            total = mse + recipe.perceptual * perceptual
+            if recipe.grid:
+                total = total + recipe.grid * fold_pattern(made - image, FACTOR)
+        return total, {"psnr": psnr(mse), "lpips": float(perceptual.detach())}
 
     def show(image: Tensor) -> Tensor:
         return previewer(encoder(scaled(image, recipe.scales[0])))

@@ -78,10 +78,11 @@ class RefinerRecipe(SentRecipe):
 
     Attributes:
         diffusion: weight of the first term, 1 in the paper. latent, pixel, perceptual: λ_D, λ_M, λ_L; stage 1 has λ_M = λ_L = 0.
-            ``coarse``, ``grid``, ``critic``, ``path`` and ``decoder`` are not in the paper.
+            ``coarse``, ``coarse_perceptual``, ``grid``, ``critic``, ``path`` and ``decoder`` are not in the paper.
         path: take L_2 at the end of the sampler's whole path; false: of one prediction at a random t ≤ N_s, as in the paper.
         parameterization: what the network predicts: u, or the paper's ε.
-        coarse: weight of MSE(s, D(z_c)) on a quarter of the batch, so that the coarse image stays a good picture too.
+        coarse, coarse_perceptual: weights of MSE and LPIPS of (s, D(z_c)) on a quarter of the batch, so that the coarse image stays
+            a good picture too.
         decoder: train the VAE's decoder along. The paper freezes it; a small decoder that saw an hour's training gains from meeting
             the latents it will have to decode. The same terms on clean latents (another quarter) keep it a decoder of the VAE.
         grid: weight of the fold's own pattern in s̃ − s (see :func:`~gencomm_cli.training.losses.fold_pattern`).
@@ -98,6 +99,7 @@ class RefinerRecipe(SentRecipe):
     pixel: float = 0.0
     perceptual: float = 0.0
     coarse: float = 0.0
+    coarse_perceptual: float = 0.0
     grid: float = 0.0
     critic: float = 0.0
     path: bool = True
@@ -287,6 +289,9 @@ def refiner_stage(
                 perceptual = torch.stack([perceptual_loss(backbones, a, b, generator) for a, b in pairs])
                 coarse_mse = (coarse_picture - image[:quarter]).square().mean()
                 total = total + recipe.pixel * mse.mean() + recipe.perceptual * perceptual.mean() + recipe.coarse * coarse_mse
+                if recipe.coarse_perceptual:
+                    coarse_lpips = perceptual_loss(backbones, coarse_picture, image[:quarter], generator)
+                    total = total + recipe.coarse_perceptual * coarse_lpips
                 if recipe.grid and codec.fold > 1:
                     pattern = torch.stack([fold_pattern(a - b, codec.fold) for a, b in pairs]).mean()
                     total = total + recipe.grid * pattern

@@ -269,6 +269,22 @@ def test_a_start_from_an_imported_transform_and_unet(data: Path, tmp_path: Path)
         Method.load(presets.load_config(tmp_path / "cdc"), CPU)
 
 
+def test_a_net_of_the_embeddings_blocks_is_penalised_wherever_it_is(data: Path, tmp_path: Path) -> None:
+    trainer = opened(recipe(), data, tmp_path / "run")
+    numbers = [Recipe(Schedule(steps=1, learning_rate=1e-3), perceptual=1.0, grid=grid) for grid in (0.0, 5.0)]
+    without, with_grid = (
+        StageLoss(trainer.networks(), "joint", each, trainer.photographs, backbones(), np.random.default_rng(0), CPU)
+        for each in numbers
+    )
+    net = torch.randn(3, 16, 16)
+    net = 0.1 * (net - net.mean((1, 2), keepdim=True)).repeat(2, 1, 4, 4)
+    image = torch.rand(2, 3, 64, 64)
+    power = pytest.approx(5.0 * float(net.square().mean()), rel=1e-4)
+    assert float(without.norm(image, image + net, {})) == float(without.distortion(image, image + net, 1.0, {}, "x")) == 0
+    assert float(with_grid.norm(image, image + net, {})) == power
+    assert float(with_grid.distortion(image, image + net + 0.2, 1.0, {}, "x")) == power
+
+
 def test_what_the_sampler_ends_in_has_a_critic_and_no_regression(data: Path, tmp_path: Path) -> None:
     """Its gradient reaches the U-Net alone, through the last two steps; the photograph reaches it through the critic only."""
     trainer = opened(recipe(), data, tmp_path / "run")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from gencomm_cli.methods.scsic.latent_stage_b import LatentStageB
 from gencomm_cli.methods.scsic.method import ScSic, times
 from gencomm_cli.methods.scsic.options import Receiver
 from gencomm_cli.methods.scsic.train import STAGES, DiffusionRecipe, RolloutRecipe, SCSICTrainer, open_trainer, over_channel
+from gencomm_cli.metrics import weights
 from gencomm_cli.training import losses
 from gencomm_cli.training.loop import Schedule
 from gencomm_cli.training.trainer import TrainOptions, load_config, recipe_from, train
@@ -133,6 +136,29 @@ def test_every_stage_learns(prior: str, data: Path, tmp_path: Path) -> None:
     assert figures(trainer.out, "finetune")[0] < figures(trainer.out, "diffusion")[0]  # it goes on from there
     telling = figures(trainer.out, "rollout", "telling")
     assert telling[-1] < 2  # the hinge loss of a critic that can tell nothing
+
+
+def test_what_repeats_from_block_to_block_counts_more(prior: str, data: Path, tmp_path: Path) -> None:
+    config, found = recipe(prior), []
+    for grid in (0.0, 1.0, 2.0):
+        config["encoder"]["recipe"]["grid"] = grid
+        trainer = opened(config, data, tmp_path / f"run{grid}")
+        torch.manual_seed(0)
+        stage = trainer.stage("encoder", trainer.recipe_of("encoder"), np.random.default_rng(0))
+        found.append(float(stage.loss(0, 0.0)[0].detach()))
+    assert 0 < found[1] - found[0] == pytest.approx(found[2] - found[1], rel=1e-3)
+
+
+def test_missing_weights_of_the_critics_eyes_are_said_at_once(
+    prior: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "distribution", Mock(side_effect=PackageNotFoundError))
+    config = recipe(prior)
+    assert "critic" not in config["rollout"]  # its default counts
+    with pytest.raises(InputError, match="EfficientNet-Lite0: its weights are not here"):
+        opened(config, data, tmp_path / "run")
+    config["rollout"]["critic"] = 0.0
+    opened(config, data, tmp_path / "other")
 
 
 def test_rollout_is_for_a_stage_b_that_predicts_v(prior: str, data: Path, tmp_path: Path) -> None:

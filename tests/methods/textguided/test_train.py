@@ -99,7 +99,8 @@ def tiny_recipe() -> dict[str, Any]:
             "recipe": {"schedule": brief, "batch": 2, "crop": 8},
         },
         "decoder": {"schedule": brief, "batch": 2, "crop": 8},
-        "control": refiner, "refine": refiner | {"pixel": 10.0, "perceptual": 1.0, "coarse": 1.0, "decoder": True},
+        "control": refiner,
+        "refine": refiner | {"pixel": 10.0, "perceptual": 1.0, "coarse": 1.0, "coarse_perceptual": 0.1, "decoder": True},
     }  # fmt: skip
 
 
@@ -129,6 +130,12 @@ def test_from_photographs_to_a_preset_and_on_from_there(
         assert not trainer.restore(stage)
         trainer.run(stage)
         trainer.save(stage)
+    found = []
+    for weight in (0.0, 1.0, 2.0):
+        torch.manual_seed(0)
+        refine = replace(trainer.recipe_of("refine"), coarse_perceptual=weight)
+        found.append(float(trainer.stage("refine", refine, np.random.default_rng(0)).loss(0, 0.0)[0].detach()))
+    assert 0 < found[1] - found[0] == pytest.approx(found[2] - found[1], rel=1e-2)
     preset = presets.find("textguided", str(trainer.export(tmp_path / "models")))
     assert ("coarse" in preset.components) == (code == "klt")
     method = load_method(preset, CPU)
