@@ -79,7 +79,7 @@ from gencomm_cli.channels.snr import n0_from_db
 from gencomm_cli.diffusion.conjugate_gradients import conjugate_gradients
 from gencomm_cli.diffusion.schedule import linear, linear_float32, spaced_steps
 from gencomm_cli.diffusion.steps import AncestralStep, noised, signal_to_noise
-from gencomm_cli.errors import OptionError, RateError
+from gencomm_cli.errors import OptionError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
 from gencomm_cli.methods.diffcom.options import BlindForm, Confirm, Receiver, Transmitter, Variant
 from gencomm_cli.methods.diffcom.pixel_prior import Prior, pixel_prior, sides_multiple
@@ -600,10 +600,7 @@ class DiffCom:
         if isinstance(self.codec, NTSCC):
             kind = cast(Transmitter, request.options).allocation or "adaptive"
             return self.codec.transmit(x, image.shape[:2], request, snr_db, kind)
-        try:
-            return codec_side.send(self.codec, x, request, snr_db)
-        except ValueError as error:
-            raise RateError(f"{error}; leave it out for the preset's own rate") from None
+        return codec_side.send(self.codec, x, request, snr_db)
 
     def decode(self, received: Received, options: Receiver, *, seed: int, progress: Progress | None = None) -> Decoded:
         """The coarse image x_d = D(W_h⁻¹(y)), and posterior samples by Algorithm 1, 2 or 3.

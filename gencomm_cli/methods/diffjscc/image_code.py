@@ -122,7 +122,7 @@ class LearnedPictures(LearnedImageCode):
         """A picture [1, 3, H', W'] of ``size`` (H, W) without padding; ``snr_db``: γ|h|² in dB [1], NaN where unknown.
 
         Raises:
-            ValueError: another number of symbols than the code of this image can have.
+            RateError: another number of symbols than the code of this image can have.
         """
         return codec_side.send(self.codec, image, request, snr_db)
 

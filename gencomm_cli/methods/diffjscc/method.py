@@ -170,9 +170,9 @@ class DiffJSCC:
         known = request.options.gain if isinstance(request.options, Transmitter) else None
         gain = torch.tensor([1.0 if known is None else known], dtype=torch.complex64, device=self.device)
         x, gamma = to_tensor(image, self.multiple, self.device), torch.tensor([snr_db], device=self.device)
+        if isinstance(self.code, PictureCode):
+            return self.code.send(x, image.shape[:2], request, effective(gamma, gain))
         try:
-            if isinstance(self.code, PictureCode):
-                return self.code.send(x, image.shape[:2], request, effective(gamma, gain))
             y = self.code.encode(x, request.symbols, gamma, gain)
         except ValueError as error:
             raise RateError(f"{error}; leave it out for the preset's own rate") from None

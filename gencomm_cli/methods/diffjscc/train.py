@@ -37,7 +37,7 @@ from gencomm_cli.presets.write import taken, write_preset
 from gencomm_cli.text import retrieval
 from gencomm_cli.text.captioners import caption
 from gencomm_cli.training.channel import ChannelDraw, SentRecipe, awgn, block_gains, through
-from gencomm_cli.training.critic import FeatureCritic
+from gencomm_cli.training.critic import critic_of
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.linear_start import start_code
@@ -317,10 +317,9 @@ def rollout_stage(
     recipe, device, backbone, codec = batches.recipe, batches.device, batches.backbone, batches.backbone.codec
     alpha_bar = scaled_linear().to(device)
     networks: dict[str, nn.Module] = {"control": trained(control, device)}
-    critic = None
-    if recipe.critic:
-        assert features is not None
-        critic = networks["critic"] = trained(FeatureCritic(features), device)
+    critic = critic_of(features, device) if recipe.critic else None
+    if critic is not None:
+        networks["critic"] = critic
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         steps = spaced_steps(int(batches.generator.choice(recipe.steps)))

@@ -46,14 +46,13 @@ from gencomm_cli.presets import find, verify
 from gencomm_cli.presets.weights import filled
 from gencomm_cli.presets.write import Part, write_preset
 from gencomm_cli.training.channel import ChannelDraw, awgn, draw, send
-from gencomm_cli.training.critic import FeatureCritic
+from gencomm_cli.training.critic import critic_of
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.linear_start import token_statistics
 from gencomm_cli.training.loop import Schedule, autocast
 from gencomm_cli.training.losses import fold_pattern, perceptual_loss
 from gencomm_cli.training.parallel import rows
 from gencomm_cli.training.stage import Plan, Stage
-from gencomm_cli.training.stage import trained as trainable
 from gencomm_cli.training.trainer import Report, Trainer, TrainOptions, stage_values
 
 PARTS = {"transform": "NonlinearTransform", "jscc": "LatentJSCC", "unet": "ConditionalUNet"}
@@ -207,10 +206,7 @@ class StageLoss:
         self.photographs, self.backbones, self.generator, self.device = photographs, backbones, generator, device
         self.spacing = (settings or {}).get("spacing", {})
         self.start_noise = float((settings or {}).get("start_noise", 1.0))
-        self.critic = None
-        if recipe.critic:
-            assert features is not None
-            self.critic = trainable(FeatureCritic(features), device)
+        self.critic = critic_of(features, device) if recipe.critic else None
         self.alpha_bar = cosine_alpha_bar().float().to(device)
 
     def distortion(self, image: Tensor, other: Tensor, weight: Tensor | float, figures: dict[str, float], name: str) -> Tensor:

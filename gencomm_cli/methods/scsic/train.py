@@ -52,7 +52,7 @@ from gencomm_cli.presets import find, find_any, is_pretrained, verify
 from gencomm_cli.presets.build import build
 from gencomm_cli.presets.write import taken, write_preset
 from gencomm_cli.training.channel import block_gains, draw, through
-from gencomm_cli.training.critic import FeatureCritic
+from gencomm_cli.training.critic import critic_of
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.latents import Codec, Latents
 from gencomm_cli.training.loop import Schedule, autocast
@@ -250,8 +250,7 @@ def diffusion_stage(stage_b: nn.Module, batches: Batches, features: EfficientNet
             )
         if batches.previewer is None:
             raise InputError("--config: rollout needs a preset with a previewer; leave it out of --stages")
-        assert features is not None
-        critic = networks["critic"] = trained(FeatureCritic(features), device)
+        critic = networks["critic"] = critic_of(features, device)
 
     def told_apart(image: Tensor, z_hat: Tensor, condition: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         assert isinstance(recipe, RolloutRecipe)
