@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from gencomm_cli.networks.conditional_unet import ResnetBlock, downsample, upsample
 from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.entropy import FactorisedPrior, bits, gaussian_likelihood, rounded
+from gencomm_cli.networks.layers import zeroed
 
 LEAST_SCALE = 0.1
 """Of σ."""
@@ -87,9 +88,7 @@ class Hyperprior(nn.Module):
     @torch.no_grad()
     def start_scale(self, scale: Tensor) -> None:
         """Sets p(z | y) to independent Gaussians of zero mean and standard deviations ``scale`` [C], whatever y is."""
-        last = self.hyper_dec[-1][0]  # type: ignore[index]
-        last.weight.zero_()
-        last.bias.zero_()
+        last = zeroed(self.hyper_dec[-1][0])  # type: ignore[index]
         last.bias[len(scale) :].copy_(scale.clamp_min(0.2))
 
     def hyper_encode(self, z: Tensor) -> Tensor:
@@ -148,8 +147,7 @@ class NonlinearTransform(Hyperprior):
         self.synthesis.weight.copy_((basis * step).view(shape))
         self.synthesis.bias.copy_(mean.view(3, -1).mean(1))  # type: ignore[union-attr]
         for module in (self.to_latent, self.to_pixels):
-            for parameter in module.parameters():
-                parameter.zero_()
+            zeroed(module)
         self.start_scale((values.sqrt() / step).float())
 
     def encode(self, image: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gencomm_cli.networks.coarse import CoarseHead
 from gencomm_cli.networks.klt_jscc import KLTJSCC, FieldCode
+from gencomm_cli.networks.layers import zeroed
 from gencomm_cli.networks.swinjscc import Block, PatchMerging, PatchSplitting, Stage, SwinJSCC
 
 CONSTANT, RECEIVED = 10.0, 20.0
@@ -100,8 +101,7 @@ def start_linear(code: SwinJSCC, mean: Tensor, covariances: Sequence[Tensor], re
     silent = [layer for block in code.modules() if isinstance(block, Block) for layer in (block.attn.proj, block.mlp[-1])]
     gates = [lists[-1] for lists in (code.encoder.sm_list1, code.encoder.sm_list, code.decoder.sm_list)]  # each gate is 1/2
     for layer in [*silent, *gates, code.encoder.patch_embed.proj]:
-        layer.weight.zero_()  # type: ignore[union-attr, operator]
-        layer.bias.zero_()  # type: ignore[union-attr, operator]
+        zeroed(layer)  # type: ignore[type-var]
     _start_encoder(code, mean.double(), transforms)
     _start_decoder(code, mean.double(), transforms, reals, 10 ** (-snr_db / 10))
 

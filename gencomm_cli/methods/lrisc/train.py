@@ -33,6 +33,7 @@ from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.conditional_unet import ConditionalUNet
 from gencomm_cli.networks.entropy import bits, gaussian_likelihood, noisy
 from gencomm_cli.networks.klt_latent import KLTLatentJSCC
+from gencomm_cli.networks.layers import zeroed
 from gencomm_cli.networks.linear_code import pilots_for, size_of, sized
 from gencomm_cli.networks.ntscc import LatentJSCC, unit_power
 from gencomm_cli.networks.ntscc_codec import NTSCC
@@ -409,8 +410,7 @@ class LRISCTrainer(Trainer):
             elif step is not None:
                 transform.start_linear(*token_statistics(self.fields(800), transform.config.factor), step)
         if stage == "transform" and "unet" not in self.started and isinstance(unet, ConditionalUNet) and unet.config.variances:
-            for parameter in unet.final_conv[1].parameters():
-                nn.init.zeros_(parameter)
+            zeroed(unet.final_conv[1])
         if stage == "fixed" and "jscc" not in self.started and (step is not None or isinstance(jscc, KLTLatentJSCC)):
             z = torch.cat([transform.encode(part.to(self.device)) for part in self.fields(200).split(20)])
             jscc.start_linear(z.transpose(0, 1).flatten(1).std(1))
