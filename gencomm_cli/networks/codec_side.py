@@ -15,7 +15,8 @@ from torch import Tensor
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.methods.base import Image, Received, Request, Transmission
 from gencomm_cli.networks.rate_adaptive import unit_power
-from gencomm_cli.networks.source_codec import ChoosingCodec, KnownCodec, LearnedCodec
+from gencomm_cli.networks.source_codec import KnownCodec, LearnedCodec
+from gencomm_cli.networks.swinjscc import SwinJSCC
 from gencomm_cli.networks.tensors import Heard, as_symbols, finite, within_range
 from gencomm_cli.presets import Preset
 from gencomm_cli.presets.build import build
@@ -72,7 +73,7 @@ def send(codec: LearnedCodec, image: Tensor, request: Request, snr_db: Tensor) -
     bits, side = np.empty(0, np.complex64), None
     try:
         if codec.choices:
-            choosing = cast(ChoosingCodec, codec)
+            choosing = cast(SwinJSCC, codec)
             channels = choosing.choose(image, count, snr_db)
             code = choosing.code(image, count, snr_db, channels)
             side = PayloadFormat.choose(codec.choices, snr_db=request.snr_db, fading=request.fading)

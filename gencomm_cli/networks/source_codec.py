@@ -14,6 +14,7 @@ from gencomm_cli.networks.ntscc_codec import NTSCC
 from gencomm_cli.networks.rate_adaptive import unit_power
 from gencomm_cli.networks.rate_allocation import Levels
 from gencomm_cli.networks.residual_adjscc import ResidualADJSCC
+from gencomm_cli.networks.swinjscc import SwinJSCC
 
 
 class SourceCodec(Protocol):
@@ -40,7 +41,7 @@ class SourceCodec(Protocol):
 class LearnedCodec(SourceCodec, Protocol):
     """A codec that also says how its symbols are made and taken, so that it can be used alone (``jscc``).
 
-    ``choices``: of how many channels it chooses some for each image (it is a :class:`ChoosingCodec` then); else 0.
+    ``choices``: of how many channels it chooses some for each image (it is a :class:`SwinJSCC` then); else 0.
     """
 
     conventions: Conventions
@@ -48,19 +49,6 @@ class LearnedCodec(SourceCodec, Protocol):
 
     def code(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
         """What :meth:`encode` brings to unit power: complex [B, k] as the network has it."""
-
-
-class ChoosingCodec(LearnedCodec, Protocol):
-    """A codec whose receiver has to know which channels were sent: bool [C], the same for a whole batch."""
-
-    def choose(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
-        """The channels of an image [1, 3, H, W], as many as ``symbols`` take."""
-
-    def code(self, image: Tensor, symbols: int, snr_db: Tensor, channels: Tensor | None = None) -> Tensor:
-        """As :meth:`LearnedCodec.code`, of these channels."""
-
-    def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor, channels: Tensor | None = None) -> Tensor:
-        """As :meth:`SourceCodec.decode`, of these channels."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +72,7 @@ class KnownCodec:
         """Images [B, 3, H, W] in [0, 1] → complex [B, k] of unit power."""
         if self.channels is None:
             return self.codec.encode(image, symbols, snr_db)
-        return unit_power(cast(ChoosingCodec, self.codec).code(image, symbols, snr_db, self.channels))
+        return unit_power(cast(SwinJSCC, self.codec).code(image, symbols, snr_db, self.channels))
 
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
         """Symbols [B, k] → images [B, 3, H, W]."""
@@ -92,7 +80,7 @@ class KnownCodec:
             return self.codec.decode(equalised, size, snr_db, self.reliability, self.tx_snr_db)
         if self.channels is None:
             return self.codec.decode(self.gain * equalised, size, snr_db)
-        return cast(ChoosingCodec, self.codec).decode(self.gain * equalised, size, snr_db, self.channels)
+        return cast(SwinJSCC, self.codec).decode(self.gain * equalised, size, snr_db, self.channels)
 
 
 @dataclass(frozen=True)
