@@ -141,7 +141,7 @@ class Grouped(TyperCommand):
 
 @dataclass(frozen=True)
 class ChannelFlags:
-    """What of a simulated channel is told whatever its paths are."""
+    """What can be said of a simulated channel whatever its paths are."""
 
     awgn: Annotated[bool, Flag("No fading (the default).")] = False
     rayleigh: Annotated[bool, Flag("Rayleigh fading, independent for every symbol.")] = False
