@@ -23,7 +23,8 @@ from gencomm_cli.diffusion.schedule import sampling_steps, scaled_linear
 from gencomm_cli.methods.textguided.method import StartTable, sample
 from gencomm_cli.methods.textguided.refiner import RefinerRecipe, refiner_stage, through_channel
 from gencomm_cli.methods.textguided.train import TextGuidedTrainer
-from gencomm_cli.networks.control import LatentControlNet, controlled, csi_features
+from gencomm_cli.networks.control import LatentControlNet
+from gencomm_cli.networks.controlled import controlled, csi_features
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.training.channel import ChannelDraw
 from gencomm_cli.training.data import load, to_tensor

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from gencomm_cli.methods.diffjscc.method import CsiEmbedding
 from gencomm_cli.methods.scsic.cascade import StageA, StageB
-from gencomm_cli.networks.control import CSI_WIDTH, LatentControlNet, controlled
+from gencomm_cli.networks.control import LatentControlNet
+from gencomm_cli.networks.controlled import CSI_WIDTH, controlled
 from gencomm_cli.presets.build import builders
 from gencomm_cli.training.trainer import load_config
 

@@ -46,7 +46,8 @@ from gencomm_cli.methods.scsic.networks import ScSicNetworks
 from gencomm_cli.methods.textguided.method import TextGuided
 from gencomm_cli.networks.acceleration import number_format
 from gencomm_cli.networks.backbone import Networks
-from gencomm_cli.networks.control import CSI_WIDTH, control_arguments
+from gencomm_cli.networks.control import control_arguments
+from gencomm_cli.networks.controlled import CSI_WIDTH
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.presets import Component, Preset
 from gencomm_cli.presets.build import build_tokenizer, builders

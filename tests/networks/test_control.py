@@ -14,7 +14,8 @@ from diffusers.models.embeddings import TimestepEmbedding
 
 from gencomm_cli.methods.diffjscc.method import CsiEmbedding
 from gencomm_cli.methods.diffjscc.released import control_weights
-from gencomm_cli.networks.control import LatentControlNet, controlled
+from gencomm_cli.networks.control import LatentControlNet
+from gencomm_cli.networks.controlled import controlled
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 NO_GAIN = torch.ones(4, dtype=torch.complex64)

@@ -29,7 +29,7 @@ takes the caption's place: the paper's ablation with captions of the original.)
   eq. 12         μ_t(z_t, z_0)                     `posterior_mean`
                  σ_t² = β_t (1 − ᾱ_s)/(1 − ᾱ_t)    `diffusion.steps.AncestralStep.variance`, with s for t − 1
   eq. 13         μ_θ(z_t, t)                       `clean_estimate`, then `posterior_mean`
-  section II-C2  ε_θ, its control module           `networks.control.controlled`, `networks.control.LatentControlNet`
+  section II-C2  ε_θ, its control module           `networks.controlled.controlled`, `networks.control.LatentControlNet`
   eq. 14         L_ldm                             not here: UNet and text encoder come from another preset
                                                    (nano's from `methods.textguided.prior`)
   eq. 15         L_diff                            `diffusion_loss`, weighted in `train.control_stage`; eq. 15 itself with
@@ -72,7 +72,7 @@ from gencomm_cli.methods.diffjscc.options import CONDITIONS, GuidanceForm, Recei
 from gencomm_cli.networks import codec_side
 from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.backbone import Networks
-from gencomm_cli.networks.control import controlled
+from gencomm_cli.networks.controlled import controlled
 from gencomm_cli.networks.rate_adaptive import sinusoid
 from gencomm_cli.networks.tensors import Heard, as_symbols, finite, padded_size, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset

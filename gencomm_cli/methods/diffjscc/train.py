@@ -27,7 +27,8 @@ from gencomm_cli.metrics.efficientnet_lite import EfficientNetLite
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.backbone import BACKBONE, Backbone
 from gencomm_cli.networks.coarse import CoarseHead
-from gencomm_cli.networks.control import CSI_WIDTH, FEATURES, LatentControlNet, control_arguments, controlled
+from gencomm_cli.networks.control import LatentControlNet, control_arguments
+from gencomm_cli.networks.controlled import CSI_WIDTH, FEATURES, controlled
 from gencomm_cli.networks.klt_jscc import KLTJSCC
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC, sinusoid
 from gencomm_cli.networks.vae import Domain

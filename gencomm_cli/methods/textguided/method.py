@@ -27,7 +27,7 @@ In the pixel domain the JSCC works on the image itself and z_c = VAE(ŝ); the re
   λ_D, λ_M, λ_L   weights of eqs. 18, 19         `refiner.RefinerRecipe`: ``latent``, ``pixel``, ``perceptual``
   Algorithm 1     lines 1, 4, 8, 9               `sample`
                   lines 2, 3, 10: the steps      `diffusion.schedule.sampling_steps`
-                  lines 5–7: guidance ω          `networks.control.controlled` for ``u``; `sample` for ``paper``
+                  lines 5–7: guidance ω          `networks.controlled.controlled` for ``u``; `sample` for ``paper``
                   line 12: s̃ = D(z̃_0)            `TextGuided._refine`
 
 Where the paper is mended. With κ_t = √ᾱ_t − √(1 − ᾱ_t) γ, eq. 7 reads z_t = √ᾱ_t z_c + κ_t (z_0 − z_c) + √(1 − ᾱ_t) ε. κ is
@@ -65,7 +65,7 @@ from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmis
 from gencomm_cli.methods.textguided.options import Parameterization, Receiver
 from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.backbone import Networks
-from gencomm_cli.networks.control import controlled, csi_features
+from gencomm_cli.networks.controlled import controlled, csi_features
 from gencomm_cli.networks.klt_jscc import FieldCode
 from gencomm_cli.networks.tensors import Heard, as_symbols, finite, to_image, to_tensor, within_range
 from gencomm_cli.networks.vae import Domain
@@ -301,7 +301,7 @@ def sample(
         z_c, noise: [B, C, H, W].
         steps: N_s = t_0 > … > t_N = 0.
         conditional: predicts u (or ε, with ``paper``) from z_t, given z_c and the prompt; with None for ``unconditional``, already
-            guided by ω (lines 5–7 in :func:`gencomm_cli.networks.control.controlled`).
+            guided by ω (lines 5–7 in :func:`gencomm_cli.networks.controlled.controlled`).
         unconditional: the frozen network's prediction of u; called only where ``guidance`` ≠ 1.
         guidance: ω; 1 is the conditional prediction alone.
         parameterization: ``paper`` predicts ε, takes ẑ_0 = z_c at t = N_s, and mixes the branches in ẑ_0.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gencomm_cli.methods.options import StableDiffusionSources
 from gencomm_cli.networks import stable_diffusion
-from gencomm_cli.networks.control import CSI_WIDTH
+from gencomm_cli.networks.controlled import CSI_WIDTH
 from gencomm_cli.presets.pretrained import Composition, Source
 
 

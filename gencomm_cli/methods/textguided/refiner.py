@@ -26,7 +26,8 @@ from gencomm_cli.methods.textguided.options import Parameterization
 from gencomm_cli.metrics.efficientnet_lite import EfficientNetLite
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.coarse import CoarseHead
-from gencomm_cli.networks.control import LatentControlNet, controlled, csi_features
+from gencomm_cli.networks.control import LatentControlNet
+from gencomm_cli.networks.controlled import controlled, csi_features
 from gencomm_cli.networks.klt_jscc import KLTJSCC, FieldCode
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.networks.vae import Domain, LatentCodec

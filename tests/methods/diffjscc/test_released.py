@@ -18,7 +18,8 @@ from transformers import CLIPTextModel
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods.diffjscc.method import CsiEmbedding
 from gencomm_cli.methods.diffjscc.released import recognises
-from gencomm_cli.networks.control import LatentControlNet, controlled
+from gencomm_cli.networks.control import LatentControlNet
+from gencomm_cli.networks.controlled import controlled
 from gencomm_cli.networks.deepjscc import DeepJSCC
 from gencomm_cli.networks.vae import KLCodec
 from gencomm_cli.released.checkpoint import Checkpoint

@@ -35,7 +35,8 @@ from gencomm_cli.methods.diffjscc.train import (
     start_control,
 )
 from gencomm_cli.networks.backbone import Backbone
-from gencomm_cli.networks.control import LatentControlNet, controlled, csi_features
+from gencomm_cli.networks.control import LatentControlNet
+from gencomm_cli.networks.controlled import controlled, csi_features
 from gencomm_cli.training import losses
 from gencomm_cli.training.channel import ChannelDraw, awgn
 from gencomm_cli.training.data import is_validation, to_tensor

@@ -17,7 +17,8 @@ from gencomm_cli.methods import load_method
 from gencomm_cli.methods.base import Method, Received, Request
 from gencomm_cli.methods.textguided.method import TextGuided
 from gencomm_cli.methods.textguided.options import Parameterization, Receiver
-from gencomm_cli.networks.control import CSI_WIDTH, LatentControlNet, controlled
+from gencomm_cli.networks.control import LatentControlNet
+from gencomm_cli.networks.controlled import CSI_WIDTH, controlled
 
 CPU = torch.device("cpu")
 

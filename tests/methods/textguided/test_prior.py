@@ -20,7 +20,8 @@ from gencomm_cli.methods.textguided import prior, word_vectors
 from gencomm_cli.methods.textguided.prior import PriorRecipe, train_tokenizer
 from gencomm_cli.methods.textguided.train import TextGuidedTrainer
 from gencomm_cli.networks.autoencoder import Autoencoder
-from gencomm_cli.networks.control import CSI_WIDTH, LatentControlNet, control_arguments, controlled
+from gencomm_cli.networks.control import LatentControlNet, control_arguments
+from gencomm_cli.networks.controlled import CSI_WIDTH, controlled
 from gencomm_cli.presets import load_config as load_preset
 from gencomm_cli.presets.build import builders
 from gencomm_cli.training.autoencoder import AutoencoderRecipe
