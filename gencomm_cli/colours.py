@@ -105,8 +105,7 @@ def _xyz(chromaticity: tuple[float, ...]) -> NDArray[np.float64]:
     x, y = np.array(chromaticity, np.float64).reshape(4, 2).T
     white, *primaries = np.stack([x / y, np.ones(4), (1 - x - y) / y], 1)
     matrix = np.stack(primaries, 1)
-    scaled: NDArray[np.float64] = matrix * np.linalg.solve(matrix, white) / white[:, None]
-    return scaled
+    return matrix * np.linalg.solve(matrix, white) / white[:, None]
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -86,6 +86,15 @@ def print_json(value: dict[str, Any], *, stdout_is_taken: bool = False) -> None:
     write_out(utf8(f"{line}\n"), sys.stderr if stdout_is_taken else None)
 
 
+def result(as_json: bool, value: dict[str, Any], *lines: str, stdout_is_taken: bool = False) -> None:
+    """What a command found: as one JSON object, or as lines, of which there are none where stdout carries a file."""
+    if as_json:
+        print_json(value, stdout_is_taken=stdout_is_taken)
+    elif not stdout_is_taken:
+        for line in lines:
+            out(line)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(entry) for name, entry in value.items()}

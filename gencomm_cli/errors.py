@@ -55,6 +55,11 @@ class ModelMismatch(GencommError):
     exit_status = 4
 
 
+def one_line(error: BaseException) -> str:
+    """The start of a foreign message, fit for one line."""
+    return " ".join((str(error) or type(error).__name__).split())[:200]
+
+
 class NotFinite(GencommError):
     """A network gave NaN or infinite numbers."""
 

@@ -177,8 +177,7 @@ def heat_map(values: NDArray[np.int64], under: Pixels) -> Pixels:
     blocks = heat.repeat(side, 0).repeat(side, 1)[:height, :width, None]
     colours = np.clip(3 * blocks - np.arange(3), 0, 1)  # black, red, yellow, white
     grey = under.mean(2, keepdims=True) / 255
-    picture: Pixels = np.rint(255 * (0.7 * colours + 0.3 * grey)).astype(np.uint8)
-    return picture
+    return np.rint(255 * (0.7 * colours + 0.3 * grey)).astype(np.uint8)
 
 
 def side_by_side(images: Mapping[str, Pixels]) -> Pixels:

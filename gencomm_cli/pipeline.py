@@ -26,7 +26,7 @@ from gencomm_cli.channels.path_model import PathModel
 from gencomm_cli.channels.snr import SnrType, noise_power
 from gencomm_cli.errors import ImageLost, InputError, ModelMismatch, OptionError, PromptLost, RateError
 from gencomm_cli.methods import load_method, spec_of, specs
-from gencomm_cli.methods.base import Fading, Method, Received, Request, Transmission
+from gencomm_cli.methods.base import Decoded, Fading, Method, Received, Request, Transmission
 from gencomm_cli.methods.options import (
     GainTransmitter,
     ReceiverOptions,
@@ -69,22 +69,11 @@ class Sent(SymbolFile):
 
 
 @dataclass(frozen=True)
-class Reception:
-    """Images [H, W, 3] uint8 and the prompt as they arrived; ``prompt_ok`` is None where none was sent or used.
+class Reception(Decoded):
+    """What the method decoded, and the prompt as it arrived; ``prompt_ok`` is None where none was sent or used."""
 
-    ``outage``: the image was lost, and grey stands for it. ``caption``: what the receiver said of the coarse image, if it did.
-    ``side_ok`` is None where no side information was sent. ``distances``, ``taps``: as in
-    :class:`gencomm_cli.methods.base.Decoded`."""
-
-    coarse: Pixels
-    refined: tuple[Pixels, ...]
-    prompt: str | None
-    prompt_ok: bool | None
-    outage: bool = False
-    caption: str | None = None
-    side_ok: bool | None = None
-    distances: tuple[float, ...] = ()
-    taps: tuple[Symbols, ...] = ()
+    prompt: str | None = None
+    prompt_ok: bool | None = None
 
     @property
     def image(self) -> Pixels:
@@ -381,10 +370,7 @@ class Codec:
             if strict:
                 raise ImageLost("image: lost on the channel; without --strict a grey one stands for it")
             say("image: lost on the channel; a grey one stands for it")
-        return Reception(
-            decoded.coarse, tuple(decoded.refined), prompt, prompt_ok, decoded.outage, decoded.caption, decoded.side_ok,
-            decoded.distances, decoded.taps,
-        )  # fmt: skip
+        return Reception(**vars(decoded), prompt=prompt, prompt_ok=prompt_ok)
 
     def roundtrip(
         self,
@@ -533,7 +519,8 @@ def channel_record(
         ofdm = replace(ofdm, pilots=0 if csi == "none" else ofdm.pilots)
     if paths is not None and measured is not None:
         paths = measured.at_speed(paths)
-    return ChannelRecord(kind, float(snr_db), snr_type, csi, ofdm, None if rx_snr_db is None else float(rx_snr_db), paths)
+    given = None if rx_snr_db is None else check_snr("rx_snr", rx_snr_db)
+    return ChannelRecord(kind, check_snr("snr", snr_db), snr_type, csi, ofdm, given, paths)
 
 
 def transmit(
@@ -563,9 +550,8 @@ def transmit(
     Raises:
         InputError: as :func:`pass_channel`.
     """
-    given = None if rx_snr is None else check_snr("rx_snr", rx_snr)
     kind: Kind = fading or ("awgn" if paths is None else "multipath")
-    channel = channel_record(kind, check_snr("snr", snr), snr_type, csi, ofdm, given, paths, measured)
+    channel = channel_record(kind, snr, snr_type, csi, ofdm, rx_snr, paths, measured)
     return pass_channel(sent, channel, seed, measured)
 
 

@@ -14,7 +14,7 @@ from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.options import build, options_of
 
 _FLAGS = {"awgn": "--awgn", "rayleigh": "--rayleigh", "block": "--block-rayleigh", "multipath": "--multipath"}
-_OPTIONS = {"clip": float, "cp": int, "carriers": int, "pilots": int, "taps": int, "decay": float}
+_OPTIONS = {name: option.kind for name, option in options_of(OfdmConfig).items()}
 _PLAIN = "no-interleaver"
 
 

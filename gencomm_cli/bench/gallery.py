@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from gencomm_cli.bench.folder import Results
-from gencomm_cli.bench.settings import Setting, common
+from gencomm_cli.bench.rows import common
+from gencomm_cli.bench.settings import Setting
 from gencomm_cli.bench.store import image_file, original_file
 from gencomm_cli.console import Progress
 from gencomm_cli.errors import InputError

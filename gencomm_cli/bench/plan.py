@@ -217,8 +217,7 @@ def _weights(spec: MethodSpec, preset: presets.Preset, chosen: Mapping[str, str]
     """What a cell has as ``weights_sha256``."""
     if not spec.weights:
         return preset.weights_sha256
-    digest: str = resolved(spec.weights)(preset.weights_sha256, chosen)
-    return digest
+    return resolved(spec.weights)(preset.weights_sha256, chosen)
 
 
 def _folder(text: str) -> Scheme:

@@ -77,8 +77,7 @@ def load_model(backbone: str, folder: Path | None) -> LPIPS:
     """
     if folder is None or not (folder / f"{backbone}_features.npz").exists():
         raise InputError(f"--lpips {backbone}: its weights are not here; `gencomm models get lpips-{backbone}` fetches them once")
-    model: LPIPS = weights.load_lpips(backbone, folder)
-    return model
+    return weights.load_lpips(backbone, folder)
 
 
 def predictability(

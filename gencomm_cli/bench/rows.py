@@ -130,6 +130,11 @@ class Cell:
         return _id(self.to_json())
 
 
+def common(cell: Cell) -> Cell:
+    """The cell less what differs within a setting: the image, its prompt and the seed."""
+    return replace(cell, image="", image_sha256="", prompt_text="", seed=0, repeat=0)
+
+
 def _id(document: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from gencomm_cli.bench.folder import set_metrics
-from gencomm_cli.bench.rows import Cell, Row
+from gencomm_cli.bench.rows import Cell, Row, common
 from gencomm_cli.bench.store import original, read_rows
 from gencomm_cli.errors import InputError
 from gencomm_cli.images import read_image
@@ -37,11 +37,6 @@ OF_ONE_IMAGE = ("image", "image_sha256", "prompt_text", "seed", "repeat")
 
 Array = NDArray[np.float64]
 Line = dict[str, Any]
-
-
-def setting(cell: Cell) -> Cell:
-    """The cell less what differs within a set: the image, its prompt and the seed."""
-    return replace(cell, image="", image_sha256="", prompt_text="", seed=0, repeat=0)
 
 
 @dataclass(frozen=True)
@@ -105,7 +100,7 @@ def write_sets(folder: Path, measures: Sequence[Measure], say: Callable[[str], N
     groups: dict[Cell, list[Row]] = {}
     for row in read_rows(folder):
         if row.output:
-            groups.setdefault(setting(row.cell), []).append(row)
+            groups.setdefault(common(row.cell), []).append(row)
     known = _known(folder / NAME)
     now = {name for measure in measures for name in measure.names}
     others = set(KEYS) - {measure.key for measure in measures}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from gencomm_cli.bench.folder import Results, SetMetrics
 from gencomm_cli.bench.quantities import CHANNELS, RATES, compact
-from gencomm_cli.bench.rows import Cell, Row
+from gencomm_cli.bench.rows import Cell, Row, common
 from gencomm_cli.bench.statistics import Estimate, estimate
 
 _AXES = ("snr_db", "cbr", "clip")
@@ -107,11 +107,6 @@ def settings(results: Results) -> tuple[list[Setting], list[str]]:
     return found, strays
 
 
-def common(cell: Cell) -> Cell:
-    """The cell less what differs within a setting."""
-    return replace(cell, image="", image_sha256="", prompt_text="", seed=0, repeat=0)
-
-
 def option_axes(cells: Iterable[Cell]) -> list[str]:
     """The options that are numbers and take several values."""
     taken: dict[str, set[float | None]] = defaultdict(set)
@@ -133,7 +128,7 @@ def short(axis: str) -> str:
 
 def value_at(cell: Cell, axis: str) -> float | None:
     """Where on the axis a cell is; None where it does not depend on it."""
-    return getattr(cell, axis) if axis in _AXES else cell.number(axis)  # type: ignore[no-any-return]
+    return getattr(cell, axis) if axis in _AXES else cell.number(axis)
 
 
 def charts(found: Sequence[Setting]) -> list[Chart]:

@@ -23,8 +23,7 @@ def mmse(y: Array, gain: Array | None, n0: float | Array) -> Array:
     """Estimate of unit-power symbols x from y = h·x + CN(0, N0): h*·y / (|h|² + N0), with mean squared error N0/(|h|² + N0)."""
     if gain is None:
         return y / (1.0 + n0)
-    estimate: Array = gain.conj() * y / (_power(gain) + n0 + _TINY)
-    return estimate
+    return gain.conj() * y / (_power(gain) + n0 + _TINY)
 
 
 def zero_forcing(y: Array, gain: Array | None) -> Array:
@@ -53,8 +52,7 @@ def effective_snr_db(mean: Real) -> Real:
         dB, of the type and shape of ``mean``, −40 … 90: below, nothing arrives; above, float32 knows no difference.
     """
     xp: Any = np if isinstance(mean, float | np.ndarray) else sys.modules["torch"]
-    snr_db: Real = 10 * xp.log10(xp.clip(mean, 1e-4, None) / xp.clip(1 - mean, 1e-9, None))
-    return snr_db
+    return 10 * xp.log10(xp.clip(mean, 1e-4, None) / xp.clip(1 - mean, 1e-9, None))
 
 
 def _power(gain: Array) -> Any:

@@ -21,54 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gencomm_cli.channels.fading import draw_noise
-from gencomm_cli.errors import OptionError
+from gencomm_cli.channels.ofdm_config import OfdmConfig as OfdmConfig
 from gencomm_cli.seeds import generator
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Array = TypeVar("Array", NDArray[np.complex64], "Tensor")
-
-_LIMITS: dict[str, tuple[float, float]] = {
-    "carriers": (2, 4096), "cp": (0, 4096), "pilots": (0, 64), "taps": (1, 256), "decay": (0.01, 1e6), "clip": (0.01, 100.0),
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class OfdmConfig:
-    """What both ends know of the transmission; the defaults are the paper's.
-
-    Attributes:
-        carriers: M, size of the DFT. cp: samples of the cyclic prefix of every OFDM symbol; 0 for none.
-        pilots: OFDM symbols of pilots before the image's. taps: L, of the channel.
-        decay: r of the power-delay profile σ_l² ∝ e^(−l/r), in samples.
-        clip: amplitudes are limited to this ratio times the root of the signal's mean power; None for no clipping.
-        interleaver: symbols are shuffled over the carriers.
-
-    Raises:
-        OptionError: a value out of its range.
-    """
-
-    carriers: int = 256
-    cp: int = 10
-    pilots: int = 1
-    taps: int = 8
-    decay: float = 4.0
-    clip: float | None = None
-    interleaver: bool = True
-
-    def __post_init__(self) -> None:
-        for name, (low, high) in _LIMITS.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise OptionError(name, f"{value:g} is out of range; {low:g} to {high:g}")
-        longest = "cp" if self.cp > self.taps else "taps"
-        if getattr(self, longest) > self.carriers:
-            raise OptionError(longest, f"{getattr(self, longest)} samples are more than an OFDM symbol has ({self.carriers})")
-
-    def ofdm_symbols(self, count: int) -> int:
-        """OFDM symbols that ``count`` symbols take."""
-        return -(-count // self.carriers)
 
 
 @dataclass(frozen=True)
@@ -89,8 +48,7 @@ def extra_uses(counts: Sequence[int], config: OfdmConfig) -> ExtraUses:
 def delay_profile(config: OfdmConfig) -> NDArray[np.float64]:
     """σ_l² = c·e^(−l/r) for l = 0 … L − 1, with c such that they add up to 1; float64 [L]."""
     powers = np.exp(-np.arange(config.taps) / config.decay)
-    profile: NDArray[np.float64] = powers / powers.sum()
-    return profile
+    return powers / powers.sum()
 
 
 def draw_taps(config: OfdmConfig, rng: np.random.Generator) -> NDArray[np.complex64]:
@@ -102,8 +60,7 @@ def qpsk(count: int, purpose: str = "pilots") -> NDArray[np.complex64]:
     """Public unit-power QPSK, complex64 [count], the same on every machine (raw bits are, unlike drawn numbers)."""
     bits = generator(0, purpose).bit_generator.random_raw(count)
     phases = (bits >> np.uint64(62)).astype(np.float64) * (np.pi / 2) + np.pi / 4
-    symbols: NDArray[np.complex64] = np.exp(1j * phases).astype(np.complex64)
-    return symbols
+    return np.exp(1j * phases).astype(np.complex64)
 
 
 def pilot_symbols(config: OfdmConfig) -> NDArray[np.complex64]:
@@ -178,21 +135,18 @@ def convolve(signal: Array, cir: Array) -> Array:
     silence = 0 * signal[..., : taps - 1]
     padded = _namespace(signal).concatenate((silence, signal), -1)
     echoes = (cir[..., tap, None] * padded[..., taps - 1 - tap :][..., :length] for tap in range(taps))
-    total: Array = sum(echoes)  # type: ignore[assignment]
-    return total
+    return sum(echoes)
 
 
 def demodulate(signal: Array, config: OfdmConfig) -> Array:
     """Received samples [..., S·(M + cp)] to carriers complex [..., S, M]: prefix removed, DFT."""
     framed = signal.reshape(*signal.shape[:-1], -1, config.carriers + config.cp)
-    carriers: Array = _namespace(signal).fft.fft(framed[..., config.cp :], None, -1, "ortho")
-    return carriers
+    return _namespace(signal).fft.fft(framed[..., config.cp :], None, -1, "ortho")
 
 
 def response(cir: Array, config: OfdmConfig) -> Array:
     """H_m = Σ_l h_l e^(−2πi·l·m/M), complex [..., M], with E|H_m|² = Σσ_l² = 1."""
-    gains: Array = _namespace(cir).fft.fft(cir, config.carriers, -1)
-    return gains
+    return _namespace(cir).fft.fft(cir, config.carriers, -1)
 
 
 def _namespace(array: Any) -> Any:

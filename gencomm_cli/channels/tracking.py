@@ -76,8 +76,7 @@ def _linear(ends: Reals, times: Reals) -> Reals:
 
 def _correlation(lag: Reals, doppler: float) -> Reals:
     """J0(2πf_D·lag): of a gain with itself so many seconds later, paths arriving from all directions alike."""
-    correlation: Reals = np.mean(np.cos(2 * np.pi * doppler * lag[..., None] * np.cos(_DIRECTIONS)), -1)
-    return correlation
+    return np.mean(np.cos(2 * np.pi * doppler * lag[..., None] * np.cos(_DIRECTIONS)), -1)
 
 
 @cache

@@ -239,10 +239,8 @@ def run(
     counts = bench_run.counts(rows)
     if infeasible := next((row for row in rows if row.status == "infeasible"), None):
         console.say(f"bench: {counts['infeasible']} rows are infeasible, the first: {infeasible.cell.image}, {infeasible.error}")
-    if json:
-        console.print_json({"output": str(out), "rows": counts})
-    else:
-        console.out(f"{out / 'rows.jsonl'}: " + ", ".join(f"{count} {status}" for status, count in counts.items() if count))
+    line = f"{out / 'rows.jsonl'}: " + ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    console.result(json, {"output": str(out), "rows": counts}, line)
     if counts["error"]:
         first = next(row.error for row in rows if row.status == "error")
         raise GencommError(
@@ -253,7 +251,7 @@ def run(
 @bench.command()
 def merge(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Bench folders, shards of one sweep or of several.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for all their rows and images.")],
+    output: Annotated[Path, flags.output_option("Folder for all their rows and images.", "OUT")],
     fid: Fid = False,
     fid_patches: Annotated[bool, typer.Option("--fid-patches", help="FID over half-overlapping 256x256 patches.")] = False,
     kid_lite: KidLite = False,
@@ -324,18 +322,13 @@ def predictability(
     pixels = prepared(read_image(image), prepare or "none")
     found = study.predictability(pixels, image.name, prompt or "", sweep, place, lpips, console.say)
     document = study.write(found, image, lpips, out)
-    if json:
-        console.print_json(document)
-    else:
-        console.out(study.table(found))
+    console.result(json, document, study.table(found))
 
 
 @bench.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `bench run` filled.")],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The page; DIR/report.html if not given.")
-    ] = None,
+    output: Annotated[Path | None, flags.output_option("The page; DIR/report.html if not given.")] = None,
     references: Annotated[
         bool, typer.Option("--references", help="Draw published codecs too, as if an ideal code carried them (Kodak, AWGN).")
     ] = False,

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gencomm_cli.channels.ofdm_config import OfdmConfig
 from gencomm_cli.channels.path_model import PathModel
 from gencomm_cli.commands import flags
 from gencomm_cli.errors import InputError, OptionError
-from gencomm_cli.methods.options import build
+from gencomm_cli.methods.options import build, options_of
 from gencomm_cli.radio import SUFFIXES, is_recording
 from gencomm_cli.radio.options import Impairments
 
@@ -21,34 +22,16 @@ if TYPE_CHECKING:
     from gencomm_cli.channels.measured import Measured
 
 
-@flags.with_fields("of_paths", PathModel, flags.PATHS)
 @flags.with_fields("impairments", Impairments, "Waveforms (recordings of `gencomm modulate`)")
+@flags.with_channel()
 def channel(
     transmitted: Annotated[
         str, typer.Argument(metavar="TX", help="Symbol file of `gencomm encode`, or a recording; - is standard input.")
     ],
+    channel: flags.Given,
     impairments: flags.Given,
-    of_paths: flags.Given,
     snr: Annotated[float, typer.Option(metavar="DB", help="SNR in dB, 10*log10(1/N0); inf is a clean channel.")],
-    output: Annotated[
-        str | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Symbol file; a.tx.npz gives a.rx.npz, tx.npz gives rx.npz."),
-    ] = None,
-    snr_type: flags.SnrTypeFlag = "esn0",
-    awgn: flags.Awgn = False,
-    rayleigh: flags.Rayleigh = False,
-    block_rayleigh: flags.BlockRayleigh = False,
-    multipath: flags.Multipath = False,
-    clip: flags.Clip = None,
-    cp: flags.Cp = None,
-    carriers: flags.Carriers = None,
-    pilots: flags.Pilots = None,
-    taps: flags.Taps = None,
-    decay: flags.Decay = None,
-    no_interleaver: flags.NoInterleaver = False,
-    cir: flags.Cir = None,
-    csi: flags.CsiFlag = "perfect",
-    rx_snr: flags.RxSnr = None,
+    output: Annotated[str | None, flags.output_option("Symbol file; a.tx.npz gives a.rx.npz, tx.npz gives rx.npz.")] = None,
     seed: flags.Seed = 0,
     json: flags.Json = False,
 ) -> None:
@@ -63,41 +46,27 @@ def channel(
     gencomm channel tx.sigmf --snr 20 --tdl a --delay-spread 300e-9 --speed 30
     """
     from gencomm_cli import console, pipeline, symbols
-    from gencomm_cli.channels.ofdm import OfdmConfig
 
-    target = flags.output(output, transmitted, received_name(transmitted), cir, recording=is_recording(transmitted))
+    target = flags.output(output, transmitted, received_name(transmitted), channel.get("cir"), recording=is_recording(transmitted))
     if is_recording(transmitted):
-        others = [awgn, rayleigh, block_rayleigh, multipath, cp, carriers, pilots, taps, decay, no_interleaver, rx_snr]
-        if any(each is not None and each is not False for each in others) or (snr_type, csi) != ("esn0", "perfect"):
+        plain = {"snr_type": "esn0", "csi": "perfect"}
+        if {name for name, value in channel.items() if value != plain.get(name)} - {"clip", "cir", *options_of(PathModel)}:
             raise InputError("channel: a recording takes --snr, --clip, and the flags of paths and waveforms alone")
-        if unread := {"subcarrier_spacing", "pilot_period"} & set(of_paths):
+        if unread := {"subcarrier_spacing", "pilot_period"} & set(channel):
             raise OptionError(min(unread), "is for symbol files; a recording has carriers and pilots of its own")
-        befalls = replace(build(Impairments, impairments), clip=OfdmConfig(clip=clip).clip)
-        over = flags.path_model(of_paths, cir)
+        befalls = replace(build(Impairments, impairments), clip=OfdmConfig(clip=channel.get("clip")).clip)
+        over = flags.path_model(channel)
         samples = _record(transmitted, target, befalls, over, pipeline.check_snr("snr", snr), seed, output)
-        if json:
-            console.print_json({"output": target, "samples": samples})
-        else:
-            console.out(target)
+        console.result(json, {"output": target, "samples": samples}, target)
         return
     if impairments:
         raise OptionError(next(iter(impairments)), f"is for recordings ({', '.join(SUFFIXES)}); `gencomm modulate` makes one")
-    channel, measured = flags.channel_record(
-        snr, kinds={"awgn": awgn, "rayleigh": rayleigh, "block": block_rayleigh, "multipath": multipath}, snr_type=snr_type,
-        csi=csi, rx_snr=rx_snr, ofdm={
-            "clip": clip, "cp": cp, "carriers": carriers, "pilots": pilots, "taps": taps, "decay": decay,
-            "no_interleaver": no_interleaver,
-        }, paths=of_paths, cir=cir,
-    )  # fmt: skip
+    record, measured = flags.channel_record(snr, channel)
     sent = flags.read_symbols(transmitted)
     flags.check_room(target, sum(array.nbytes for array in sent.arrays().values()))
-    file = pipeline.pass_channel(sent, channel, seed, measured)
+    file = pipeline.pass_channel(sent, record, seed, measured)
     flags.write(target, symbols.to_bytes(file), output)
-    if json:
-        meta = file.header.to_json()
-        console.print_json({"output": target, "meta": meta}, stdout_is_taken=target == "-")
-    elif target != "-":
-        console.out(target)
+    console.result(json, {"output": target, "meta": file.header.to_json()}, target, stdout_is_taken=target == "-")
 
 
 def _record(

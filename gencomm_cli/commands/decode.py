@@ -13,9 +13,7 @@ from gencomm_cli.commands import flags
 def decode(
     received: Annotated[str, typer.Argument(metavar="RX", help="Symbol file of `gencomm channel`; - is standard input.")],
     options: flags.Given,
-    output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE", help="Image to write; rx.npz gives rx.png.")
-    ] = None,
+    output: Annotated[str | None, flags.output_option("Image to write; rx.npz gives rx.png.")] = None,
     reference: Annotated[
         str | None, typer.Option(metavar="IMAGE", help="Original image; prints metrics (PSNR in dB, SSIM, LPIPS, …).")
     ] = None,

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from gencomm_cli.channels.path_model import PathModel
 from gencomm_cli.commands import flags
+from gencomm_cli.options import options_of
 
 if TYPE_CHECKING:
     from gencomm_cli.symbols import ChannelRecord
 
 
+COUNTED = ("cp", "carriers", "pilots", *options_of(PathModel), "cir")
+"""Flags of a channel whose pilots, prefixes and empty carriers count."""
+
+
 @flags.with_options("transmitter")
-@flags.with_fields("of_paths", PathModel, flags.PATHS)
+@flags.with_channel(*COUNTED)
 def encode(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="Image to send; - is standard input.")],
     options: flags.Given,
-    of_paths: flags.Given,
-    output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE", help="Symbol file; IMAGE.tx.npz if not given.")
-    ] = None,
+    channel: flags.Given,
+    output: Annotated[str | None, flags.output_option("Symbol file; IMAGE.tx.npz if not given.")] = None,
     method: flags.Method = flags.DEFAULT_METHOD,
     preset: flags.Preset = None,
     cbr: flags.Cbr = None,
@@ -42,10 +44,6 @@ def encode(
             rich_help_panel=flags.CHANNEL,
         ),
     ] = "unknown",
-    cp: flags.Cp = None,
-    carriers: flags.Carriers = None,
-    pilots: flags.Pilots = None,
-    cir: flags.Cir = None,
     device: flags.Device = "auto",
     precision: flags.Precision = "auto",
     json: flags.Json = False,
@@ -65,48 +63,40 @@ def encode(
     (transmitter,) = pipeline.settled(spec, options, "transmitter")
     transmitter.check_alone()
     pipeline.check_rate(cbr, cbr_total, transmitter)
-    target = flags.output(output, image, flags.beside(image, ".tx.npz"), cir)
+    target = flags.output(output, image, flags.beside(image, ".tx.npz"), channel.get("cir"))
     known = None if snr is None else pipeline.check_snr("snr", snr)
-    channel = counted(fading, cbr_total, {"cp": cp, "carriers": carriers, "pilots": pilots}, of_paths, cir)
+    coming = counted(fading, cbr_total, channel)
     pixels = read_image(flags.source(image))
     codec = pipeline.load(method, preset, device=device, precision=precision, options=transmitter)
     flags.check_room(target, 8 * codec.method.symbol_budget(1e-12, (pixels.shape[0], pixels.shape[1])))
     sent = codec.encode(
-        pixels, cbr=cbr, cbr_total=cbr_total, strict=cbr_strict, snr=known, fading=fading, channel=channel, options=transmitter,
+        pixels, cbr=cbr, cbr_total=cbr_total, strict=cbr_strict, snr=known, fading=fading, channel=coming, options=transmitter,
         say=console.say,
     )  # fmt: skip
     flags.write(target, symbols.to_bytes(sent), output)
     ratio = sent.compression_ratio
-    if json:
-        printed = {"output": target, "meta": sent.header.to_json(), "compression_ratio": ratio}
-        console.print_json(printed, stdout_is_taken=target == "-")
-        return
-    compressed = "" if ratio is None else f", compression ratio {ratio:.0f}"
-    with_side = f" + {sent.side_symbols.size} of side information" if sent.side_symbols.size else ""
-    with_prompt = f" + {sent.prompt_symbols.size} for the prompt {sent.prompt!r}" if sent.prompt else ""
-    console.say(f"{sent.symbols.size} symbols, CBR {sent.header.cbr.image:.5f}{compressed}{with_side}{with_prompt}")
-    if target != "-":
-        console.out(target)
+    if not json:
+        compressed = "" if ratio is None else f", compression ratio {ratio:.0f}"
+        with_side = f" + {sent.side_symbols.size} of side information" if sent.side_symbols.size else ""
+        with_prompt = f" + {sent.prompt_symbols.size} for the prompt {sent.prompt!r}" if sent.prompt else ""
+        console.say(f"{sent.symbols.size} symbols, CBR {sent.header.cbr.image:.5f}{compressed}{with_side}{with_prompt}")
+    printed = {"output": target, "meta": sent.header.to_json(), "compression_ratio": ratio}
+    console.result(json, printed, target, stdout_is_taken=target == "-")
 
 
-def counted(
-    fading: str, cbr_total: float | None, ofdm: Mapping[str, int | None], paths: Mapping[str, Any], cir: Path | None
-) -> ChannelRecord | None:
+def counted(fading: str, cbr_total: float | None, given: Mapping[str, Any]) -> ChannelRecord | None:
     """The channel whose pilots, prefixes and empty carriers a total counts; None where it has none.
 
     Args:
-        ofdm, paths, cir: as :func:`gencomm_cli.commands.flags.channel_record` takes them.
+        given: flags, as :func:`gencomm_cli.commands.flags.channel_record` takes them.
 
     Raises:
         OptionError: they are given where nothing counts them.
     """
     from gencomm_cli.errors import OptionError
 
-    given = [name for name, value in {**ofdm, **paths, "cir": cir}.items() if value is not None]
     if given and (fading != "multipath" or cbr_total is None):
-        raise OptionError(given[0], "counts in --cbr-total with --fading multipath alone; leave it out")
+        raise OptionError(next(iter(given)), "counts in --cbr-total with --fading multipath alone; leave it out")
     if fading != "multipath":
         return None
-    return flags.channel_record(
-        0.0, kinds={"multipath": True}, snr_type="esn0", csi="perfect", rx_snr=None, ofdm=ofdm, paths=paths, cir=cir
-    )[0]
+    return flags.channel_record(0.0, {"multipath": True, **given})[0]

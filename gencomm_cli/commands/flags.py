@@ -9,6 +9,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, get_args, get_type_hints
@@ -17,22 +18,24 @@ import typer
 from typer.core import TyperCommand
 
 from gencomm_cli import DEFAULT_METHOD as DEFAULT_METHOD
+from gencomm_cli.channels.ofdm_config import OfdmConfig
 from gencomm_cli.channels.path_model import PathModel
 from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.methods import spec_of as spec_of
 from gencomm_cli.methods import specs
-from gencomm_cli.options import Option, options_of, ratio
+from gencomm_cli.options import Flag, Option, options_of, ratio
 from gencomm_cli.radio import SUFFIXES, files_of, is_recording
 
 if TYPE_CHECKING:
     from gencomm_cli.channels.fading import Kind
     from gencomm_cli.channels.measured import Measured
-    from gencomm_cli.channels.ofdm import OfdmConfig
     from gencomm_cli.methods.spec import End
     from gencomm_cli.symbols import ChannelRecord, SymbolFile
 
 CHANNEL, MULTIPATH, PATHS, RATE = "Channel", "Multipath", "Paths of 3GPP, or measured", "Rate"
 """Groups of the help."""
+KINDS: dict[Kind, str] = {"awgn": "awgn", "rayleigh": "rayleigh", "block": "block_rayleigh", "multipath": "multipath"}
+"""By the channel's kind, the flag that asks for it."""
 Csi = Literal["perfect", "estimated", "none"]
 SnrType = Literal["esn0", "ebn0", "received"]
 Fading = Literal["awgn", "rayleigh", "block", "multipath", "unknown"]
@@ -48,6 +51,11 @@ def read_ratio(text: str | float) -> float:
         return ratio(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a ratio, such as 0.0033 or 1/384") from None
+
+
+def output_option(help: str, metavar: str = "FILE") -> Any:
+    """The flag of a command's result."""
+    return typer.Option("--output", "-o", metavar=metavar, help=help)
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -88,39 +96,8 @@ CbrTotal = Annotated[
 CbrStrict = Annotated[
     bool, typer.Option("--cbr-strict", help="Fail (status 5) where the preset has no rate that fits.", rich_help_panel=RATE)
 ]
-Awgn = Annotated[bool, typer.Option("--awgn", help="No fading (the default).", rich_help_panel=CHANNEL)]
-Rayleigh = Annotated[
-    bool, typer.Option("--rayleigh", help="Rayleigh fading, independent for every symbol.", rich_help_panel=CHANNEL)
-]
-BlockRayleigh = Annotated[
-    bool, typer.Option("--block-rayleigh", help="Rayleigh fading, one gain for the whole image.", rich_help_panel=CHANNEL)
-]
-Multipath = Annotated[
-    bool,
-    typer.Option("--multipath", help="OFDM over Rayleigh paths, one impulse response for the image.", rich_help_panel=CHANNEL),
-]
-SnrTypeFlag = Annotated[
-    SnrType,
-    typer.Option(
-        metavar="|".join(get_args(SnrType)),
-        help="Es/N0 (default), Eb/N0 (separate alone), or that of what arrives.",
-        show_default=False,
-        rich_help_panel=CHANNEL,
-    ),
-]
-CsiFlag = Annotated[
-    Csi,
-    typer.Option(
-        metavar="|".join(get_args(Csi)),
-        help="Fading known to the receiver (default: perfect); pilots of estimated count.",
-        show_default=False,
-        rich_help_panel=CHANNEL,
-    ),
-]
-RxSnr = Annotated[
-    float | None,
-    typer.Option(metavar="DB", help="SNR given to the receiver in the place of the channel's.", rich_help_panel=CHANNEL),
-]
+CSI_HELP = "Fading known to the receiver (default: perfect); pilots of estimated count."
+CsiFlag = Annotated[Csi, typer.Option(metavar="|".join(get_args(Csi)), help=CSI_HELP, show_default=False, rich_help_panel=CHANNEL)]
 EstimatorFlag = Annotated[
     Estimator,
     typer.Option(
@@ -129,31 +106,6 @@ EstimatorFlag = Annotated[
         show_default=False,
         rich_help_panel=CHANNEL,
     ),
-]
-Clip = Annotated[
-    float | None,
-    typer.Option(metavar="RATIO", help="Limit amplitudes to RATIO times the root mean power.", rich_help_panel=MULTIPATH),
-]
-Cp = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="Samples of cyclic prefix, default 10; 0 is none.", rich_help_panel=MULTIPATH),
-]
-Carriers = Annotated[int | None, typer.Option(metavar="N", help="Sub-carriers, default 256.", rich_help_panel=MULTIPATH)]
-Pilots = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="OFDM symbols of pilots, default 1; none for --csi none.", rich_help_panel=MULTIPATH),
-]
-Taps = Annotated[int | None, typer.Option(metavar="N", help="Paths, one sample apart, default 8.", rich_help_panel=MULTIPATH)]
-Decay = Annotated[
-    float | None,
-    typer.Option(metavar="R", help="Path l has power ~ exp(-l/R), default 4 (samples).", rich_help_panel=MULTIPATH),
-]
-Cir = Annotated[
-    Path | None,
-    typer.Option("--cir", metavar="FILE", help="Measured: .npz of delays, gains, interval.", rich_help_panel=PATHS),
-]
-NoInterleaver = Annotated[
-    bool, typer.Option("--no-interleaver", help="Do not shuffle symbols over the carriers.", rich_help_panel=MULTIPATH)
 ]
 Precision = Annotated[
     PrecisionName,
@@ -187,6 +139,19 @@ class Grouped(TyperCommand):
                     formatter.write_dl(records, col_max=max(short, default=formatter.width // 4))
 
 
+@dataclass(frozen=True)
+class ChannelFlags:
+    """What can be said of a simulated channel whatever its paths are."""
+
+    awgn: Annotated[bool, Flag("No fading (the default).")] = False
+    rayleigh: Annotated[bool, Flag("Rayleigh fading, independent for every symbol.")] = False
+    block_rayleigh: Annotated[bool, Flag("Rayleigh fading, one gain for the whole image.")] = False
+    multipath: Annotated[bool, Flag("OFDM over Rayleigh paths, one impulse response for the image.")] = False
+    snr_type: Annotated[SnrType, Flag("Es/N0 (default), Eb/N0 (separate alone), or that of what arrives.")] = "esn0"
+    csi: Annotated[Csi, Flag(CSI_HELP)] = "perfect"
+    rx_snr: Annotated[float | None, Flag("SNR given to the receiver in the place of the channel's.", "DB")] = None
+
+
 def with_options(*ends: End) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Adds the methods' options of these ends to a command, which takes those that are given as ``options``, by name."""
     return lambda command: _extended(command, "options", _union(ends))
@@ -194,8 +159,28 @@ def with_options(*ends: End) -> Callable[[Callable[..., None]], Callable[..., No
 
 def with_fields(argument: str, cls: type, heading: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Adds the flags of an options dataclass under a heading; the command takes those that are given as ``argument``, by name."""
-    added = {name: _flag({"": option}, heading) for name, option in options_of(cls).items()}
-    return lambda command: _extended(command, argument, added)
+    return lambda command: _extended(command, argument, _fields(cls, heading))
+
+
+def with_channel(*only: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds the flags that describe a channel, those named or all, to a command, which takes those that are given as ``channel``."""
+    added = {
+        **_fields(ChannelFlags, CHANNEL),
+        **_fields(OfdmConfig, MULTIPATH),
+        "no_interleaver": Annotated[
+            bool | None,
+            typer.Option("--no-interleaver", help="Do not shuffle symbols over the carriers.", rich_help_panel=MULTIPATH),
+        ],
+        **_fields(PathModel, PATHS),
+        "cir": Annotated[
+            Path | None, typer.Option(metavar="FILE", help="Measured: .npz of delays, gains, interval.", rich_help_panel=PATHS)
+        ],
+    }
+    return lambda command: _extended(command, "channel", {name: added[name] for name in only or added})
+
+
+def _fields(cls: type, heading: str | None) -> dict[str, Any]:
+    return {name: _flag({"": option}, heading) for name, option in options_of(cls).items()}
 
 
 def _extended(command: Callable[..., None], argument: str, added: Mapping[str, Any]) -> Callable[..., None]:
@@ -345,38 +330,24 @@ def write(name: str, content: bytes, given: str | None) -> None:
         write_files({Path(name): content})
 
 
-def channel_record(
-    snr: float,
-    *,
-    kinds: Mapping[Kind, bool],
-    snr_type: SnrType,
-    csi: Csi,
-    rx_snr: float | None,
-    ofdm: Mapping[str, float | bool | None],
-    paths: Mapping[str, Any],
-    cir: Path | None,
-) -> tuple[ChannelRecord, Measured | None]:
-    """The channel that the flags describe, AWGN if none is asked for, and the measured impulse responses if ``cir`` names a file.
-
-    Args:
-        kinds: whether each was asked for. ofdm: fields of ``OfdmConfig``, None or False if not given. paths: of ``PathModel``; with
-            any, the channel is multipath.
+def channel_record(snr: float, given: Mapping[str, Any]) -> tuple[ChannelRecord, Measured | None]:
+    """The channel that the flags of :func:`with_channel` describe, AWGN if none is asked for, and the measured impulse responses if
+    ``--cir`` names a file. A model of paths makes it multipath.
 
     Raises:
         InputError: they contradict each other, or describe OFDM without multipath.
     """
     from gencomm_cli import pipeline
 
-    asked: list[Kind] = [kind for kind, given in kinds.items() if given]
-    model, measured = path_model(paths, cir)
+    asked: list[Kind] = [kind for kind, flag in KINDS.items() if given.get(flag)]
+    model, measured = path_model(given)
     if model is not None and not asked:
         asked = ["multipath"]
     if len(asked) > 1:
         raise InputError("channel: --awgn, --rayleigh, --block-rayleigh and --multipath exclude each other; give one")
     kind: Kind = asked[0] if asked else "awgn"
-    known = None if rx_snr is None else pipeline.check_snr("rx_snr", rx_snr)
-    snr_db = pipeline.check_snr("snr", snr)
-    channel = pipeline.channel_record(kind, snr_db, snr_type, csi, ofdm_config(kind, ofdm), known, model, measured)
+    said = given.get("snr_type", "esn0"), given.get("csi", "perfect")
+    channel = pipeline.channel_record(kind, snr, *said, ofdm_config(kind, given), given.get("rx_snr"), model, measured)
     _say_too_fast(channel)
     return channel, measured
 
@@ -395,32 +366,30 @@ def _say_too_fast(channel: ChannelRecord) -> None:
         say(f"--pilot-period: {period} is too long for gains that change by {model.doppler:.0f} Hz; {right}")
 
 
-def path_model(given: Mapping[str, Any], cir: Path | None) -> tuple[PathModel | None, Measured | None]:
-    """The model of paths that the flags describe, and the measured impulse responses if ``cir`` names a file; None where none is.
+def path_model(given: Mapping[str, Any]) -> tuple[PathModel | None, Measured | None]:
+    """The model of paths that the flags describe, and the measured impulse responses if ``--cir`` names a file; None where none is.
 
     Raises:
         InputError: they contradict each other, or the file is none.
     """
-    if cir is None:
-        return (PathModel(**given) if given else None), None
+    model = {name: given[name] for name in options_of(PathModel) if name in given}
+    if "cir" not in given:
+        return (PathModel(**model) if model else None), None
     from gencomm_cli.channels.measured import read
 
-    measured = read(cir)
-    return PathModel(**given, cir=measured.sha256), measured
+    measured = read(given["cir"])
+    return PathModel(**model, cir=measured.sha256), measured
 
 
-def ofdm_config(kind: str, given: Mapping[str, float | bool | None]) -> OfdmConfig | None:
+def ofdm_config(kind: str, given: Mapping[str, Any]) -> OfdmConfig | None:
     """The OFDM that was asked for, DiffCom's where nothing was; None where the channel is not multipath.
 
     Raises:
         OptionError: OFDM is described for another channel.
     """
-    values: dict[str, Any] = {name: value for name, value in given.items() if value is not None and value is not False}
+    values = {name: given[name] for name in (*options_of(OfdmConfig), "no_interleaver") if name in given}
     if kind != "multipath":
         if values:
             raise OptionError(next(iter(values)), "is of OFDM over several paths; give --multipath too")
         return None
-    from gencomm_cli.channels.ofdm import OfdmConfig
-
-    interleaver = not values.pop("no_interleaver", False)
-    return OfdmConfig(**values, interleaver=interleaver)
+    return OfdmConfig(interleaver=not values.pop("no_interleaver", False), **values)

@@ -49,10 +49,7 @@ def show(preset: PresetName, json: flags.Json = False) -> None:
     from gencomm_cli import console
 
     found = _find(preset)
-    if json:
-        console.print_json(_described(found) | {"card": found.card})
-    else:
-        console.out(found.card.rstrip())
+    console.result(json, _described(found) | {"card": found.card}, found.card.rstrip())
 
 
 @models.command()
@@ -89,11 +86,7 @@ def get(
     from gencomm_cli.metrics.fetch import fetch
 
     written = [str(path) for path in fetch(name, metric_weights, console.say)]
-    if json:
-        console.print_json({"outputs": written})
-    else:
-        for path in written:
-            console.out(path)
+    console.result(json, {"outputs": written}, *written)
 
 
 @models.command("import")
@@ -104,7 +97,7 @@ def import_checkpoint(
             metavar="FILE", help="What the authors released, or its folder; several where one preset is made of several files."
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the preset that is written.")],
+    output: Annotated[Path, flags.output_option("Folder of the preset that is written.", "FOLDER")],
     kind: Annotated[
         str | None,
         typer.Option(
@@ -143,24 +136,20 @@ def import_checkpoint(
         converted = conversion.with_tokenizer(converted, tokenizer)
     conversion.write_preset(converted, output, name or output.absolute().name, files, force=force)
     written = presets.load_config(output)
-    if json:
-        report = {
-            "mapped": [{"theirs": theirs, "ours": ours} for theirs, ours in converted.mapped],
-            "dropped": [{"theirs": theirs, "reason": reason} for theirs, reason in converted.dropped],
-            "missed": list(converted.missed),
-            "lacks": list(converted.lacks),
-        }
-        console.print_json(_described(written) | {"outputs": [str(output)]} | report)
-        return
-    for line in conversion.report(converted):
-        console.out(line)
-    console.out(f"{written.method}/{written.name}: {output}")
+    report = {
+        "mapped": [{"theirs": theirs, "ours": ours} for theirs, ours in converted.mapped],
+        "dropped": [{"theirs": theirs, "reason": reason} for theirs, reason in converted.dropped],
+        "missed": list(converted.missed),
+        "lacks": list(converted.lacks),
+    }
+    lines = *conversion.report(converted), f"{written.method}/{written.name}: {output}"
+    console.result(json, _described(written) | {"outputs": [str(output)]} | report, *lines)
 
 
 @models.command()
 def pack(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A models folder as `gencomm train` writes it.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="New folder for the same presets.")],
+    output: Annotated[Path, flags.output_option("New folder for the same presets.", "DIR")],
     bits: Annotated[str, typer.Option(metavar="4…8[,NETWORK=N]…", help="Of each weight, and of those of single networks.")] = "8",
     json: flags.Json = False,
 ) -> None:
@@ -179,11 +168,8 @@ def pack(
         raise InputError(f"--bits {bits}: give 4 to 8, and others for single networks if you like, as in 5,jscc=8")
     most, *others = bits.split(",")
     written = pack_folder(folder, output, int(most), {name: int(its) for name, its in (each.split("=") for each in others)})
-    if json:
-        console.print_json({"outputs": [str(path) for path in written]})
-    else:
-        for path in written:
-            console.out(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    lines = (f"{path}: {path.stat().st_size / 1e6:.1f} MB" for path in written)
+    console.result(json, {"outputs": [str(path) for path in written]}, *lines)
 
 
 @models.command()
@@ -203,12 +189,9 @@ def push(
     from gencomm_cli.presets.push import push
 
     files = push(_find(preset), to, private=private, dry_run=dry_run)
-    if json:
-        console.print_json({"repository": to, "sent": not dry_run, "files": files})
-        return
-    for name, size in files.items():
-        console.out(f"{size / 1e6:8.2f} MB  {name}")
-    console.out(f"{to}: {'nothing was sent' if dry_run else 'sent'}")
+    lines = [f"{size / 1e6:8.2f} MB  {name}" for name, size in files.items()]
+    lines.append(f"{to}: {'nothing was sent' if dry_run else 'sent'}")
+    console.result(json, {"repository": to, "sent": not dry_run, "files": files}, *lines)
 
 
 @models.command(cls=flags.Grouped)
@@ -237,10 +220,7 @@ def add(
 
     (sources,) = pipeline.settled(flags.spec_of(method), options, "sources")
     folder = pretrained.add(method, name, sources, out, console.say)
-    if json:
-        console.print_json(_described(load_config(folder)))
-    else:
-        console.out(str(folder))
+    console.result(json, _described(load_config(folder)), str(folder))
 
 
 def _find(name: str) -> Preset:

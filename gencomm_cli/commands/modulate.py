@@ -25,10 +25,7 @@ def modulate(
     transmitted: Annotated[str, typer.Argument(metavar="TX", help="Symbol file of `gencomm encode`; - is standard input.")],
     settings: flags.Given,
     output: Annotated[
-        str | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="Recording: .sigmf, .sigmf-meta, .cf32 or .ci16; a.tx.sigmf if not given."
-        ),
+        str | None, flags.output_option("Recording: .sigmf, .sigmf-meta, .cf32 or .ci16; a.tx.sigmf if not given.")
     ] = None,
     sample_rate: Annotated[float, typer.Option(metavar="HZ", min=1, max=1e12, help="Of the recording; default 1e6.")] = 1e6,
     datatype: Annotated[Datatype, typer.Option(help="How a SigMF recording stores samples.")] = "cf32",
@@ -57,22 +54,17 @@ def modulate(
     write_files(written)
     cbr = rates.with_waveform(file.header.cbr, file.header.image_size, sent.uses)
     seconds = len(recording) / sample_rate
-    if json:
-        meta = {**file.header.to_json(), "cbr": file.header.to_json()["cbr"] | {"waveform": cbr.waveform, "total": cbr.total}}
-        printed = {"output": target, "bursts": len(sent.starts), "samples": len(recording), "seconds": seconds, "meta": meta}
-        console.print_json(printed | {"papr_db": sent.papr_db})
-    else:
+    meta = {**file.header.to_json(), "cbr": file.header.to_json()["cbr"] | {"waveform": cbr.waveform, "total": cbr.total}}
+    printed = {"output": target, "bursts": len(sent.starts), "samples": len(recording), "seconds": seconds, "meta": meta}
+    if not json:
         rate, peaks = f"CBR {cbr.total:.5f} with the waveform", f"PAPR {sent.papr_db:.1f} dB"
         console.say(f"bursts: {len(sent.starts)}, {seconds:.3g} s, {rate}, {peaks}")
-        console.out(target)
+    console.result(json, printed | {"papr_db": sent.papr_db}, target)
 
 
 def demodulate(
     capture: Annotated[str, typer.Argument(metavar="CAPTURE", help="Recording: .sigmf, .sigmf-meta, .cf32 or .ci16.")],
-    output: Annotated[
-        str | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Symbol file; a.rx.npz of a.rx.sigmf. Several files: a.rx.1.npz …"),
-    ] = None,
+    output: Annotated[str | None, flags.output_option("Symbol file; a.rx.npz of a.rx.sigmf. Several files: a.rx.1.npz …")] = None,
     fft: Annotated[int | None, typer.Option(metavar="N", help="As in modulate; the recording's own if not given.")] = None,
     oversample: Annotated[int | None, typer.Option(metavar="N", help="Likewise.")] = None,
     json: flags.Json = False,

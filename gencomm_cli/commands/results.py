@@ -68,8 +68,7 @@ def write(files: Sequence[bytes], paths: Sequence[Path], given: str | None, also
 def deviation(pictures: list[images.Pixels]) -> images.Pixels:
     """Standard deviation of samples [H, W, 3] as grey [H, W]: four grey levels for each of the 255, white from 64 on."""
     spread = np.stack(pictures).astype(np.float32).std(axis=0).mean(axis=2)
-    levels: images.Pixels = np.rint(4 * spread).clip(0, 255).astype(np.uint8)
-    return levels
+    return np.rint(4 * spread).clip(0, 255).astype(np.uint8)
 
 
 def metrics_folder(given: Path | None) -> Path | None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gencomm_cli.channels.path_model import PathModel
 from gencomm_cli.commands import flags
 
 if TYPE_CHECKING:
@@ -15,15 +14,13 @@ if TYPE_CHECKING:
 
 
 @flags.with_options("transmitter", "receiver")
-@flags.with_fields("of_paths", PathModel, flags.PATHS)
+@flags.with_channel()
 def roundtrip(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="Image to send; - is standard input.")],
     options: flags.Given,
-    of_paths: flags.Given,
+    channel: flags.Given,
     snr: Annotated[float, typer.Option(metavar="DB", help="SNR in dB, 10*log10(1/N0); inf is a clean channel.")],
-    output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE", help="Image to write; photo.png gives photo.rx.png.")
-    ] = None,
+    output: Annotated[str | None, flags.output_option("Image to write; photo.png gives photo.rx.png.")] = None,
     compare: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write original, coarse and refined side by side.")
     ] = None,
@@ -38,12 +35,6 @@ def roundtrip(
     cbr: flags.Cbr = None,
     cbr_total: flags.CbrTotal = None,
     cbr_strict: flags.CbrStrict = False,
-    awgn: flags.Awgn = False,
-    rayleigh: flags.Rayleigh = False,
-    block_rayleigh: flags.BlockRayleigh = False,
-    multipath: flags.Multipath = False,
-    snr_type: flags.SnrTypeFlag = "esn0",
-    csi: flags.CsiFlag = "perfect",
     tx_snr: Annotated[
         str | None,
         typer.Option(
@@ -51,16 +42,7 @@ def roundtrip(
             rich_help_panel=flags.CHANNEL,
         ),
     ] = None,
-    rx_snr: flags.RxSnr = None,
     estimator: flags.EstimatorFlag = "lmmse",
-    clip: flags.Clip = None,
-    cp: flags.Cp = None,
-    carriers: flags.Carriers = None,
-    pilots: flags.Pilots = None,
-    taps: flags.Taps = None,
-    decay: flags.Decay = None,
-    no_interleaver: flags.NoInterleaver = False,
-    cir: flags.Cir = None,
 ) -> None:  # fmt: skip
     """Send an image over a simulated channel and look at what arrives.
 
@@ -73,15 +55,9 @@ def roundtrip(
 
     transmitter, receiver = pipeline.settled(flags.spec_of(method), options, "transmitter", "receiver")
     pipeline.check_rate(cbr, cbr_total, transmitter)
-    channel, measured = flags.channel_record(
-        snr, kinds={"awgn": awgn, "rayleigh": rayleigh, "block": block_rayleigh, "multipath": multipath}, snr_type=snr_type,
-        csi=csi, rx_snr=rx_snr, ofdm={
-            "clip": clip, "cp": cp, "carriers": carriers, "pilots": pilots, "taps": taps, "decay": decay,
-            "no_interleaver": no_interleaver,
-        }, paths=of_paths, cir=cir,
-    )  # fmt: skip
+    record, measured = flags.channel_record(snr, channel)
     known = at_transmitter(tx_snr)
-    pipeline.known_snr(known, channel, transmitter)
+    pipeline.known_snr(known, record, transmitter)
     target = flags.output(output, image, flags.beside(image, ".rx.png"))
     pixels = images.read_image(flags.source(image))
     labels = ("original", "coarse", "refined")
@@ -93,7 +69,7 @@ def roundtrip(
     )
     with console.progress("decoding") as progress:
         trip = codec.roundtrip(
-            pixels, channel, cbr=cbr, cbr_total=cbr_total, strict_rate=cbr_strict, tx_snr=known, seed=seed, estimator=estimator,
+            pixels, record, cbr=cbr, cbr_total=cbr_total, strict_rate=cbr_strict, tx_snr=known, seed=seed, estimator=estimator,
             strict=strict, transmitter=transmitter, receiver=receiver, measured=measured, say=console.say, progress=progress,
         )  # fmt: skip
     reception = trip.reception

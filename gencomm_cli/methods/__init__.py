@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from gencomm_cli.console import say
-from gencomm_cli.errors import OptionError
+from gencomm_cli.errors import OptionError, one_line
 from gencomm_cli.methods.spec import MethodSpec
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _foreign(entry: EntryPoint, taken: Mapping[str, MethodSpec]) -> MethodSpec |
         if spec.name in taken:
             raise ValueError(f"the name {spec.name} is taken")
     except Exception as error:  # other people's code raises anything
-        say(f"{distribution}: its method {entry.name} is left out ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
+        say(f"{distribution}: its method {entry.name} is left out ({type(error).__name__}: {one_line(error)})")
         return None
     return replace(spec, distribution=distribution, version=entry.dist.version if entry.dist else "")
 
@@ -90,5 +90,4 @@ def load_method(preset: Preset, device: torch.device | None, dtype: torch.dtype 
         method_class = resolved(spec_of(preset.method).implementation)
     finally:
         gc.enable()
-    method: Method = method_class.load(preset, device, *(() if dtype is None else (dtype,)))
-    return method
+    return method_class.load(preset, device, *(() if dtype is None else (dtype,)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -112,6 +112,11 @@ class Decoded:
     notes: tuple[str, ...] = ()
 
 
+def of_samples(progress: Callable[[int, int], None] | None, index: int, samples: int) -> Callable[[int, int], None] | None:
+    """``progress`` of the ``index``-th of several samples, counted over all of them."""
+    return None if progress is None else lambda done, total: progress(index * total + done, samples * total)
+
+
 class Method(Protocol):
     """One preset, ready to encode and decode.
 
@@ -126,11 +131,9 @@ class Method(Protocol):
     def symbol_budget(self, cbr: float, image_size: ImageSize, *, bound: bool = True) -> int:
         """The most symbols within ``cbr`` · 3HW, side symbols included, that can be sent for an image of that size; the fewest that
         can, at least 1, where nothing fits. Not ``bound``: ``cbr`` is the preset's own rate as its authors count it."""
-        ...
 
     def encode(self, image: Image, request: Request) -> Transmission:
         """Image uint8 [H, W, 3] to symbols. Raises RateError where ``request.symbols`` cannot be met."""
-        ...
 
     def decode(self, received: Received, options: Any, *, seed: int, progress: Progress | None = None) -> Decoded:
         """Received symbols to images.
@@ -139,4 +142,3 @@ class Method(Protocol):
             options: of the receiver's class that the method's spec names, which no other method takes.
             progress: called with (steps done, steps in all), and a note where there is one.
         """
-        ...

@@ -1,21 +1,20 @@
-"""CLIP score: cosine between embeddings of images, or of an image and a text (Radford et al., 2021; Hessel et al., 2021)."""
+"""CLIP score: cosine between embeddings of images (Radford et al., 2021)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class ClipScore:
-    """A CLIP model that the user names, with its own resizing and tokenizer.
+    """A CLIP model that the user names, with its own resizing.
 
     Args:
         name: local folder or hub id, as transformers' ``from_pretrained`` takes it. Weights are loaded as tensors only.
@@ -33,10 +32,8 @@ class ClipScore:
                 name, weights_only=True, dtype=torch.float32, output_loading_info=True
             )
             self.processor = transformers.AutoImageProcessor.from_pretrained(name, backend="pil")
-            self.tokenizer = transformers.AutoTokenizer.from_pretrained(name)
         except Exception as error:  # transformers raises anything at all for a folder that is no model
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{name}: not usable as a CLIP model ({reason}); name a folder or hub id of one") from None
+            raise InputError(f"{name}: not usable as a CLIP model ({one_line(error)}); name a folder or hub id of one") from None
         model, loading = found
         if loading["missing_keys"]:  # transformers fills them with random values
             raise InputError(f"{name}: has no weights for {min(loading['missing_keys'])}; name a folder or hub id of a CLIP model")
@@ -50,22 +47,6 @@ class ClipScore:
         pooled = self.model.vision_model(pixel_values=pixels).pooler_output
         return F.normalize(self.model.visual_projection(pooled), dim=-1)
 
-    @torch.inference_mode()
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings of unit length, float32 [B, D]; what exceeds the model's context is cut off."""
-        limit = self.model.config.text_config.max_position_embeddings
-        tokens = self.tokenizer(list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt")
-        tokens = {name: tokens[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
-        pooled = self.model.text_model(**tokens).pooler_output
-        return F.normalize(self.model.text_projection(pooled), dim=-1)
-
     def image_image(self, first: Tensor, second: Tensor) -> Tensor:
         """Cosine, float32 [B] in -1..1, between the images of two batches [B, 3, H, W] in [0, 1]; 1 for equal images."""
         return (self.embed_images(first) * self.embed_images(second)).sum(1)
-
-    def image_text(self, images: Tensor, texts: Sequence[str]) -> Tensor:
-        """Cosine, float32 [B] in -1..1, between each image [B, 3, H, W] in [0, 1] and its text.
-
-        torchmetrics' CLIPScore is 100·max(0, this).
-        """
-        return (self.embed_images(images) * self.embed_texts(texts)).sum(1)

@@ -49,8 +49,7 @@ def _by_network(name: str, where: Path | None, first: Tensor, second: Tensor) ->
     if name == "niqe":
         return niqe.niqe(second, *_loaded(name, where))
     smallest = dists.MIN_SIDE if name == "dists" else lpips.MIN_SIDE
-    found: Tensor | None = _loaded(name, where)(first, second) if min(first.shape[-2:]) >= smallest else None
-    return found
+    return _loaded(name, where)(first, second) if min(first.shape[-2:]) >= smallest else None
 
 
 def measure(

@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from gencomm_cli.metrics.efficientnet_lite import Size
@@ -42,8 +42,7 @@ def folder(given: Path | None = None) -> Path | None:
 @cache
 def known_hashes() -> dict[str, dict[str, str]]:
     """SHA-256 of each array (its little-endian float32 bytes) by file, as shipped in ``hashes.json``."""
-    found: dict[str, dict[str, str]] = json.loads(files(__package__).joinpath("hashes.json").read_text())
-    return found
+    return json.loads(files(__package__).joinpath("hashes.json").read_text())
 
 
 def record(path: Path) -> Path:
@@ -86,8 +85,7 @@ def _filled(model, path: Path, state):  # type: ignore[no-untyped-def]
     try:
         model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()} | counters)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: does not fit the network ({reason}); `gencomm models get` fetches what does") from None
+        raise InputError(f"{path}: does not fit the network ({one_line(error)}); `gencomm models get` fetches what does") from None
     return model.eval().requires_grad_(False)
 
 

@@ -8,16 +8,16 @@ Modules carry the published state dict's names (``jscc_encoder.conv_block1.0.wei
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.conventions import USUAL, Conventions
-from gencomm_cli.networks.rate_adaptive import sent_positions, unit_power
+from gencomm_cli.networks.pixel_codec import PixelCodec, checked_size
+from gencomm_cli.networks.rate_adaptive import sent_positions
 
 _PEDESTAL = 2.0**-36
 _LEAST_GAMMA = 2.0**-18
@@ -25,7 +25,7 @@ _LEAST_BETA = (1e-6 + _PEDESTAL) ** 0.5
 
 
 @dataclass(frozen=True)
-class ADJSCCConfig:
+class ADJSCCConfig(Config):
     """Constructor arguments of :class:`ADJSCC`; the defaults are the published size at ρ = 1/48.
 
     Attributes:
@@ -39,11 +39,6 @@ class ADJSCCConfig:
     rate_adaptive: bool = False
     unknown_snr_db: float = 7.0
     conventions: Conventions = USUAL
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> ADJSCCConfig:
-        """From a preset's ``config.json``."""
-        return cls(**{**values, "conventions": Conventions.from_json(values.get("conventions", {}))})
 
     @property
     def cbr(self) -> float:
@@ -107,8 +102,7 @@ class Encoder(nn.Module):
         x = image
         for number in range(1, 5):
             x = self.get_submodule(f"attention{number}")(self.get_submodule(f"conv_block{number}")(x), snr_db)
-        code: Tensor = self.conv_block5(x)
-        return code
+        return self.conv_block5(x)
 
 
 class Decoder(nn.Module):
@@ -128,14 +122,11 @@ class Decoder(nn.Module):
         x = code
         for number in range(1, 6):
             x = self.get_submodule(f"attention{number}")(self.get_submodule(f"upconv_block{number}")(x), snr_db)
-        image: Tensor = self.conv_block_out(x)
-        return image
+        return self.conv_block_out(x)
 
 
-class ADJSCC(nn.Module):
+class ADJSCC(PixelCodec):
     """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple`` (a :class:`LearnedCodec`)."""
-
-    choices = 0
 
     def __init__(self, config: ADJSCCConfig) -> None:
         super().__init__()
@@ -148,24 +139,10 @@ class ADJSCC(nn.Module):
         return max(1, min(wanted, most)) if self.config.rate_adaptive else most
 
     def code(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
-        """Complex [B, ``symbols``] at their own power.
-
-        Args:
-            image: [B, 3, H, W] in [0, 1]. snr_db: what the transmitter knows [B]; NaN where it knows nothing.
-
-        Raises:
-            ValueError: a number of symbols that this code cannot have.
-        """
-        size = (image.shape[2], image.shape[3])
-        if symbols != self.symbols(symbols, size):
-            raise ValueError(f"{symbols} symbols asked of a code that has {self.symbols(symbols, size)}")
+        size = checked_size(self, image, symbols)
         given = self.conventions.program_snr(snr_db).nan_to_num(self.config.unknown_snr_db)
         positions = self._positions(symbols, size).to(image.device)
         return self.conventions.pair(self.jscc_encoder(image, given).flatten(1)[:, positions])
-
-    def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
-        """z = E(x): :meth:`code` with E|z|² = 1 each row."""
-        return unit_power(self.code(image, symbols, snr_db))
 
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
         """x̂ = D(z): [B, 3, H, W] in [0, 1]; channels that were not sent are zero.
@@ -178,8 +155,7 @@ class ADJSCC(nn.Module):
         reals = self.conventions.unpair(equalised, (2 * equalised.shape[1],))
         code[:, self._positions(equalised.shape[1], size).to(code.device)] = reals
         given = self.conventions.program_snr(snr_db)
-        image: Tensor = self.jscc_decoder(code.unflatten(1, (-1, size[0] // 4, size[1] // 4)), given)
-        return image
+        return self.jscc_decoder(code.unflatten(1, (-1, size[0] // 4, size[1] // 4)), given)
 
     def _positions(self, symbols: int, size: tuple[int, int]) -> Tensor:
         return sent_positions((size[0] // 4) * (size[1] // 4), self.config.code_channels, 2 * symbols)

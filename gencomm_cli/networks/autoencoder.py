@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Layer = TypeVar("Layer", bound=nn.Module)
+from gencomm_cli.networks.layers import zeroed
 
 
 class ResidualBlock(nn.Module):
@@ -49,13 +48,6 @@ def unfolding(width: int, edge: int, fold: int) -> list[nn.Module]:
     """Layers from [B, width, h, w] to an image [B, 3, fold·h, fold·w]; the last one, of ``edge`` channels, is zero."""
     final = zeroed(nn.Conv2d(edge, 3, 3, padding=1))
     return [nn.SiLU(), nn.Conv2d(width, edge * fold**2, 3, padding=1), nn.PixelShuffle(fold), nn.SiLU(), final]
-
-
-def zeroed(layer: Layer) -> Layer:
-    """The layer with weights and bias of zero: what it ends adds nothing at the start."""
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-    return layer
 
 
 class Autoencoder(nn.Module):

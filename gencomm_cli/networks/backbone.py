@@ -23,17 +23,17 @@ BACKBONE = ("vae", "unet", "text_encoder", "tokenizer")
 """The pretrained half of a latent diffusion method."""
 
 
-class Backbone:
-    """The pretrained half of a latent diffusion method, in evaluation mode; each network is loaded when it is first asked for.
+class PresetNetworks:
+    """The networks of a preset, in evaluation mode; each is loaded when it is first asked for.
 
     Args:
-        dtype: of all networks but the JSCC, whose symbols are float32. In float16 the VAE stays in float32: it would overflow.
+        dtype: of the large ones.
 
     Raises:
         InputError: a component is missing. ModelMismatch: weights are damaged or do not fit (a pretrained one: once it is loaded).
     """
 
-    needs: tuple[str, ...] = BACKBONE
+    needs: tuple[str, ...]
 
     def __init__(self, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         require(preset, *self.needs)
@@ -42,6 +42,15 @@ class Backbone:
 
     def _build(self, name: str, dtype: torch.dtype) -> Any:
         return build(self.preset.components[name], self.device, dtype)
+
+
+class Backbone(PresetNetworks):
+    """The pretrained half of a latent diffusion method.
+
+    ``dtype`` is of all networks but the JSCC, whose symbols are float32. In float16 the VAE stays in float32: it would overflow.
+    """
+
+    needs: tuple[str, ...] = BACKBONE
 
     def load(self) -> None:
         """Loads the pretrained half at once."""

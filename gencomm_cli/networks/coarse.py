@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gencomm_cli.networks.autoencoder import ResidualBlock
+from gencomm_cli.networks.layers import zeroed
 
 
 class CoarseHead(nn.Module):
@@ -22,11 +23,9 @@ class CoarseHead(nn.Module):
         super().__init__()
         self.factor = factor
         self.linear = nn.Conv2d(channels, 3 * factor**2, 3, padding=1)
-        last = nn.Conv2d(width, 3 * factor**2, 3, padding=1)
+        last = zeroed(nn.Conv2d(width, 3 * factor**2, 3, padding=1))
         blocks = [ResidualBlock(width) for _ in range(depth)]
         self.residual = nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), *blocks, nn.SiLU(), last)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
     def forward(self, latent: Tensor) -> Tensor:
         return F.pixel_shuffle(self.linear(latent) + self.residual(latent), self.factor)

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.methods.base import Image, Received, Request, Transmission
 from gencomm_cli.networks.rate_adaptive import unit_power
-from gencomm_cli.networks.source_codec import ChoosingCodec, KnownCodec, LearnedCodec
+from gencomm_cli.networks.source_codec import KnownCodec, LearnedCodec
+from gencomm_cli.networks.swinjscc import SwinJSCC
 from gencomm_cli.networks.tensors import Heard, as_symbols, finite, within_range
 from gencomm_cli.presets import Preset
 from gencomm_cli.presets.build import build
@@ -66,18 +67,21 @@ def send(codec: LearnedCodec, image: Tensor, request: Request, snr_db: Tensor) -
             :func:`most_symbols`. snr_db: the SNR in dB that the encoder gets [1], NaN for none.
 
     Raises:
-        ValueError: another number of symbols than the code of this image can have.
+        RateError: another number of symbols than the code of this image can have.
     """
     count = request.symbols - most_symbols(codec)
-    if codec.choices:
-        choosing = cast(ChoosingCodec, codec)
-        channels = choosing.choose(image, count, snr_db)
-        code = choosing.code(image, count, snr_db, channels)
-        side = PayloadFormat.choose(codec.choices, snr_db=request.snr_db, fading=request.fading)
-        bits = side.transmit(channels.cpu().numpy().astype(np.uint8))
-    else:
-        code = codec.code(image, count, snr_db)
-        bits, side = np.empty(0, np.complex64), None
+    bits, side = np.empty(0, np.complex64), None
+    try:
+        if codec.choices:
+            choosing = cast(SwinJSCC, codec)
+            channels = choosing.choose(image, count, snr_db)
+            code = choosing.code(image, count, snr_db, channels)
+            side = PayloadFormat.choose(codec.choices, snr_db=request.snr_db, fading=request.fading)
+            bits = side.transmit(channels.cpu().numpy().astype(np.uint8))
+        else:
+            code = codec.code(image, count, snr_db)
+    except ValueError as error:
+        raise RateError(f"{error}; leave it out for the preset's own rate") from None
     finite(code, "codec")
     gain = np.empty(0, np.complex64)
     if codec.conventions.restored:

@@ -12,16 +12,18 @@ Modules carry the state dict's names of the published program (``downs.0.0.block
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gencomm_cli.diffusion.cosine import alpha_bar_at
+from gencomm_cli.networks.config import Config
+from gencomm_cli.networks.layers import named
 
 
 class ChannelNorm(nn.Module):
@@ -37,16 +39,9 @@ class ChannelNorm(nn.Module):
         return F.layer_norm(last, last.shape[3:], self.g.flatten(), self.b.flatten(), 1e-5).permute(0, 3, 1, 2)
 
 
-class Block(nn.Module):
+def _block(before: int, after: int, kernel: int) -> nn.Module:
     """Convolution, normalisation, ReLU."""
-
-    def __init__(self, before: int, after: int, kernel: int) -> None:
-        super().__init__()
-        self.block = nn.Sequential(nn.Conv2d(before, after, kernel, padding=kernel // 2), ChannelNorm(after), nn.ReLU())
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.block(x)
-        return out
+    return named(block=nn.Sequential(nn.Conv2d(before, after, kernel, padding=kernel // 2), ChannelNorm(after), nn.ReLU()))
 
 
 class ResnetBlock(nn.Module):
@@ -55,16 +50,15 @@ class ResnetBlock(nn.Module):
     def __init__(self, before: int, after: int, time_width: int = 0, kernel: int = 3) -> None:
         super().__init__()
         self.mlp = nn.Sequential(nn.LeakyReLU(0.2), nn.Linear(time_width, after)) if time_width else None
-        self.block1 = Block(before, after, kernel)
-        self.block2 = Block(after, after, 3)
+        self.block1 = _block(before, after, kernel)
+        self.block2 = _block(after, after, 3)
         self.res_conv = nn.Conv2d(before, after, 1) if before != after else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
         h = self.block1(x)
         if self.mlp is not None:
             h = h + self.mlp(time)[:, :, None, None]
-        out: Tensor = self.block2(h) + self.res_conv(x)
-        return out
+        return self.block2(h) + self.res_conv(x)
 
 
 class LinearAttention(nn.Module):
@@ -79,8 +73,7 @@ class LinearAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.to_qkv(x).flatten(2).chunk(3, 1)
         summary = k.softmax(-1) @ v.transpose(1, 2)  # [B, channels of k, channels of v]
-        out: Tensor = self.to_out((summary.transpose(1, 2) @ (q * self.scale)).unflatten(2, x.shape[2:]))
-        return out
+        return self.to_out((summary.transpose(1, 2) @ (q * self.scale)).unflatten(2, x.shape[2:]))
 
 
 class _PreNorm(nn.Module):
@@ -98,36 +91,21 @@ class Attention(nn.Module):
         self.fn = _PreNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.fn.fn(self.fn.norm(x))
-        return out
+        return x + self.fn.fn(self.fn.norm(x))
 
 
-class Downsample(nn.Module):
+def downsample(channels: int) -> nn.Module:
     """Halves the picture by a strided convolution."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, 2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv(x)
-        return out
+    return named(conv=nn.Conv2d(channels, channels, 3, 2, 1))
 
 
-class Upsample(nn.Module):
+def upsample(channels: int, after: int) -> nn.Module:
     """Doubles the picture by a transposed convolution."""
-
-    def __init__(self, channels: int, after: int | None = None) -> None:
-        super().__init__()
-        self.conv = nn.ConvTranspose2d(channels, channels if after is None else after, 4, 2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv(x)
-        return out
+    return named(conv=nn.ConvTranspose2d(channels, after, 4, 2, 1))
 
 
 @dataclass(frozen=True)
-class UNetConfig:
+class UNetConfig(Config):
     """Constructor arguments of :class:`ConditionalUNet`; the defaults are the paper's sizes.
 
     Attributes:
@@ -146,12 +124,6 @@ class UNetConfig:
     time_width: int = 64
     variances: tuple[float, float] | None = None
     outer_skip: bool = False
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> UNetConfig:
-        """From a preset's ``config.json``, where tuples are lists."""
-        sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**sizes)
 
     @property
     def multiple(self) -> int:
@@ -176,18 +148,15 @@ class ConditionalUNet(nn.Module):
                     ResnetBlock(before + contexts[level], after, time, config.kernel if level == 0 else 3),
                     ResnetBlock(after, after, time),
                     Attention(after),
-                    Downsample(after) if level < len(widths) - 1 else nn.Identity(),
+                    downsample(after) if level < len(widths) - 1 else nn.Identity(),
                 ])
             )  # fmt: skip
         self.mid_block1 = ResnetBlock(widths[-1], widths[-1], time)
         self.mid_attn = Attention(widths[-1])
         self.mid_block2 = ResnetBlock(widths[-1], widths[-1], time)
         for after, before in reversed(list(pairwise(widths))):
-            self.ups.append(
-                nn.ModuleList(
-                    [ResnetBlock(2 * before, after, time), ResnetBlock(after, after, time), Attention(after), Upsample(after)]
-                )
-            )
+            blocks = ResnetBlock(2 * before, after, time), ResnetBlock(after, after, time)
+            self.ups.append(nn.ModuleList([*blocks, Attention(after), upsample(after, after)]))
         self.outer = ResnetBlock(2 * widths[0], widths[0], time) if config.outer_skip else None
         self.final_conv = nn.Sequential(
             ChannelNorm(widths[0]), nn.Conv2d(widths[0], pixels, config.kernel, padding=config.kernel // 2)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gencomm_cli.diffusion.schedule import scaled_linear
 from gencomm_cli.networks.controlled import CSI_WIDTH, FEATURES
+from gencomm_cli.networks.layers import zeroed
 from gencomm_cli.networks.rate_adaptive import sinusoid
 
 
@@ -28,9 +29,7 @@ class LatentControlNet(ControlNetModel):
     @register_to_config
     def __init__(self, hint_channels: int = 4, csi_width: int = CSI_WIDTH, anchored: bool = False, **unet: Any) -> None:
         super().__init__(**unet, class_embed_type="projection", projection_class_embeddings_input_dim=csi_width)
-        self.controlnet_cond_embedding = nn.Conv2d(hint_channels, self.config.block_out_channels[0], 3, padding=1)  # type: ignore[assignment]
-        nn.init.zeros_(self.controlnet_cond_embedding.weight)
-        nn.init.zeros_(self.controlnet_cond_embedding.bias)  # type: ignore[arg-type]
+        self.controlnet_cond_embedding = zeroed(nn.Conv2d(hint_channels, self.config.block_out_channels[0], 3, padding=1))  # type: ignore[assignment]
         if anchored:
             self.lean_here = nn.Conv2d(self.config.block_out_channels[0], hint_channels, 3, padding=1)
             self.lean_now = nn.Linear(FEATURES + csi_width, hint_channels)

@@ -6,14 +6,14 @@ What is sent is the same for all: complex symbols with E|z|² = 1 for each image
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from gencomm_cli.channels.equalisers import mmse, zero_forcing
+from gencomm_cli.networks.config import Config
 
 Pairing = Literal["halves", "alternate", "rows"]
 Equaliser = Literal["mmse", "zero-forcing", "phase"]
@@ -22,7 +22,7 @@ LOUDEST = 1e3
 
 
 @dataclass(frozen=True)
-class Conventions:
+class Conventions(Config):
     """Part of a codec's config.
 
     Attributes:
@@ -40,11 +40,6 @@ class Conventions:
     restored: bool = False
     equaliser: Equaliser = "mmse"
     snr_offset_db: float = 0.0
-
-    @classmethod
-    def from_json(cls, values: Conventions | Mapping[str, Any]) -> Conventions:
-        """From a preset's ``config.json``."""
-        return values if isinstance(values, Conventions) else cls(**values)
 
     def pair(self, reals: Tensor) -> Tensor:
         """Reals [B, n] or, for ``rows``, [B, C, h, w] → complex [B, ⌈n/2⌉] at the power they have; an odd n has a zero added."""

@@ -9,21 +9,21 @@ names (``encoder.conv1.conv.weight``, …).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
+from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.conventions import Conventions
-from gencomm_cli.networks.rate_adaptive import unit_power
+from gencomm_cli.networks.layers import named
+from gencomm_cli.networks.pixel_codec import PixelCodec, checked_size
 
 PUBLIC = Conventions(real_power=1.0, equaliser="phase", snr_offset_db=3.0103)
 """Reals of power 1 in noise of variance 10^(−SNR/10)/2 each: as complex symbols, an Es/N0 3 dB above the SNR that is named."""
 
 
 @dataclass(frozen=True)
-class ConvolutionalJSCCConfig:
+class ConvolutionalJSCCConfig(Config):
     """Constructor arguments of :class:`ConvolutionalJSCC`.
 
     Attributes:
@@ -36,11 +36,6 @@ class ConvolutionalJSCCConfig:
     padded: bool = True
     conventions: Conventions = PUBLIC
     halvings: int = 2
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> ConvolutionalJSCCConfig:
-        """From a preset's ``config.json``."""
-        return cls(**{**values, "conventions": Conventions.from_json(values.get("conventions", PUBLIC))})
 
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """Code positions (h, w) of an image of ``size`` (H, W)."""
@@ -58,69 +53,35 @@ def _start(layer: nn.Conv2d | nn.ConvTranspose2d, last: bool = False) -> None:
         nn.init.zeros_(layer.bias)
 
 
-class _Down(nn.Module):
-    def __init__(self, before: int, after: int, stride: int, padding: int) -> None:
-        super().__init__()
-        self.conv, self.prelu = nn.Conv2d(before, after, 5, stride, padding), nn.PReLU()
-        _start(self.conv)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.prelu(self.conv(x))
-        return out
-
-
-class _Up(nn.Module):
-    def __init__(self, before: int, after: int, stride: int, padded: bool, last: bool) -> None:
-        super().__init__()
-        grows = stride == 2
-        kernel, padding = (5, 2) if padded or not grows else (6, 0)
-        self.transconv = nn.ConvTranspose2d(before, after, kernel, stride, padding, output_padding=int(grows and padded))
-        self.activate = nn.Sigmoid() if last else nn.PReLU()
-        _start(self.transconv, last)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.activate(self.transconv(x))
-        return out
-
-
-class Encoder(nn.Module):
+class Encoder(nn.Sequential):
     """Image [B, 3, H, W] in [0, 1] → code [B, C, h, w], its power not yet normalised."""
 
     def __init__(self, config: ConvolutionalJSCCConfig) -> None:
         super().__init__()
-        edge = 2 if config.padded else 0
         shapes = [(3, 16), (16, 32), (32, 32), (32, 32), (32, config.code_channels)]
         for number, shape in enumerate(shapes, 1):
-            self.add_module(f"conv{number}", _Down(*shape, *((2, edge) if number <= config.halvings else (1, 2))))
-
-    def forward(self, image: Tensor) -> Tensor:
-        x = image
-        for layer in self.children():
-            x = layer(x)
-        return x
+            stride, padding = (2, 2 if config.padded else 0) if number <= config.halvings else (1, 2)
+            layer = nn.Conv2d(*shape, 5, stride, padding)
+            _start(layer)
+            self.add_module(f"conv{number}", named(conv=layer, prelu=nn.PReLU()))
 
 
-class Decoder(nn.Module):
+class Decoder(nn.Sequential):
     """Code as received [B, C, h, w] → image [B, 3, H, W] in [0, 1]."""
 
     def __init__(self, config: ConvolutionalJSCCConfig) -> None:
         super().__init__()
         shapes = [(config.code_channels, 32), (32, 32), (32, 32), (32, 16), (16, 3)]
         for number, shape in enumerate(shapes, 1):
-            stride = 1 + (number > len(shapes) - config.halvings)
-            self.add_module(f"tconv{number}", _Up(*shape, stride, config.padded, last=number == len(shapes)))
-
-    def forward(self, code: Tensor) -> Tensor:
-        x = code
-        for layer in self.children():
-            x = layer(x)
-        return x
+            grows, last = number > len(shapes) - config.halvings, number == len(shapes)
+            kernel, padding = (5, 2) if config.padded or not grows else (6, 0)
+            layer = nn.ConvTranspose2d(*shape, kernel, 1 + grows, padding, output_padding=int(grows and config.padded))
+            _start(layer, last)
+            self.add_module(f"tconv{number}", named(transconv=layer, activate=nn.Sigmoid() if last else nn.PReLU()))
 
 
-class ConvolutionalJSCC(nn.Module):
+class ConvolutionalJSCC(PixelCodec):
     """Joint source-channel code of one rate and one SNR for images [B, 3, H, W] (a :class:`LearnedCodec`)."""
-
-    choices = 0
 
     def __init__(self, config: ConvolutionalJSCCConfig) -> None:
         super().__init__()
@@ -134,18 +95,11 @@ class ConvolutionalJSCC(nn.Module):
         return (self.config.code_channels * rows * columns + 1) // 2
 
     def code(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
-        """Complex [B, ``symbols``] at their own power. Raises ValueError for another number of symbols than the code's."""
-        most = self.symbols(symbols, (image.shape[2], image.shape[3]))
-        if symbols != most:
-            raise ValueError(f"{symbols} symbols asked of a code that has {most}")
+        """As :meth:`PixelCodec.code`; the SNR is not used."""
+        checked_size(self, image, symbols)
         return self.conventions.pair(self.encoder(image).flatten(1))
-
-    def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
-        """z = E(x): complex [B, ``symbols``] with E|z|² = 1 each row; the SNR is not used."""
-        return unit_power(self.code(image, symbols, snr_db))
 
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
         """x̂ = D(z): [B, 3, H, W] in [0, 1]; the SNR is not used."""
         shape = (self.config.code_channels, *self.config.grid(size))
-        image: Tensor = self.decoder(self.conventions.unpair(equalised, shape))
-        return image
+        return self.decoder(self.conventions.unpair(equalised, shape))

@@ -8,19 +8,19 @@ Modules carry the published state dict's names (``E.net.1.weight``, …), so tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from gencomm_cli.networks.config import Config
+from gencomm_cli.networks.pixel_codec import checked_size
 from gencomm_cli.networks.rate_adaptive import to_complex, to_real, unit_power
 
 
 @dataclass(frozen=True)
-class DeepJSCCConfig:
+class DeepJSCCConfig(Config):
     """Constructor arguments of :class:`DeepJSCC`; the defaults are the published size at ρ = 1/384.
 
     Attributes:
@@ -40,11 +40,6 @@ class DeepJSCCConfig:
     decoder_blocks: int = 4
     fading: bool = False
     unknown_snr_db: float = 7.0
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> DeepJSCCConfig:
-        """From a preset's ``config.json``."""
-        return cls(**values)
 
     @property
     def factor(self) -> int:
@@ -132,8 +127,7 @@ class Encoder(nn.Module):
         self.projection = nn.Conv2d(widths[-1], config.code_channels, 3, padding=1)
 
     def forward(self, image: Tensor, csi: Tensor) -> Tensor:
-        code: Tensor = self.projection(_adapt(self.res_list, self.net(image), csi))
-        return code
+        return self.projection(_adapt(self.res_list, self.net(image), csi))
 
 
 class Decoder(nn.Module):
@@ -150,8 +144,7 @@ class Decoder(nn.Module):
         self.model = nn.Sequential(*layers, nn.ReflectionPad2d(2), nn.Conv2d(widths[-1], 3, 5), nn.Sigmoid())
 
     def forward(self, code: Tensor, csi: Tensor) -> Tensor:
-        image: Tensor = self.model(_adapt(self.res_list, self.mask_conv(code), csi))
-        return image
+        return self.model(_adapt(self.res_list, self.mask_conv(code), csi))
 
 
 class DeepJSCC(nn.Module):
@@ -188,9 +181,7 @@ class DeepJSCC(nn.Module):
         Raises:
             ValueError: another number of symbols.
         """
-        size = (image.shape[2], image.shape[3])
-        if symbols != self.symbols(symbols, size):
-            raise ValueError(f"{symbols} symbols asked of a code that has {self.symbols(symbols, size)}")
+        checked_size(self, image, symbols)
         return unit_power(to_complex(self.E(image, self._csi(snr_db, gain)).flatten(1)))
 
     def decode(self, equalised: Tensor, reliability: Tensor, size: tuple[int, int], snr_db: Tensor, gain: Tensor) -> Tensor:
@@ -202,8 +193,7 @@ class DeepJSCC(nn.Module):
             size: (H, W). snr_db: γ in dB [B]. gain: h, complex [B].
         """
         shape = (self.config.code_channels, size[0] // self.config.factor, size[1] // self.config.factor)
-        image: Tensor = self.G(to_real(equalised).unflatten(1, shape), self._csi(snr_db, gain))
-        return image
+        return self.G(to_real(equalised).unflatten(1, shape), self._csi(snr_db, gain))
 
 
 def _initialise(module: nn.Module) -> None:

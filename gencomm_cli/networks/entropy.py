@@ -30,8 +30,7 @@ class _LowerBound(torch.autograd.Function):
 
 def lower_bound(x: Tensor, bound: float) -> Tensor:
     """max(x, bound), differentiable as an optimiser needs it."""
-    out: Tensor = _LowerBound.apply(x, bound)  # type: ignore[no-untyped-call]
-    return out
+    return _LowerBound.apply(x, bound)  # type: ignore[no-untyped-call]
 
 
 def gaussian_likelihood(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:

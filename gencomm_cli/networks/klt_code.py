@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gencomm_cli.networks.autoencoder import zeroed
+from gencomm_cli.networks.layers import zeroed
 from gencomm_cli.networks.linear_code import design_noise, pilot_places, pilots, size_of, water_filling, with_pilots
 from gencomm_cli.networks.rate_adaptive import CONDITION_WIDTH, Conditioned, sent_positions, to_complex, to_real
 

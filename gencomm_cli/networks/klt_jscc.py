@@ -13,16 +13,16 @@ The networks add nothing at the start, see :mod:`gencomm_cli.networks.klt_code`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gencomm_cli.networks.autoencoder import ResidualBlock, zeroed
+from gencomm_cli.networks.autoencoder import ResidualBlock
+from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.klt_code import KLTCode
+from gencomm_cli.networks.layers import zeroed
 from gencomm_cli.networks.mamba import ChannelState, MambaConfig, MambaDecoder, MambaEncoder
 from gencomm_cli.networks.rate_adaptive import CONDITION_WIDTH, RateAdaptiveJSCC
 
@@ -31,7 +31,7 @@ BRIDGE = 32
 
 
 @dataclass(frozen=True)
-class KLTConfig:
+class KLTConfig(Config):
     """Constructor arguments of :class:`KLTJSCC`, as a preset's ``config.json`` holds them.
 
     Attributes:
@@ -53,12 +53,6 @@ class KLTConfig:
     expand: float = 1.0
     directions: int = 2
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> KLTConfig:
-        """From a preset's ``config.json``, where tuples are lists."""
-        sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**sizes)
-
     def mamba(self) -> MambaConfig:
         """The sizes of the Mamba networks."""
         return MambaConfig(
@@ -78,8 +72,7 @@ class Dense(nn.Module):
         self.last = nn.Conv2d(width, out, 3, padding=1)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        out: Tensor = self.last(self.blocks(self.first(x) + self.shift(condition)[:, :, None, None]))
-        return out
+        return self.last(self.blocks(self.first(x) + self.shift(condition)[:, :, None, None]))
 
 
 class KLTJSCC(KLTCode):

@@ -11,21 +11,21 @@ tokens, a layer for each length, SNR-adaptive modules) add nothing at the start;
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gencomm_cli.networks.config import Config
+from gencomm_cli.networks.layers import zeroed
 from gencomm_cli.networks.linear_code import design_noise, water_filling
 from gencomm_cli.networks.ntscc import LatentJSCC, NTSCCConfig, embedding_snr
 from gencomm_cli.networks.rate_allocation import RATES
 
 
 @dataclass(frozen=True)
-class KLTLatentConfig:
+class KLTLatentConfig(Config):
     """Constructor arguments of :class:`KLTLatentJSCC`.
 
     Attributes:
@@ -41,11 +41,6 @@ class KLTLatentConfig:
     mlp: int = 2
     snr_width: int = 64
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> KLTLatentConfig:
-        """From a preset's ``config.json``."""
-        return cls(**values)
-
 
 class KLTLatentJSCC(LatentJSCC):
     """:class:`LatentJSCC` beside KLT powers and LMMSE; what it receives is ẑ and its error's standard deviation."""
@@ -59,8 +54,7 @@ class KLTLatentJSCC(LatentJSCC):
         self.scale_in, self.scale_out = nn.Linear(channels, config.width), nn.Linear(config.width, channels)
         self.estimated = nn.Linear(2 * channels, config.width)
         for layer in (self.log_spread[-1], self.scale_out, self.fc_encode):
-            nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            zeroed(layer)
 
     @torch.no_grad()
     def start_linear(self, scale: Tensor) -> None:
@@ -76,7 +70,7 @@ class KLTLatentJSCC(LatentJSCC):
         mean = (rate.sum(1, keepdim=True) / count).clamp_min(1).log()
         deviation = (((log - (log * sent).sum(1, keepdim=True) / count).square() * sent).sum(1, keepdim=True) / count).sqrt()
         about = torch.stack([log - mean, (mean - 2).expand_as(log), deviation.expand_as(log)], -1)
-        return self.log_spread(about).clamp(-7, 7).exp().view(*levels.flatten(1).shape, -1)  # type: ignore[no-any-return]
+        return self.log_spread(about).clamp(-7, 7).exp().view(*levels.flatten(1).shape, -1)
 
     def _powers(self, spread: Tensor, sent: Tensor, tx_snr_db: Tensor, pictures: int) -> Tensor:
         """Of each real [B, T, C], 1/2 in the mean over those of a picture that are sent."""

@@ -13,7 +13,6 @@ channel:
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -22,14 +21,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gencomm_cli.networks.config import Config
+from gencomm_cli.networks.layers import mlp, zeroed
 from gencomm_cli.networks.selective_scan import selective_scan
+from gencomm_cli.networks.snr_adaptive import gates, modnet
 
 Adaptation = Literal["none", "initial-state", "shift", "released", "modnet"]
 RELEASED_PERIOD = 2048
 
 
 @dataclass(frozen=True)
-class MambaConfig:
+class MambaConfig(Config):
     """Sizes of one encoder and its mirror-image decoder.
 
     Attributes:
@@ -81,9 +83,7 @@ class SS2D(nn.Module):
         self.out_norm = nn.LayerNorm(inner)
         self.out_proj = nn.Linear(inner, dim, bias=False)
         if config.adaptation == "initial-state":
-            self.initial_state = nn.Linear(config.condition, directions * inner * states)
-            nn.init.zeros_(self.initial_state.weight)
-            nn.init.zeros_(self.initial_state.bias)
+            self.initial_state = zeroed(nn.Linear(config.condition, directions * inner * states))
 
     def _unroll(self, x: Tensor) -> Tensor:
         """[B, C, H, W] → the token sequences of each direction [B, K, C, L]."""
@@ -121,19 +121,7 @@ class SS2D(nn.Module):
             )  # fmt: skip
         merged = self._merge(y.unflatten(1, (config.directions, -1)), height, width)
         merged = self.out_norm(merged.transpose(1, 2)).view(batch, height, width, -1)
-        return self.out_proj(merged * F.gelu(z))  # type: ignore[no-any-return]
-
-
-class _Extent(nn.Module):
-    """The block's MLP; its hidden width equals its width, as released."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, dim)
-        self.fc2 = nn.Linear(dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))  # type: ignore[no-any-return]
+        return self.out_proj(merged * F.gelu(z))
 
 
 class VSSBlock(nn.Module):
@@ -144,14 +132,14 @@ class VSSBlock(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.op = SS2D(dim, config)
         self.norm_extent = nn.LayerNorm(dim)
-        self.extent = _Extent(dim)
+        self.extent = mlp(dim, dim)  # no wider inside, as released
         self.shift = nn.Linear(config.condition, dim) if config.adaptation in ("initial-state", "shift") else None
 
     def forward(self, x: Tensor, channel: ChannelState) -> Tensor:
         if self.shift is not None:
             x = x + self.shift(channel.condition)[:, None, None]
         x = x + self.op(self.norm(x), channel)
-        return x + self.extent(self.norm_extent(x))  # type: ignore[no-any-return]
+        return x + self.extent(self.norm_extent(x))
 
 
 class PatchMerging(nn.Module):
@@ -164,7 +152,7 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         corners = [x[:, row::2, column::2] for row, column in ((0, 0), (1, 0), (0, 1), (1, 1))]
-        return self.reduction(self.norm(torch.cat(corners, -1)))  # type: ignore[no-any-return]
+        return self.reduction(self.norm(torch.cat(corners, -1)))
 
 
 class PatchReverseMerging(nn.Module):
@@ -179,38 +167,6 @@ class PatchReverseMerging(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.increment(self.norm(x)).permute(0, 3, 1, 2)
         return F.pixel_shuffle(x, self.factor).permute(0, 2, 3, 1)
-
-
-class _Modulator(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.fc = nn.Sequential(
-            nn.Linear(1, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.Sigmoid()
-        )
-
-    def forward(self, snr: Tensor) -> Tensor:
-        return self.fc(snr)  # type: ignore[no-any-return]
-
-
-class _ModNetMixin(nn.Module):
-    """SwinJSCC's channel ModNet: seven modulated linear layers give a gate in (0, 1) for each feature."""
-
-    LAYERS = 7
-    bm_list: nn.ModuleList
-    sm_list: nn.ModuleList
-
-    def _add_modnet(self, dim: int) -> None:
-        width = int(1.5 * dim)
-        self.bm_list = nn.ModuleList([_Modulator(width) for _ in range(self.LAYERS)])
-        widths = [dim, *[width] * self.LAYERS, dim]
-        self.sm_list = nn.ModuleList([nn.Linear(a, b) for a, b in itertools.pairwise(widths)])
-
-    def _modulate(self, x: Tensor, snr_db: float) -> Tensor:
-        snr = x.new_full((1, 1), snr_db)
-        gate = x.detach()
-        for linear, modulator in zip(self.sm_list[:-1], self.bm_list, strict=True):
-            gate = linear(gate) * modulator(snr)
-        return x * torch.sigmoid(self.sm_list[-1](gate))
 
 
 class _Stage(nn.Module):
@@ -228,7 +184,7 @@ class _Stage(nn.Module):
         return self.upsample(x) if self.upsample is not None else x
 
 
-class MambaEncoder(_ModNetMixin):
+class MambaEncoder(nn.Module):
     """[B, channels, H, W] → code [B, code_channels, H/s, W/s], with s = patch · 2^(stages − 1)."""
 
     def __init__(self, config: MambaConfig) -> None:
@@ -242,7 +198,7 @@ class MambaEncoder(_ModNetMixin):
         for stage, dim, following in zip(self.layers, dims, dims[1:], strict=False):
             stage.downsample = PatchMerging(dim, following)
         if config.adaptation == "modnet":
-            self._add_modnet(dims[-1])
+            self.bm_list, self.sm_list = modnet(dims[-1])
         self.head = nn.Conv2d(dims[-1], config.code_channels, 1)
 
     def forward(self, x: Tensor, channel: ChannelState) -> Tensor:
@@ -250,11 +206,11 @@ class MambaEncoder(_ModNetMixin):
         for stage in self.layers:
             x = stage(x, channel)
         if self.config.adaptation == "modnet":
-            x = self._modulate(x, channel.snr_db)
-        return self.head(x.permute(0, 3, 1, 2))  # type: ignore[no-any-return]
+            x = x * gates(self.bm_list, self.sm_list, x.detach(), x.new_full((1,), channel.snr_db))
+        return self.head(x.permute(0, 3, 1, 2))
 
 
-class MambaDecoder(_ModNetMixin):
+class MambaDecoder(nn.Module):
     """Code [B, code_channels + extra, h, w] → [B, channels, s·h, s·w]; ``extra`` planes tell it how reliable the code is."""
 
     def __init__(self, config: MambaConfig, extra: int = 0) -> None:
@@ -263,7 +219,7 @@ class MambaDecoder(_ModNetMixin):
         dims, depths = config.dims[::-1], config.depths[::-1]
         self.head = nn.Conv2d(config.code_channels + extra, dims[0], 1)
         if config.adaptation == "modnet":
-            self._add_modnet(dims[0])
+            self.bm_list, self.sm_list = modnet(dims[0])
         self.layers = nn.ModuleList([_Stage(dim, depth, config) for dim, depth in zip(dims, depths, strict=True)])
         for stage, dim, following in zip(self.layers, dims, dims[1:], strict=False):
             stage.upsample = PatchReverseMerging(dim, following)
@@ -272,7 +228,7 @@ class MambaDecoder(_ModNetMixin):
     def forward(self, code: Tensor, channel: ChannelState) -> Tensor:
         x = self.head(code).permute(0, 2, 3, 1)
         if self.config.adaptation == "modnet":
-            x = self._modulate(x, channel.snr_db)
+            x = x * gates(self.bm_list, self.sm_list, x.detach(), x.new_full((1,), channel.snr_db))
         for stage in self.layers:
             x = stage(x, channel)
         return x.permute(0, 3, 1, 2)

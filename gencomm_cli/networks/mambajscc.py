@@ -5,21 +5,20 @@ x ─► encoder ─► [C, h, w] ─► upper rows real, lower rows imaginary �
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.conventions import Conventions
 from gencomm_cli.networks.mamba import ChannelState, MambaConfig, MambaDecoder, MambaEncoder
-from gencomm_cli.networks.rate_adaptive import unit_power
+from gencomm_cli.networks.pixel_codec import PixelCodec, checked_size
 
 PUBLISHED = Conventions(pairing="rows", restored=True, equaliser="mmse")
 
 
 @dataclass(frozen=True)
-class MambaJSCCConfig:
+class MambaJSCCConfig(Config):
     """Constructor arguments of :class:`MambaJSCC`.
 
     Attributes:
@@ -31,24 +30,15 @@ class MambaJSCCConfig:
     unknown_snr_db: float = 10.0
     conventions: Conventions = PUBLISHED
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> MambaJSCCConfig:
-        """From a preset's ``config.json``, where tuples are lists."""
-        sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values["mamba"].items()}
-        conventions = Conventions.from_json(values.get("conventions", PUBLISHED))
-        return cls(**{**values, "mamba": MambaConfig(**sizes), "conventions": conventions})
-
     @property
     def factor(self) -> int:
         """Pixels a code position along each side."""
         return int(self.mamba.patch * 2 ** (len(self.mamba.dims) - 1))
 
 
-class MambaJSCC(nn.Module):
+class MambaJSCC(PixelCodec):
     """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple`` (a :class:`LearnedCodec`): the code's
     height is even, as its halves are paired."""
-
-    choices = 0
 
     def __init__(self, config: MambaJSCCConfig) -> None:
         super().__init__()
@@ -65,26 +55,12 @@ class MambaJSCC(nn.Module):
         return channels * rows * columns // 2
 
     def code(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
-        """Complex [B, ``symbols``] at their own power.
-
-        Args:
-            image: [B, 3, H, W] in [0, 1]. snr_db: what the transmitter knows [B], alike for all; NaN where it knows nothing.
-
-        Raises:
-            ValueError: another number of symbols than the code's.
-        """
-        most = self.symbols(symbols, (image.shape[2], image.shape[3]))
-        if symbols != most:
-            raise ValueError(f"{symbols} symbols asked of a code that has {most}")
+        """As :meth:`PixelCodec.code`; ``snr_db`` is alike for all."""
+        checked_size(self, image, symbols)
         snr = self.conventions.program_snr(snr_db).nan_to_num(self.config.unknown_snr_db)
         return self.conventions.pair(self.encoder(image, ChannelState(float(snr[0]))))
-
-    def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
-        """z = E(x): :meth:`code` with E|z|² = 1 each row."""
-        return unit_power(self.code(image, symbols, snr_db))
 
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
         """x̂ = D(z): [B, 3, H, W], not clamped. ``snr_db``: the receiver's SNR [B], alike for all."""
         code = self.conventions.unpair(equalised, self._shape(size))
-        image: Tensor = self.decoder(code, ChannelState(float(self.conventions.program_snr(snr_db)[0])))
-        return image
+        return self.decoder(code, ChannelState(float(self.conventions.program_snr(snr_db)[0])))

@@ -10,10 +10,8 @@ one, and so on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gencomm_cli.channels.equalisers import effective_snr_db
+from gencomm_cli.networks.config import Config
+from gencomm_cli.networks.layers import zeroed
 from gencomm_cli.networks.rate_allocation import RATES
 from gencomm_cli.networks.snr_adaptive import SnrAdaptive
+from gencomm_cli.networks.windows import from_windows, relative_places, to_windows
 
 
 @dataclass(frozen=True)
-class NTSCCConfig:
+class NTSCCConfig(Config):
     """Constructor arguments of :class:`LatentJSCC`; the defaults have NTSCC+'s depth and windows, and the paper's SNR module.
 
     Attributes:
@@ -40,12 +41,6 @@ class NTSCCConfig:
     window: int = 4
     mlp: int = 2
     snr_width: int = 384
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> NTSCCConfig:
-        """From a preset's ``config.json``, where tuples are lists."""
-        sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**sizes)
 
 
 @lru_cache(maxsize=32)
@@ -72,39 +67,23 @@ class WindowBlock(nn.Module):
         self.qkv, self.proj = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
         self.mlp = nn.Sequential(nn.Linear(channels, mlp * channels), nn.GELU(), nn.Linear(mlp * channels, channels))
         self.bias = nn.Parameter(torch.zeros(heads, (2 * window - 1) ** 2))
-        grid = torch.cartesian_prod(torch.arange(window), torch.arange(window))
-        offset = grid[:, None] - grid[None] + window - 1
-        self.register_buffer("places", offset[..., 0] * (2 * window - 1) + offset[..., 1], persistent=False)
+        self.register_buffer("places", relative_places(window), persistent=False)
         for last in (self.proj, self.mlp[-1]):
-            nn.init.zeros_(last.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+            zeroed(last)
 
     def _attend(self, x: Tensor) -> Tensor:
-        batch, rows, columns, channels = x.shape
-        side = self.window
-        x = x.roll((-self.shift, -self.shift), (1, 2))
-        tiles = (
-            x.view(batch, rows // side, side, columns // side, side, channels).transpose(2, 3).reshape(batch, -1, side**2, channels)
-        )
-        q, k, v = (
-            self.qkv(tiles).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
-        )  # [B, windows, heads, window², C/heads]
-        seen = _neighbours(rows, columns, side, self.shift).to(x.device)[:, None]
+        batch, rows, columns, _ = x.shape
+        # q, k, v: [B, windows, heads, window², C/heads]
+        q, k, v = self.qkv(to_windows(x, self.window, self.shift)).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
+        seen = _neighbours(rows, columns, self.window, self.shift).to(x.device)[:, None]
         bias = self.bias[:, self.places].to(q.dtype).masked_fill(~seen, -torch.inf)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.expand(batch, *bias.shape))
-        out = self.proj(out.transpose(2, 3).flatten(3))
-        out = (
-            out.view(batch, rows // side, columns // side, side, side, channels)
-            .transpose(2, 3)
-            .reshape(batch, rows, columns, channels)
-        )
-        return out.roll((self.shift, self.shift), (1, 2))
+        return from_windows(self.proj(out.transpose(2, 3).flatten(3)), x.shape, self.window, self.shift)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, rows, columns, C], rows and columns multiples of the window."""
         x = x + self._attend(self.norm1(x))
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
+        return x + self.mlp(self.norm2(x))
 
 
 class LatentJSCC(nn.Module):
@@ -209,8 +188,7 @@ class LatentJSCC(nn.Module):
         u = self.fc_decode(every) + self.received_token[levels.flatten(1)]
         u = u if beside is None else u + beside
         u = self.received_snr(u, snr_db).unflatten(1, levels.shape[1:])
-        z: Tensor = self.scale_out(self.decoder(u)).permute(0, 3, 1, 2)
-        return z
+        return self.scale_out(self.decoder(u)).permute(0, 3, 1, 2)
 
 
 def unit_power(symbols: Tensor, mask: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gencomm_cli.errors import InputError, RateError
+from gencomm_cli.methods.base import Received, Request, Transmission
 from gencomm_cli.networks import rate_indices
 from gencomm_cli.networks.linear_code import pilot_places, pilots, pilots_for, size_of, with_pilots
 from gencomm_cli.networks.ntscc import LatentJSCC, pack, unit_power, unpack
@@ -36,6 +37,7 @@ from gencomm_cli.networks.rate_allocation import (
 )
 from gencomm_cli.networks.rate_indices import RateTables
 from gencomm_cli.networks.residual_transform import ResidualTransform
+from gencomm_cli.networks.tensors import as_symbols, finite
 from gencomm_cli.networks.transform import NonlinearTransform
 from gencomm_cli.presets import Preset, require
 from gencomm_cli.presets.build import builders
@@ -109,6 +111,10 @@ class NTSCC(nn.Module):
         rows, columns = (-(-side // self.transform.config.factor) for side in size)
         return rows, columns
 
+    def budget(self, wanted: int, size: tuple[int, int]) -> int:
+        """The most image and side symbols within ``wanted`` for a picture; at least 1."""
+        return max(1, min(wanted, RATES[-1] * math.prod(self.shape(size))))
+
     def pilots(self, code: int) -> int:
         """Symbols that go with so many of the code."""
         return int(pilots_for(torch.tensor(code))) if self.code.piloted else 0
@@ -121,8 +127,7 @@ class NTSCC(nn.Module):
     def information(self, z: Tensor, size: tuple[int, int]) -> Floats:
         """−log2 p(z_i | ŷ) of the embeddings inside the picture: bits, float64 [rows, columns]."""
         rows, columns = self.shape(size)
-        found: Floats = self.transform.information(z)[0, :rows, :columns].double().cpu().numpy()
-        return found
+        return self.transform.information(z)[0, :rows, :columns].double().cpu().numpy()
 
     def allocate(
         self, information: Floats, budget: int, *, snr_db: float | None, fading: Fading, side_share: float = MOST_SIDE,
@@ -242,15 +247,25 @@ class NTSCC(nn.Module):
         symbols, r = (unpack(part[:count], mask[0])[None] for part in (equalised, reliability))
         return self.code.receive(symbols, r, grid, torch.tensor([tx_snr_db], device=equalised.device), sent)
 
-    def levels_at_receiver(
-        self,
-        symbols: int,
-        size: tuple[int, int],
-        side: PayloadFormat | None,
-        side_symbols: Symbols,
-        side_gain: Symbols | None,
-        n0: float,
-    ) -> tuple[Levels, bool | None]:
+    def transmit(
+        self, image: Tensor, size: tuple[int, int], request: Request, snr_db: Tensor, kind: Kind = "adaptive"
+    ) -> Transmission:
+        """An image [1, 3, H', W'] as many symbols as are asked for, side symbols included. ``snr_db``: what the code is given [1].
+
+        Raises:
+            RateError: fewer symbols than embeddings.
+        """
+        z = finite(self.latent(image), "transform")
+        found = self.allocate(self.information(z, size), request.symbols, snr_db=request.snr_db, fading=request.fading, kind=kind)
+        return self.transmission(z, found, None if request.snr_db is None else float(snr_db))
+
+    def transmission(self, z: Tensor, rates: Allocation, snr_db: float | None, notes: tuple[str, ...] = ()) -> Transmission:
+        """z at these rates, as :meth:`send` has it, and the rates as side symbols."""
+        return Transmission(
+            as_symbols(self.send(z, rates.levels, snr_db), "jscc"), rates.side_symbols, side=rates.side, notes=notes
+        )
+
+    def levels_at_receiver(self, received: Received) -> tuple[Levels, bool | None]:
         """The levels, and whether the side symbols arrived (None where there are none).
 
         Without side symbols: the uniform allocation. Where they are lost: every embedding at the lowest level, whose symbols come
@@ -259,16 +274,16 @@ class NTSCC(nn.Module):
         Raises:
             InputError: the number of symbols is none that a transmitter sends.
         """
-        shape = self.shape(size)
-        symbols -= pilots(symbols) * self.code.piloted
+        shape, side = self.shape(received.image_size), received.side
+        symbols = received.symbols.size - pilots(received.symbols.size) * self.code.piloted
         if symbols < shape[0] * shape[1]:
             raise InputError(f"symbols: {symbols} are fewer than the {shape[0] * shape[1]} embeddings of an image of this size")
-        if side is None and side_symbols.size:
+        if side is None and received.side_symbols.size:
             raise InputError("side symbols: are there, and the header does not say how they carry bits (meta.side)")
         if side is None:
             levels = uniform(symbols, shape)
         else:
-            payload = side.receive(side_symbols, side_gain, n0)
+            payload = side.receive(received.side_symbols, received.side_gain, received.n0)
             decoded = None if payload is None else rate_indices.decode(payload, shape, self.tables)
             if decoded is None:
                 return np.zeros(shape, np.int64), False
@@ -276,6 +291,11 @@ class NTSCC(nn.Module):
         if symbols_of(levels) != symbols:
             raise InputError(f"symbols: there are {symbols}, and the rates take {symbols_of(levels)}")
         return levels, None if side is None else True
+
+    def rate_map(self, received: Received) -> tuple[NDArray[np.int64], bool | None]:
+        """Symbols of each block of the image [rows, columns], and whether the side symbols arrived."""
+        levels, side_ok = self.levels_at_receiver(received)
+        return np.array(RATES)[levels].astype(np.int64), side_ok
 
     def coarse(self, z: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The coarse image g_s(ẑ) [1, 3, H', W'] in [−1, 1], not clamped, and the contexts of ẑ."""

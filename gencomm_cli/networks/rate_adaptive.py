@@ -10,14 +10,14 @@ that the networks only learn what it cannot do.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gencomm_cli.networks.config import Config
+from gencomm_cli.networks.layers import zeroed
 from gencomm_cli.networks.mamba import Adaptation, ChannelState, MambaConfig, MambaDecoder, MambaEncoder
 
 CONDITION_WIDTH = 64
@@ -66,7 +66,7 @@ def sent_positions(tokens: int, channels: int, reals: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class JSCCConfig:
+class JSCCConfig(Config):
     """Constructor arguments of :class:`RateAdaptiveJSCC`, as a preset's ``config.json`` holds them.
 
     Attributes:
@@ -84,12 +84,6 @@ class JSCCConfig:
     expand: float = 1.0
     directions: int = 2
     adaptation: Adaptation = "initial-state"
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> JSCCConfig:
-        """From a preset's ``config.json``, where tuples are lists."""
-        sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**sizes)
 
     @property
     def factor(self) -> int:
@@ -117,8 +111,7 @@ class Conditioned(nn.Module):
     def _condition(self, network: nn.Module, snr_db: Tensor, reals_per_token: float) -> Tensor:
         snr = torch.where(snr_db.isnan()[:, None], self.unknown_snr, sinusoid(snr_db.nan_to_num(), 32, 4.0))
         rate = sinusoid(torch.full_like(snr_db, math.log2(reals_per_token)), 32, 16.0)
-        out: Tensor = network(torch.cat([snr, rate], 1))
-        return out
+        return network(torch.cat([snr, rate], 1))
 
 
 class RateAdaptiveJSCC(Conditioned):
@@ -135,13 +128,8 @@ class RateAdaptiveJSCC(Conditioned):
         self.decoder = MambaDecoder(config.mamba(), extra=code)
         self.analysis = nn.Conv2d(channels, code, factor, factor)
         self.synthesis = nn.ConvTranspose2d(code, channels, factor, factor)
-        self.sent_gain = nn.Linear(CONDITION_WIDTH, code)
-        self.received_gain = nn.Linear(CONDITION_WIDTH, code)
-        for layer in (self.sent_gain, self.received_gain):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        nn.init.zeros_(self.encoder.head.weight)
-        nn.init.zeros_(self.encoder.head.bias)  # type: ignore[arg-type]
+        self.sent_gain, self.received_gain = (zeroed(nn.Linear(CONDITION_WIDTH, code)) for _ in range(2))
+        zeroed(self.encoder.head)
         nn.init.zeros_(self.decoder.layers[-1].upsample.increment.weight)  # type: ignore[union-attr, arg-type]
 
     @torch.no_grad()

@@ -29,8 +29,7 @@ def group_sums(values: Floats, group: int) -> Floats:
     """Sums of [rows, columns] over groups of ``group``²; those at the far edges may be smaller."""
     rows, columns = values.shape
     padded = np.pad(values, ((0, -rows % group), (0, -columns % group)))
-    sums: Floats = padded.reshape(-(-rows // group), group, -(-columns // group), group).sum((1, 3))
-    return sums
+    return padded.reshape(-(-rows // group), group, -(-columns // group), group).sum((1, 3))
 
 
 def group_means(values: Floats, group: int) -> Floats:

@@ -35,8 +35,7 @@ class RateTables(nn.Module):
 
     def table(self, group: int) -> Frequencies:
         """The table for groups of g × g: int64 [left, above, level]."""
-        table: Frequencies = self.frequencies[GROUPS.index(group)].cpu().numpy()
-        return table
+        return self.frequencies[GROUPS.index(group)].cpu().numpy()
 
 
 def neighbours(levels: Levels) -> tuple[Levels, Levels]:

@@ -10,9 +10,7 @@ The published ADJSCC (:mod:`gencomm_cli.networks.adjscc`) is another network, fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,15 +18,18 @@ from torch import Tensor, nn
 
 from gencomm_cli.channels.equalisers import effective_snr_db
 from gencomm_cli.channels.equalisers import reliability as reliability_of
-from gencomm_cli.networks.autoencoder import ResidualBlock, unfolding, zeroed
+from gencomm_cli.networks.autoencoder import ResidualBlock, unfolding
+from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.conventions import USUAL
 from gencomm_cli.networks.klt_code import KLTCode
+from gencomm_cli.networks.layers import zeroed
+from gencomm_cli.networks.pixel_codec import checked_size
 from gencomm_cli.networks.rate_adaptive import CONDITION_WIDTH
 from gencomm_cli.networks.tensors import SNR_RANGE
 
 
 @dataclass(frozen=True)
-class ResidualADJSCCConfig:
+class ResidualADJSCCConfig(Config):
     """Constructor arguments of :class:`ResidualADJSCC`.
 
     Attributes:
@@ -43,12 +44,6 @@ class ResidualADJSCCConfig:
     encoder_depths: tuple[int, ...] = (2, 1, 1)
     decoder_depths: tuple[int, ...] = (3, 2, 2)
     edge: int = 16
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> ResidualADJSCCConfig:
-        """From a preset's ``config.json``, where tuples are lists."""
-        sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**sizes)
 
 
 class Attention(nn.Module):
@@ -72,7 +67,7 @@ class Level(nn.Module):
         self.blocks = nn.Sequential(*[ResidualBlock(width) for _ in range(depth)])
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        return self.attention(self.blocks(self.before(x)), condition)  # type: ignore[no-any-return]
+        return self.attention(self.blocks(self.before(x)), condition)
 
 
 class ResidualADJSCC(KLTCode):
@@ -112,8 +107,7 @@ class ResidualADJSCC(KLTCode):
         Raises:
             ValueError: more symbols than the code has.
         """
-        if symbols != (most := self.symbols(symbols, (image.shape[2], image.shape[3]))):
-            raise ValueError(f"{symbols} symbols asked of a code that has {most}")
+        checked_size(self, image, symbols)
         condition = self.sender(symbols, image.shape[2:], snr_db)
         h = image - self.mean
         for level in self.down:
@@ -146,4 +140,4 @@ class ResidualADJSCC(KLTCode):
         for level in self.up:
             h = level(h, condition)
         seen = F.pixel_unshuffle(torch.cat([linear.field - self.mean, linear.unsure], 1), self.fold)
-        return linear.field + linear.unsure * self.last(h + self.seen(seen))  # type: ignore[no-any-return]
+        return linear.field + linear.unsure * self.last(h + self.seen(seen))

@@ -11,16 +11,17 @@ without normalisation, at half the picture's resolution at most.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gencomm_cli.networks.autoencoder import ResidualBlock
+from gencomm_cli.networks.config import Config
+from gencomm_cli.networks.layers import zeroed
 from gencomm_cli.networks.transform import Hyperprior
 
 ROUNDING = math.sqrt(1 / 12)
@@ -28,7 +29,7 @@ ROUNDING = math.sqrt(1 / 12)
 
 
 @dataclass(frozen=True)
-class ResidualTransformConfig:
+class ResidualTransformConfig(Config):
     """Constructor arguments of :class:`ResidualTransform`.
 
     Attributes:
@@ -46,12 +47,6 @@ class ResidualTransformConfig:
     context_depths: tuple[int, ...] = (2, 3, 2, 1)
     hyper_widths: tuple[int, ...] = (64, 64, 64)
     edge: int = 16
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> ResidualTransformConfig:
-        """From a preset's ``config.json``, where tuples are lists."""
-        sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**sizes)
 
     @property
     def factor(self) -> int:
@@ -85,7 +80,7 @@ class ResidualTransform(Hyperprior):
         down: list[nn.Module] = [nn.Conv2d(3 * self.fold**2, widths[0], 3, padding=1), *blocks(widths[0], config.encoder_depths[0])]
         for (before, after), depth in zip(pairwise(widths), config.encoder_depths[1:], strict=True):
             down += [nn.Conv2d(before, after, 3, 2, 1), *blocks(after, depth)]
-        self.encoder = nn.Sequential(*down, nn.SiLU(), nn.Conv2d(widths[-1], channels, 3, padding=1))
+        self.encoder = nn.Sequential(*down, nn.SiLU(), zeroed(nn.Conv2d(widths[-1], channels, 3, padding=1)))
         ladder = list(zip(reversed(config.context_widths), reversed(config.context_depths), strict=True))
         first: nn.Module = nn.Conv2d(2 * channels, ladder[0][0], 3, padding=1)
         self.ladder = nn.ModuleList([nn.Sequential(first, *blocks(*ladder[0]))])
@@ -93,11 +88,8 @@ class ResidualTransform(Hyperprior):
             self.ladder.append(nn.Sequential(nn.ConvTranspose2d(before, after, 4, 2, 1), *blocks(after, depth)))
         self.last = nn.Sequential(
             nn.SiLU(), nn.Conv2d(ladder[-1][0], 4 * config.edge, 3, padding=1), nn.PixelShuffle(2), nn.SiLU(),
-            nn.Conv2d(config.edge, 3, 3, padding=1),
+            zeroed(nn.Conv2d(config.edge, 3, 3, padding=1)),
         )  # fmt: skip
-        for layer in (self.encoder[-1], self.last[-1]):
-            nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     @torch.no_grad()
     def start_linear(self, mean: Tensor, covariance: Tensor) -> None:
@@ -114,7 +106,7 @@ class ResidualTransform(Hyperprior):
         """z = g_e(x): [B, C, H/factor, W/factor]."""
         with torch.autocast(image.device.type, enabled=False):  # the linear part is exact in any number format of the rest
             linear = F.conv2d(image.float() - self.mean, self.basis / self.config.step, stride=self.config.factor)
-        return linear + self.encoder(F.pixel_unshuffle(image - self.mean, self.fold))  # type: ignore[no-any-return]
+        return linear + self.encoder(F.pixel_unshuffle(image - self.mean, self.fold))
 
     def contexts(self, z: Tensor) -> list[Tensor]:
         """c_0, c_1, … of ẑ, as X_θ takes it (section III-A.4), finest first: [B, width, H/2^(level + 1), W/2^(level + 1)]."""
@@ -131,7 +123,7 @@ class ResidualTransform(Hyperprior):
         with torch.autocast(z.device.type, enabled=False):
             values = z[:, : self.config.channels].float()
             linear = F.conv_transpose2d(values, self.basis * self.config.step, stride=self.config.factor)
-        return linear + self.mean + self.last(contexts[0])  # type: ignore[no-any-return]
+        return linear + self.mean + self.last(contexts[0])
 
 
 def blocks(width: int, depth: int) -> Sequence[nn.Module]:

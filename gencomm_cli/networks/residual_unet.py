@@ -12,19 +12,20 @@ and what the sampler adds is coloured and placed as the missing detail is, howev
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gencomm_cli.diffusion.cosine import alpha_bar_at
-from gencomm_cli.networks.autoencoder import ResidualBlock, zeroed
+from gencomm_cli.networks.autoencoder import ResidualBlock
 from gencomm_cli.networks.conditional_unet import Attention
+from gencomm_cli.networks.config import Config
+from gencomm_cli.networks.layers import zeroed
 
 BLOCK = 8
 """Side of the transform's blocks in pixels."""
@@ -33,7 +34,7 @@ LOG_VARIANCES = (-14.0, 1.0)
 
 
 @dataclass(frozen=True)
-class ResidualUNetConfig:
+class ResidualUNetConfig(Config):
     """Constructor arguments of :class:`ResidualUNet`.
 
     Attributes:
@@ -45,12 +46,6 @@ class ResidualUNetConfig:
     depths: tuple[int, ...] = (2, 2, 1)
     context_widths: tuple[int, ...] = (64, 128, 128, 128)
     time_width: int = 64
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> ResidualUNetConfig:
-        """From a preset's ``config.json``, where tuples are lists."""
-        sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**sizes)
 
 
 class TimedBlock(ResidualBlock):
@@ -129,7 +124,7 @@ class ResidualUNet(TimedUNet):
 
     def variances(self, contexts: Sequence[Tensor]) -> Tensor:
         """v [B, 3 · 64, H/8, W/8], in the order of :func:`to_blocks`."""
-        return self.log_variances(contexts[2]).float().clamp(*LOG_VARIANCES).exp()  # type: ignore[no-any-return]
+        return self.log_variances(contexts[2]).float().clamp(*LOG_VARIANCES).exp()
 
     def surprise(self, residual: Tensor, contexts: Sequence[Tensor]) -> Tensor:
         """−log p(x_0 − c) in nats a number, but for a constant, under the variances v: the loss that they learn by, alone.

@@ -79,8 +79,7 @@ def recurrence(decay: Tensor, drive: Tensor, start: Tensor) -> Tensor:
         decay, drive: [L, …], of one shape.
         start: […], h_{−1}.
     """
-    out: Tensor = _Recurrence.apply(decay, drive, start)
-    return out
+    return _Recurrence.apply(decay, drive, start)
 
 
 def selective_scan(

@@ -14,6 +14,7 @@ from gencomm_cli.networks.ntscc_codec import NTSCC
 from gencomm_cli.networks.rate_adaptive import unit_power
 from gencomm_cli.networks.rate_allocation import Levels
 from gencomm_cli.networks.residual_adjscc import ResidualADJSCC
+from gencomm_cli.networks.swinjscc import SwinJSCC
 
 
 class SourceCodec(Protocol):
@@ -22,29 +23,25 @@ class SourceCodec(Protocol):
     @property
     def multiple(self) -> int:
         """Pixels that both sides of an image are multiples of."""
-        ...
 
     def symbols(self, wanted: int, size: tuple[int, int]) -> int:
         """The most symbols within ``wanted`` that this code can send for an image of ``size`` (H, W); the fewest where none fit."""
-        ...
 
     def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
         """Images [B, 3, H, W] in [0, 1] → complex symbols [B, k], each row of mean power 1.
 
         ``snr_db`` [B] is what the transmitter knows; NaN where it knows nothing. Raises ValueError for another k.
         """
-        ...
 
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
         """Symbols as the equaliser leaves them [B, k] → images [B, 3, H, W]; ``snr_db`` [B] is the receiver's."""
-        ...
 
 
 @runtime_checkable
 class LearnedCodec(SourceCodec, Protocol):
     """A codec that also says how its symbols are made and taken, so that it can be used alone (``jscc``).
 
-    ``choices``: of how many channels it chooses some for each image (it is a :class:`ChoosingCodec` then); else 0.
+    ``choices``: of how many channels it chooses some for each image (it is a :class:`SwinJSCC` then); else 0.
     """
 
     conventions: Conventions
@@ -52,28 +49,11 @@ class LearnedCodec(SourceCodec, Protocol):
 
     def code(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
         """What :meth:`encode` brings to unit power: complex [B, k] as the network has it."""
-        ...
-
-
-class ChoosingCodec(LearnedCodec, Protocol):
-    """A codec whose receiver has to know which channels were sent: bool [C], the same for a whole batch."""
-
-    def choose(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
-        """The channels of an image [1, 3, H, W], as many as ``symbols`` take."""
-        ...
-
-    def code(self, image: Tensor, symbols: int, snr_db: Tensor, channels: Tensor | None = None) -> Tensor:
-        """As :meth:`LearnedCodec.code`, of these channels."""
-        ...
-
-    def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor, channels: Tensor | None = None) -> Tensor:
-        """As :meth:`SourceCodec.decode`, of these channels."""
-        ...
 
 
 @dataclass(frozen=True)
 class KnownCodec:
-    """A learned codec once both ends know one picture's gain and channels: a :class:`SourceCodec`.
+    """A learned codec once both ends know one picture's gain and channels, which maps images as :class:`SourceCodec` does.
 
     Attributes:
         gain: root mean power of the code's symbols; 1 where the decoder takes them at unit power.
@@ -88,20 +68,11 @@ class KnownCodec:
     reliability: Tensor | None = None
     tx_snr_db: Tensor | None = None
 
-    @property
-    def multiple(self) -> int:
-        """The codec's."""
-        return self.codec.multiple
-
-    def symbols(self, wanted: int, size: tuple[int, int]) -> int:
-        """The codec's."""
-        return self.codec.symbols(wanted, size)
-
     def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
         """Images [B, 3, H, W] in [0, 1] → complex [B, k] of unit power."""
         if self.channels is None:
             return self.codec.encode(image, symbols, snr_db)
-        return unit_power(cast(ChoosingCodec, self.codec).code(image, symbols, snr_db, self.channels))
+        return unit_power(cast(SwinJSCC, self.codec).code(image, symbols, snr_db, self.channels))
 
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
         """Symbols [B, k] → images [B, 3, H, W]."""
@@ -109,12 +80,12 @@ class KnownCodec:
             return self.codec.decode(equalised, size, snr_db, self.reliability, self.tx_snr_db)
         if self.channels is None:
             return self.codec.decode(self.gain * equalised, size, snr_db)
-        return cast(ChoosingCodec, self.codec).decode(self.gain * equalised, size, snr_db, self.channels)
+        return cast(SwinJSCC, self.codec).decode(self.gain * equalised, size, snr_db, self.channels)
 
 
 @dataclass(frozen=True)
 class KnownNTSCC:
-    """NTSCC once both ends know how many symbols each embedding takes: one picture's :class:`SourceCodec`.
+    """NTSCC once both ends know how many symbols each embedding takes, for one picture; it maps as :class:`SourceCodec` does.
 
     Attributes:
         levels: of the embeddings inside the picture of ``size`` (H, W). multiple: to which pictures are padded.
@@ -129,10 +100,6 @@ class KnownNTSCC:
     reliability: Tensor
     equalised: bool
     tx_snr_db: float = math.nan
-
-    def symbols(self, wanted: int, size: tuple[int, int]) -> int:
-        """What the levels take."""
-        return len(self.reliability)
 
     def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
         """Images [B, 3, H, W] in [0, 1] → complex [B, k], differentiable."""

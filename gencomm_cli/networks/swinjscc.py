@@ -11,25 +11,27 @@ here and dropped from a published state dict.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.conventions import USUAL, Conventions
-from gencomm_cli.networks.rate_adaptive import sent_positions, to_complex, to_real, unit_power
+from gencomm_cli.networks.layers import mlp
+from gencomm_cli.networks.pixel_codec import PixelCodec, checked_size
+from gencomm_cli.networks.rate_adaptive import sent_positions, to_complex, to_real
+from gencomm_cli.networks.snr_adaptive import gates, modnet
+from gencomm_cli.networks.windows import from_windows, relative_places, to_windows
 
-MODULATIONS = 7
 Choice = Literal["first", "stable", "bitonic"]
 
 
 @dataclass(frozen=True)
-class SwinJSCCConfig:
+class SwinJSCCConfig(Config):
     """Constructor arguments of :class:`SwinJSCC`; the defaults are the published base size with both ModNets.
 
     Attributes:
@@ -58,12 +60,6 @@ class SwinJSCCConfig:
     unknown_snr_db: float = 7.0
     choice: Choice = "first"
     conventions: Conventions = USUAL
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> SwinJSCCConfig:
-        """From a preset's ``config.json``, where tuples are lists."""
-        sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**sizes | {"conventions": Conventions.from_json(values.get("conventions", {}))})
 
     @property
     def factor(self) -> int:
@@ -97,9 +93,7 @@ class WindowAttention(nn.Module):
         self.heads = heads
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
         self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
-        grid = torch.cartesian_prod(torch.arange(window), torch.arange(window))
-        offset = grid[:, None] - grid[None] + window - 1
-        self.register_buffer("places", offset[..., 0] * (2 * window - 1) + offset[..., 1], persistent=False)
+        self.register_buffer("places", relative_places(window), persistent=False)
 
     def forward(self, tiles: Tensor, hidden: Tensor | None) -> Tensor:
         """tiles [B, windows, n, C]; hidden bool [windows, n, n]."""
@@ -107,18 +101,7 @@ class WindowAttention(nn.Module):
         scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]) + self.relative_position_bias_table[self.places].permute(2, 0, 1)
         if hidden is not None:
             scores = scores - 100.0 * hidden[:, None].to(scores)
-        out: Tensor = self.proj((scores.softmax(-1) @ v).transpose(2, 3).flatten(3))
-        return out
-
-
-class _Mlp(nn.Module):
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.fc1, self.fc2 = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return out
+        return self.proj((scores.softmax(-1) @ v).transpose(2, 3).flatten(3))
 
 
 class Block(nn.Module):
@@ -128,20 +111,14 @@ class Block(nn.Module):
         super().__init__()
         self.window, self.shift = window, shift
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.attn, self.mlp = WindowAttention(dim, window, heads), _Mlp(dim)
+        self.attn, self.mlp = WindowAttention(dim, window, heads), mlp(dim, 4 * dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, rows, columns, channels = x.shape
         side, shift = self.window, self.shift
-        y = self.norm1(x).roll((-shift, -shift), (1, 2))
-        tiles = (
-            y.view(batch, rows // side, side, columns // side, side, channels).transpose(2, 3).reshape(batch, -1, side**2, channels)
-        )
-        hidden = _hidden(rows, columns, side, shift).to(x.device) if shift else None
-        y = self.attn(tiles, hidden).view(batch, rows // side, columns // side, side, side, channels)
-        x = x + y.transpose(2, 3).reshape(x.shape).roll((shift, shift), (1, 2))
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
+        hidden = _hidden(x.shape[1], x.shape[2], side, shift).to(x.device) if shift else None
+        y = self.attn(to_windows(self.norm1(x), side, shift), hidden)
+        x = x + from_windows(y, x.shape, side, shift)
+        return x + self.mlp(self.norm2(x))
 
 
 class PatchMerging(nn.Module):
@@ -153,8 +130,7 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         neighbours = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        out: Tensor = self.reduction(self.norm(torch.cat(neighbours, -1)))
-        return out
+        return self.reduction(self.norm(torch.cat(neighbours, -1)))
 
 
 class PatchSplitting(nn.Module):
@@ -186,35 +162,6 @@ class Stage(nn.Module):
         return x if self.upsample is None else self.upsample(x)
 
 
-class Modulator(nn.Module):
-    """SM: from a number [B, 1] to factors in 0 … 1 [B, width]."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.fc = nn.Sequential(
-            nn.Linear(1, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.Sigmoid()
-        )
-
-    def forward(self, value: Tensor) -> Tensor:
-        out: Tensor = self.fc(value)
-        return out
-
-
-def _modnet(dim: int) -> tuple[nn.ModuleList, nn.ModuleList]:
-    """7 modulators and 8 linear layers."""
-    width = int(1.5 * dim)
-    sizes = [dim, *[width] * MODULATIONS, dim]
-    return nn.ModuleList(Modulator(width) for _ in range(MODULATIONS)), nn.ModuleList(nn.Linear(*pair) for pair in pairwise(sizes))
-
-
-def _gates(modulators: nn.ModuleList, layers: nn.ModuleList, x: Tensor, value: Tensor) -> Tensor:
-    """What a ModNet multiplies the features [B, rows, columns, C] by, for an SNR in dB or a rate in channels [B]."""
-    y = x
-    for modulator, layer in zip(modulators, layers, strict=False):  # one linear layer more than modulators
-        y = layer(y) * modulator(value[:, None].to(x))[:, None, None]
-    return torch.sigmoid(layers[-1](y))
-
-
 class PatchEmbedding(nn.Module):
     """2×2 pixels become a token."""
 
@@ -223,8 +170,7 @@ class PatchEmbedding(nn.Module):
         self.proj = nn.Conv2d(3, dim, 2, 2)
 
     def forward(self, image: Tensor) -> Tensor:
-        out: Tensor = self.proj(image).permute(0, 2, 3, 1)
-        return out
+        return self.proj(image).permute(0, 2, 3, 1)
 
 
 class Encoder(nn.Module):
@@ -243,9 +189,9 @@ class Encoder(nn.Module):
         )  # fmt: skip
         self.norm = nn.LayerNorm(dims[-1])
         if config.snr and config.code_channels is None:  # the published names where there are two ModNets
-            self.bm_list1, self.sm_list1 = _modnet(dims[-1])
+            self.bm_list1, self.sm_list1 = modnet(dims[-1])
         if config.snr or config.code_channels is None:
-            self.bm_list, self.sm_list = _modnet(dims[-1])
+            self.bm_list, self.sm_list = modnet(dims[-1])
         if config.code_channels is not None:
             self.head_list = nn.Linear(dims[-1], config.code_channels)
 
@@ -258,12 +204,12 @@ class Encoder(nn.Module):
             x = layer(x)
         x = self.norm(x)
         if self.config.snr:
-            x = x * _gates(*self._snr_lists(), x, snr_db)
+            x = x * gates(*self._snr_lists(), x, snr_db)
         if self.config.code_channels is not None:
             x = self.head_list(x)
             return x, torch.ones_like(x)
-        gates = _gates(self.bm_list, self.sm_list, x, rate)
-        return x * gates, gates
+        chosen = gates(self.bm_list, self.sm_list, x, rate)
+        return x * chosen, chosen
 
 
 class Decoder(nn.Module):
@@ -280,14 +226,14 @@ class Decoder(nn.Module):
             for stage in reversed(range(len(dims)))
         )  # fmt: skip
         if config.snr:
-            self.bm_list, self.sm_list = _modnet(dims[-1])
+            self.bm_list, self.sm_list = modnet(dims[-1])
         if config.code_channels is not None:
             self.head_list = nn.Linear(config.code_channels, dims[-1])
 
     def forward(self, features: Tensor, snr_db: Tensor) -> Tensor:
         x = features if self.config.code_channels is None else self.head_list(features)
         if self.config.snr:
-            x = x * _gates(self.bm_list, self.sm_list, x, snr_db)
+            x = x * gates(self.bm_list, self.sm_list, x, snr_db)
         for layer in self.layers:
             x = layer(x)
         return x.permute(0, 3, 1, 2)
@@ -332,7 +278,7 @@ def top_channels(gates: Tensor, rate: int, choice: Choice = "stable") -> Tensor:
     return torch.zeros(order.shape, dtype=torch.bool, device=order.device).scatter(1, order[:, :rate], True)
 
 
-class SwinJSCC(nn.Module):
+class SwinJSCC(PixelCodec):
     """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple`` (a :class:`LearnedCodec`).
 
     ``choices``: of how many channels the image's own are chosen, where the receiver has to know them (``choice`` of the config).
@@ -359,12 +305,8 @@ class SwinJSCC(nn.Module):
 
     def _features(self, image: Tensor, symbols: int, snr_db: Tensor) -> tuple[Tensor, Tensor]:
         """Features and gates [B, rows, columns, C]. Raises ValueError for a number of symbols that this code cannot have."""
-        size = (image.shape[2], image.shape[3])
-        if symbols != self.symbols(symbols, size):
-            raise ValueError(f"{symbols} symbols asked of a code that has {self.symbols(symbols, size)}")
-        rate = torch.full_like(snr_db, 2 * symbols / self._tokens(size))
-        features: tuple[Tensor, Tensor] = self.encoder(image, snr_db.nan_to_num(self.config.unknown_snr_db), rate)
-        return features
+        rate = torch.full_like(snr_db, 2 * symbols / self._tokens(checked_size(self, image, symbols)))
+        return self.encoder(image, snr_db.nan_to_num(self.config.unknown_snr_db), rate)
 
     def choose(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
         """Which channels of an image [1, 3, H, W] are sent, bool [C]; for a codec with ``choices``."""
@@ -373,15 +315,7 @@ class SwinJSCC(nn.Module):
         return top_channels(gates, 2 * symbols // self._tokens(size), self.config.choice)[0]
 
     def code(self, image: Tensor, symbols: int, snr_db: Tensor, channels: Tensor | None = None) -> Tensor:
-        """Complex [B, ``symbols``] at their own power.
-
-        Args:
-            image: [B, 3, H, W] in [0, 1]. snr_db: what the transmitter knows [B]; NaN where it knows nothing.
-            channels: those that are sent, bool [C]; a codec with ``choices`` needs them.
-
-        Raises:
-            ValueError: a number of symbols that this code cannot have.
-        """
+        """As :meth:`PixelCodec.code`. ``channels``: those that are sent, bool [C]; a codec with ``choices`` needs them."""
         features, _ = self._features(image, symbols, snr_db)
         if self.config.choice != "first":
             chosen = features if channels is None else features[..., channels]
@@ -389,10 +323,6 @@ class SwinJSCC(nn.Module):
         tokens = self._tokens((image.shape[2], image.shape[3]))
         positions = sent_positions(tokens, self.channels, 2 * symbols).to(image.device)
         return to_complex(features.permute(0, 3, 1, 2).flatten(1).float()[:, positions])
-
-    def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
-        """z = E(x): :meth:`code` with E|z|² = 1 each row."""
-        return unit_power(self.code(image, symbols, snr_db))
 
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor, channels: Tensor | None = None) -> Tensor:
         """x̂ = D(z): [B, 3, H, W], not clamped; channels that were not sent are zero.
@@ -410,5 +340,4 @@ class SwinJSCC(nn.Module):
             code = torch.zeros(len(reals), self.channels * tokens, device=reals.device)
             code[:, sent_positions(tokens, self.channels, reals.shape[1]).to(code.device)] = reals
             features = code.unflatten(1, (self.channels, *grid)).permute(0, 2, 3, 1)
-        image: Tensor = self.decoder(features, snr_db)
-        return image
+        return self.decoder(features, snr_db)

@@ -19,8 +19,7 @@ class TextEncoder(nn.Module):
     def forward(self, prompts: list[str]) -> Tensor:
         length = int(self.model.config.max_position_embeddings)
         tokens = self.tokenizer(prompts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
-        out: Tensor = self.model(tokens.input_ids.to(next(self.model.parameters()).device)).last_hidden_state
-        return out
+        return self.model(tokens.input_ids.to(next(self.model.parameters()).device)).last_hidden_state
 
 
 def text_model(**config: Any) -> CLIPTextModel:

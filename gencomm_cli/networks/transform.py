@@ -9,24 +9,25 @@ h_e and h_d have the published program's LeakyReLU, where the paper says ReLU. M
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gencomm_cli.networks.conditional_unet import Downsample, ResnetBlock, Upsample
+from gencomm_cli.networks.conditional_unet import ResnetBlock, downsample, upsample
+from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.entropy import FactorisedPrior, bits, gaussian_likelihood, rounded
+from gencomm_cli.networks.layers import zeroed
 
 LEAST_SCALE = 0.1
 """Of σ."""
 
 
 @dataclass(frozen=True)
-class TransformConfig:
+class TransformConfig(Config):
     """Constructor arguments of :class:`NonlinearTransform`; the defaults are the paper's sizes.
 
     Attributes:
@@ -48,12 +49,6 @@ class TransformConfig:
     fold: int = 1
     kernel: int = 7
     coarse: bool = False
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> TransformConfig:
-        """From a preset's ``config.json``, where tuples are lists."""
-        sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**sizes)
 
     @property
     def factor(self) -> int:
@@ -80,35 +75,29 @@ class Hyperprior(nn.Module):
     def __init__(self, latent: int, widths: Sequence[int]) -> None:
         super().__init__()
         first, second, last = widths
-        self.hyper_enc = nn.ModuleList([
+        self.hyper_enc = nn.Sequential(
             _leaky(nn.Conv2d(latent, first, 3, 1, 1)), _leaky(nn.Conv2d(first, second, 5, 2, 2)),
             nn.Sequential(nn.Conv2d(second, last, 5, 2, 2)),
-        ])  # fmt: skip
-        self.hyper_dec = nn.ModuleList([
+        )  # fmt: skip
+        self.hyper_dec = nn.Sequential(
             _leaky(nn.ConvTranspose2d(last, second, 5, 2, 2, 1)), _leaky(nn.ConvTranspose2d(second, first, 5, 2, 2, 1)),
             nn.Sequential(nn.Conv2d(first, 2 * latent, 3, 1, 1)),
-        ])  # fmt: skip
+        )  # fmt: skip
         self.prior = FactorisedPrior(last)
 
     @torch.no_grad()
     def start_scale(self, scale: Tensor) -> None:
         """Sets p(z | y) to independent Gaussians of zero mean and standard deviations ``scale`` [C], whatever y is."""
-        last = self.hyper_dec[-1][0]  # type: ignore[index]
-        last.weight.zero_()
-        last.bias.zero_()
+        last = zeroed(self.hyper_dec[-1][0])  # type: ignore[index]
         last.bias[len(scale) :].copy_(scale.clamp_min(0.2))
 
     def hyper_encode(self, z: Tensor) -> Tensor:
         """y = h_e(z) (section II-A), not rounded: [B, C', H/(4 factor), W/(4 factor)]."""
-        for layer in self.hyper_enc:
-            z = layer(z)
-        return z
+        return self.hyper_enc(z)
 
     def hyper_decode(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """(μ, σ) = h_d(ŷ), σ at least ``LEAST_SCALE`` (eq. 2, which prints z for ŷ)."""
-        for layer in self.hyper_dec:
-            y = layer(y)
-        mean, scale = y.chunk(2, 1)
+        mean, scale = self.hyper_dec(y).chunk(2, 1)
         return mean, scale.clamp_min(LEAST_SCALE)
 
     def round_hyper(self, y: Tensor) -> Tensor:
@@ -130,12 +119,12 @@ class NonlinearTransform(Hyperprior):
         pixels, latent = 3 * config.fold**2, config.widths[-1]
         self.enc, self.dec = nn.ModuleList(), nn.ModuleList()
         for level, (before, after) in enumerate(pairwise((pixels, *config.widths))):
-            down = Downsample(after) if config.halvings[level] else nn.Identity()
-            self.enc.append(nn.ModuleList([ResnetBlock(before, after, kernel=config.kernel if level == 0 else 3), down]))
+            down = downsample(after) if config.halvings[level] else nn.Identity()
+            self.enc.append(nn.Sequential(ResnetBlock(before, after, kernel=config.kernel if level == 0 else 3), down))
         ladder = (latent, *reversed(config.context_widths))
         blocks = [*ladder[1:-1], config.last_width or ladder[-1]]
         for (before, after), width, halved in zip(pairwise(ladder), blocks, reversed(config.halvings), strict=True):
-            self.dec.append(nn.ModuleList([ResnetBlock(before, width), Upsample(width, after) if halved else nn.Identity()]))
+            self.dec.append(nn.Sequential(ResnetBlock(before, width), upsample(width, after) if halved else nn.Identity()))
         if config.coarse:
             self.analysis = nn.Conv2d(3, latent, config.factor, config.factor)
             self.synthesis = nn.ConvTranspose2d(latent, 3, config.factor, config.factor)
@@ -158,16 +147,14 @@ class NonlinearTransform(Hyperprior):
         self.synthesis.weight.copy_((basis * step).view(shape))
         self.synthesis.bias.copy_(mean.view(3, -1).mean(1))  # type: ignore[union-attr]
         for module in (self.to_latent, self.to_pixels):
-            for parameter in module.parameters():
-                parameter.zero_()
+            zeroed(module)
         self.start_scale((values.sqrt() / step).float())
 
     def encode(self, image: Tensor) -> Tensor:
         """z = g_e(x): [B, C, H/factor, W/factor]."""
         h = F.pixel_unshuffle(image, self.config.fold)
-        for parts in self.enc:
-            block, down = cast(nn.ModuleList, parts)
-            h = down(block(h))
+        for level in self.enc:
+            h = level(h)
         return self.to_latent(h) + self.analysis(image) if self.config.coarse else h
 
     def contexts(self, z: Tensor) -> list[Tensor]:
@@ -176,15 +163,11 @@ class NonlinearTransform(Hyperprior):
         Channels beyond those of z, the errors that some codes tell, are left out, here and in :meth:`image`.
         """
         z, ladder = z[:, : self.config.widths[-1]], []
-        for parts in self.dec:
-            block, up = cast(nn.ModuleList, parts)
-            z = up(block(z))
+        for level in self.dec:
+            z = level(z)
             ladder.append(z)
         return ladder[::-1]
 
     def image(self, z: Tensor, contexts: list[Tensor]) -> Tensor:
         """The coarse image g_s(ẑ) [B, 3, H, W]; not clamped, so that training sees gradients outside [−1, 1]."""
-        out: Tensor = self.synthesis(z[:, : self.config.widths[-1]]) + F.pixel_shuffle(
-            self.to_pixels(contexts[0]), self.config.fold
-        )
-        return out
+        return self.synthesis(z[:, : self.config.widths[-1]]) + F.pixel_shuffle(self.to_pixels(contexts[0]), self.config.fold)

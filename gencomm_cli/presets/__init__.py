@@ -200,6 +200,17 @@ def find(method: str, preset: str) -> Preset:
     return found
 
 
+def find_any(name: str, *methods: str) -> Preset:
+    """The preset in that folder, whatever method it is of, else the one of that name that the first of these methods has.
+
+    Raises:
+        InputError: there is none.
+    """
+    if Path(name, "config.json").is_file():
+        return load_config(Path(name))
+    return find(next((method for method in methods if folder_of(method, name)), methods[-1]), name)
+
+
 def require(preset: Preset, *names: str) -> None:
     """Raises InputError where the preset lacks one of the named components."""
     if missing := set(names) - set(preset.components):

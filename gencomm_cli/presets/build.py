@@ -16,10 +16,10 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import InputError, one_line
 from gencomm_cli.methods import specs
 from gencomm_cli.presets import Component
-from gencomm_cli.presets.files import checked, one_line
+from gencomm_cli.presets.files import checked
 from gencomm_cli.presets.finite import check_finite
 from gencomm_cli.presets.weights import filled
 
@@ -175,7 +175,7 @@ def build_tokenizer(component: Component) -> PreTrainedTokenizerBase:
     try:
         if component.pretrained is not None:
             source = str(checked(component)) if component.files else component.pretrained
-            return AutoTokenizer.from_pretrained(  # type: ignore[no-any-return]
+            return AutoTokenizer.from_pretrained(
                 source, subfolder=component.subfolder or "", local_files_only=bool(component.files)
             )
         return PreTrainedTokenizerFast(tokenizer_file=str(component.path), **component.config)

@@ -11,7 +11,7 @@ import json
 import os
 from pathlib import Path
 
-from gencomm_cli.errors import InputError, ModelMismatch
+from gencomm_cli.errors import InputError, ModelMismatch, one_line
 from gencomm_cli.outputs import write_files
 from gencomm_cli.presets import Component, Preset, file_hash
 
@@ -91,8 +91,3 @@ def _remembered() -> dict[str, list[object]]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def one_line(error: BaseException) -> str:
-    """The start of a foreign message, fit for one line."""
-    return " ".join((str(error) or type(error).__name__).split())[:200]

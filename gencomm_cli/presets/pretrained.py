@@ -21,13 +21,13 @@ from diffusers import ConfigMixin
 from torch import nn
 
 from gencomm_cli import presets
-from gencomm_cli.errors import InputError, OptionError
+from gencomm_cli.errors import InputError, OptionError, one_line
 from gencomm_cli.methods import spec_of, specs
 from gencomm_cli.methods.options import SourceOptions
 from gencomm_cli.outputs import check_folder, utf8
 from gencomm_cli.presets import Component, Preset
 from gencomm_cli.presets.build import builders, pretrained_class
-from gencomm_cli.presets.files import digest, one_line
+from gencomm_cli.presets.files import digest
 from gencomm_cli.presets.finite import check_finite
 from gencomm_cli.presets.weights import check_files, readable
 from gencomm_cli.presets.write import taken, whole, write_preset
@@ -187,7 +187,6 @@ class Composer(Protocol):
         Raises:
             InputError: one is missing, of another kind, or does not fit.
         """
-        ...
 
 
 def component(source: Source, name: str, class_name: str, files: list[str], config: Mapping[str, Any], **words: Any) -> Component:

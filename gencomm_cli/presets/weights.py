@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook, register_module_parameter_registration_hook
 
-from gencomm_cli.errors import GencommError, ModelMismatch
+from gencomm_cli.errors import GencommError, ModelMismatch, one_line
 from gencomm_cli.presets import Component, Preset
 from gencomm_cli.presets.bits import numbers, unpacked
 from gencomm_cli.presets.files import located
@@ -40,18 +40,14 @@ def filled(make: Callable[[], Network], component: Component, device: torch.devi
     except ModelMismatch:
         raise
     except Exception as error:  # constructors are many, and each raises what it likes for sizes that cannot be
-        raise ModelMismatch(f"{component.path}: no network has its config ({type(error).__name__}: {_line(error)})") from None
+        raise ModelMismatch(f"{component.path}: no network has its config ({type(error).__name__}: {one_line(error)})") from None
     try:
         tensors = unpacked(load_file(component.path))
         check_finite(tensors, f"{component.path}: {component.name}")
         module.load_state_dict(tensors)
     except (RuntimeError, ValueError, SafetensorError) as error:
-        raise ModelMismatch(f"{component.path}: does not fit its config ({_line(error)})") from None
+        raise ModelMismatch(f"{component.path}: does not fit its config ({one_line(error)})") from None
     return module.to(device).eval().requires_grad_(False)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 @contextmanager
@@ -96,4 +92,4 @@ def readable(path: Path, error: type[GencommError] = ModelMismatch) -> Iterator[
         with safe_open(path, "pt") as opened:
             yield opened
     except (SafetensorError, OSError) as problem:
-        raise error(f"{path}: not safetensors ({_line(problem)}); fetch it again") from None
+        raise error(f"{path}: not safetensors ({one_line(problem)}); fetch it again") from None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from gencomm_cli.errors import OptionError
-from gencomm_cli.methods.options import Flag, options_of
+from gencomm_cli.options import Flag, check_values
 
 MAX_BURST = 1024
 FFT_SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -37,8 +37,7 @@ class WaveformOptions:
 
     def __post_init__(self) -> None:
         """Raises OptionError where a value cannot be."""
-        for name, option in options_of(WaveformOptions).items():
-            option.check(getattr(self, name))
+        check_values(self)
         if self.fft not in FFT_SIZES:
             raise OptionError("fft", f"{self.fft} is not a power of two; one of {', '.join(map(str, FFT_SIZES))}")
         if self.ramp > self.prefix // 2:
@@ -88,6 +87,4 @@ class Impairments:
 
     def __post_init__(self) -> None:
         """Raises OptionError where a value is out of its range."""
-        for name, option in options_of(Impairments).items():
-            if name != "tones":
-                option.check(getattr(self, name))
+        check_values(self)

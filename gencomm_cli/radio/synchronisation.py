@@ -33,7 +33,6 @@ class Capture(Protocol):
 
     def read(self, start: int, stop: int) -> NDArray[np.complex64]:
         """Samples ``start`` to ``stop``, complex64, all finite."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -113,5 +113,4 @@ def root_raised_cosine(rolloff: float, rate: int) -> NDArray[np.float64]:
     t = np.arange(-_FILTER_SPAN * rate, _FILTER_SPAN * rate + 1) / rate + 1e-9  # off the two points where the formula is 0/0
     b = 4 * rolloff * t
     pulse = (np.sin(np.pi * t * (1 - rolloff)) + b * np.cos(np.pi * t * (1 + rolloff))) / (np.pi * t * (1 - b**2))
-    unit: NDArray[np.float64] = pulse / np.sqrt(np.sum(pulse**2))
-    return unit
+    return pulse / np.sqrt(np.sum(pulse**2))

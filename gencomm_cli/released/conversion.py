@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from gencomm_cli import presets
 from gencomm_cli.console import say
-from gencomm_cli.errors import InputError, ModelMismatch, OptionError
+from gencomm_cli.errors import InputError, ModelMismatch, OptionError, one_line
 from gencomm_cli.methods import importers
 from gencomm_cli.outputs import check_folder, utf8
 from gencomm_cli.presets import write
@@ -70,7 +71,6 @@ class Converter(Protocol):
 
     def recognises(self, tensors: Mapping[str, Tensor]) -> bool:
         """Whether names and shapes are those of this kind."""
-        ...
 
     def convert(self, checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Conversion:
         """Checkpoints of this kind (more than one where the authors split a model) and what ``--config`` holds, as ours.
@@ -78,7 +78,6 @@ class Converter(Protocol):
         Raises:
             InputError: a file or an entry of the config is missing. ModelMismatch: the tensors are not of this kind.
         """
-        ...
 
 
 def converter(kind: str) -> Converter:
@@ -115,7 +114,7 @@ def _fits(kind: str, part: Checkpoint, kinds: list[str]) -> bool:
     try:
         return converter(kind).recognises(part.tensors)
     except Exception as error:  # other people's code raises anything
-        say(f"{kind}: its importer is left out ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
+        say(f"{kind}: its importer is left out ({type(error).__name__}: {one_line(error)})")
         kinds.remove(kind)
         return False
 
@@ -149,7 +148,7 @@ def convert(checkpoints: Sequence[Checkpoint], kind: str | None, config: Mapping
                 check(component)
                 check_finite(component.tensors, f"{files[0].path}: {component.name}")
         except (LookupError, ValueError, TypeError, ArithmeticError, RuntimeError) as error:  # of shapes that no network has
-            reason = " ".join(str(error).split())[:120]
+            reason = one_line(error)[:120]
             raise ModelMismatch(f"{files[0].path}: looks like {each}, but does not fit ({reason}); is it whole?") from None
     whole = joined(conversions)
     left = tuple(pair for parts in kinds.values() for part in parts for pair in part.dropped)
@@ -169,20 +168,10 @@ def joined(conversions: Sequence[Conversion]) -> Conversion:
         raise InputError(f"models import: these files make no preset together ({', '.join(names)}); import them one by one")
     if missing := [line for name, line in asked.items() if name not in names]:
         raise InputError(f"models import: {missing[0]}")
-    settings: dict[str, Any] = {}
-    for conversion in conversions:
-        settings |= conversion.settings
-    return Conversion(
-        methods.pop(),
-        tuple(component for conversion in conversions for component in conversion.components),
-        settings,
-        tuple(pair for conversion in conversions for pair in conversion.mapped),
-        tuple(pair for conversion in conversions for pair in conversion.dropped),
-        tuple(name for conversion in conversions for name in conversion.missed),
-        tuple(line for conversion in conversions for line in conversion.conventions),
-        tuple(line for conversion in conversions for line in conversion.lacks),
-        asked,
-    )
+    listed = ("components", "mapped", "dropped", "missed", "conventions", "lacks")
+    together = {name: tuple(chain.from_iterable(getattr(each, name) for each in conversions)) for name in listed}
+    settings = {name: value for each in conversions for name, value in each.settings.items()}
+    return Conversion(methods.pop(), settings=settings, needs=asked, **together)
 
 
 def with_tokenizer(conversion: Conversion, folder: Path) -> Conversion:

@@ -216,7 +216,7 @@ def _cbr(value: Any) -> CBR:
 
 
 def _snr(value: Any) -> float:
-    return math.inf if value == "inf" else number(*SNR_RANGE)(value)  # type: ignore[no-any-return]
+    return math.inf if value == "inf" else number(*SNR_RANGE)(value)
 
 
 def _versions(value: Any) -> dict[str, str]:

@@ -38,15 +38,12 @@ class BlockCode(Protocol):
 
     def coded_bits(self, message_bits: int) -> int:
         """Length of the codeword of a message of so many bits."""
-        ...
 
     def encode(self, messages: Bits) -> Bits:
         """Messages uint8 [words, bits] to codewords uint8 [words, coded bits]."""
-        ...
 
     def decode(self, llr: NDArray[np.float64], message_bits: int) -> Bits | None:
         """LLRs float64 [words, coded bits] to messages uint8 [words, bits]; None where the decoder knows that it failed."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,7 @@ def words(caption: str) -> set[str]:
 def _pool(x: Floats, cells: int) -> Floats:
     """Means over ``cells``×``cells`` equal tiles of ``x`` [S, S, C]."""
     size = x.shape[0] // cells
-    means: Floats = x.reshape(cells, size, cells, size, -1).mean((1, 3))
-    return means
+    return x.reshape(cells, size, cells, size, -1).mean((1, 3))
 
 
 def _gradients(grey: Floats, cells: int) -> Floats:
@@ -88,8 +87,7 @@ def features(image: NDArray[np.uint8]) -> Floats:
 
 
 def _unit(rows: Floats) -> Floats:
-    unit: Floats = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9)
-    return unit
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,13 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from gencomm_cli.metrics.efficientnet_lite import EfficientNetLite
 from gencomm_cli.training.losses import rolled
+from gencomm_cli.training.stage import trained
+
+
+def critic_of(features: EfficientNetLite | None, device: torch.device) -> FeatureCritic:
+    """A critic to be trained, which looks through ``features``."""
+    assert features is not None
+    return trained(FeatureCritic(features), device)
 
 
 class FeatureCritic(nn.Module):

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gencomm_cli.networks.coarse import CoarseHead
 from gencomm_cli.networks.klt_jscc import KLTJSCC, FieldCode
+from gencomm_cli.networks.layers import zeroed
 from gencomm_cli.networks.swinjscc import Block, PatchMerging, PatchSplitting, Stage, SwinJSCC
 
 CONSTANT, RECEIVED = 10.0, 20.0
@@ -81,6 +82,13 @@ class Transform:
         return torch.einsum("kcyx,lcyx->kl", quarter, fine.basis)
 
 
+def start_swin(code: SwinJSCC, fields: Tensor, cbr: float) -> None:
+    """Sets a SwinJSCC to the linear code for 10 dB and that CBR, by the statistics of images [N, 3, H, W]."""
+    sides = [2 ** (stage + 1) for stage in range(len(code.config.dims))]
+    covariances = [token_statistics(fields, side)[1] for side in sides]
+    start_linear(code, fields.mean((0, 2, 3)), covariances, reals=round(6 * sides[-1] ** 2 * cbr), snr_db=10.0)
+
+
 @torch.no_grad()
 def start_linear(code: SwinJSCC, mean: Tensor, covariances: Sequence[Tensor], reals: int, snr_db: float) -> None:
     """Sets a SwinJSCC with both ModNets to the linear code.
@@ -90,11 +98,10 @@ def start_linear(code: SwinJSCC, mean: Tensor, covariances: Sequence[Tensor], re
         reals: how many a token, and snr_db: that the decoder's LMMSE weights are for.
     """
     transforms = [Transform.of(*pair) for pair in zip(covariances, (dim - 3 for dim in code.config.dims), strict=True)]
-    silent = [layer for block in code.modules() if isinstance(block, Block) for layer in (block.attn.proj, block.mlp.fc2)]
+    silent = [layer for block in code.modules() if isinstance(block, Block) for layer in (block.attn.proj, block.mlp[-1])]
     gates = [lists[-1] for lists in (code.encoder.sm_list1, code.encoder.sm_list, code.decoder.sm_list)]  # each gate is 1/2
     for layer in [*silent, *gates, code.encoder.patch_embed.proj]:
-        layer.weight.zero_()  # type: ignore[union-attr, operator]
-        layer.bias.zero_()  # type: ignore[union-attr, operator]
+        zeroed(layer)  # type: ignore[type-var]
     _start_encoder(code, mean.double(), transforms)
     _start_decoder(code, mean.double(), transforms, reals, 10 ** (-snr_db / 10))
 
@@ -125,7 +132,7 @@ def _start_decoder(code: SwinJSCC, mean: Tensor, transforms: Sequence[Transform]
     stages = [_stage(stage) for stage in code.decoder.layers]
     first = stages[0].blocks[0]
     assert isinstance(first, Block)
-    first.mlp.fc2.bias[-2:] = torch.tensor([RECEIVED, -RECEIVED])
+    first.mlp[-1].bias[-2:] = torch.tensor([RECEIVED, -RECEIVED])  # type: ignore[operator]
     amplitude = (last.variances.pow(-0.5) * 0.5 / last.variances[:reals].sqrt().mean()).sqrt()  # of a symbol's real, power 1/2
     weights = 2 * amplitude * last.variances / (amplitude.square() * last.variances + n0 / 2)  # LMMSE, after gates of 1/2
     energy, constant = reals / 8 * (1 + n0) + 2 * RECEIVED**2, RECEIVED

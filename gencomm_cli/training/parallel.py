@@ -127,8 +127,7 @@ def part(index: int, parts: int) -> Iterator[None]:
 def rows(draw: Callable[[int], Rows], batch: int) -> Rows:
     """``draw(n)`` makes n rows, one a sample; this is our part's ``batch`` of them."""
     index, parts = _part
-    drawn: Rows = draw(parts * batch)[index * batch : (index + 1) * batch]  # type: ignore[index]
-    return drawn
+    return draw(parts * batch)[index * batch : (index + 1) * batch]  # type: ignore[index]
 
 
 class _RowsOfNoise(TorchFunctionMode):

@@ -20,8 +20,7 @@ class PatchGAN(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(8 * width, 1, 4, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        verdict: Tensor = self.layers(2 * image - 1)
-        return verdict
+        return self.layers(2 * image - 1)
 
 
 def adversarial_losses(critic: PatchGAN, real: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:

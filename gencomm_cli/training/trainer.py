@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import InputError, one_line
 from gencomm_cli.methods import spec_of
 from gencomm_cli.metrics.efficientnet_lite import EfficientNetLite
 from gencomm_cli.metrics.lpips import LPIPS
@@ -276,7 +276,7 @@ class Trainer:
     @cached_property
     def features(self) -> EfficientNetLite:
         """What a critic of pictures looks through."""
-        return load_efficientnet_lite("lite0").to(self.device)  # type: ignore[no-any-return]
+        return load_efficientnet_lite("lite0").to(self.device)
 
     def latents(self, codec: Codec, crop: int) -> Latents:
         """Latents of the training photographs, for crops of that side in latent positions.
@@ -301,7 +301,7 @@ class Trainer:
         try:
             self.parts[name] = builders()[class_name](**arguments)
         except (TypeError, ValueError, KeyError, RuntimeError, ArithmeticError, IndexError, AttributeError) as error:
-            raise InputError(f"--config: {name}: no {class_name} has these sizes ({' '.join(str(error).split())[:200]})") from None
+            raise InputError(f"--config: {name}: no {class_name} has these sizes ({one_line(error)})") from None
         return self.parts[name]
 
     def take(self, name: str, component: Component) -> None:

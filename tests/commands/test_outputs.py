@@ -54,7 +54,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Pixels:
     """A picture that decoding takes no time for: nothing is computed."""
     image = np.random.default_rng(0).integers(-20, 21, (64, 96, 3)) + picture()
     pixels: Pixels = image.clip(0, 255).astype(np.uint8)
-    monkeypatch.setattr(pipeline.Codec, "decode", lambda *_, **__: pipeline.Reception(pixels, (), None, None))
+    monkeypatch.setattr(pipeline.Codec, "decode", lambda *_, **__: pipeline.Reception(pixels))
     return pixels
 
 

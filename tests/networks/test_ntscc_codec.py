@@ -8,10 +8,12 @@ import torch
 
 from gencomm_cli.channels.fading import draw_noise, transmit
 from gencomm_cli.errors import InputError, RateError
+from gencomm_cli.methods.base import Received
 from gencomm_cli.networks.ntscc_codec import MOST_SIDE, NTSCC, Allocation
 from gencomm_cli.networks.rate_allocation import GROUPS, group_means, quantise, spread, symbols_of, uniform
 from gencomm_cli.networks.rate_indices import RateTables
 from gencomm_cli.networks.tensors import to_tensor
+from gencomm_cli.text.payload import PayloadFormat
 from tests.support.presets import linear_lrisc, scenes
 
 
@@ -80,7 +82,11 @@ def test_uniform_if_asked_for(codec: NTSCC) -> None:
 def received(codec: NTSCC, found: Allocation, n0: float, size: tuple[int, int] = (512, 768)) -> tuple[np.ndarray, bool | None]:
     noise = draw_noise(found.side_symbols.size, np.random.default_rng(1))
     side = transmit(found.side_symbols, None, noise, n0).astype(np.complex64)
-    return codec.levels_at_receiver(symbols_of(found.levels), size, found.side, side, None, n0)
+    return codec.levels_at_receiver(arrived(symbols_of(found.levels), size, found.side, side, n0))
+
+
+def arrived(symbols: int, size: tuple[int, int], side: PayloadFormat | None, side_symbols: np.ndarray, n0: float = 0.1) -> Received:
+    return Received(np.zeros(symbols, np.complex64), None, n0, size, side_symbols=side_symbols, side=side)
 
 
 def test_the_receiver_has_the_same_levels(codec: NTSCC) -> None:
@@ -103,13 +109,13 @@ def test_lost_levels_are_the_lowest(codec: NTSCC) -> None:
 def test_claims_that_do_not_fit(codec: NTSCC) -> None:
     found = codec.allocate(information(), 12288, snr_db=10, fading="awgn")
     with pytest.raises(InputError, match="the rates take"):
-        codec.levels_at_receiver(symbols_of(found.levels) + 1, (512, 768), found.side, found.side_symbols, None, 0.1)
+        codec.levels_at_receiver(arrived(symbols_of(found.levels) + 1, (512, 768), found.side, found.side_symbols))
     with pytest.raises(InputError, match="how they carry bits"):
-        codec.levels_at_receiver(symbols_of(found.levels), (512, 768), None, found.side_symbols, None, 0.1)
+        codec.levels_at_receiver(arrived(symbols_of(found.levels), (512, 768), None, found.side_symbols))
     with pytest.raises(InputError, match="fewer than the 1536"):
-        codec.levels_at_receiver(1000, (512, 768), None, found.side_symbols[:0], None, 0.1)
+        codec.levels_at_receiver(arrived(1000, (512, 768), None, found.side_symbols[:0]))
     with pytest.raises(InputError, match="the rates take"):  # 64 each is all that a uniform allocation has
-        codec.levels_at_receiver(64 * 1536 + 1, (512, 768), None, found.side_symbols[:0], None, 0.1)
+        codec.levels_at_receiver(arrived(64 * 1536 + 1, (512, 768), None, found.side_symbols[:0]))
 
 
 @torch.no_grad()

@@ -79,7 +79,7 @@ from gencomm_cli.channels.snr import n0_from_db
 from gencomm_cli.diffusion.conjugate_gradients import conjugate_gradients
 from gencomm_cli.diffusion.schedule import linear, linear_float32, spaced_steps
 from gencomm_cli.diffusion.steps import AncestralStep, noised, signal_to_noise
-from gencomm_cli.errors import OptionError, RateError
+from gencomm_cli.errors import OptionError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
 from gencomm_cli.methods.diffcom.options import BlindForm, Confirm, Receiver, Transmitter, Variant
 from gencomm_cli.methods.diffcom.pixel_prior import Prior, pixel_prior, sides_multiple
@@ -87,9 +87,9 @@ from gencomm_cli.methods.diffcom.settings import Sampling, check_settings
 from gencomm_cli.networks import codec_side
 from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.ntscc_codec import NTSCC
-from gencomm_cli.networks.rate_allocation import RATES, Levels
-from gencomm_cli.networks.source_codec import KnownCodec, KnownNTSCC, LearnedCodec, SourceCodec
-from gencomm_cli.networks.tensors import Heard, as_symbols, finite, padded_size, to_image, to_tensor, within_range
+from gencomm_cli.networks.rate_allocation import Levels
+from gencomm_cli.networks.source_codec import KnownCodec, KnownNTSCC, LearnedCodec
+from gencomm_cli.networks.tensors import Heard, padded_size, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
 from gencomm_cli.presets.build import build
 from gencomm_cli.rates import symbols_within
@@ -579,7 +579,7 @@ class DiffCom:
         """k, the most symbols within ``cbr`` · 3HW that the preset's codec can send."""
         wanted = symbols_within(cbr, self.cbr_range, image_size)
         if isinstance(self.codec, NTSCC):  # side symbols included
-            return max(1, min(wanted, RATES[-1] * math.prod(self.codec.shape(image_size))))
+            return self.codec.budget(wanted, image_size)
         return codec_side.budget(self.codec, wanted, padded_size(image_size, self.multiple), bound)
 
     def _tx_snr_db(self, snr_db: float | None) -> Tensor:
@@ -598,17 +598,9 @@ class DiffCom:
         """
         x, snr_db = to_tensor(image, self.multiple, self.device), self._tx_snr_db(request.snr_db)
         if isinstance(self.codec, NTSCC):
-            size, latent = (image.shape[0], image.shape[1]), finite(self.codec.latent(x), "transform")
-            rates = self.codec.allocate(
-                self.codec.information(latent, size), request.symbols, snr_db=request.snr_db, fading=request.fading,
-                kind=cast(Transmitter, request.options).allocation or "adaptive",
-            )  # fmt: skip
-            z = self.codec.send(latent, rates.levels, None if request.snr_db is None else float(snr_db))
-            return Transmission(as_symbols(z, "jscc"), rates.side_symbols, side=rates.side)
-        try:
-            return codec_side.send(self.codec, x, request, snr_db)
-        except ValueError as error:
-            raise RateError(f"{error}; leave it out for the preset's own rate") from None
+            kind = cast(Transmitter, request.options).allocation or "adaptive"
+            return self.codec.transmit(x, image.shape[:2], request, snr_db, kind)
+        return codec_side.send(self.codec, x, request, snr_db)
 
     def decode(self, received: Received, options: Receiver, *, seed: int, progress: Progress | None = None) -> Decoded:
         """The coarse image x_d = D(W_h⁻¹(y)), and posterior samples by Algorithm 1, 2 or 3.
@@ -659,7 +651,7 @@ class DiffCom:
         cir = None if received.cir is None else torch.tensor(received.cir, device=self.device)[None]
         size = padded_size(received.image_size, self.multiple)
         snr_db, tx_snr_db = heard.effective_snr_db, self._tx_snr_db(received.tx_snr_db)
-        codec: SourceCodec
+        codec: KnownCodec | KnownNTSCC
         if isinstance(known, KnownCodec):
             codec = known
         else:
@@ -677,18 +669,13 @@ class DiffCom:
 
     def _known(self, received: Received) -> tuple[Levels | KnownCodec | None, bool | None]:
         """NTSCC's rates, or any other codec, as the side symbols say, and whether these arrived; None where nothing is known."""
-        if not isinstance(self.codec, NTSCC):
-            return codec_side.receive(self.codec, received, self.device)
-        return self.codec.levels_at_receiver(
-            received.symbols.size, received.image_size, received.side, received.side_symbols, received.side_gain, received.n0
-        )
+        if isinstance(self.codec, NTSCC):
+            return self.codec.levels_at_receiver(received)
+        return codec_side.receive(self.codec, received, self.device)
 
     def rate_map(self, received: Received) -> tuple[NDArray[np.int64], bool | None] | None:
         """Symbols of each block [rows, columns], and whether the side symbols arrived; None where all blocks have the same."""
-        if not isinstance(self.codec, NTSCC):
-            return None
-        levels, side_ok = cast(tuple[Levels, bool | None], self._known(received))
-        return np.array(RATES)[levels].astype(np.int64), side_ok
+        return self.codec.rate_map(received) if isinstance(self.codec, NTSCC) else None
 
     @torch.no_grad()
     def _without_rates(self, received: Received, levels: Levels) -> Image:

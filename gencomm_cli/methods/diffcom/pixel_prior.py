@@ -46,8 +46,7 @@ def pixel_prior(network: nn.Module, alpha_bar: Tensor, faster: Callable[[Network
     if isinstance(network, ConditionalUNet):
 
         def clean(x: Tensor, time: Tensor) -> Tensor:
-            out: Tensor = network(x, time, network.no_contexts(len(x), (x.shape[2], x.shape[3])))
-            return out
+            return network(x, time, network.no_contexts(len(x), (x.shape[2], x.shape[3])))
 
         return clean_prior(faster(clean), alpha_bar)
     unet = cast(Any, network)  # diffusers' UNet2DModel, which takes seconds to import

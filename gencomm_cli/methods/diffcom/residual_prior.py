@@ -9,18 +9,17 @@ transform). The network adds nothing at the start and learns what no such filter
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.residual_unet import TimedUNet, from_blocks, gaussian_estimate, to_blocks
 
 
 @dataclass(frozen=True)
-class ResidualPriorConfig:
+class ResidualPriorConfig(Config):
     """Constructor arguments of :class:`ResidualPrior`.
 
     Attributes:
@@ -32,12 +31,6 @@ class ResidualPriorConfig:
     depths: tuple[int, ...] = (1, 2, 2, 2)
     time_width: int = 64
     block: int = 16
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> ResidualPriorConfig:
-        """From a preset's ``config.json``, where tuples are lists."""
-        sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**sizes)
 
     @property
     def multiple(self) -> int:

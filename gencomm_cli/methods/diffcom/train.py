@@ -39,7 +39,7 @@ from gencomm_cli.presets import Component, find, verify
 from gencomm_cli.presets.write import Part, taken, write_preset
 from gencomm_cli.training.channel import ChannelDraw, awgn, block_gains, draw, through
 from gencomm_cli.training.data import Photographs, to_tensor
-from gencomm_cli.training.linear_start import start_linear, token_statistics
+from gencomm_cli.training.linear_start import start_swin, token_statistics
 from gencomm_cli.training.loop import Schedule, autocast
 from gencomm_cli.training.losses import perceptual_loss
 from gencomm_cli.training.parallel import rows
@@ -273,13 +273,8 @@ class DiffComTrainer(Trainer):
     def start_linear(self, codec: nn.Module) -> None:
         """Sets a codec to the linear code of the training photographs' statistics."""
         fields = to_tensor(self.photographs.crops(1000, 128, np.random.default_rng(0))[0], torch.device("cpu")).contiguous()
-
-        def covariances(sides: Sequence[int]) -> list[Tensor]:
-            return [token_statistics(fields, side)[1] for side in sides]
-
         if isinstance(codec, SwinJSCC):
-            sides = [2 ** (stage + 1) for stage in range(len(codec.config.dims))]
-            start_linear(codec, fields.mean((0, 2, 3)), covariances(sides), reals=6 * sides[-1] ** 2 // 48, snr_db=10.0)
+            start_swin(codec, fields, 1 / 48)
         elif isinstance(codec, ResidualADJSCC):
             codec.start_linear(*token_statistics(fields, codec.factor))
         else:

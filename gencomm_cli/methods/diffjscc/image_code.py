@@ -7,7 +7,6 @@ say. With h known at both ends a slowly fading channel is an AWGN channel of SNR
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,9 +19,8 @@ from gencomm_cli.networks import codec_side
 from gencomm_cli.networks.klt_jscc import KLTJSCC, FieldCode
 from gencomm_cli.networks.ntscc_codec import NTSCC
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC
-from gencomm_cli.networks.rate_allocation import RATES
-from gencomm_cli.networks.source_codec import KnownCodec, LearnedCodec
-from gencomm_cli.networks.tensors import as_symbols, within_range
+from gencomm_cli.networks.source_codec import KnownNTSCC, LearnedCodec
+from gencomm_cli.networks.tensors import within_range
 from gencomm_cli.networks.vae import Domain, LatentCodec
 from gencomm_cli.presets import Preset
 from gencomm_cli.presets.build import build
@@ -38,19 +36,15 @@ class ImageCode(Protocol):
     @property
     def multiple(self) -> int:
         """Pixels that both sides of an image are multiples of."""
-        ...
 
     def symbols(self, wanted: int, size: tuple[int, int]) -> int:
         """The number of symbols nearest to ``wanted`` that this code can send for an image of ``size`` (H, W)."""
-        ...
 
     def encode(self, image: Tensor, symbols: int, snr_db: Tensor, gain: Tensor) -> Tensor:
         """Images [B, 3, H, W] → complex symbols [B, k] of unit power."""
-        ...
 
     def decode(self, equalised: Tensor, reliability: Tensor, size: tuple[int, int], snr_db: Tensor, gain: Tensor) -> Tensor:
         """Zero-forced symbols [B, k] of known reliability [B, k] → images [B, 3, H, W]; ``size`` is (H, W)."""
-        ...
 
 
 Decode = Callable[[Tensor, Tensor, tuple[int, int], Tensor, Tensor], Tensor]
@@ -89,15 +83,14 @@ class RateAdaptiveImageCode(nn.Module):
         field = self.jscc.decode(reliability * equalised, reliability, shape, snr_db, effective(snr_db, gain))
         if self.domain == "pixel":
             return field
-        image: Tensor = (self.head or self.codec.decode)(field)
-        return image
+        return (self.head or self.codec.decode)(field)
 
 
 @dataclass(frozen=True)
 class LearnedImageCode:
     """A codec on pixels that also works alone, and whose receiver knows all that it needs."""
 
-    codec: LearnedCodec | KnownCodec
+    codec: LearnedCodec
 
     @property
     def multiple(self) -> int:
@@ -118,15 +111,8 @@ class LearnedImageCode:
 
 
 @dataclass(frozen=True)
-class LearnedPictures:
+class LearnedPictures(LearnedImageCode):
     """A codec as it was released, whose receiver has to know the code's own power, or which channels were sent."""
-
-    codec: LearnedCodec
-
-    @property
-    def multiple(self) -> int:
-        """The codec's."""
-        return self.codec.multiple
 
     def symbols(self, wanted: int, size: tuple[int, int]) -> int:
         """The most within ``wanted`` that the codec can send, side symbols included."""
@@ -136,14 +122,16 @@ class LearnedPictures:
         """A picture [1, 3, H', W'] of ``size`` (H, W) without padding; ``snr_db``: γ|h|² in dB [1], NaN where unknown.
 
         Raises:
-            ValueError: another number of symbols than the code of this image can have.
+            RateError: another number of symbols than the code of this image can have.
         """
         return codec_side.send(self.codec, image, request, snr_db)
 
     def known(self, received: Received, device: torch.device) -> tuple[Decode | None, bool | None]:
         """D_c as the side symbols say, and whether these arrived; None where nothing can be decoded without them."""
-        codec, side_ok = codec_side.receive(self.codec, received, device)
-        return None if codec is None else LearnedImageCode(codec).decode, side_ok
+        known, side_ok = codec_side.receive(self.codec, received, device)
+        if known is None:
+            return None, side_ok
+        return lambda y, _, size, snr_db, gain: known.decode(y, size, effective(snr_db, gain)), side_ok
 
 
 @dataclass(frozen=True)
@@ -159,28 +147,21 @@ class NTSCCPictures:
 
     def symbols(self, wanted: int, size: tuple[int, int]) -> int:
         """``wanted``, side symbols included, between 1 and what all embeddings can take."""
-        return max(1, min(wanted, RATES[-1] * math.prod(self.ntscc.shape(size))))
+        return self.ntscc.budget(wanted, size)
 
     def send(self, image: Tensor, size: ImageSize, request: Request, snr_db: Tensor) -> Transmission:
         """As :meth:`LearnedPictures.send`. Raises RateError for fewer symbols than embeddings."""
-        z = self.ntscc.latent(image)
-        information = self.ntscc.information(z, size)
-        found = self.ntscc.allocate(information, request.symbols, snr_db=request.snr_db, fading=request.fading)
-        y = self.ntscc.send(z, found.levels, None if request.snr_db is None else float(snr_db))
-        return Transmission(as_symbols(y, "jscc"), found.side_symbols, side=found.side)
+        return self.ntscc.transmit(image, size, request, snr_db)
 
     def known(self, received: Received, device: torch.device) -> tuple[Decode, bool | None]:
         """As :meth:`LearnedPictures.known`; where the side symbols are lost, the first symbol of each embedding is decoded."""
-        levels, side_ok = self.ntscc.levels_at_receiver(
-            received.symbols.size, received.image_size, received.side, received.side_symbols, received.side_gain, received.n0
-        )
+        levels, side_ok = self.ntscc.levels_at_receiver(received)
 
         def decode(equalised: Tensor, reliability: Tensor, size: tuple[int, int], snr_db: Tensor, gain: Tensor) -> Tensor:
             """By the MMSE estimates of one picture, each embedding at its symbols' SNR; a transmitter that knew γ knew h, too."""
             sent_for = effective(torch.full_like(snr_db, within_range(received.tx_snr_db)), gain)
-            estimate = (reliability * equalised)[0]
-            z = self.ntscc.receive(estimate, reliability[0], levels, size, self.multiple, float(sent_for))
-            return (self.ntscc.coarse(z)[0] + 1) / 2
+            known = KnownNTSCC(self.ntscc, levels, size, self.multiple, reliability[0], False, float(sent_for))
+            return known.decode(equalised, size, snr_db)
 
         return decode, side_ok
 

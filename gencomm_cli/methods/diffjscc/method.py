@@ -66,7 +66,7 @@ from gencomm_cli.channels.equalisers import zero_forcing
 from gencomm_cli.diffusion.schedule import scaled_linear, spaced_steps
 from gencomm_cli.diffusion.steps import AncestralStep
 from gencomm_cli.errors import OptionError, RateError
-from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
+from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission, of_samples
 from gencomm_cli.methods.diffjscc.image_code import Decode, PictureCode, effective, image_code, inner_codec
 from gencomm_cli.methods.diffjscc.options import CONDITIONS, GuidanceForm, Receiver, Transmitter
 from gencomm_cli.networks import codec_side
@@ -170,9 +170,9 @@ class DiffJSCC:
         known = request.options.gain if isinstance(request.options, Transmitter) else None
         gain = torch.tensor([1.0 if known is None else known], dtype=torch.complex64, device=self.device)
         x, gamma = to_tensor(image, self.multiple, self.device), torch.tensor([snr_db], device=self.device)
+        if isinstance(self.code, PictureCode):
+            return self.code.send(x, image.shape[:2], request, effective(gamma, gain))
         try:
-            if isinstance(self.code, PictureCode):
-                return self.code.send(x, image.shape[:2], request, effective(gamma, gain))
             y = self.code.encode(x, request.symbols, gamma, gain)
         except ValueError as error:
             raise RateError(f"{error}; leave it out for the preset's own rate") from None
@@ -217,11 +217,8 @@ class DiffJSCC:
             def draw(step: int) -> Tensor:
                 return torch_normal(tuple(f_v.shape), seed, f"sampler {index} step {step}", self.device).to(f_v)
 
-            def report(done: int, total: int) -> None:
-                if progress is not None:
-                    progress(index * total + done, options.samples * total)
-
             start = draw(-1)  # z_T: transitions count from 0, and its noise comes before theirs
+            report = of_samples(progress, index, options.samples)
             z_0 = sample(start, steps, self.alpha_bar, predict, draw, guidance=guidance, progress=report)
             refined = self.codec.decode(finite(z_0, "unet, under control"))
             return to_image(colour_fix(refined, x_hat) if refinement.colour_fix else refined, received.image_size, "vae")

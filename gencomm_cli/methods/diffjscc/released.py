@@ -1,7 +1,7 @@
 """DiffJSCC's released checkpoints: ``config.yaml`` beside ``model.ckpt`` (arXiv:2404.17736), as a preset of ``diffjscc``.
 
 One Lightning checkpoint holds Stable Diffusion's autoencoder and UNet under the names of latent diffusion, OpenCLIP's text model,
-the control module and the convolutional codec. Diffusers knows the first three; the codec has the published names here too.
+the control module and the convolutional codec. Diffusers knows them all but for the codec, which has the published names here too.
 
 The control module is Stable Diffusion's encoder with an 8-channel first convolution over (z_t, f_v). Ours is diffusers' ControlNet
 with a second convolution for f_v beside ``conv_in``: the same map, as a convolution of joined channels is the sum of two. The one
@@ -10,13 +10,13 @@ parameter without a counterpart is that second convolution's bias, which is zero
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.loaders.single_file_utils import (
+    convert_controlnet_checkpoint,
     convert_ldm_unet_checkpoint,
     convert_ldm_vae_checkpoint,
     convert_open_clip_checkpoint,
@@ -39,17 +39,6 @@ COPY = "cond_encoder."
 """A copy of the autoencoder's encoder, with which the program encodes the coarse image."""
 SCALE = 0.18215
 """Of Stable Diffusion's latents."""
-
-RESNET = {
-    "in_layers.0": "norm1", "in_layers.2": "conv1", "emb_layers.1": "time_emb_proj", "out_layers.0": "norm2",
-    "out_layers.3": "conv2", "skip_connection": "conv_shortcut",
-}  # fmt: skip
-
-OUTSIDE = {
-    "time_embed.0": "time_embedding.linear_1", "time_embed.2": "time_embedding.linear_2",
-    "snr_embed.0": "class_embedding.linear_1", "snr_embed.2": "class_embedding.linear_2",
-    "middle_block_out.0": "controlnet_mid_block",
-}  # fmt: skip
 
 UNREAD = ("text_projection", "logit_scale", "attn_mask")
 """Of OpenCLIP: what no feature of a word depends on, and a mask that is computed."""
@@ -74,26 +63,6 @@ CODEC_NUMBERS = {
 """Numbers (and lists of them) of each network's parameters, and the most that is believed."""
 
 
-def _layer(layer: str, blocks: int) -> str:
-    """Our name of one of their layers, ``blocks`` residual blocks a resolution."""
-    if layer in OUTSIDE:
-        return OUTSIDE[layer]
-    if found := re.fullmatch(r"zero_convs\.(\d+)\.0", layer):
-        return f"controlnet_down_blocks.{found[1]}"
-    if found := re.fullmatch(r"middle_block\.(\d)\.(.+)", layer):
-        index, rest = int(found[1]), found[2]
-        return f"mid_block.attentions.0.{rest}" if index == 1 else f"mid_block.resnets.{index // 2}.{RESNET[rest]}"
-    found = re.fullmatch(r"input_blocks\.(\d+)\.(\d)\.(.+)", layer)
-    if found is None:
-        raise KeyError(layer)
-    level, index = divmod(int(found[1]) - 1, blocks + 1)  # block 0 is the first convolution
-    if found[3] == "op":
-        return f"down_blocks.{level}.downsamplers.0.conv"
-    if found[2] == "1":
-        return f"down_blocks.{level}.attentions.{index}.{found[3]}"
-    return f"down_blocks.{level}.resnets.{index}.{RESNET[found[3]]}"
-
-
 def control_weights(released: Mapping[str, Tensor], blocks: int) -> dict[str, Tensor]:
     """State dict of a :class:`gencomm_cli.networks.control.LatentControlNet` from a released ``control_model``.
 
@@ -102,18 +71,16 @@ def control_weights(released: Mapping[str, Tensor], blocks: int) -> dict[str, Te
         blocks: residual blocks a resolution (``layers_per_block``; 2 in Stable Diffusion).
 
     Raises:
-        KeyError: a tensor that a control module does not have.
+        KeyError: a tensor that a control module does not have, or one that it lacks.
     """
-    ours: dict[str, Tensor] = {}
-    for name, tensor in released.items():
-        layer, _, kind = name.rpartition(".")
-        if name == "input_blocks.0.0.weight":
-            ours["conv_in.weight"], ours["controlnet_cond_embedding.weight"] = tensor.chunk(2, 1)
-        elif name == "input_blocks.0.0.bias":
-            ours["conv_in.bias"], ours["controlnet_cond_embedding.bias"] = tensor, torch.zeros_like(tensor)
-        else:
-            ours[f"{_layer(layer, blocks)}.{kind}"] = tensor
-    return ours
+    ours: dict[str, Tensor] = convert_controlnet_checkpoint(dict(released), {"layers_per_block": blocks})
+    found = {id(tensor) for tensor in ours.values()}
+    if strange := [name for name in released if id(released[name]) not in found and not name.startswith("snr_embed.")]:
+        raise KeyError(strange[0])
+    for theirs, layer in (("snr_embed.0", "linear_1"), ("snr_embed.2", "linear_2")):
+        ours |= {f"class_embedding.{layer}.{kind}": released[f"{theirs}.{kind}"] for kind in ("weight", "bias")}
+    ours["conv_in.weight"], ours["controlnet_cond_embedding.weight"] = ours["conv_in.weight"].chunk(2, 1)
+    return ours | {"controlnet_cond_embedding.bias": torch.zeros_like(ours["conv_in.bias"])}
 
 
 def unet_config(params: Mapping[str, Any]) -> dict[str, Any]:

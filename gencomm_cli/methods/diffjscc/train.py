@@ -15,7 +15,6 @@ import torch
 from diffusers.models import UNet2DConditionModel
 from torch import Tensor, nn
 
-from gencomm_cli import presets
 from gencomm_cli.channels.equalisers import effective_snr_db, reliability
 from gencomm_cli.diffusion.schedule import scaled_linear, spaced_steps
 from gencomm_cli.diffusion.steps import noised
@@ -33,13 +32,13 @@ from gencomm_cli.networks.controlled import CSI_WIDTH, FEATURES, controlled
 from gencomm_cli.networks.klt_jscc import KLTJSCC
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC, sinusoid
 from gencomm_cli.networks.vae import Domain
-from gencomm_cli.presets import Preset, find, is_pretrained, models_root, verify
+from gencomm_cli.presets import Preset, find, find_any, is_pretrained, models_root, verify
 from gencomm_cli.presets.build import build
 from gencomm_cli.presets.write import taken, write_preset
 from gencomm_cli.text import retrieval
 from gencomm_cli.text.captioners import caption
 from gencomm_cli.training.channel import ChannelDraw, SentRecipe, awgn, block_gains, through
-from gencomm_cli.training.critic import FeatureCritic
+from gencomm_cli.training.critic import critic_of
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.linear_start import start_code
@@ -319,10 +318,9 @@ def rollout_stage(
     recipe, device, backbone, codec = batches.recipe, batches.device, batches.backbone, batches.backbone.codec
     alpha_bar = scaled_linear().to(device)
     networks: dict[str, nn.Module] = {"control": trained(control, device)}
-    critic = None
-    if recipe.critic:
-        assert features is not None
-        critic = networks["critic"] = trained(FeatureCritic(features), device)
+    critic = critic_of(features, device) if recipe.critic else None
+    if critic is not None:
+        networks["critic"] = critic
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         steps = spaced_steps(int(batches.generator.choice(recipe.steps)))
@@ -516,12 +514,7 @@ def find_base(name: str) -> Preset:
     Raises:
         InputError: there is none.
     """
-    if (Path(name) / "config.json").is_file():
-        return presets.load_config(Path(name))
-    try:
-        return find("diffjscc", name)
-    except InputError:
-        return find("textguided", name)
+    return find_any(name, "diffjscc", "textguided")
 
 
 class OverBackbone(DiffJSCCTrainer):

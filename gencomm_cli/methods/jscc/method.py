@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gencomm_cli.errors import InputError, RateError
+from gencomm_cli.errors import InputError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
 from gencomm_cli.methods.options import ReceiverOptions
 from gencomm_cli.networks import codec_side
@@ -66,10 +66,7 @@ class JSCC:
         """
         snr_db = torch.tensor([within_range(request.snr_db)], device=self.device)
         x = to_tensor(image, self.codec.multiple, self.device)
-        try:
-            return codec_side.send(self.codec, x, request, snr_db)
-        except ValueError as error:
-            raise RateError(f"{error}; leave it out for the preset's own rate") from None
+        return codec_side.send(self.codec, x, request, snr_db)
 
     @torch.no_grad()
     def decode(self, received: Received, options: ReceiverOptions, *, seed: int, progress: Progress | None = None) -> Decoded:

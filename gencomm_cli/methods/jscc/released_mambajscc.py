@@ -18,6 +18,7 @@ from gencomm_cli.networks.mamba import Adaptation, MambaConfig
 from gencomm_cli.networks.mambajscc import MambaJSCCConfig
 from gencomm_cli.released.checkpoint import Checkpoint
 from gencomm_cli.released.conversion import Conversion, ConvertedComponent
+from gencomm_cli.released.names import under
 
 KIND = "mambajscc"
 ENCODER, DECODER = "encoder.", "decoder."
@@ -53,7 +54,7 @@ def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Con
             raise InputError(
                 f"models import: {len(found)} files with MambaJSCC's {part[:-1]}; give the encoder's and the decoder's"
             )
-    theirs = {part: _of(found[0], part) for part, found in files.items()}
+    theirs = {part: under(part, found[0].tensors) for part, found in files.items()}
     sizes = mamba_config(theirs[ENCODER], _adaptation([each.path.name for each in checkpoints], theirs[ENCODER], config))
     unknown = config.get("unknown_snr_db", MambaJSCCConfig.unknown_snr_db)
     tensors = {f"{part}{name}": tensor for part, each in theirs.items() for name, tensor in each.items()}
@@ -65,10 +66,6 @@ def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Con
         tuple((name, "of training: no network has it") for each in checkpoints for name in each.tensors if name not in tensors),
         conventions=CONVENTIONS,
     )
-
-
-def _of(checkpoint: Checkpoint, part: str) -> dict[str, Tensor]:
-    return {name.removeprefix(part): tensor for name, tensor in checkpoint.tensors.items() if name.startswith(part)}
 
 
 def mamba_config(encoder: Mapping[str, Tensor], adaptation: Adaptation) -> MambaConfig:

@@ -17,7 +17,7 @@ from gencomm_cli.presets import find, verify
 from gencomm_cli.presets.write import write_preset
 from gencomm_cli.training.channel import ChannelDraw, SentRecipe, awgn, block_gains, through
 from gencomm_cli.training.data import to_tensor
-from gencomm_cli.training.linear_start import start_linear, token_statistics
+from gencomm_cli.training.linear_start import start_swin
 from gencomm_cli.training.loop import autocast
 from gencomm_cli.training.losses import perceptual_loss, psnr
 from gencomm_cli.training.patchgan import PatchGAN, adversarial_losses
@@ -107,9 +107,7 @@ class CodecTrainer(Trainer):
         if not isinstance(codec, SwinJSCC):
             raise InputError("--config: linear is for SwinJSCC; leave it out of other codecs")
         crops = to_tensor(self.photographs.crops(STATISTICS, 128, np.random.default_rng(0))[0], torch.device("cpu")).contiguous()
-        sides = [2 ** (stage + 1) for stage in range(len(codec.config.dims))]
-        covariances = [token_statistics(crops, side)[1] for side in sides]
-        start_linear(codec, crops.mean((0, 2, 3)), covariances, reals=round(6 * sides[-1] ** 2 * cbr), snr_db=10.0)
+        start_swin(codec, crops, cbr)
 
     def export(self, models: Path) -> Path:
         """Writes ``models/jscc/<name>``."""

@@ -71,12 +71,11 @@ from torch import Tensor, nn
 from gencomm_cli.diffusion.cosine import STEPS, cosine_alpha_bar
 from gencomm_cli.diffusion.steps import AncestralStep, ddim_step
 from gencomm_cli.errors import RateError
-from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
+from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission, of_samples
 from gencomm_cli.methods.lrisc.options import Receiver, Transmitter
 from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.ntscc_codec import MOST_SIDE, NTSCC, Allocation
-from gencomm_cli.networks.rate_allocation import RATES, Levels
-from gencomm_cli.networks.tensors import Heard, as_symbols, finite, to_image, to_tensor, within_range
+from gencomm_cli.networks.tensors import Heard, finite, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
 from gencomm_cli.presets.build import build, builders
 from gencomm_cli.rates import symbols_within
@@ -131,9 +130,7 @@ class LRISC:
 
     def symbol_budget(self, cbr: float, image_size: tuple[int, int], *, bound: bool = True) -> int:
         """K, the most image and side symbols within ``cbr`` · 3HW in the preset's range."""
-        rows, columns = self.codec.shape(image_size)
-        k = symbols_within(cbr, self.cbr_range, image_size)
-        return max(1, min(k, RATES[-1] * rows * columns))
+        return self.codec.budget(symbols_within(cbr, self.cbr_range, image_size), image_size)
 
     @torch.no_grad()
     def encode(self, image: Image, request: Request) -> Transmission:
@@ -153,8 +150,7 @@ class LRISC:
         if share > self.side_share:  # with --beta alone, where no group is large enough
             notes = (f"side information: takes {share:.0%} of the symbols, more than {self.side_share:.0%}; a larger β shrinks it",)
         snr_db = None if request.snr_db is None else within_range(request.snr_db)
-        symbols = as_symbols(self.codec.send(z, allocation.levels, snr_db), "jscc")
-        return Transmission(symbols, allocation.side_symbols, side=allocation.side, notes=notes)
+        return self.codec.transmission(z, allocation, snr_db, notes)
 
     def _allocate(self, z: Tensor, size: tuple[int, int], request: Request) -> Allocation:
         information, options = self.codec.information(z, size), cast(Transmitter, request.options)
@@ -175,14 +171,7 @@ class LRISC:
 
     def rate_map(self, received: Received) -> tuple[NDArray[np.int64], bool | None]:
         """Symbols of each block of the image [rows, columns], and whether the side symbols arrived."""
-        levels, side_ok = self.levels(received)
-        return np.array(RATES)[levels].astype(np.int64), side_ok
-
-    def levels(self, received: Received) -> tuple[Levels, bool | None]:
-        """The level of each embedding as the receiver has it, and whether the side symbols arrived (None where there are none)."""
-        return self.codec.levels_at_receiver(
-            received.symbols.size, received.image_size, received.side, received.side_symbols, received.side_gain, received.n0
-        )
+        return self.codec.rate_map(received)
 
     @torch.no_grad()
     def decode(
@@ -197,7 +186,7 @@ class LRISC:
             InputError: symbols that are not what the side symbols say.
         """
         steps = options.steps or int(self.preset.settings.get("steps", 17))
-        levels, side_ok = self.levels(received)
+        levels, side_ok = self.codec.levels_at_receiver(received)
         heard = Heard.of(received, self.device)  # where the side symbols are lost, the first symbol of every embedding is taken
         z = self.codec.receive(
             heard.mmse()[0], heard.reliability[0], levels, received.image_size, self.multiple, within_range(received.tx_snr_db)
@@ -212,7 +201,7 @@ class LRISC:
             x = sample(
                 noise * float(self.preset.settings.get("start_noise", 1.0)), visited(steps, **self.spacing), self.alpha_bar,
                 lambda x, time: self.denoiser(x, torch.full((1,), time, device=self.device), contexts, coarse),
-                progress=None if progress is None else lambda done, total: progress(index * total + done, options.samples * total),
+                progress=of_samples(progress, index, options.samples),
             )  # fmt: skip
             return to_image((x + 1) / 2, received.image_size, "unet")
 

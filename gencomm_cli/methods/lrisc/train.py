@@ -33,6 +33,7 @@ from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.conditional_unet import ConditionalUNet
 from gencomm_cli.networks.entropy import bits, gaussian_likelihood, noisy
 from gencomm_cli.networks.klt_latent import KLTLatentJSCC
+from gencomm_cli.networks.layers import zeroed
 from gencomm_cli.networks.linear_code import pilots_for, size_of, sized
 from gencomm_cli.networks.ntscc import LatentJSCC, unit_power
 from gencomm_cli.networks.ntscc_codec import NTSCC
@@ -46,14 +47,13 @@ from gencomm_cli.presets import find, verify
 from gencomm_cli.presets.weights import filled
 from gencomm_cli.presets.write import Part, write_preset
 from gencomm_cli.training.channel import ChannelDraw, awgn, draw, send
-from gencomm_cli.training.critic import FeatureCritic
+from gencomm_cli.training.critic import critic_of
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.linear_start import token_statistics
 from gencomm_cli.training.loop import Schedule, autocast
 from gencomm_cli.training.losses import fold_pattern, perceptual_loss
 from gencomm_cli.training.parallel import rows
 from gencomm_cli.training.stage import Plan, Stage
-from gencomm_cli.training.stage import trained as trainable
 from gencomm_cli.training.trainer import Report, Trainer, TrainOptions, stage_values
 
 PARTS = {"transform": "NonlinearTransform", "jscc": "LatentJSCC", "unet": "ConditionalUNet"}
@@ -207,10 +207,7 @@ class StageLoss:
         self.photographs, self.backbones, self.generator, self.device = photographs, backbones, generator, device
         self.spacing = (settings or {}).get("spacing", {})
         self.start_noise = float((settings or {}).get("start_noise", 1.0))
-        self.critic = None
-        if recipe.critic:
-            assert features is not None
-            self.critic = trainable(FeatureCritic(features), device)
+        self.critic = critic_of(features, device) if recipe.critic else None
         self.alpha_bar = cosine_alpha_bar().float().to(device)
 
     def distortion(self, image: Tensor, other: Tensor, weight: Tensor | float, figures: dict[str, float], name: str) -> Tensor:
@@ -413,8 +410,7 @@ class LRISCTrainer(Trainer):
             elif step is not None:
                 transform.start_linear(*token_statistics(self.fields(800), transform.config.factor), step)
         if stage == "transform" and "unet" not in self.started and isinstance(unet, ConditionalUNet) and unet.config.variances:
-            for parameter in unet.final_conv[1].parameters():
-                nn.init.zeros_(parameter)
+            zeroed(unet.final_conv[1])
         if stage == "fixed" and "jscc" not in self.started and (step is not None or isinstance(jscc, KLTLatentJSCC)):
             z = torch.cat([transform.encode(part.to(self.device)) for part in self.fields(200).split(20)])
             jscc.start_linear(z.transpose(0, 1).flatten(1).std(1))

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gencomm_cli.methods.scsic.efficientnet import FACTOR
-from gencomm_cli.networks.autoencoder import narrowing, unfolding, widening, zeroed
+from gencomm_cli.networks.autoencoder import narrowing, unfolding, widening
+from gencomm_cli.networks.layers import zeroed
 
 FOLD = 8
 """f begins, and g ends, at squares of that many pixels."""

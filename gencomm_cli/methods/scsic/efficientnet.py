@@ -138,5 +138,4 @@ class EfficientNetEncoder(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Image [B, 3, H, W] in [0, 1], sides multiples of 32, to Z [B, channels, H/32, W/32]."""
         mean, deviation = (image.new_tensor(values).view(1, 3, 1, 1) for values in (MEAN, DEVIATION))
-        z: Tensor = self.mapper(self.backbone((image - mean) / deviation))
-        return z
+        return self.mapper(self.backbone((image - mean) / deviation))

@@ -41,7 +41,7 @@ from torch import Tensor, nn
 from gencomm_cli.channels.equalisers import zero_forcing
 from gencomm_cli.diffusion.cosine import OFFSET, amplitudes, log_snr, time_of
 from gencomm_cli.errors import InputError, OptionError, RateError
-from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
+from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission, of_samples
 from gencomm_cli.methods.scsic.efficientnet import FACTOR
 from gencomm_cli.methods.scsic.networks import ScSicNetworks
 from gencomm_cli.methods.scsic.options import Receiver
@@ -342,10 +342,7 @@ class ScSic:
             def draw(step: int) -> Tensor:
                 return torch_normal(shape, seed, f"sampler {index} step {step}", self.device)
 
-            def report(done: int, total: int) -> None:
-                if progress is not None:
-                    progress(index * total + done, options.samples * total)
-
+            report = of_samples(progress, index, options.samples)
             latent = sample(draw(-1), times(steps), predict, draw, target=self.target, shift=self.shift, s=self.s, progress=report)
             return to_image(stage_a.decode(finite(latent, "stage_b")), received.image_size, "stage_a")  # eq. 2
 

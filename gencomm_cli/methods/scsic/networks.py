@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from gencomm_cli.presets import Preset, require, verify
-from gencomm_cli.presets.build import build, steady
+from gencomm_cli.networks.backbone import PresetNetworks
+from gencomm_cli.presets.build import steady
 
 if TYPE_CHECKING:
     from gencomm_cli.methods.scsic.blocks import BlockEncoder, BlockPreviewer
@@ -20,25 +20,13 @@ if TYPE_CHECKING:
     from gencomm_cli.networks.vae import LatentCodec
 
 
-class ScSicNetworks:
-    """All of SC-SIC, in evaluation mode: semantic encoder, VQGAN, latent diffusion model, and the previewer, if it has one.
+class ScSicNetworks(PresetNetworks):
+    """All of SC-SIC: semantic encoder, VQGAN, latent diffusion model, and the previewer, if it has one.
 
-    Each is loaded when it is first asked for.
-
-    Args:
-        dtype: of stages A and B (A stays in float32 where this is float16); the others are float32.
-
-    Raises:
-        InputError: a component is missing. ModelMismatch: weights are damaged or do not fit (a pretrained one: once it is loaded).
+    ``dtype`` is of stages A and B (A stays in float32 where it is float16); the others are float32.
     """
 
-    def __init__(self, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
-        require(preset, "encoder", "stage_a", "stage_b")
-        verify(preset)
-        self.preset, self.device, self.dtype = preset, device, dtype
-
-    def _build(self, name: str, dtype: torch.dtype) -> Any:
-        return build(self.preset.components[name], self.device, dtype)
+    needs = ("encoder", "stage_a", "stage_b")
 
     @cached_property
     def encoder(self) -> EfficientNetEncoder | BlockEncoder:

@@ -28,5 +28,4 @@ class Previewer(nn.Module):
         self.blocks = nn.Sequential(*layers, nn.Conv2d(width, 3, 1))
 
     def forward(self, z: Tensor) -> Tensor:
-        out: Tensor = self.blocks(z)
-        return out
+        return self.blocks(z)

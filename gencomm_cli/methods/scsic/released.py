@@ -143,8 +143,7 @@ def _stage_a(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _stage_b(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     kept = {name: tensor for name, tensor in theirs.items() if _reason(name) is None}
-    found: dict[str, Tensor] = convert_stable_cascade_unet_single_file_to_diffusers(kept)
-    return found
+    return convert_stable_cascade_unet_single_file_to_diffusers(kept)
 
 
 RENAMINGS: dict[str, Renaming] = {"encoder": dict, "stage_a": _stage_a, "stage_b": _stage_b, "previewer": dict}

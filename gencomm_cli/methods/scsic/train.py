@@ -48,11 +48,11 @@ from gencomm_cli.methods.scsic.networks import ScSicNetworks, stage_a_of
 from gencomm_cli.metrics.efficientnet_lite import EfficientNetLite
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.backbone import Backbone
-from gencomm_cli.presets import Preset, find, is_pretrained, load_config, verify
+from gencomm_cli.presets import find, find_any, is_pretrained, verify
 from gencomm_cli.presets.build import build
 from gencomm_cli.presets.write import taken, write_preset
 from gencomm_cli.training.channel import block_gains, draw, through
-from gencomm_cli.training.critic import FeatureCritic
+from gencomm_cli.training.critic import critic_of
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.latents import Codec, Latents
 from gencomm_cli.training.loop import Schedule, autocast
@@ -173,8 +173,7 @@ def encoder_stage(
         return total, {"psnr": psnr(mse), "lpips": float(perceptual.detach())}
 
     def show(image: Tensor) -> Tensor:
-        made: Tensor = previewer(encoder(scaled(image, recipe.scales[0])))
-        return made
+        return previewer(encoder(scaled(image, recipe.scales[0])))
 
     return Stage({"encoder": encoder, "previewer": previewer}, loss, show=show)
 
@@ -236,7 +235,7 @@ class Batches:
         z_hat, reliable = over_channel(z.float(), (10.0, 10.0) if self.recipe.snr_db else None, (1.0, 0.0, 0.0), generator)
         given = with_reliability(z_hat, reliable) if self.settings.get("snr_aware", False) else z_hat
         latent = self.draws(stage_b, given, torch.randn_like(self.stage_a.encode(image)), 10)
-        return cast(Any, self.stage_a).decode(latent)  # type: ignore[no-any-return]
+        return cast(Any, self.stage_a).decode(latent)
 
 
 def diffusion_stage(stage_b: nn.Module, batches: Batches, features: EfficientNetLite | None = None) -> Stage:
@@ -251,8 +250,7 @@ def diffusion_stage(stage_b: nn.Module, batches: Batches, features: EfficientNet
             )
         if batches.previewer is None:
             raise InputError("--config: rollout needs a preset with a previewer; leave it out of --stages")
-        assert features is not None
-        critic = networks["critic"] = trained(FeatureCritic(features), device)
+        critic = networks["critic"] = critic_of(features, device)
 
     def told_apart(image: Tensor, z_hat: Tensor, condition: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         assert isinstance(recipe, RolloutRecipe)
@@ -293,8 +291,7 @@ def diffusion_stage(stage_b: nn.Module, batches: Batches, features: EfficientNet
 
 
 def _target(settings: Mapping[str, Any]) -> Target:
-    target: Target = settings.get("target", "epsilon")
-    return target
+    return settings.get("target", "epsilon")
 
 
 STAGES = {
@@ -419,23 +416,9 @@ class CascadeTrainer(Trainer):
 
 def open_trainer(options: TrainOptions, report: Report) -> Trainer:
     """The trainer of what is asked for; raises what :func:`gencomm_cli.training.trainer.train` does."""
-    base = None if options.start is None else find_base(options.start)
+    base = None if options.start is None else find_any(options.start, "scsic", "textguided")
     if base is None or base.method != "scsic" or base.components["stage_b"].class_name == "LatentStageB":
         return SCSICTrainer(options, report, base)
     if options.config is None and not is_pretrained(base):
         report(f"--start {base.name}: stage B alone is trained on, by the recipe for Stable Cascade; give --config for another")
     return CascadeTrainer(options, report, base)
-
-
-def find_base(name: str) -> Preset:
-    """The preset to build on: a folder's, else scsic's or textguided's of that name.
-
-    Raises:
-        InputError: there is none.
-    """
-    if (Path(name) / "config.json").is_file():
-        return load_config(Path(name))
-    try:
-        return find("scsic", name)
-    except InputError:
-        return find("textguided", name)

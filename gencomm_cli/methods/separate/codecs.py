@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -38,15 +37,12 @@ class ImageCodec(Protocol):
 
     def version(self) -> str | None:
         """Name and version of the library or program, None where it is not installed."""
-        ...
 
     def encode(self, picture: Pillow.Image, step: int) -> bytes:
         """An RGB picture as a file, with quality 0 (worst) to ``steps`` - 1."""
-        ...
 
     def decode(self, data: bytes, width: int, height: int) -> Pillow.Image:
         """The RGB picture in a file. Raises whatever the decoder does, and ValueError where the size is another."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -75,11 +71,7 @@ class PillowCodec:
         return buffer.getvalue()
 
     def decode(self, data: bytes, width: int, height: int) -> Pillow.Image:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow's about many pixels: the header's own limit holds
-            with Pillow.open(io.BytesIO(data), formats=[self.format]) as opened:
-                _check_size(opened.size, width, height)
-                return opened.convert("RGB")
+        return programs.shown(io.BytesIO(data), self.format, width, height)
 
 
 @dataclass(frozen=True)
@@ -108,14 +100,8 @@ class HevcCodec:
         import pillow_heif
 
         opened = pillow_heif.open_heif(io.BytesIO(data))
-        _check_size(opened.size, width, height)
-        picture: Pillow.Image = opened.to_pillow()
-        return picture.convert("RGB")
-
-
-def _check_size(size: tuple[int, int], width: int, height: int) -> None:
-    if size != (width, height):
-        raise ValueError(f"the picture is {size[0]}x{size[1]}, and {width}x{height} was sent")
+        programs.check_size(opened.size, width, height)
+        return opened.to_pillow().convert("RGB")
 
 
 def _avif(step: int) -> Mapping[str, Any]:

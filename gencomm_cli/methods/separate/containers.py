@@ -26,11 +26,9 @@ class Container(Protocol):
 
     def strip(self, data: bytes, width: int, height: int) -> bytes:
         """What must be sent of a file. Raises ValueError where ``restore`` could not give the very file back."""
-        ...
 
     def restore(self, payload: bytes, width: int, height: int) -> bytes:
         """The file. Raises ValueError where a payload cannot be one."""
-        ...
 
 
 @dataclass(frozen=True)

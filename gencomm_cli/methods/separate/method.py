@@ -182,5 +182,4 @@ def _versions(form: ClassicalFormat) -> dict[str, str]:
 def _codeword(count: int) -> Symbols:
     """A Gaussian codeword complex64 [count] of mean power exactly 1; it carries no information."""
     symbols = draw_noise(count, generator(0, "ideal codeword"))
-    unit: Symbols = symbols / np.sqrt(np.mean(np.abs(symbols) ** 2))
-    return unit
+    return symbols / np.sqrt(np.mean(np.abs(symbols) ** 2))

@@ -11,8 +11,10 @@ import re
 import shutil
 import subprocess
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image as Pillow
@@ -30,6 +32,21 @@ def _run(*command: str | Path) -> None:
         raise InputError(
             f"{Path(command[0]).name}: failed with status {done.returncode} and said {said[-1][:100]!r}; is it intact?"
         )
+
+
+def shown(source: Path | BinaryIO, format: str, width: int, height: int) -> Pillow.Image:
+    """The RGB picture in a file. Raises whatever Pillow does, and ValueError where the size is another."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Pillow's about many pixels: the header's own limit holds
+        with Pillow.open(source, formats=[format]) as opened:
+            check_size(opened.size, width, height)
+            return opened.convert("RGB")
+
+
+def check_size(size: tuple[int, int], width: int, height: int) -> None:
+    """Raises ValueError where a picture's size is not what was sent."""
+    if size != (width, height):
+        raise ValueError(f"the picture is {size[0]}x{size[1]}, and {width}x{height} was sent")
 
 
 def _version(program: str, pattern: str) -> str:
@@ -63,10 +80,7 @@ class Bpg:
             source, target = Path(folder, "in.bpg"), Path(folder, "out.png")
             source.write_bytes(data)
             _run("bpgdec", "-o", target, source)
-            with Pillow.open(target, formats=["PNG"]) as opened:
-                if opened.size != (width, height):
-                    raise ValueError(f"the picture is {opened.size[0]}x{opened.size[1]}")
-                return opened.convert("RGB")
+            return shown(target, "PNG", width, height)
 
 
 @dataclass(frozen=True)

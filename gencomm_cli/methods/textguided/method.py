@@ -61,7 +61,7 @@ from torch import Tensor
 from gencomm_cli.diffusion.schedule import sampling_steps, scaled_linear
 from gencomm_cli.diffusion.steps import noised
 from gencomm_cli.errors import RateError
-from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
+from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission, of_samples
 from gencomm_cli.methods.textguided.options import Parameterization, Receiver
 from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.backbone import Networks
@@ -209,14 +209,10 @@ class TextGuided:
             return out.to(z.dtype)
 
         def refine(index: int) -> Image:
-            def report(done: int, total: int) -> None:
-                if progress is not None:
-                    progress(index * total + done, options.samples * total)
-
             noise = torch_normal(tuple(z_c.shape), seed, f"sampler {index}", self.device).to(z_c)
             z_0 = sample(
                 z_c, noise, grid, self.alpha_bar, conditional, unconditional if apart else None, guidance=guidance,
-                parameterization=parameterization, progress=report,
+                parameterization=parameterization, progress=of_samples(progress, index, options.samples),
             )  # fmt: skip
             return to_image(self.codec.decode(finite(z_0, "unet, under control")), received.image_size, "vae")  # line 12
 

@@ -32,7 +32,7 @@ from gencomm_cli.networks.klt_jscc import KLTJSCC, FieldCode
 from gencomm_cli.networks.text import TextEncoder
 from gencomm_cli.networks.vae import Domain, LatentCodec
 from gencomm_cli.training.channel import ChannelDraw, SentRecipe, awgn, send
-from gencomm_cli.training.critic import FeatureCritic
+from gencomm_cli.training.critic import critic_of
 from gencomm_cli.training.data import to_tensor
 from gencomm_cli.training.latent_space import decoder_of
 from gencomm_cli.training.latents import Latents
@@ -227,10 +227,9 @@ def refiner_stage(
     networks: dict[str, nn.Module] = {"control": trained(control, device), "jscc": trained(jscc, device, channels_last=False)}
     if head is not None:
         networks["coarse"] = trained(head, device)
-    critic = None
-    if recipe.critic:
-        assert features is not None
-        critic = networks["critic"] = trained(FeatureCritic(features), device)
+    critic = critic_of(features, device) if recipe.critic else None
+    if critic is not None:
+        networks["critic"] = critic
     if recipe.decoder:
         networks["decoder"] = decoder_of(codec)
 

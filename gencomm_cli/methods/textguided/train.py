@@ -115,8 +115,7 @@ class TextGuidedTrainer(Trainer):
     @property
     def domain(self) -> Domain:
         """What the JSCC sends."""
-        domain: Domain = self.settings.get("domain", "latent")
-        return domain
+        return self.settings.get("domain", "latent")
 
     def codec(self) -> LatentCodec:
         """The trained VAE, frozen."""
