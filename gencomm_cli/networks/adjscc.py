@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.conventions import USUAL, Conventions
+from gencomm_cli.networks.layers import parameter
 from gencomm_cli.networks.pixel_codec import PixelCodec, checked_size
 from gencomm_cli.networks.rate_adaptive import sent_positions
 
@@ -60,7 +61,7 @@ class GDN(nn.Module):
         super().__init__()
         self.inverse = inverse
         self.beta = nn.Parameter(torch.full((channels,), (1 + _PEDESTAL) ** 0.5))
-        self.gamma = nn.Parameter((0.1 * torch.eye(channels) + _PEDESTAL).sqrt())
+        self.gamma = parameter((channels, channels), lambda: (0.1 * torch.eye(channels) + _PEDESTAL).sqrt())
 
     def forward(self, x: Tensor) -> Tensor:
         beta, gamma = (

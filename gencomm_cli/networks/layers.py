@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -25,3 +27,9 @@ def zeroed(layer: Layer) -> Layer:
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
+
+
+def parameter(shape: tuple[int, ...], values: Callable[[], Tensor]) -> nn.Parameter:
+    """One that starts as ``values``, but without any on the device "meta", where networks are put together to be counted: the first
+    arithmetic there costs a second and a half of imports."""
+    return nn.Parameter(torch.empty(shape) if torch.get_default_device().type == "meta" else values())

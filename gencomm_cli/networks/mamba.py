@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gencomm_cli.networks.config import Config
-from gencomm_cli.networks.layers import mlp, zeroed
+from gencomm_cli.networks.layers import mlp, parameter, zeroed
 from gencomm_cli.networks.selective_scan import selective_scan
 from gencomm_cli.networks.snr_adaptive import gates, modnet
 
@@ -64,6 +64,12 @@ class ChannelState:
     condition: Tensor | None = None
 
 
+def _steps(*shape: int) -> Tensor:
+    """What softplus turns to steps of 0.001 … 0.1, uniform in their logarithm."""
+    step = torch.exp(torch.rand(shape) * math.log(100) + math.log(1e-3))
+    return step + torch.log(-torch.expm1(-step))
+
+
 class SS2D(nn.Module):
     """Two-dimensional selective scan: [B, H, W, C] → [B, H, W, C]."""
 
@@ -74,11 +80,12 @@ class SS2D(nn.Module):
         self.rank = math.ceil(dim / 16)
         self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
         self.conv2d = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
-        self.x_proj_weight = nn.Parameter(torch.randn(directions, self.rank + 2 * states, inner) / math.sqrt(inner))
-        self.dt_projs_weight = nn.Parameter((2 * torch.rand(directions, inner, self.rank) - 1) / math.sqrt(self.rank))
-        step = torch.exp(torch.rand(directions, inner) * math.log(100) + math.log(1e-3))
-        self.dt_projs_bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))  # softplus gives 0.001 … 0.1
-        self.A_logs = nn.Parameter(torch.arange(1.0, states + 1).log().repeat(directions * inner, 1))
+        shape, rows = (directions, self.rank + 2 * states, inner), directions * inner
+        self.x_proj_weight = parameter(shape, lambda: torch.randn(shape) / math.sqrt(inner))
+        spread = (directions, inner, self.rank)
+        self.dt_projs_weight = parameter(spread, lambda: (2 * torch.rand(spread) - 1) / math.sqrt(self.rank))
+        self.dt_projs_bias = parameter((directions, inner), lambda: _steps(directions, inner))
+        self.A_logs = parameter((rows, states), lambda: torch.arange(1.0, states + 1).log().repeat(rows, 1))
         self.Ds = nn.Parameter(torch.ones(directions * inner))
         self.out_norm = nn.LayerNorm(inner)
         self.out_proj = nn.Linear(inner, dim, bias=False)

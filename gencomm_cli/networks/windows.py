@@ -22,6 +22,7 @@ def from_windows(tiles: Tensor, shape: tuple[int, ...], side: int, shift: int) -
 
 def relative_places(side: int) -> Tensor:
     """Which of the (2 side − 1)² relative positions each pair of a window's positions has: int64 [side², side²]."""
-    grid = torch.cartesian_prod(torch.arange(side), torch.arange(side))
+    along = torch.arange(side, device="cpu")  # not on "meta", see :func:`~gencomm_cli.networks.layers.parameter`
+    grid = torch.cartesian_prod(along, along)
     offset = grid[:, None] - grid[None] + side - 1
     return offset[..., 0] * (2 * side - 1) + offset[..., 1]
