@@ -46,9 +46,9 @@ the forward process is one step with α = ᾱ_t/ᾱ_s and β = 1 − α, so that
   eq. 25          score of x              `sample_blind`, its ``gradient_x``
   eq. 26          score of h              `ChannelPrior`; `sample_blind`, its ``gradient_h``. In closed form instead: `lmmse_taps`
   Algorithm 3     Blind-DiffCom           `sample_blind`
-  table VI        Variant 1               ``--variant hifi --zeta 0 --gamma 0.3 --start-step 1000``: the confirming term alone, from
-                                          N(0, I); InverseJSCC's objective, with this prior for its generator
-  table VI        Variant 2               ``--variant hifi --gamma 0.3 --confirm pixels --start-step 1000``
+  table VI        Variant 1               ``--variant hifi --likelihood squared --zeta 0 --gamma 0.3 --start-step 1000``: the confirming
+                                          term alone, from N(0, I); InverseJSCC's objective, with this prior for its generator
+  table VI        Variant 2               ``--variant hifi --likelihood squared --gamma 0.3 --confirm pixels --start-step 1000``
   [33]            DDNM (Yilmaz et al.)    `sample_ddnm`: the coarse image alone, by arXiv:2309.15889's range-null decomposition
   section IV-A2   ζ, γ, τ, η              `settings.PAPER`, `settings.Sampling`
   section IV-A3   OFDM                    `channels.ofdm.OfdmConfig`
