@@ -33,10 +33,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from gencomm_cli import presets
-from gencomm_cli.methods.scsic.networks import ScSicNetworks
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks import ntscc, residual_unet, swinjscc
-from gencomm_cli.networks.backbone import Backbone
+from gencomm_cli.networks.backbone import PresetNetworks
 from gencomm_cli.presets import Component, Preset
 from gencomm_cli.presets.build import builders
 from gencomm_cli.training import losses, stage
@@ -244,8 +243,7 @@ def measure(method: str, name: str, config: Mapping[str, Any], sizes: Sizes) -> 
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (folder / "recipe.json").write_text(json.dumps(config))
         for place, replacement in (
-            (Backbone, {"_build": bare}), ("gencomm_cli.networks.backbone", {"verify": mock.DEFAULT}),
-            (ScSicNetworks, {"_build": bare}), ("gencomm_cli.methods.scsic.networks", {"verify": mock.DEFAULT}),
+            (PresetNetworks, {"_build": bare}), ("gencomm_cli.networks.backbone", {"verify": mock.DEFAULT}),
             ("gencomm_cli.methods.textguided.refiner", {"start_code": mock.DEFAULT}),
             (Trainer, {"photographs": grey(), "validation": None, "latents": grey_latents}),
             (losses, {"load_perceptual": lambda *_: [LPIPS(each).eval().requires_grad_(False) for each in ("alex", "squeeze")]}),
