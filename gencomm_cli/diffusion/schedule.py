@@ -1,7 +1,9 @@
 """Noise schedules and time steps: arrays, nothing more.
 
-Steps are counted as the papers do: t = 1 … T, with ᾱ_0 = 1 (no noise). A network gets t − 1. They are
-computed on the CPU, within ``torch.device`` too: there ``linspace`` may be transformers', which is the CPU's always.
+Steps are counted as the papers do: t = 1 … T, with ᾱ_0 = 1 (no noise). A network gets t − 1.
+
+Schedules are computed on the CPU, within ``torch.device`` too: ``torch.linspace`` may be transformers' there, which is the CPU's
+always, while all else would be the device's.
 """
 
 from __future__ import annotations
