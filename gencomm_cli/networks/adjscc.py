@@ -127,7 +127,7 @@ class Decoder(nn.Module):
 
 
 class ADJSCC(PixelCodec):
-    """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple`` (a :class:`LearnedCodec`)."""
+    """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple``."""
 
     def __init__(self, config: ADJSCCConfig) -> None:
         super().__init__()

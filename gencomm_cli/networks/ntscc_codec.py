@@ -224,19 +224,16 @@ class NTSCC(nn.Module):
         return with_pilots(packed[None], self.pilots(len(packed)))[0]
 
     def receive(
-        self, equalised: Tensor, reliability: Tensor, levels: Levels, size: tuple[int, int], multiple: int,
-        tx_snr_db: float = math.nan,
-    ) -> Tensor:  # fmt: skip
+        self, equalised: Tensor, reliability: Tensor, levels: Levels, size: tuple[int, int], tx_snr_db: float = math.nan
+    ) -> Tensor:
         """ẑ [1, C, H'/factor, W'/factor] of MMSE-equalised symbols, complex [k], each of ``reliability`` |h|²/(|h|² + N0), [k];
         where the code knows it, with the standard deviation of its error [1, 2C, …].
 
         Args:
-            levels: where they take fewer than all symbols, of the first of the code. tx_snr_db: what the transmitter knew, NaN
-                for nothing.
-            multiple: H' and W' are the next multiples of it.
+            levels: where they take fewer than all symbols, of the first of the code. size: (H', W') of the padded picture.
+            tx_snr_db: what the transmitter knew, NaN for nothing.
         """
-        height, width = (-(-side // multiple) * multiple // self.transform.config.factor for side in size)
-        grid = self._grid(levels, (height, width), equalised.device)
+        grid = self._grid(levels, self.shape(size), equalised.device)
         mask = self.code.mask(grid)
         sent = None
         if self.code.piloted:

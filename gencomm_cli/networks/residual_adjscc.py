@@ -23,7 +23,7 @@ from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.conventions import USUAL
 from gencomm_cli.networks.klt_code import KLTCode
 from gencomm_cli.networks.layers import zeroed
-from gencomm_cli.networks.pixel_codec import checked_size
+from gencomm_cli.networks.pixel_codec import PixelCodec, checked_size
 from gencomm_cli.networks.rate_adaptive import CONDITION_WIDTH
 from gencomm_cli.networks.tensors import SNR_RANGE
 
@@ -70,10 +70,10 @@ class Level(nn.Module):
         return self.attention(self.blocks(self.before(x)), condition)
 
 
-class ResidualADJSCC(KLTCode):
-    """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple`` (a :class:`LearnedCodec`)."""
+class ResidualADJSCC(KLTCode, PixelCodec):
+    """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple``."""
 
-    choices, conventions = 0, USUAL
+    conventions = USUAL
 
     def __init__(self, config: ResidualADJSCCConfig) -> None:
         super().__init__(3, config.code_channels, config.factor)

@@ -279,7 +279,7 @@ def top_channels(gates: Tensor, rate: int, choice: Choice = "stable") -> Tensor:
 
 
 class SwinJSCC(PixelCodec):
-    """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple`` (a :class:`LearnedCodec`).
+    """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple``.
 
     ``choices``: of how many channels the image's own are chosen, where the receiver has to know them (``choice`` of the config).
     """

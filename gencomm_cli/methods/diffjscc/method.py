@@ -17,7 +17,7 @@ takes the caption's place: the paper's ablation with captions of the original.)
   eq. 5          y = E_c(x, h, γ)                  `DiffJSCC.encode`: `networks.deepjscc.DeepJSCC.encode` (the paper's codec), or
                                                    `image_code.RateAdaptiveImageCode.encode` (of the preset nano), or SwinJSCC
                                                    and NTSCC, which section II-A names (`image_code.LearnedImageCode`,
-                                                   `image_code.NTSCCPictures`)
+                                                   `image_code.PictureCode`)
                  x̂ = D_c(ỹ, h, γ)                  `DiffJSCC.decode`: ``decode`` of the same classes
   eq. 6          L_JSCC                            `jscc_loss`; trained in `train.codec_stage`
   eq. 7          f_v = E_ldm(x̂)                    `DiffJSCC.decode`: `networks.vae.LatentCodec.encode`
@@ -67,7 +67,7 @@ from gencomm_cli.diffusion.schedule import scaled_linear, spaced_steps
 from gencomm_cli.diffusion.steps import AncestralStep
 from gencomm_cli.errors import OptionError, RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission, of_samples
-from gencomm_cli.methods.diffjscc.image_code import Decode, PictureCode, effective, image_code, inner_codec
+from gencomm_cli.methods.diffjscc.image_code import Decode, PictureCode, image_code, inner_codec
 from gencomm_cli.methods.diffjscc.options import CONDITIONS, GuidanceForm, Receiver, Transmitter
 from gencomm_cli.networks import codec_side
 from gencomm_cli.networks.acceleration import compiled
@@ -171,7 +171,7 @@ class DiffJSCC:
         gain = torch.tensor([1.0 if known is None else known], dtype=torch.complex64, device=self.device)
         x, gamma = to_tensor(image, self.multiple, self.device), torch.tensor([snr_db], device=self.device)
         if isinstance(self.code, PictureCode):
-            return self.code.send(x, image.shape[:2], request, effective(gamma, gain))
+            return self.code.send(x, (image.shape[0], image.shape[1]), request, gamma, gain)
         try:
             y = self.code.encode(x, request.symbols, gamma, gain)
         except ValueError as error:

@@ -21,7 +21,7 @@ from gencomm_cli.diffusion.steps import noised
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods import specs
 from gencomm_cli.methods.base import Fading, Received, Request
-from gencomm_cli.methods.diffjscc.image_code import CODEC, Decode, ImageCode, PictureCode, effective, image_code, inner_codec
+from gencomm_cli.methods.diffjscc.image_code import CODEC, Decode, ImageCode, PictureCode, image_code, inner_codec
 from gencomm_cli.methods.diffjscc.method import CsiEmbedding, clean_estimate, diffusion_loss, equalise, jscc_loss, sample
 from gencomm_cli.metrics.efficientnet_lite import EfficientNetLite
 from gencomm_cli.metrics.lpips import LPIPS
@@ -150,7 +150,7 @@ def sent_picture(
     size, given = (image.shape[2], image.shape[3]), channel.tx_snr_db.item()
     tx_snr_db = None if math.isnan(given) else given
     request = Request(count, tx_snr_db, "unknown" if tx_snr_db is None else FADING[int(channel.kind)])
-    sent = code.send(image, size, request, effective(channel.tx_snr_db, known))
+    sent = code.send(image, size, request, channel.tx_snr_db, known)
     side, gain, n0 = through(torch.from_numpy(sent.side_symbols)[None].to(image.device), channel, block)
     heard = Received(
         sent.symbols, None, float(n0), size, side_symbols=side[0].cpu().numpy(), side_gain=gain.expand_as(side)[0].cpu().numpy(),

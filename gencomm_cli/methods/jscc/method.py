@@ -16,7 +16,7 @@ from gencomm_cli.errors import InputError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
 from gencomm_cli.methods.options import ReceiverOptions
 from gencomm_cli.networks import codec_side
-from gencomm_cli.networks.source_codec import LearnedCodec
+from gencomm_cli.networks.pixel_codec import PixelCodec
 from gencomm_cli.networks.tensors import Heard, padded_size, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
 from gencomm_cli.rates import whole_symbols
@@ -31,7 +31,7 @@ class JSCC:
     method = "jscc"
     exact_rate = True
 
-    def __init__(self, preset: Preset, codec: LearnedCodec, device: torch.device) -> None:
+    def __init__(self, preset: Preset, codec: PixelCodec, device: torch.device) -> None:
         self.preset, self.codec, self.device = preset, codec, device
         side = 8 * codec.multiple
         own = codec.symbols(1, (side, side))  # 1 where any number can be sent
@@ -66,7 +66,7 @@ class JSCC:
         """
         snr_db = torch.tensor([within_range(request.snr_db)], device=self.device)
         x = to_tensor(image, self.codec.multiple, self.device)
-        return codec_side.send(self.codec, x, request, snr_db)
+        return codec_side.send(self.codec, x, (image.shape[0], image.shape[1]), request, snr_db)
 
     @torch.no_grad()
     def decode(self, received: Received, options: ReceiverOptions, *, seed: int, progress: Progress | None = None) -> Decoded:
