@@ -47,10 +47,6 @@ class ADJSCCConfig(Config):
         return self.code_channels / 96
 
 
-PUBLISHED = {f"1/{96 // channels}": ADJSCCConfig(channels) for channels in (2, 4, 6)}
-"""The full-size codec at each published rate."""
-
-
 class GDN(nn.Module):
     """Generalised divisive normalisation [Ballé et al., 2016]: x_i / √(β_i + Σ_j γ_ij x_j²), or times that root (``inverse``).
 

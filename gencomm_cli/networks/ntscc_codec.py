@@ -65,7 +65,7 @@ class Allocation:
     Attributes:
         levels: of the embeddings inside the picture, [rows, columns].
         side_symbols, side: the levels as they are sent; empty and None where the allocation is uniform.
-        group: one level serves group × group embeddings. beta: β of eq. 3. Both None where the allocation is uniform.
+        group: one level serves group × group embeddings; None where the allocation is uniform.
         pilots: symbols that go with the code.
     """
 
@@ -73,7 +73,6 @@ class Allocation:
     side_symbols: Symbols = field(default_factory=lambda: np.empty(0, np.complex64))
     side: PayloadFormat | None = None
     group: int | None = None
-    beta: float | None = None
     pilots: int = 0
 
     @property
@@ -184,16 +183,14 @@ class NTSCC(nn.Module):
             higher = levels.copy()
             higher.ravel()[index] = min(higher.ravel()[index] + 1, len(RATES) - 1)
             levels = higher if cost(higher) <= budget else levels
-        return self.with_side(levels, group, information.shape, beta, snr_db, fading)
+        return self.with_side(levels, group, information.shape, snr_db, fading)
 
-    def with_side(
-        self, levels: Levels, group: int, shape: tuple[int, ...], beta: float, snr_db: float | None, fading: Fading
-    ) -> Allocation:
+    def with_side(self, levels: Levels, group: int, shape: tuple[int, ...], snr_db: float | None, fading: Fading) -> Allocation:
         """The allocation that gives groups these levels, with its side symbols."""
         payload = rate_indices.encode(levels, group, self.tables)
         side = PayloadFormat.choose(payload.size, snr_db=snr_db, fading=fading)
         each = spread(levels, group, (shape[0], shape[1]))
-        return Allocation(each, side.transmit(payload), side, group, beta, self.pilots(symbols_of(each)))
+        return Allocation(each, side.transmit(payload), side, group, self.pilots(symbols_of(each)))
 
     def at_beta(
         self, information: Floats, beta: float, *, snr_db: float | None, fading: Fading, side_share: float = MOST_SIDE
@@ -202,7 +199,7 @@ class NTSCC(nn.Module):
         the largest."""
         for group in GROUPS:
             levels = quantise(beta * group_means(information, group))
-            found = self.with_side(levels, group, information.shape, beta, snr_db, fading)
+            found = self.with_side(levels, group, information.shape, snr_db, fading)
             if found.side_symbols.size <= side_share * found.symbols:
                 break
         return found

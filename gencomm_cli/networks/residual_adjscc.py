@@ -94,10 +94,6 @@ class ResidualADJSCC(KLTCode, PixelCodec):
         self.seen = nn.Conv2d(6 * fold**2, widths[0], 3, padding=1)  # the linear estimate and its error, at the finest resolution
         self.last = nn.Sequential(*unfolding(widths[0], config.edge, fold))
 
-    def symbols(self, wanted: int, size: tuple[int, int]) -> int:
-        """Complex symbols, pilots included, nearest to ``wanted`` that an image of ``size`` (H, W) can have."""
-        return max(1, min(wanted, self.code_channels * self.tokens(size) // 2))
-
     def code(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
         """z = E(x): complex [B, ``symbols``] with E|z|² = 1 each row.
 

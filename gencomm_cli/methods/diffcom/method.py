@@ -196,7 +196,6 @@ class Problem:
 
 
 Form = Literal["squared", "norm", "score", "exact"]
-Decay = Literal["constant", "exponential", "linear"]
 
 
 @dataclass(frozen=True)
@@ -215,7 +214,7 @@ class Guidance:
             ``exact``: ``score`` with Cov(x_0 | x_t), from the prior's derivative; exact for a Gaussian prior and a linear W_h∘E,
             else with W_h∘E linearised at x̂_{0|t}. It has no confirming term: x_d is a function of y, and y counts once.
         n0: N0, noise power per complex symbol (``score`` and ``exact``).
-        decay: of the step sizes over t = T_s … 1, down to ``floor`` times their value (the authors' options).
+        decays: whether the step sizes fall over t = T_s … 1, linearly down to zero, as the authors' do.
         last: whether the step to t = 0 is guided, too; the authors' is not.
         iterations: of the conjugate gradients of ``exact``, at most.
     """
@@ -225,8 +224,7 @@ class Guidance:
     zeta_h: float = 0.1
     form: Form = "squared"
     n0: float = 1.0
-    decay: Decay = "constant"
-    floor: float = 0.0
+    decays: bool = False
     last: bool = True
     iterations: int = 10
 
@@ -236,17 +234,12 @@ class Guidance:
         authors = sampling.likelihood == "authors"
         return cls(
             sampling.zeta, sampling.gamma, sampling.zeta_h, cast(Form, "norm" if authors else sampling.likelihood), max(n0, 1e-6),
-            "linear" if authors and sampling.variant == "blind" else "constant", last=not authors,
+            authors and sampling.variant == "blind", last=not authors,
         )  # fmt: skip
 
     def scale(self, t: int, start: int) -> float:
-        """What multiplies ζ, γ and ζ_h at step t: 1, or a decay that depends on the authors' step index t − 1 over T_s − 1."""
-        fraction = (t - 1) / max(start - 1, 1)
-        if self.decay == "linear":
-            return self.floor + (1 - self.floor) * fraction
-        if self.decay == "exponential":
-            return self.floor + (1 - self.floor) * math.exp(-fraction)
-        return 1.0
+        """What multiplies ζ, γ and ζ_h at step t: 1, or the authors' step index t − 1 over T_s − 1."""
+        return (t - 1) / max(start - 1, 1) if self.decays else 1.0
 
 
 def distance(residual: Tensor) -> Tensor:

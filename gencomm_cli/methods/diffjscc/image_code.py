@@ -52,8 +52,7 @@ class RateAdaptiveImageCode(nn.Module):
 
     def symbols(self, wanted: int, size: tuple[int, int]) -> int:
         """``wanted``, between 1 and what the code has."""
-        most = self.jscc.config.code_channels * (size[0] // self.multiple) * (size[1] // self.multiple) // 2
-        return max(1, min(wanted, most))
+        return self.jscc.symbols(wanted, (size[0] // self.divisor, size[1] // self.divisor))
 
     def encode(self, image: Tensor, symbols: int, snr_db: Tensor, gain: Tensor) -> Tensor:
         """y = E_c(x, h, γ). Raises ValueError where the code of this image has fewer symbols."""

@@ -48,13 +48,14 @@ from gencomm_cli.methods.scsic.networks import ScSicNetworks, stage_a_of
 from gencomm_cli.metrics.efficientnet_lite import EfficientNetLite
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.backbone import Backbone
+from gencomm_cli.networks.vae import LatentCodec
 from gencomm_cli.presets import find, find_any, is_pretrained, verify
 from gencomm_cli.presets.build import build
 from gencomm_cli.presets.write import taken, write_preset
 from gencomm_cli.training.channel import block_gains, draw, through
 from gencomm_cli.training.critic import critic_of
 from gencomm_cli.training.data import Photographs, to_tensor
-from gencomm_cli.training.latents import Codec, Latents
+from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.loop import Schedule, autocast
 from gencomm_cli.training.losses import fold_pattern, perceptual_loss, psnr
 from gencomm_cli.training.parallel import rows
@@ -186,7 +187,7 @@ class Batches:
         stage_a: makes pictures of latents. previewer: what a critic compares with. settings: of the preset.
     """
 
-    stage_a: Codec
+    stage_a: LatentCodec
     encoder: nn.Module
     previewer: nn.Module | None
     latents: Latents
@@ -235,7 +236,7 @@ class Batches:
         z_hat, reliable = over_channel(z.float(), (10.0, 10.0) if self.recipe.snr_db else None, (1.0, 0.0, 0.0), generator)
         given = with_reliability(z_hat, reliable) if self.settings.get("snr_aware", False) else z_hat
         latent = self.draws(stage_b, given, torch.randn_like(self.stage_a.encode(image)), 10)
-        return cast(Any, self.stage_a).decode(latent)
+        return self.stage_a.decode(latent)
 
 
 def diffusion_stage(stage_b: nn.Module, batches: Batches, features: EfficientNetLite | None = None) -> Stage:
@@ -266,7 +267,7 @@ def diffusion_stage(stage_b: nn.Module, batches: Batches, features: EfficientNet
             side = min(recipe.shown // factor, length)
             first = int(batches.generator.integers(length - side + 1))
             area.append(slice(first, first + side))
-        drawn = cast(Any, batches.stage_a).decode(made[tuple(area)]).float()
+        drawn = batches.stage_a.decode(made[tuple(area)]).float()
         area[1:] = (slice(factor * part.start, factor * part.stop) for part in area[1:])
         return critic.losses(image[tuple(area)], drawn, beside[tuple(area)], batches.generator)
 
@@ -286,7 +287,7 @@ def diffusion_stage(stage_b: nn.Module, batches: Batches, features: EfficientNet
                 total = total + recipe.critic * (telling + (fooling if progress > 0.1 else 0.0))  # first it learns what to tell
         return total, figures
 
-    codec = [cast(nn.Module, batches.stage_a)] if critic is not None else []
+    codec = [batches.stage_a] if critic is not None else []
     return Stage(networks, loss, show=lambda image: batches.show(cast(Denoiser, stage_b), image), through=codec)
 
 
@@ -401,7 +402,7 @@ class CascadeTrainer(Trainer):
 
     def stage(self, stage: str, recipe: Any, generator: np.random.Generator) -> Stage:
         cascade = self.cascade
-        latents = self.latents(cast(Codec, cascade.stage_a), recipe.crop)
+        latents = self.latents(cascade.stage_a, recipe.crop)
         batches = Batches(
             cascade.stage_a, cascade.encoder, cascade.previewer, latents, recipe, self.settings, generator, self.device
         )  # fmt: skip

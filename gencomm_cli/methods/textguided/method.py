@@ -123,10 +123,7 @@ class TextGuided:
 
     def symbol_budget(self, cbr: float, image_size: tuple[int, int], *, bound: bool = True) -> int:
         """k, the most symbols within ``cbr`` · 3HW in the preset's range; at least 1."""
-        k = symbols_within(cbr, self.cbr_range, image_size)
-        height, width = self._field_size(image_size)
-        factor = self.jscc.config.factor
-        return max(1, min(k, self.jscc.config.code_channels * (height // factor) * (width // factor) // 2))
+        return self.jscc.symbols(symbols_within(cbr, self.cbr_range, image_size), self._field_size(image_size))
 
     @torch.no_grad()
     def encode(self, image: Image, request: Request) -> Transmission:

@@ -116,9 +116,8 @@ def through_channel(
     jscc: FieldCode, field: Tensor, image: Tensor, cbr: float, channel: ChannelDraw
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Sends fields [B, C, H, W] of images [B, 3, …]: what is decoded, reliabilities [B, k], block gains [B]."""
-    config, size = jscc.config, (field.shape[2], field.shape[3])
-    most = config.code_channels * (size[0] // config.factor) * (size[1] // config.factor) // 2
-    symbols = jscc.encode(field, max(1, min(round(cbr * image[0].numel()), most)), channel.tx_snr_db, image)
+    size = (field.shape[2], field.shape[3])
+    symbols = jscc.encode(field, jscc.symbols(round(cbr * image[0].numel()), size), channel.tx_snr_db, image)
     equalised, reliability, gain = send(symbols, channel)
     return jscc.decode(equalised, reliability, size, channel.snr_db, channel.tx_snr_db).float(), reliability, gain
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -48,12 +49,12 @@ def test_the_picture_is_the_codec_s(tmp_path: Path, conventions: Conventions) ->
     received = Received(sent.symbols, None, 0.1, (30, 42), side_symbols=sent.side_symbols)
     found = jscc.decode(received, ReceiverOptions(), seed=0)
     padded = np.pad(image, ((0, 2), (0, 2), (0, 0)), "edge")
-    codec, snr_db = jscc.codec, torch.tensor([10.0])
+    codec, snr_db = cast(ADJSCC, jscc.codec), torch.tensor([10.0])
     with torch.no_grad():
         x = torch.tensor(padded).permute(2, 0, 1)[None] / 255
-        code = codec.jscc_encoder(x, snr_db)  # type: ignore[attr-defined]
+        code = codec.jscc_encoder(x, snr_db)
         scale = 1.0 if conventions.restored else float((2 * code.square().mean()).sqrt())
-        wanted = codec.jscc_decoder(code / scale, snr_db)[0, :, :30, :42].permute(1, 2, 0) * 255  # type: ignore[attr-defined]
+        wanted = codec.jscc_decoder(code / scale, snr_db)[0, :, :30, :42].permute(1, 2, 0) * 255
     assert np.abs(found.coarse - wanted.numpy()).max() < 0.6  # rounded
     assert found.refined == ()
     assert found.side_ok is (True if conventions.restored else None)
