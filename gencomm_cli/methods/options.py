@@ -170,7 +170,7 @@ class GainTransmitter(TransmitterOptions):
 
 
 Domain = Literal["latent", "pixel"]
-"""What a JSCC sends: the latent, or the image itself."""
+"""What a JSCC sends: the latent (what arXiv:2510.21299 proposes), or the image itself (its other variant)."""
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,16 @@ The published programs hand it over for free; here it is side symbols, protected
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gencomm_cli.errors import InputError, RateError
-from gencomm_cli.methods.base import Image, Received, Request, Transmission
+from gencomm_cli.methods.base import Image, Received, Request, Transmission, no_symbols
 from gencomm_cli.networks.gain_code import CODEC_GAIN
-from gencomm_cli.networks.ntscc_codec import NTSCC
+from gencomm_cli.networks.ntscc_codec import NTSCC, Kind
 from gencomm_cli.networks.pixel_codec import PixelCodec
 from gencomm_cli.networks.rate_adaptive import unit_power
 from gencomm_cli.networks.rate_allocation import Levels
@@ -124,7 +124,7 @@ def budget(codec: PixelCodec | NTSCC, wanted: int, size: ImageSize, bound: bool 
 
 def send(
     codec: PixelCodec | NTSCC, image: Tensor, size: ImageSize, request: Request, snr_db: Tensor,
-    allocation: Literal["adaptive", "uniform"] | None = None,
+    allocation: Kind | None = None,
 ) -> Transmission:  # fmt: skip
     """An image's code, E|z|² = 1, and what belongs to it.
 
@@ -139,7 +139,7 @@ def send(
     if isinstance(codec, NTSCC):
         return codec.transmit(image, size, request, snr_db, allocation or "adaptive")
     count = request.symbols - most_symbols(codec)
-    bits, side = np.empty(0, np.complex64), None
+    gain, bits, side = no_symbols(), no_symbols(), None
     try:
         if codec.choices:
             choosing = cast(SwinJSCC, codec)
@@ -152,7 +152,6 @@ def send(
     except ValueError as error:
         raise RateError(f"{error}; leave it out for the preset's own rate") from None
     finite(code, "codec")
-    gain = np.empty(0, np.complex64)
     if codec.conventions.restored:
         gain = CODEC_GAIN.send(float(code.abs().square().mean().sqrt()))
     return Transmission(as_symbols(unit_power(code)[0], "codec"), np.concatenate([gain, bits]), side=side)

@@ -66,7 +66,7 @@ class FactorisedPrior(nn.Module):
         """[1, C, 1, 1]; values are rounded to a whole distance from them."""
         return self._medians
 
-    def logits(self, y: Tensor) -> Tensor:
+    def forward(self, y: Tensor) -> Tensor:
         """Logit of P(Y ≤ y) for y [B, C, H, W], same shape."""
         x = y.transpose(0, 1).unsqueeze(-1)  # [C, B, H, W, 1]
         for index, layer in enumerate(self.affine):
@@ -77,7 +77,7 @@ class FactorisedPrior(nn.Module):
 
     def likelihood(self, y: Tensor) -> Tensor:
         """Probability of [y − ½, y + ½], same shape as y [B, C, H, W]."""
-        lower, upper = self.logits(y - 0.5), self.logits(y + 0.5)
+        lower, upper = self(y - 0.5), self(y + 0.5)
         sign = -torch.sign(lower + upper).detach()  # the difference is taken on the side where it keeps its digits
         return lower_bound((torch.sigmoid(upper * sign) - torch.sigmoid(lower * sign)).abs(), LEAST)
 
@@ -87,10 +87,6 @@ class FactorisedPrior(nn.Module):
         frozen["_medians"] = self._medians
         values: Tensor = torch.func.functional_call(self, frozen, (self._medians,))
         return values.abs().sum()
-
-    def forward(self, y: Tensor) -> Tensor:
-        """Same as :meth:`logits`."""
-        return self.logits(y)
 
 
 def bits(likelihood: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gencomm_cli.errors import InputError, RateError
-from gencomm_cli.methods.base import Received, Request, Transmission
+from gencomm_cli.methods.base import Received, Request, Transmission, no_symbols
 from gencomm_cli.networks import rate_indices
 from gencomm_cli.networks.linear_code import pilot_places, pilots, pilots_for, size_of, with_pilots
 from gencomm_cli.networks.ntscc import LatentJSCC, pack, unit_power, unpack
@@ -42,6 +42,7 @@ from gencomm_cli.networks.transform import NonlinearTransform
 from gencomm_cli.presets import Preset, require
 from gencomm_cli.presets.build import builders
 from gencomm_cli.presets.weights import filled
+from gencomm_cli.symbols import Symbols
 from gencomm_cli.text.modes import Fading
 from gencomm_cli.text.payload import PayloadFormat
 
@@ -55,7 +56,6 @@ TRIES = 64
 """How many groups are tried for the rest."""
 
 Kind = Literal["adaptive", "uniform"]
-Symbols = NDArray[np.complex64]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Allocation:
     """
 
     levels: Levels
-    side_symbols: Symbols = field(default_factory=lambda: np.empty(0, np.complex64))
+    side_symbols: Symbols = field(default_factory=no_symbols)
     side: PayloadFormat | None = None
     group: int | None = None
     pilots: int = 0

@@ -160,16 +160,14 @@ class Encoder(nn.Module):
         if config.code_channels is not None:
             self.head_list = nn.Linear(dims[-1], config.code_channels)
 
-    def _snr_lists(self) -> tuple[nn.ModuleList, nn.ModuleList]:
-        return (self.bm_list1, self.sm_list1) if self.config.code_channels is None else (self.bm_list, self.sm_list)
-
     def forward(self, image: Tensor, snr_db: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
         x = self.patch_embed(image)
         for layer in self.layers:
             x = layer(x)
         x = self.norm(x)
         if self.config.snr:
-            x = x * gates(*self._snr_lists(), x, snr_db)
+            both = self.config.code_channels is None
+            x = x * gates(self.bm_list1 if both else self.bm_list, self.sm_list1 if both else self.sm_list, x, snr_db)
         if self.config.code_channels is not None:
             x = self.head_list(x)
             return x, torch.ones_like(x)

@@ -51,11 +51,11 @@ def prior() -> FactorisedPrior:
 def test_factorised_prior_is_a_distribution() -> None:
     found = prior()
     y = torch.arange(-400, 401, dtype=torch.float64).view(1, 1, 1, -1).expand(1, 4, 1, -1) + 0.2
-    cumulative = torch.sigmoid(found.logits(y))
+    cumulative = torch.sigmoid(found(y))
     assert (cumulative.diff(dim=-1) >= 0).all()
     likelihood = found.likelihood(y)
     torch.testing.assert_close(likelihood.sum(-1), torch.ones(1, 4, 1, dtype=torch.float64), atol=1e-5, rtol=0)
-    step = torch.sigmoid(found.logits(y + 0.5)) - torch.sigmoid(found.logits(y - 0.5))
+    step = torch.sigmoid(found(y + 0.5)) - torch.sigmoid(found(y - 0.5))
     torch.testing.assert_close(likelihood, step.clamp_min(LEAST), atol=1e-12, rtol=1e-5)
 
 
@@ -67,7 +67,7 @@ def test_medians_are_found() -> None:
         optimizer.zero_grad()
         found.median_loss().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    assert torch.sigmoid(found.logits(found.medians)).sub(0.5).abs().max() < 0.02
+    assert torch.sigmoid(found(found.medians)).sub(0.5).abs().max() < 0.02
     assert all(parameter.grad is None for name, parameter in found.named_parameters() if name != "_medians")
 
 

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from gencomm_cli.methods.base import Received, Request, Transmission
+from gencomm_cli.methods.options import Domain
 from gencomm_cli.networks import codec_side
 from gencomm_cli.networks.deepjscc import DeepJSCC
 from gencomm_cli.networks.klt_jscc import KLTJSCC, FieldCode
 from gencomm_cli.networks.ntscc_codec import NTSCC
 from gencomm_cli.networks.pixel_codec import PixelCodec
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC
-from gencomm_cli.networks.vae import Domain, LatentCodec
+from gencomm_cli.networks.vae import LatentCodec
 from gencomm_cli.presets import Preset
 from gencomm_cli.presets.build import build
 from gencomm_cli.rates import ImageSize

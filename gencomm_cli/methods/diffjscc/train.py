@@ -22,16 +22,17 @@ from gencomm_cli.errors import InputError
 from gencomm_cli.methods import specs
 from gencomm_cli.methods.base import Fading, Received, Request
 from gencomm_cli.methods.diffjscc.image_code import CODEC, Decode, ImageCode, PictureCode, image_code, inner_codec
-from gencomm_cli.methods.diffjscc.method import CsiEmbedding, clean_estimate, diffusion_loss, equalise, jscc_loss, sample
+from gencomm_cli.methods.diffjscc.method import CsiEmbedding, clean_estimate, diffusion_loss, jscc_loss, sample
+from gencomm_cli.methods.options import Domain
 from gencomm_cli.metrics.efficientnet_lite import EfficientNetLite
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.backbone import BACKBONE, Backbone
 from gencomm_cli.networks.coarse import CoarseHead
 from gencomm_cli.networks.control import LatentControlNet, control_arguments
 from gencomm_cli.networks.controlled import CSI_WIDTH, FEATURES, controlled
+from gencomm_cli.networks.conventions import forced
 from gencomm_cli.networks.klt_jscc import KLTJSCC
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC, sinusoid
-from gencomm_cli.networks.vae import Domain
 from gencomm_cli.presets import Preset, find, find_any, is_pretrained, models_root, verify
 from gencomm_cli.presets.build import build
 from gencomm_cli.presets.write import taken, write_preset
@@ -137,7 +138,7 @@ def coarse_images(code: ImageCode | PictureCode, image: Tensor, channel: Channel
     received, gain, n0 = through(symbols, channel, block)
     weights = reliability(gain, n0)  # type: ignore[type-var]
     gamma = torch.where(channel.kind == 1, effective_snr_db(weights.mean(1)), channel.snr_db)
-    return decode(equalise(received, gain), weights, size, gamma, block).float(), gamma, block
+    return decode(forced(received, gain), weights, size, gamma, block).float(), gamma, block
 
 
 def sent_picture(

@@ -201,17 +201,19 @@ class Batches:
         clean, pixels, *_ = self.latents.crops(self.recipe.batch, self.recipe.crop, self.generator)
         x_0 = clean.to(self.device, memory_format=torch.channels_last)
         image = to_tensor(pixels, self.device)
-        z_hat, given = self.conditions(image)
+        scale = float(self.generator.choice(self.recipe.scales))
+        z_hat, given = self.conditions(image, scale, self.recipe.snr_db, self.recipe.shares, self.generator)
         kept = torch.from_numpy(rows(self.generator.random, len(given)) >= self.recipe.drop).to(given)
         return x_0, image, z_hat, given * kept.view(-1, 1, 1, 1)
 
     @torch.no_grad()
-    def conditions(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Ẑ of images [B, 3, H, W], and the condition that stage B takes."""
-        recipe, generator = self.recipe, self.generator
-        grid = grid_at(float(generator.choice(recipe.scales)), (image.shape[2], image.shape[3]))
+    def conditions(
+        self, image: Tensor, scale: float, snr_db: Range | None, shares: Sequence[float], generator: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Ẑ of images [B, 3, H, W] at s = ``scale``, and the condition that stage B takes."""
+        grid = grid_at(scale, (image.shape[2], image.shape[3]))
         z = self.encoder(resize(image, grid, self.settings.get("antialias", False))).float()
-        z_hat, reliable = over_channel(z, recipe.snr_db, recipe.shares, generator)
+        z_hat, reliable = over_channel(z, snr_db, shares, generator)
         return z_hat, with_reliability(z_hat, reliable) if self.settings.get("snr_aware", False) else z_hat
 
     def draws(self, stage_b: Denoiser, condition: Tensor, noise: Tensor, steps: int) -> Tensor:
@@ -231,10 +233,8 @@ class Batches:
 
     def show(self, stage_b: Denoiser, image: Tensor) -> Tensor:
         """Pictures of images' embeddings by ten steps, on AWGN at 10 dB where the recipe has a channel."""
-        scale, generator = self.recipe.scales[0], np.random.default_rng(0)
-        z = self.encoder(resize(image, grid_at(scale, (image.shape[2], image.shape[3])), self.settings.get("antialias", False)))
-        z_hat, reliable = over_channel(z.float(), (10.0, 10.0) if self.recipe.snr_db else None, (1.0, 0.0, 0.0), generator)
-        given = with_reliability(z_hat, reliable) if self.settings.get("snr_aware", False) else z_hat
+        snr_db = (10.0, 10.0) if self.recipe.snr_db else None
+        _, given = self.conditions(image, self.recipe.scales[0], snr_db, (1.0, 0.0, 0.0), np.random.default_rng(0))
         latent = self.draws(stage_b, given, torch.randn_like(self.stage_a.encode(image)), 10)
         return self.stage_a.decode(latent)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gencomm_cli.channels.equalisers import effective_snr_db
 from gencomm_cli.diffusion.schedule import sampling_steps, scaled_linear
 from gencomm_cli.errors import InputError
+from gencomm_cli.methods.options import Domain
 from gencomm_cli.methods.textguided.method import (
     StartTable,
     clean_from_noise,
@@ -30,7 +31,7 @@ from gencomm_cli.networks.control import LatentControlNet
 from gencomm_cli.networks.controlled import controlled, csi_features
 from gencomm_cli.networks.klt_jscc import KLTJSCC, FieldCode
 from gencomm_cli.networks.text import TextEncoder
-from gencomm_cli.networks.vae import Domain, LatentCodec
+from gencomm_cli.networks.vae import LatentCodec
 from gencomm_cli.training.channel import ChannelDraw, SentRecipe, awgn, send
 from gencomm_cli.training.critic import critic_of
 from gencomm_cli.training.data import to_tensor

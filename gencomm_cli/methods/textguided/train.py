@@ -16,13 +16,14 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from gencomm_cli.errors import InputError
+from gencomm_cli.methods.options import Domain
 from gencomm_cli.methods.textguided.prior import SPECIAL_TOKENS, PriorRecipe, prior_stage, train_tokenizer
 from gencomm_cli.methods.textguided.refiner import JSCCRecipe, RefinerRecipe, jscc_stage, refiner_stage
 from gencomm_cli.networks.autoencoder import Autoencoder
 from gencomm_cli.networks.backbone import BACKBONE, Backbone
 from gencomm_cli.networks.control import LatentControlNet, control_arguments
 from gencomm_cli.networks.text import TextEncoder
-from gencomm_cli.networks.vae import Domain, KLCodec, LatentCodec, latent_codec
+from gencomm_cli.networks.vae import KLCodec, LatentCodec, latent_codec
 from gencomm_cli.outputs import write_files
 from gencomm_cli.presets import Component, Preset, find, is_pretrained, verify
 from gencomm_cli.presets.write import Part, taken, write_preset
