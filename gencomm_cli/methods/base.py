@@ -139,6 +139,7 @@ class Method(Protocol):
         """Received symbols to images.
 
         Args:
+            received: all that is known. seed: of the sampler's noise.
             options: of the receiver's class that the method's spec names, which no other method takes.
             progress: called with (steps done, steps in all), and a note where there is one.
         """

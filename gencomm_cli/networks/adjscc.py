@@ -142,11 +142,7 @@ class ADJSCC(PixelCodec):
         return self.conventions.pair(self.jscc_encoder(image, given).flatten(1)[:, positions])
 
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
-        """x̂ = D(z): [B, 3, H, W] in [0, 1]; channels that were not sent are zero.
-
-        Args:
-            equalised: complex [B, k]. size: (H, W). snr_db: the receiver's SNR [B].
-        """
+        """x̂ = D(z) in [0, 1], as :meth:`PixelCodec.decode`; channels that were not sent are zero."""
         tokens = (size[0] // 4) * (size[1] // 4)
         code = torch.zeros(len(equalised), self.config.code_channels * tokens, device=equalised.device)
         reals = self.conventions.unpair(equalised, (2 * equalised.shape[1],))

@@ -97,8 +97,3 @@ def bits(likelihood: Tensor) -> Tensor:
 def noisy(z: Tensor) -> Tensor:
     """z + U(−½, ½), which stands for rounding in training."""
     return z + torch.rand_like(z) - 0.5
-
-
-def rounded(z: Tensor, offset: Tensor | float = 0.0) -> Tensor:
-    """z to the nearest offset + integer."""
-    return torch.round(z - offset) + offset

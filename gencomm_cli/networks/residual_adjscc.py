@@ -95,14 +95,7 @@ class ResidualADJSCC(KLTCode, PixelCodec):
         self.last = nn.Sequential(*unfolding(widths[0], config.edge, fold))
 
     def code(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
-        """z = E(x): complex [B, ``symbols``] with E|z|² = 1 each row.
-
-        Args:
-            image: [B, 3, H, W] in [0, 1]. snr_db: what the transmitter knows [B]; NaN where it knows nothing.
-
-        Raises:
-            ValueError: more symbols than the code has.
-        """
+        """As :meth:`PixelCodec.encode`: its own power is 1."""
         checked_size(self, image, symbols)
         condition = self.sender(symbols, image.shape[2:], snr_db)
         h = image - self.mean

@@ -288,11 +288,8 @@ class SwinJSCC(PixelCodec):
         return to_complex(features.permute(0, 3, 1, 2).flatten(1).float()[:, positions])
 
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor, channels: Tensor | None = None) -> Tensor:
-        """x̂ = D(z): [B, 3, H, W], not clamped; channels that were not sent are zero.
-
-        Args:
-            equalised: complex [B, k]. size: (H, W). snr_db: the receiver's SNR [B]. channels: as in :meth:`code`.
-        """
+        """x̂ = D(z), not clamped, as :meth:`PixelCodec.decode`; channels that were not sent are zero. ``channels``: as in
+        :meth:`code`."""
         tokens, reals = self._tokens(size), self.config.gain * to_real(equalised)
         grid = (size[0] // self.config.factor, size[1] // self.config.factor)
         if self.config.choice != "first":

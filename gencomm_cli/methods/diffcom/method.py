@@ -578,10 +578,8 @@ class DiffCom:
 
     @torch.no_grad()
     def encode(self, image: Image, request: Request) -> Transmission:
-        """z = E(x): as many complex symbols as are asked for, with E|z|² = 1; NTSCC's count its side symbols.
-
-        Args:
-            image: uint8 [H, W, 3].
+        """z = E(x) of an image uint8 [H, W, 3]: as many complex symbols as are asked for, with E|z|² = 1; NTSCC's count its side
+        symbols.
 
         Raises:
             RateError: another number of symbols than the code of this image can have.
@@ -591,11 +589,8 @@ class DiffCom:
         return codec_side.send(self.codec, x, (image.shape[0], image.shape[1]), request, snr_db, allocation)
 
     def decode(self, received: Received, options: Receiver, *, seed: int, progress: Progress | None = None) -> Decoded:
-        """The coarse image x_d = D(W_h⁻¹(y)), and posterior samples by Algorithm 1, 2 or 3.
-
-        Args:
-            received: all that is known. seed: of the sampler's noise.
-            progress: called with (steps done, steps in all, the measurement distance in words).
+        """The coarse image x_d = D(W_h⁻¹(y)), and posterior samples by Algorithm 1, 2 or 3; the progress notes the measurement
+        distance.
 
         Raises:
             OptionError: one is not read or does not go with the others, or the samples diverge.

@@ -66,7 +66,7 @@ from gencomm_cli.diffusion.schedule import spaced_steps
 from gencomm_cli.diffusion.steps import AncestralStep
 from gencomm_cli.errors import OptionError, RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission, of_samples
-from gencomm_cli.methods.diffjscc.image_code import Decode, PictureCode, image_code, inner_codec
+from gencomm_cli.methods.diffjscc.image_code import PictureCode, image_code, inner_codec
 from gencomm_cli.methods.diffjscc.options import CONDITIONS, GuidanceForm, Receiver, Transmitter
 from gencomm_cli.networks import codec_side
 from gencomm_cli.networks.backbone import ControlledDiffusion, Networks
@@ -140,10 +140,8 @@ class DiffJSCC(ControlledDiffusion):
 
     @torch.no_grad()
     def encode(self, image: Image, request: Request) -> Transmission:
-        """y = E_c(x, h, γ) (eqs. 2, 5): as many complex symbols as are asked for, with E|y|² = 1.
-
-        Args:
-            image: uint8 [H, W, 3]. request: without h, the encoder takes it to be 1.
+        """y = E_c(x, h, γ) (eqs. 2, 5) of an image uint8 [H, W, 3]: as many complex symbols as are asked for, with E|y|² = 1. An
+        h that is not known is taken to be 1.
 
         Raises:
             RateError: another number of symbols than the code of this image can have.
@@ -166,17 +164,13 @@ class DiffJSCC(ControlledDiffusion):
     ) -> Decoded:
         """Coarse image x̂ and refined images by Algorithm 1.
 
-        Args:
-            received: all that is known. seed: of the sampler's noise.
-            progress: called with (steps done, steps in all).
-
         Raises:
             OptionError: λ is out of this image's range.
         """
         refinement = Refinement.settle(options, self.preset.settings)
         heard = Heard.of(received, self.device)
         gamma, gain = self._channel(received, heard)
-        decode, side_ok = self._decoder(received)
+        decode, side_ok = self.code.known(received, self.device) if isinstance(self.code, PictureCode) else (self.code.decode, None)
         if decode is None:
             lost = codec_side.grey(received.image_size)
             return Decoded(lost, () if options.coarse else (lost,) * options.samples, outage=True, side_ok=False)
@@ -208,10 +202,6 @@ class DiffJSCC(ControlledDiffusion):
         captioned = "text" in refinement.condition and received.prompt is None
         refined = tuple(refine(index) for index in range(options.samples))
         return Decoded(coarse, refined, caption=words if captioned else None, side_ok=side_ok)
-
-    def _decoder(self, received: Received) -> tuple[Decode | None, bool | None]:
-        """D_c, None where it cannot be without side symbols that are lost; and whether these arrived, None where none are sent."""
-        return self.code.known(received, self.device) if isinstance(self.code, PictureCode) else (self.code.decode, None)
 
     def _channel(self, received: Received, heard: Heard) -> tuple[Tensor, Tensor]:
         """γ in dB [1] and h [1]; fading symbol by symbol has no one h, and is taken as the AWGN channel of its effective SNR."""

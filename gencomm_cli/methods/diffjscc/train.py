@@ -384,6 +384,9 @@ def start_control(
     return control
 
 
+BASES = ("diffjscc", "textguided")
+"""Methods whose presets are built on."""
+
 STAGES = {
     "jscc": Plan(CodecRecipe, ("jscc",)),
     "control": Plan(ControlRecipe, ("control",)),
@@ -410,7 +413,7 @@ class DiffJSCCTrainer(Trainer):
         return {name: value for name, value in config.items() if name not in left_out}
 
     def build(self) -> None:
-        base = self.base = self.base or find_base(self.config["start"])
+        base = self.base = self.base or find_any(self.config["start"], *BASES)
         if is_pretrained(base) and "captioner" in base.settings:  # as `models add --captioner` has it
             self.settings["captioner"] = base.settings["captioner"]
         if self.options.captioner != "none":
@@ -509,15 +512,6 @@ def donor(name: str) -> Preset:
     return alone
 
 
-def find_base(name: str) -> Preset:
-    """The preset to build on: a folder's, else diffjscc's or textguided's of that name.
-
-    Raises:
-        InputError: there is none.
-    """
-    return find_any(name, "diffjscc", "textguided")
-
-
 class OverBackbone(DiffJSCCTrainer):
     """The same with the paper's recipe, over a pretrained backbone; the paper has no ``rollout``."""
 
@@ -527,5 +521,5 @@ class OverBackbone(DiffJSCCTrainer):
 
 def open_trainer(options: TrainOptions, report: Report) -> Trainer:
     """The trainer of what is asked for; raises what :func:`gencomm_cli.training.trainer.train` does."""
-    base = None if options.start is None else find_base(options.start)
+    base = None if options.start is None else find_any(options.start, *BASES)
     return (OverBackbone if base is not None and is_pretrained(base) else DiffJSCCTrainer)(options, report, base)

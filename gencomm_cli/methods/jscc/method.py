@@ -56,10 +56,8 @@ class JSCC:
 
     @torch.no_grad()
     def encode(self, image: Image, request: Request) -> Transmission:
-        """z = E(x): as many complex symbols as are asked for, with E|z|² = 1; the gain, if any, in the side symbols.
-
-        Args:
-            image: uint8 [H, W, 3].
+        """z = E(x) of an image uint8 [H, W, 3]: as many complex symbols as are asked for, with E|z|² = 1; the gain, if any, in the
+        side symbols.
 
         Raises:
             RateError: another number of symbols than the code of this image can have.

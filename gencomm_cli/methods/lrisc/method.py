@@ -134,10 +134,8 @@ class LRISC:
 
     @torch.no_grad()
     def encode(self, image: Image, request: Request) -> Transmission:
-        """s = f_e(g_e(x)) (eqs. 2 … 4) and the rates k_i as side symbols; β is solved for, unless the request brings one.
-
-        Args:
-            image: uint8 [H, W, 3].
+        """s = f_e(g_e(x)) (eqs. 2 … 4) of an image uint8 [H, W, 3] and the rates k_i as side symbols; β is solved for, unless the
+        request brings one.
 
         Raises:
             RateError: fewer symbols than embeddings, or a β that takes more symbols than the preset's range has.
@@ -178,9 +176,6 @@ class LRISC:
         self, received: Received, options: Receiver, *, seed: int, progress: Callable[[int, int], None] | None = None
     ) -> Decoded:
         """Coarse image g_s(ẑ), and refined images g_d(x_N, ẑ) by eq. 8.
-
-        Args:
-            received: all that is known. seed: of x_N. progress: called with (steps done, steps in all).
 
         Raises:
             InputError: symbols that are not what the side symbols say.

@@ -274,10 +274,8 @@ class ScSic:
 
     @torch.no_grad()
     def encode(self, image: Image, request: Request) -> Transmission:
-        """Z = E(X) (section 3.1) as complex symbols with E|z|² = 1 (eq. 5), and its gain in the side symbols.
-
-        Args:
-            image: uint8 [H, W, 3].
+        """Z = E(X) (section 3.1) of an image uint8 [H, W, 3] as complex symbols with E|z|² = 1 (eq. 5), and its gain in the side
+        symbols.
 
         Raises:
             RateError: no scale gives an embedding of so many symbols.
@@ -292,9 +290,6 @@ class ScSic:
     @torch.no_grad()
     def decode(self, received: Received, options: Receiver, *, seed: int, progress: Progress | None = None) -> Decoded:
         """The previewer's picture of Ẑ, and images that stage B draws under Ẑ (section 3.3); without a previewer the first is both.
-
-        Args:
-            received: all that is known. seed: of the sampler's noise. progress: called with (steps done, steps in all).
 
         Raises:
             OptionError: ``coarse`` without a previewer. InputError: a number of symbols that this image cannot have.

@@ -65,10 +65,7 @@ class Separate:
         return max(1, whole_symbols(min(cbr, 1.0), image_size))
 
     def encode(self, image: Image, request: Request) -> Transmission:
-        """The image as well as ``request.symbols`` carry it; no more symbols are sent than its bits take.
-
-        Args:
-            image: uint8 [H, W, 3].
+        """The image uint8 [H, W, 3] as well as ``request.symbols`` carry it; no more symbols are sent than its bits take.
 
         Raises:
             OptionError: the codec, or what the code needs, is not installed.

@@ -110,10 +110,7 @@ class TextGuided(ControlledDiffusion):
 
     @torch.no_grad()
     def encode(self, image: Image, request: Request) -> Transmission:
-        """x_c = f_θ(E(s)) (eq. 2): as many complex symbols as are asked for, with E|x|² = 1.
-
-        Args:
-            image: uint8 [H, W, 3].
+        """x_c = f_θ(E(s)) (eq. 2) of an image uint8 [H, W, 3]: as many complex symbols as are asked for, with E|x|² = 1.
 
         Raises:
             RateError: more symbols than the code of this image has.
@@ -134,9 +131,6 @@ class TextGuided(ControlledDiffusion):
         """Coarse image D(z_c), or the coarse head's, with z_c = g_φ(y) (eq. 3), and refined images by Algorithm 1.
 
         On pixels the coarse image is g_φ(y) itself.
-
-        Args:
-            received: all that is known. seed: of the sampler's starting noise. progress: called with (steps done, steps in all).
         """
         heard = Heard.of(received, self.device)
         size = self._field_size(received.image_size)
