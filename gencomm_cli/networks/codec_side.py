@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gencomm_cli.errors import InputError, RateError
-from gencomm_cli.methods.base import Image, Received, Request, Transmission, no_symbols
+from gencomm_cli.methods.base import Received, Request, Transmission, no_symbols
 from gencomm_cli.networks.gain_code import CODEC_GAIN
 from gencomm_cli.networks.ntscc_codec import NTSCC, Kind
 from gencomm_cli.networks.pixel_codec import PixelCodec
@@ -189,8 +189,3 @@ def receive(
             raise InputError(f"side symbols: speak of {bits.size} channels, and this codec has {codec.choices}")
         channels = torch.from_numpy(bits.astype(bool)).to(device)
     return KnownCodec(*known, codec, 1.0 if gain is None else gain, channels), gain is not None if symbols.size else None
-
-
-def grey(image_size: ImageSize) -> Image:
-    """What stands for an image that was lost: uint8 [H, W, 3]."""
-    return np.full((*image_size, 3), 128, np.uint8)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -40,8 +39,7 @@ from gencomm_cli.networks.residual_transform import ResidualTransform
 from gencomm_cli.networks.tensors import as_symbols, finite
 from gencomm_cli.networks.transform import NonlinearTransform
 from gencomm_cli.presets import Preset, require
-from gencomm_cli.presets.build import builders
-from gencomm_cli.presets.weights import filled
+from gencomm_cli.presets.build import build
 from gencomm_cli.symbols import Symbols
 from gencomm_cli.text.modes import Fading
 from gencomm_cli.text.payload import PayloadFormat
@@ -99,10 +97,9 @@ class NTSCC(nn.Module):
         Raises:
             InputError: a component is missing. ModelMismatch: weights do not fit.
         """
-        require(preset, "transform", "jscc", "rates")
-        parts: list[Any] = []
-        for component in (preset.components[name] for name in ("transform", "jscc", "rates")):
-            parts.append(filled(partial(builders()[component.class_name], **component.config), component, device))
+        names = ("transform", "jscc", "rates")
+        require(preset, *names)
+        parts: list[Any] = [build(preset.components[name], device) for name in names]
         return cls(*parts).eval()
 
     def shape(self, size: tuple[int, int]) -> tuple[int, int]:

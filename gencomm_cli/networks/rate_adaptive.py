@@ -172,6 +172,9 @@ class RateAdaptiveJSCC(Conditioned):
         Args:
             field: [B, C, H, W]. image: which this code does not look at.
             snr_db: what the transmitter knows [B]; NaN where it knows nothing.
+
+        Raises:
+            ValueError: more symbols than the code has.
         """
         tokens = self.tokens(field.shape[-2:])
         condition = self._condition(self.transmitter, snr_db, 2 * symbols / tokens)

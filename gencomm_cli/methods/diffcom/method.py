@@ -81,7 +81,7 @@ from gencomm_cli.diffusion.conjugate_gradients import conjugate_gradients
 from gencomm_cli.diffusion.schedule import linear, linear_float32, spaced_steps
 from gencomm_cli.diffusion.steps import AncestralStep, noised, signal_to_noise
 from gencomm_cli.errors import OptionError
-from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
+from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission, lost
 from gencomm_cli.methods.diffcom.options import BlindForm, Confirm, Receiver, Transmitter, Variant
 from gencomm_cli.methods.diffcom.pixel_prior import Prior, pixel_prior, sides_multiple
 from gencomm_cli.methods.diffcom.settings import Sampling, check_settings
@@ -600,8 +600,7 @@ class DiffCom:
         sampling = Sampling.settle(options, self.preset.settings, unknown and received.fading != "rayleigh", snr_db)
         known, side_ok = codec_side.receive(self.codec, received, self.device)
         if known is None:
-            lost = codec_side.grey(received.image_size)
-            return Decoded(lost, () if options.coarse else (lost,) * options.samples, outage=True, side_ok=False)
+            return lost(received.image_size, 0 if options.coarse else options.samples, side_ok=False)
         problem, n0 = self._problem(received, known, sampling.likelihood == "authors")
         x_d = problem.coarse()
         coarse = to_image(x_d, received.image_size, "codec")

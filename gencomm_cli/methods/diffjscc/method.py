@@ -65,10 +65,9 @@ from torch import Tensor
 from gencomm_cli.diffusion.schedule import spaced_steps
 from gencomm_cli.diffusion.steps import AncestralStep
 from gencomm_cli.errors import OptionError, RateError
-from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission, of_samples
+from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission, lost, of_samples
 from gencomm_cli.methods.diffjscc.image_code import PictureCode, image_code, inner_codec
 from gencomm_cli.methods.diffjscc.options import CONDITIONS, GuidanceForm, Receiver, Transmitter
-from gencomm_cli.networks import codec_side
 from gencomm_cli.networks.backbone import ControlledDiffusion, Networks
 from gencomm_cli.networks.conventions import forced
 from gencomm_cli.networks.rate_adaptive import sinusoid
@@ -172,8 +171,7 @@ class DiffJSCC(ControlledDiffusion):
         gamma, gain = self._channel(received, heard)
         decode, side_ok = self.code.known(received, self.device) if isinstance(self.code, PictureCode) else (self.code.decode, None)
         if decode is None:
-            lost = codec_side.grey(received.image_size)
-            return Decoded(lost, () if options.coarse else (lost,) * options.samples, outage=True, side_ok=False)
+            return lost(received.image_size, 0 if options.coarse else options.samples, side_ok=False)
         size = padded_size(received.image_size, self.multiple)
         x_hat = decode(forced(heard.y, heard.gain), heard.reliability, size, gamma, gain)  # eqs. 4, 5
         x_hat = x_hat.clamp(0, 1).mul(255).round().div(255)  # the conditions come from the picture that is shown

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
+from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission, lost
 from gencomm_cli.methods.options import ReceiverOptions
 from gencomm_cli.networks import codec_side
 from gencomm_cli.networks.pixel_codec import PixelCodec
@@ -79,7 +79,7 @@ class JSCC:
             raise InputError(f"symbols: {count} are not what {self.preset.name} sends for an image of this size")
         codec, side_ok = codec_side.receive(self.codec, received, self.device)
         if codec is None:
-            return Decoded(codec_side.grey(received.image_size), outage=True, side_ok=False)
+            return lost(received.image_size, side_ok=False)
         heard = Heard.of(received, self.device)
         z = self.codec.conventions.equalise(heard.y, heard.gain, heard.n0)
         x = codec.decode(z, size, heard.snr_db)

@@ -227,7 +227,7 @@ class Batches:
                 return stage_b(x, time, condition).float()
 
         return sample(
-            noise, times(steps), predict, lambda _: torch.randn_like(noise), target=_target(self.settings),
+            noise, times(steps), predict, lambda _: torch.randn_like(noise), target=self.settings.get("target", "epsilon"),
             shift=self.settings.get("shift", 1.0), s=self.settings.get("s", OFFSET),
         )  # fmt: skip
 
@@ -241,7 +241,8 @@ class Batches:
 
 def diffusion_stage(stage_b: nn.Module, batches: Batches, features: EfficientNetLite | None = None) -> Stage:
     """Stage B by eq. 4; stage A makes pictures. ``features``: what the critic looks through."""
-    recipe, device, target, s = batches.recipe, batches.device, _target(batches.settings), batches.settings.get("s", OFFSET)
+    recipe, device, s = batches.recipe, batches.device, batches.settings.get("s", OFFSET)
+    target: Target = batches.settings.get("target", "epsilon")
     networks: dict[str, nn.Module] = {"stage_b": trained(stage_b, device)}
     critic = None
     if isinstance(recipe, RolloutRecipe):
@@ -289,10 +290,6 @@ def diffusion_stage(stage_b: nn.Module, batches: Batches, features: EfficientNet
 
     codec = [batches.stage_a] if critic is not None else []
     return Stage(networks, loss, show=lambda image: batches.show(cast(Denoiser, stage_b), image), through=codec)
-
-
-def _target(settings: Mapping[str, Any]) -> Target:
-    return settings.get("target", "epsilon")
 
 
 STAGES = {

@@ -43,14 +43,6 @@ STAGES = {
 }
 
 
-def with_coarse(plans: Mapping[str, Plan]) -> dict[str, Plan]:
-    """The same where a coarse head is trained along with the JSCC."""
-    return {
-        name: replace(plan, networks=(*plan.networks, "coarse")) if "jscc" in plan.networks else plan
-        for name, plan in plans.items()
-    }
-
-
 OVER_BACKBONE = {
     "jscc": replace(STAGES["jscc"], optional=True),
     "control": STAGES["control"],
@@ -88,7 +80,9 @@ class TextGuidedTrainer(Trainer):
         ours = {"jscc": (sizes.get("class", "RateAdaptiveJSCC"), sizes["model"])}
         if "coarse" in sizes:
             ours["coarse"] = "CoarseHead", sizes["coarse"]
-            self.plans = with_coarse(type(self).plans)  # type: ignore[misc]
+            along = {name: plan for name, plan in type(self).plans.items() if "jscc" in plan.networks}  # the head with the JSCC
+            along = {name: replace(plan, networks=(*plan.networks, "coarse")) for name, plan in along.items()}
+            self.plans = type(self).plans | along  # type: ignore[misc]
         if sizes["recipe"].get("perceptual") and "jscc" in self.stages:
             _ = self.perceptual  # now, as for the stages that are pictured
         for name, made in ours.items():
