@@ -8,7 +8,7 @@ say. With h known at both ends a slowly fading channel is an AWGN channel of SNR
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -69,20 +69,11 @@ class RateAdaptiveImageCode(nn.Module):
         return (self.head or self.codec.decode)(field)
 
 
-@dataclass(frozen=True)
 class LearnedImageCode:
     """A codec on pixels that also works alone, and whose receiver knows all that it needs."""
 
-    codec: PixelCodec
-
-    @property
-    def multiple(self) -> int:
-        """The codec's."""
-        return self.codec.multiple
-
-    def symbols(self, wanted: int, size: tuple[int, int]) -> int:
-        """The codec's."""
-        return self.codec.symbols(wanted, size)
+    def __init__(self, codec: PixelCodec) -> None:
+        self.codec, self.multiple, self.symbols = codec, codec.multiple, codec.symbols
 
     def encode(self, image: Tensor, symbols: int, snr_db: Tensor, gain: Tensor) -> Tensor:
         """y = E_c(x, h, γ). Raises ValueError where the code of this image has another number of symbols."""
@@ -93,16 +84,11 @@ class LearnedImageCode:
         return self.codec.decode(equalised, size, effective(snr_db, gain))
 
 
-@dataclass(frozen=True)
 class PictureCode:
     """A codec whose receiver has to know something of each picture: NTSCC, or one as it was released, with side symbols."""
 
-    codec: PixelCodec | NTSCC
-
-    @property
-    def multiple(self) -> int:
-        """The codec's."""
-        return self.codec.multiple
+    def __init__(self, codec: PixelCodec | NTSCC) -> None:
+        self.codec, self.multiple = codec, codec.multiple
 
     def symbols(self, wanted: int, size: tuple[int, int]) -> int:
         """The most within ``wanted`` that the codec can send, side symbols included."""
