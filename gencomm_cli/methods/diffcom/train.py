@@ -37,7 +37,7 @@ from gencomm_cli.networks.residual_adjscc import ResidualADJSCC
 from gencomm_cli.networks.swinjscc import SwinJSCC
 from gencomm_cli.presets import Component, find, verify
 from gencomm_cli.presets.write import Part, taken, write_preset
-from gencomm_cli.training.channel import ChannelDraw, awgn, block_gains, draw, through
+from gencomm_cli.training.channel import ChannelDraw, SentRecipe, awgn, block_gains, draw, through
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.linear_start import start_swin, token_statistics
 from gencomm_cli.training.loop import Schedule, autocast
@@ -50,21 +50,17 @@ CODECS = ("adjscc", "swinjscc")
 
 
 @dataclass(frozen=True)
-class CodecRecipe:
+class CodecRecipe(SentRecipe):
     """Attributes:
-    crop: side in pixels. cbr: the rate is log-uniform in it, but 1/48 for two fifths of the batches.
-    snr_db: uniform. shares: of AWGN, of Rayleigh fading symbol by symbol, of one gain a picture. informed: how often the encoder
-        knows the SNR. squared: L_D is the mean squared error, not its root.
+    crop: side in pixels. cbr: the rate is log-uniform in it, but 1/48 for two fifths of the batches. squared: L_D is the mean
+        squared error, not its root.
     linear: the codec starts as a linear code for 10 dB (SwinJSCC's for CBR 1/48), not from random weights.
     """
 
-    schedule: Schedule
     batch: int = 12
     crop: int = 128
     cbr: tuple[float, float] = (1 / 96, 1 / 16)
-    snr_db: tuple[float, float] = (-5.0, 20.0)
     shares: tuple[float, float, float] = (0.7, 0.2, 0.1)
-    informed: float = 0.6
     squared: bool = False
     linear: bool = False
     seed: int = 2

@@ -35,7 +35,7 @@ Decode = Callable[[Tensor, Tensor, tuple[int, int], Tensor, Tensor], Tensor]
 """D_c of one picture, as :meth:`~gencomm_cli.networks.deepjscc.DeepJSCC.decode` takes it."""
 
 
-class RateAdaptiveImageCode(nn.Module):
+class RateAdaptiveImageCode:
     """The rate-adaptive code on pixels, or on the latent of a frozen VAE.
 
     The decoder sees h in each symbol's reliability, and weighs the zero-forced symbols by it, which is the MMSE estimate. It takes
@@ -46,7 +46,6 @@ class RateAdaptiveImageCode(nn.Module):
     """
 
     def __init__(self, jscc: FieldCode, codec: LatentCodec, domain: Domain, head: nn.Module | None = None) -> None:
-        super().__init__()
         self.jscc, self.codec, self.domain, self.head = jscc, codec, domain, head
         self.divisor = codec.factor if domain == "latent" else 1
         self.multiple = jscc.config.factor * self.divisor
