@@ -337,7 +337,7 @@ def test_step_sizes_go_with_their_likelihood() -> None:
     assert sizes(settled(variant="diffcom", likelihood="norm")) == ("norm", 1.0, 0.0, 1.0)  # the authors' form, with their sizes
     assert sizes(settled(likelihood="exact")) == ("exact", 1.0, 0.0, 0.2)
     assert sizes(settled(variant="diffcom")) == ("squared", 0.6, 0.0, 1.0)
-    assert Guidance.of(settled(variant="blind", likelihood="authors"), 0.1).decay == "linear"
+    assert Guidance.of(settled(variant="blind", likelihood="authors"), 0.1).decays
 
 
 def test_a_preset_may_guide_less_where_there_is_more_noise() -> None:
