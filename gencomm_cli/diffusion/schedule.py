@@ -1,6 +1,7 @@
 """Noise schedules and time steps: arrays, nothing more.
 
-Steps are counted as the papers do: t = 1 … T, with ᾱ_0 = 1 (no noise). A network gets t − 1.
+Steps are counted as the papers do: t = 1 … T, with ᾱ_0 = 1 (no noise). A network gets t − 1. They are
+computed on the CPU, within ``torch.device`` too: there ``linspace`` may be transformers', which is the CPU's always.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ Spacing = Literal["uniform", "quadratic"]
 
 def scaled_linear() -> Tensor:
     """ᾱ_0 … ᾱ_T, float64 [T + 1], T = 1000, of Stable Diffusion's schedule: √β linear between √0.00085 and √0.012."""
-    return _with_start(torch.cumprod(1 - torch.linspace(math.sqrt(0.00085), math.sqrt(0.012), 1000, dtype=torch.float64) ** 2, 0))
+    betas = torch.linspace(math.sqrt(0.00085), math.sqrt(0.012), 1000, dtype=torch.float64, device="cpu") ** 2
+    return _with_start(torch.cumprod(1 - betas, 0))
 
 
 def linear() -> Tensor:
     """ᾱ_0 … ᾱ_T, float64 [T + 1], T = 1000, of DDPM's schedule: β linear between 1e-4 and 0.02."""
-    return _with_start(torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0))
+    return _with_start(torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64, device="cpu"), 0))
 
 
 def linear_float32() -> Tensor:
