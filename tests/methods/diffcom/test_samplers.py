@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -333,9 +334,8 @@ def test_published_sampling(run: str) -> None:
                 distances.append(float(found))
 
             if blind:
-                scaled = Guidance(**{**vars(guidance), "decay": "constant"})
                 scale = guidance.scale(t, settings["t_start"])
-                scaled = Guidance(**{**vars(scaled), "zeta": scale, "zeta_h": scale * guidance.zeta_h})
+                scaled = replace(guidance, decays=False, zeta=scale, zeta_h=scale * guidance.zeta_h)
                 x, h = sample_blind(
                     x, h, [t, t - 1], ALPHA_BAR, published_prior(vector), ChannelPrior(torch.ones(4), "authors"),
                     lambda x_0, h_0: y - published_operator(vector, run, h_0, x_0), scaled, constant(noise),
