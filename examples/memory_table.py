@@ -34,7 +34,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from gencomm_cli import presets
 from gencomm_cli.metrics.lpips import LPIPS
-from gencomm_cli.networks import ntscc, residual_unet, swinjscc
+from gencomm_cli.networks import residual_unet, windows
 from gencomm_cli.networks.backbone import PresetNetworks
 from gencomm_cli.presets import Component, Preset
 from gencomm_cli.presets.build import builders
@@ -52,7 +52,7 @@ SIDE = 1024
 
 def forget() -> None:
     """Empties the caches of tensors: what was made of one kind of tensors is of no use to another."""
-    for cached in (ntscc._neighbours, swinjscc._hidden, residual_unet._basis):
+    for cached in (windows.hidden, residual_unet._basis):
         cached.cache_clear()
 
 

@@ -113,7 +113,8 @@ def test_the_command_decodes_a_file_to_the_same_picture(here: Callable[..., Resu
 def test_the_scan_is_the_same() -> None:
     u, delta = torch.randn(2, 8, 1500), torch.randn(2, 8, 1500)
     a, b, c = -torch.rand(8, 4), torch.randn(2, 2, 4, 1500), torch.randn(2, 2, 4, 1500)
-    y, last = selective_scan(u, delta, a, b, c)
-    y_cuda, last_cuda = selective_scan(*(each.to(CUDA) for each in (u, delta, a, b, c)))
+    given = (u, delta, a, b, c, torch.randn(8), torch.randn(8))
+    y, last = selective_scan(*given)
+    y_cuda, last_cuda = selective_scan(*(each.to(CUDA) for each in given))
     torch.testing.assert_close(y_cuda.cpu(), y, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(last_cuda.cpu(), last, atol=1e-4, rtol=1e-4)

@@ -39,8 +39,7 @@ def alpha_bar_at(time: Tensor) -> Tensor:
 
 def cosine_time(a: float) -> float:
     """The time in 0 … 1 at which ᾱ of the schedule, cos²((time + s)/(1 + s) · π/2) over its value at 0, is ``a``."""
-    least = math.cos(OFFSET / (1 + OFFSET) * math.pi / 2) ** 2
-    return max(0.0, math.acos(math.sqrt(a * least)) * 2 / math.pi * (1 + OFFSET) - OFFSET)
+    return max(0.0, math.acos(math.sqrt(a * _first(OFFSET) ** 2)) * 2 / math.pi * (1 + OFFSET) - OFFSET)
 
 
 def log_snr(t: Tensor, shift: float = 1.0, s: float = OFFSET) -> Tensor:

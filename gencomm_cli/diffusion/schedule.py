@@ -14,21 +14,21 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Spacing = Literal["uniform", "quadratic"]
 
 
-def scaled_linear(steps: int = 1000, first: float = 0.00085, last: float = 0.012) -> Tensor:
-    """ᾱ_0 … ᾱ_T, float64 [T + 1], of Stable Diffusion's schedule: √β linear between √first and √last."""
-    betas = torch.linspace(math.sqrt(first), math.sqrt(last), steps, dtype=torch.float64, device="cpu") ** 2
-    return torch.cat([torch.ones(1, dtype=torch.float64, device="cpu"), torch.cumprod(1 - betas, 0)])
+def scaled_linear() -> Tensor:
+    """ᾱ_0 … ᾱ_T, float64 [T + 1], T = 1000, of Stable Diffusion's schedule: √β linear between √0.00085 and √0.012."""
+    betas = torch.linspace(math.sqrt(0.00085), math.sqrt(0.012), 1000, dtype=torch.float64, device="cpu") ** 2
+    return _with_start(torch.cumprod(1 - betas, 0))
 
 
-def linear(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Tensor:
-    """ᾱ_0 … ᾱ_T, float64 [T + 1], of DDPM's schedule: β linear between ``first`` and ``last``."""
-    betas = torch.linspace(first, last, steps, dtype=torch.float64, device="cpu")
-    return torch.cat([torch.ones(1, dtype=torch.float64, device="cpu"), torch.cumprod(1 - betas, 0)])
+def linear() -> Tensor:
+    """ᾱ_0 … ᾱ_T, float64 [T + 1], T = 1000, of DDPM's schedule: β linear between 1e-4 and 0.02."""
+    return _with_start(torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64, device="cpu"), 0))
 
 
 def linear_float32() -> Tensor:
@@ -36,8 +36,12 @@ def linear_float32() -> Tensor:
 
     1 − ᾱ differs by up to 2.7e-4 of itself.
     """
-    alpha_bar = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000).astype(np.float32))
-    return torch.cat([torch.ones(1, dtype=torch.float64, device="cpu"), torch.from_numpy(alpha_bar).double()])
+    return _with_start(torch.from_numpy(np.cumprod(1 - np.linspace(1e-4, 0.02, 1000).astype(np.float32))).double())
+
+
+def _with_start(alpha_bar: Tensor) -> Tensor:
+    """ᾱ_1 … ᾱ_T behind ᾱ_0 = 1."""
+    return F.pad(alpha_bar, (1, 0), value=1.0)
 
 
 def sampling_steps(start: int, count: int, spacing: Spacing = "uniform") -> list[int]:

@@ -112,6 +112,12 @@ class Decoded:
     notes: tuple[str, ...] = ()
 
 
+def lost(image_size: ImageSize, samples: int = 0, *, side_ok: bool | None = None) -> Decoded:
+    """An outage: grey images of ``image_size`` (H, W), the coarse one and ``samples`` refined ones."""
+    grey = np.full((*image_size, 3), 128, np.uint8)
+    return Decoded(grey, (grey,) * samples, outage=True, side_ok=side_ok)
+
+
 def of_samples(progress: Callable[[int, int], None] | None, index: int, samples: int) -> Callable[[int, int], None] | None:
     """``progress`` of the ``index``-th of several samples, counted over all of them."""
     return None if progress is None else lambda done, total: progress(index * total + done, samples * total)
@@ -139,6 +145,7 @@ class Method(Protocol):
         """Received symbols to images.
 
         Args:
+            received: all that is known. seed: of the sampler's noise.
             options: of the receiver's class that the method's spec names, which no other method takes.
             progress: called with (steps done, steps in all), and a note where there is one.
         """

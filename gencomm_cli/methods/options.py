@@ -40,12 +40,22 @@ MAX_GAIN = 100.0
 
 
 @dataclass(frozen=True)
-class TransmitterOptions:
-    """What a transmitter reads beside the rate and what it knows of the channel. A method's own class adds fields."""
+class Options:
+    """Of one end of a method, or of its presets' sources."""
 
     def __post_init__(self) -> None:
         """Raises OptionError where a value cannot be."""
         check_values(self)
+
+    @classmethod
+    def idle(cls, given: Mapping[str, Any]) -> frozenset[str]:
+        """Fields that change nothing, given these values of both ends' options."""
+        return frozenset()
+
+
+@dataclass(frozen=True)
+class TransmitterOptions(Options):
+    """What a transmitter reads beside the rate and what it knows of the channel. A method's own class adds fields."""
 
     @property
     def rate_field(self) -> str | None:
@@ -62,11 +72,6 @@ class TransmitterOptions:
         """Whether how it sends does not depend on the SNR that it knows."""
         return False
 
-    @classmethod
-    def idle(cls, given: Mapping[str, Any]) -> frozenset[str]:
-        """Fields that change nothing, given these values of both ends' options."""
-        return frozenset()
-
     def check_alone(self) -> None:
         """Raises OptionError for what makes sense only where the receiver's options are given too (`roundtrip`)."""
 
@@ -75,24 +80,15 @@ class TransmitterOptions:
 
 
 @dataclass(frozen=True)
-class ReceiverOptions:
+class ReceiverOptions(Options):
     """What every method's receiver reads."""
 
     coarse: Annotated[bool, Flag("The image before diffusion.", sweep=False)] = False
-
-    def __post_init__(self) -> None:
-        """Raises OptionError where a value cannot be."""
-        check_values(self)
 
     @property
     def pictures(self) -> int:
         """How many images come out."""
         return 1
-
-    @classmethod
-    def idle(cls, given: Mapping[str, Any]) -> frozenset[str]:
-        """Fields that change nothing, given these values of both ends' options."""
-        return frozenset()
 
 
 MAX_PROMPT_BYTES = 4096
@@ -174,7 +170,7 @@ class GainTransmitter(TransmitterOptions):
 
 
 Domain = Literal["latent", "pixel"]
-"""What a JSCC sends: the latent, or the image itself."""
+"""What a JSCC sends: the latent (what arXiv:2510.21299 proposes), or the image itself (its other variant)."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +216,7 @@ class SamplerOptions(ReceiverOptions):
 
 
 @dataclass(frozen=True)
-class SourceOptions:
+class SourceOptions(Options):
     """Of a method that `models add` makes presets of, over pretrained models. A method's own class adds fields."""
 
     base: ClassVar[str]
@@ -230,10 +226,6 @@ class SourceOptions:
     variant: Annotated[
         str | None, Flag("Take weights named ....NAME.safetensors, such as fp16; default: plain ones.", metavar="NAME")
     ] = None
-
-    def __post_init__(self) -> None:
-        """Raises OptionError where a value cannot be."""
-        check_values(self)
 
 
 @dataclass(frozen=True)

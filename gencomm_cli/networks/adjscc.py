@@ -47,10 +47,6 @@ class ADJSCCConfig(Config):
         return self.code_channels / 96
 
 
-PUBLISHED = {f"1/{96 // channels}": ADJSCCConfig(channels) for channels in (2, 4, 6)}
-"""The full-size codec at each published rate."""
-
-
 class GDN(nn.Module):
     """Generalised divisive normalisation [Ballé et al., 2016]: x_i / √(β_i + Σ_j γ_ij x_j²), or times that root (``inverse``).
 
@@ -127,7 +123,7 @@ class Decoder(nn.Module):
 
 
 class ADJSCC(PixelCodec):
-    """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple`` (a :class:`LearnedCodec`)."""
+    """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple``."""
 
     def __init__(self, config: ADJSCCConfig) -> None:
         super().__init__()
@@ -146,11 +142,7 @@ class ADJSCC(PixelCodec):
         return self.conventions.pair(self.jscc_encoder(image, given).flatten(1)[:, positions])
 
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
-        """x̂ = D(z): [B, 3, H, W] in [0, 1]; channels that were not sent are zero.
-
-        Args:
-            equalised: complex [B, k]. size: (H, W). snr_db: the receiver's SNR [B].
-        """
+        """x̂ = D(z) in [0, 1], as :meth:`PixelCodec.decode`; channels that were not sent are zero."""
         tokens = (size[0] // 4) * (size[1] // 4)
         code = torch.zeros(len(equalised), self.config.code_channels * tokens, device=equalised.device)
         reals = self.conventions.unpair(equalised, (2 * equalised.shape[1],))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -24,24 +24,29 @@ class ResidualBlock(nn.Module):
         return x + self.gain * self.second(F.silu(self.first(F.silu(x))))
 
 
-def narrowing(channels: int, widths: Sequence[int], depths: Sequence[int]) -> list[nn.Module]:
-    """Layers from [B, channels, H, W] to [B, widths[-1], H/2^(n − 1), W/2^(n − 1)], n = len(widths), folding in between."""
+def resolutions(
+    channels: int, widths: Sequence[int], depths: Sequence[int], change: Callable[[int, int], list[nn.Module]]
+) -> list[nn.Module]:
+    """Layers from ``channels`` on: at each resolution residual blocks, and ``change`` (channels before, after) between two."""
     layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 3, padding=1)]
     for level, (width, depth) in enumerate(zip(widths, depths, strict=True)):
-        if level:
-            layers += [nn.PixelUnshuffle(2), nn.Conv2d(4 * widths[level - 1], width, 3, padding=1)]
+        layers += change(widths[level - 1], width) if level else []
         layers += [ResidualBlock(width) for _ in range(depth)]
     return layers
+
+
+def narrowing(channels: int, widths: Sequence[int], depths: Sequence[int]) -> list[nn.Module]:
+    """Layers from [B, channels, H, W] to [B, widths[-1], H/2^(n − 1), W/2^(n − 1)], n = len(widths), folding in between."""
+    return resolutions(
+        channels, widths, depths, lambda before, after: [nn.PixelUnshuffle(2), nn.Conv2d(4 * before, after, 3, padding=1)]
+    )
 
 
 def widening(channels: int, widths: Sequence[int], depths: Sequence[int]) -> list[nn.Module]:
     """The reverse of :func:`narrowing`: from [B, channels, h, w] to [B, widths[-1], 2^(n − 1)·h, 2^(n − 1)·w]."""
-    layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 3, padding=1)]
-    for level, (width, depth) in enumerate(zip(widths, depths, strict=True)):
-        if level:
-            layers += [nn.Conv2d(widths[level - 1], 4 * width, 3, padding=1), nn.PixelShuffle(2)]
-        layers += [ResidualBlock(width) for _ in range(depth)]
-    return layers
+    return resolutions(
+        channels, widths, depths, lambda before, after: [nn.Conv2d(before, 4 * after, 3, padding=1), nn.PixelShuffle(2)]
+    )
 
 
 def unfolding(width: int, edge: int, fold: int) -> list[nn.Module]:

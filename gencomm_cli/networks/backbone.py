@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import nn
 
+from gencomm_cli.diffusion.schedule import scaled_linear
+from gencomm_cli.networks.acceleration import compiled
+from gencomm_cli.networks.controlled import controlled
 from gencomm_cli.presets import Preset, require, verify
 from gencomm_cli.presets.build import build, build_tokenizer, steady
 
@@ -109,3 +112,26 @@ class Networks(Backbone):
     def jscc(self) -> nn.Module:
         """The JSCC, in float32."""
         return self._build("jscc", torch.float32)
+
+
+class ControlledDiffusion:
+    """What methods over a latent diffusion model under a control module share: one preset's networks, and how they are loaded."""
+
+    def __init__(self, preset: Preset, networks: Networks, device: torch.device) -> None:
+        self.preset, self.device = preset, device
+        self.networks, self.codec = networks, networks.codec
+        self.alpha_bar = scaled_linear()
+        self.controlled = controlled
+
+    @classmethod
+    def load(cls, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> Self:
+        """Finds the preset's networks; those of the transmitter are built now, the others when they are needed.
+
+        Raises:
+            InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
+        """
+        return cls(preset, Networks(preset, device, dtype), device)
+
+    def compile(self) -> None:
+        """Compiles the denoiser; it takes effect with the next picture, and again with each new size."""
+        self.controlled = compiled(controlled, self.device)

@@ -76,22 +76,16 @@ class LinearAttention(nn.Module):
         return self.to_out((summary.transpose(1, 2) @ (q * self.scale)).unflatten(2, x.shape[2:]))
 
 
-class _PreNorm(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.fn = LinearAttention(channels)
-        self.norm = ChannelNorm(channels)
-
-
 class Attention(nn.Module):
     """x + attention of the normalised x."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.fn = _PreNorm(channels)
+        self.fn = named(fn=LinearAttention(channels), norm=ChannelNorm(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.fn.fn(self.fn.norm(x))
+        attention, norm = self.fn
+        return x + attention(norm(x))
 
 
 def downsample(channels: int) -> nn.Module:

@@ -21,6 +21,13 @@ LOUDEST = 1e3
 """Of a zero-forced symbol: in a deep fade there is noise alone, which must not overflow."""
 
 
+def forced(received: Tensor, gain: Tensor | None) -> Tensor:
+    """Zero-forced symbols, complex [B, k], for h of a shape that broadcasts, or None for h = 1; real and imaginary parts are
+    clamped to ±``LOUDEST``."""
+    found = torch.view_as_real(zero_forcing(received, gain))  # type: ignore[type-var]
+    return torch.view_as_complex(found.clamp(-LOUDEST, LOUDEST))
+
+
 @dataclass(frozen=True)
 class Conventions(Config):
     """Part of a codec's config.
@@ -73,8 +80,7 @@ class Conventions(Config):
             return mmse(received, gain, n0)  # type: ignore[type-var]
         if self.equaliser == "phase":
             return received * torch.exp(-1j * gain.angle())
-        forced = torch.view_as_real(zero_forcing(received, gain))  # type: ignore[type-var]
-        return torch.view_as_complex(forced.clamp(-LOUDEST, LOUDEST))
+        return forced(received, gain)
 
     def program_snr(self, snr_db: Tensor) -> Tensor:
         """Es/N0 in dB as the program counts SNR."""

@@ -81,7 +81,7 @@ class Decoder(nn.Sequential):
 
 
 class ConvolutionalJSCC(PixelCodec):
-    """Joint source-channel code of one rate and one SNR for images [B, 3, H, W] (a :class:`LearnedCodec`)."""
+    """Joint source-channel code of one rate and one SNR for images [B, 3, H, W]."""
 
     def __init__(self, config: ConvolutionalJSCCConfig) -> None:
         super().__init__()

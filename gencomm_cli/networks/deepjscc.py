@@ -56,16 +56,6 @@ class DeepJSCCConfig(Config):
         return [min(self.width * 2**level, most) for level in range(self.downsamplings + 1)]
 
 
-PUBLISHED = {
-    "1/768": DeepJSCCConfig(code_channels=2),
-    "1/384": DeepJSCCConfig(code_channels=4),
-    "1/192": DeepJSCCConfig(code_channels=8),
-    "1/96": DeepJSCCConfig(code_channels=16),
-    "1/48": DeepJSCCConfig(code_channels=32),
-}
-"""The full-size codec at each published rate (1/768 for faces); with ``fading`` for Rayleigh channels."""
-
-
 class ResidualBlock(nn.Module):
     """x + two convolutions; the encoder's pad with zeros, the decoder's mirror the edge."""
 

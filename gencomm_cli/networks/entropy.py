@@ -66,7 +66,7 @@ class FactorisedPrior(nn.Module):
         """[1, C, 1, 1]; values are rounded to a whole distance from them."""
         return self._medians
 
-    def logits(self, y: Tensor) -> Tensor:
+    def forward(self, y: Tensor) -> Tensor:
         """Logit of P(Y ≤ y) for y [B, C, H, W], same shape."""
         x = y.transpose(0, 1).unsqueeze(-1)  # [C, B, H, W, 1]
         for index, layer in enumerate(self.affine):
@@ -77,7 +77,7 @@ class FactorisedPrior(nn.Module):
 
     def likelihood(self, y: Tensor) -> Tensor:
         """Probability of [y − ½, y + ½], same shape as y [B, C, H, W]."""
-        lower, upper = self.logits(y - 0.5), self.logits(y + 0.5)
+        lower, upper = self(y - 0.5), self(y + 0.5)
         sign = -torch.sign(lower + upper).detach()  # the difference is taken on the side where it keeps its digits
         return lower_bound((torch.sigmoid(upper * sign) - torch.sigmoid(lower * sign)).abs(), LEAST)
 
@@ -88,10 +88,6 @@ class FactorisedPrior(nn.Module):
         values: Tensor = torch.func.functional_call(self, frozen, (self._medians,))
         return values.abs().sum()
 
-    def forward(self, y: Tensor) -> Tensor:
-        """Same as :meth:`logits`."""
-        return self.logits(y)
-
 
 def bits(likelihood: Tensor) -> Tensor:
     """−log2 p, elementwise."""
@@ -101,8 +97,3 @@ def bits(likelihood: Tensor) -> Tensor:
 def noisy(z: Tensor) -> Tensor:
     """z + U(−½, ½), which stands for rounding in training."""
     return z + torch.rand_like(z) - 0.5
-
-
-def rounded(z: Tensor, offset: Tensor | float = 0.0) -> Tensor:
-    """z to the nearest offset + integer."""
-    return torch.round(z - offset) + offset

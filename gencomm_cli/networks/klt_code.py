@@ -49,8 +49,8 @@ class KLTCode(Conditioned):
     synthesis: Tensor
 
     def __init__(self, channels: int, code_channels: int, factor: int) -> None:
-        super().__init__()
-        self.channels, self.code_channels, self.factor = channels, code_channels, factor
+        super().__init__(code_channels, factor)
+        self.channels = channels
         self.register_buffer("mean", torch.zeros(channels, 1, 1))
         self.register_buffer("spread", torch.ones(code_channels))  # standard deviations of the coefficients, largest first
         for name in ("analysis", "synthesis"):  # not learned: a learned pair drifts apart, which is 2 dB at the highest rate
@@ -127,10 +127,6 @@ class KLTCode(Conditioned):
             field = self._field(coefficients * gain.float()[:, :, None, None], self.synthesis) + self.mean
             unsure = self._field(errors, self.synthesis.square()).clamp_min(1e-8).sqrt()
         return Estimate(field, unsure, coefficients, errors)
-
-    def tokens(self, size: tuple[int, ...]) -> int:
-        """Of a field of (H, W)."""
-        return (size[0] // self.factor) * (size[1] // self.factor)
 
     def _field(self, coefficients: Tensor, basis: Tensor) -> Tensor:
         return F.conv_transpose2d(coefficients, basis, stride=self.factor)

@@ -92,15 +92,8 @@ class KLTJSCC(KLTCode):
             zeroed(layer)
 
     def encode(self, field: Tensor, symbols: int, snr_db: Tensor, image: Tensor) -> Tensor:
-        """x_c = f_θ(z): complex symbols [B, ``symbols``] with E|x|² = 1 each row.
-
-        Args:
-            field: the latent [B, C, H, W]. image: of which it is [B, 3, pixels·H, pixels·W].
-            snr_db: what the transmitter knows [B]; NaN where it knows nothing.
-
-        Raises:
-            ValueError: more symbols than the code has.
-        """
+        """x_c = f_θ(z), as :meth:`RateAdaptiveJSCC.encode`; ``image`` [B, 3, pixels·H, pixels·W] is that of which ``field`` is the
+        latent."""
         condition = self.sender(symbols, field.shape[-2:], snr_db)
         seen = self.looking(torch.cat([field, F.pixel_unshuffle(image - 0.5, self.config.pixels)], 1), condition)
         learned = self.encoder(seen, ChannelState(condition=condition))
@@ -109,12 +102,7 @@ class KLTJSCC(KLTCode):
     def decode(
         self, equalised: Tensor, reliability: Tensor, size: tuple[int, int], snr_db: Tensor, tx_snr_db: Tensor | None = None
     ) -> Tensor:
-        """z_c = g_φ(y): the latent [B, C, H, W].
-
-        Args:
-            equalised: complex symbols after the MMSE equaliser [B, k]. reliability: |h|²/(|h|² + N0) of each [B, k].
-            size: (H, W). snr_db: the receiver's SNR [B]. tx_snr_db: what the transmitter knew [B], as :meth:`encode` got it.
-        """
+        """z_c = g_φ(y), as :meth:`RateAdaptiveJSCC.decode`; ``tx_snr_db`` [B] is what :meth:`encode` got."""
         condition = self.receiving(equalised.shape[1], size, snr_db)
         known = torch.full_like(snr_db, math.nan) if tx_snr_db is None else tx_snr_db
         linear = self.estimate(equalised, reliability, size, known, condition)

@@ -25,6 +25,7 @@ from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.layers import mlp, parameter, zeroed
 from gencomm_cli.networks.selective_scan import selective_scan
 from gencomm_cli.networks.snr_adaptive import gates, modnet
+from gencomm_cli.networks.windows import PatchMerging, PatchSplitting
 
 Adaptation = Literal["none", "initial-state", "shift", "released", "modnet"]
 RELEASED_PERIOD = 2048
@@ -124,7 +125,7 @@ class SS2D(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             y, _ = selective_scan(
                 sequences.flatten(1, 2), steps.flatten(1, 2), -torch.exp(self.A_logs.float()), b, c, self.Ds,
-                delta_bias=self.dt_projs_bias.flatten(), start=start, inject=inject,
+                self.dt_projs_bias.flatten(), start=start, inject=inject,
             )  # fmt: skip
         merged = self._merge(y.unflatten(1, (config.directions, -1)), height, width)
         merged = self.out_norm(merged.transpose(1, 2)).view(batch, height, width, -1)
@@ -149,39 +150,12 @@ class VSSBlock(nn.Module):
         return x + self.extent(self.norm_extent(x))
 
 
-class PatchMerging(nn.Module):
-    """Halves the resolution: [B, H, W, C] → [B, H/2, W/2, C']."""
-
-    def __init__(self, dim: int, out: int) -> None:
-        super().__init__()
-        self.reduction = nn.Linear(4 * dim, out, bias=False)
-        self.norm = nn.LayerNorm(4 * dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        corners = [x[:, row::2, column::2] for row, column in ((0, 0), (1, 0), (0, 1), (1, 1))]
-        return self.reduction(self.norm(torch.cat(corners, -1)))
-
-
-class PatchReverseMerging(nn.Module):
-    """Multiplies the resolution by ``factor``: [B, H, W, C] → [B, factor·H, factor·W, C']."""
-
-    def __init__(self, dim: int, out: int, factor: int = 2) -> None:
-        super().__init__()
-        self.factor = factor
-        self.increment = nn.Linear(dim, out * factor**2, bias=False)
-        self.norm = nn.LayerNorm(dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.increment(self.norm(x)).permute(0, 3, 1, 2)
-        return F.pixel_shuffle(x, self.factor).permute(0, 2, 3, 1)
-
-
 class _Stage(nn.Module):
     def __init__(self, dim: int, depth: int, config: MambaConfig) -> None:
         super().__init__()
         self.blocks = nn.ModuleList([VSSBlock(dim, config) for _ in range(depth)])
         self.downsample: PatchMerging | None = None
-        self.upsample: PatchReverseMerging | None = None
+        self.upsample: PatchSplitting | None = None
 
     def forward(self, x: Tensor, channel: ChannelState) -> Tensor:
         for block in self.blocks:
@@ -229,8 +203,8 @@ class MambaDecoder(nn.Module):
             self.bm_list, self.sm_list = modnet(dims[0])
         self.layers = nn.ModuleList([_Stage(dim, depth, config) for dim, depth in zip(dims, depths, strict=True)])
         for stage, dim, following in zip(self.layers, dims, dims[1:], strict=False):
-            stage.upsample = PatchReverseMerging(dim, following)
-        self.layers[-1].upsample = PatchReverseMerging(dims[-1], config.channels, config.patch)
+            stage.upsample = PatchSplitting(dim, following)
+        self.layers[-1].upsample = PatchSplitting(dims[-1], config.channels, config.patch)
 
     def forward(self, code: Tensor, channel: ChannelState) -> Tensor:
         x = self.head(code).permute(0, 2, 3, 1)

@@ -37,7 +37,7 @@ class MambaJSCCConfig(Config):
 
 
 class MambaJSCC(PixelCodec):
-    """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple`` (a :class:`LearnedCodec`): the code's
+    """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple``: the code's
     height is even, as its halves are paired."""
 
     def __init__(self, config: MambaJSCCConfig) -> None:

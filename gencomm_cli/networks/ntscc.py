@@ -11,7 +11,6 @@ one, and so on.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.layers import zeroed
 from gencomm_cli.networks.rate_allocation import RATES
 from gencomm_cli.networks.snr_adaptive import SnrAdaptive
-from gencomm_cli.networks.windows import from_windows, relative_places, to_windows
+from gencomm_cli.networks.windows import from_windows, hidden, relative_places, to_windows
 
 
 @dataclass(frozen=True)
@@ -41,18 +40,6 @@ class NTSCCConfig(Config):
     window: int = 4
     mlp: int = 2
     snr_width: int = 384
-
-
-@lru_cache(maxsize=32)
-def _neighbours(rows: int, columns: int, window: int, shift: int) -> Tensor:
-    """Which positions of a window see one another once the picture is shifted round: bool [windows, window², window²]."""
-    ids = torch.zeros(rows, columns)
-    for axis in range(2):
-        place = torch.arange(ids.shape[axis])
-        wrapped = (place >= ids.shape[axis] - shift).float() if shift else torch.zeros(len(place))
-        ids = ids * 2 + (wrapped[:, None] if axis == 0 else wrapped[None])
-    tiles = ids.view(rows // window, window, columns // window, window).transpose(1, 2).reshape(-1, window**2)
-    return tiles[:, :, None] == tiles[:, None]
 
 
 class WindowBlock(nn.Module):
@@ -75,8 +62,8 @@ class WindowBlock(nn.Module):
         batch, rows, columns, _ = x.shape
         # q, k, v: [B, windows, heads, window², C/heads]
         q, k, v = self.qkv(to_windows(x, self.window, self.shift)).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
-        seen = _neighbours(rows, columns, self.window, self.shift).to(x.device)[:, None]
-        bias = self.bias[:, self.places].to(q.dtype).masked_fill(~seen, -torch.inf)
+        unseen = hidden(rows, columns, self.window, self.shift).to(x.device)[:, None]
+        bias = self.bias[:, self.places].to(q.dtype).masked_fill(unseen, -torch.inf)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.expand(batch, *bias.shape))
         return from_windows(self.proj(out.transpose(2, 3).flatten(3)), x.shape, self.window, self.shift)
 

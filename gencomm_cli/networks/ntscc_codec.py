@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gencomm_cli.errors import InputError, RateError
-from gencomm_cli.methods.base import Received, Request, Transmission
+from gencomm_cli.methods.base import Received, Request, Transmission, no_symbols
 from gencomm_cli.networks import rate_indices
 from gencomm_cli.networks.linear_code import pilot_places, pilots, pilots_for, size_of, with_pilots
 from gencomm_cli.networks.ntscc import LatentJSCC, pack, unit_power, unpack
@@ -40,8 +39,8 @@ from gencomm_cli.networks.residual_transform import ResidualTransform
 from gencomm_cli.networks.tensors import as_symbols, finite
 from gencomm_cli.networks.transform import NonlinearTransform
 from gencomm_cli.presets import Preset, require
-from gencomm_cli.presets.build import builders
-from gencomm_cli.presets.weights import filled
+from gencomm_cli.presets.build import build
+from gencomm_cli.symbols import Symbols
 from gencomm_cli.text.modes import Fading
 from gencomm_cli.text.payload import PayloadFormat
 
@@ -55,7 +54,6 @@ TRIES = 64
 """How many groups are tried for the rest."""
 
 Kind = Literal["adaptive", "uniform"]
-Symbols = NDArray[np.complex64]
 
 
 @dataclass(frozen=True)
@@ -65,15 +63,14 @@ class Allocation:
     Attributes:
         levels: of the embeddings inside the picture, [rows, columns].
         side_symbols, side: the levels as they are sent; empty and None where the allocation is uniform.
-        group: one level serves group × group embeddings. beta: β of eq. 3. Both None where the allocation is uniform.
+        group: one level serves group × group embeddings; None where the allocation is uniform.
         pilots: symbols that go with the code.
     """
 
     levels: Levels
-    side_symbols: Symbols = field(default_factory=lambda: np.empty(0, np.complex64))
+    side_symbols: Symbols = field(default_factory=no_symbols)
     side: PayloadFormat | None = None
     group: int | None = None
-    beta: float | None = None
     pilots: int = 0
 
     @property
@@ -100,10 +97,9 @@ class NTSCC(nn.Module):
         Raises:
             InputError: a component is missing. ModelMismatch: weights do not fit.
         """
-        require(preset, "transform", "jscc", "rates")
-        parts: list[Any] = []
-        for component in (preset.components[name] for name in ("transform", "jscc", "rates")):
-            parts.append(filled(partial(builders()[component.class_name], **component.config), component, device))
+        names = ("transform", "jscc", "rates")
+        require(preset, *names)
+        parts: list[Any] = [build(preset.components[name], device) for name in names]
         return cls(*parts).eval()
 
     def shape(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -184,16 +180,14 @@ class NTSCC(nn.Module):
             higher = levels.copy()
             higher.ravel()[index] = min(higher.ravel()[index] + 1, len(RATES) - 1)
             levels = higher if cost(higher) <= budget else levels
-        return self.with_side(levels, group, information.shape, beta, snr_db, fading)
+        return self.with_side(levels, group, information.shape, snr_db, fading)
 
-    def with_side(
-        self, levels: Levels, group: int, shape: tuple[int, ...], beta: float, snr_db: float | None, fading: Fading
-    ) -> Allocation:
+    def with_side(self, levels: Levels, group: int, shape: tuple[int, ...], snr_db: float | None, fading: Fading) -> Allocation:
         """The allocation that gives groups these levels, with its side symbols."""
         payload = rate_indices.encode(levels, group, self.tables)
         side = PayloadFormat.choose(payload.size, snr_db=snr_db, fading=fading)
         each = spread(levels, group, (shape[0], shape[1]))
-        return Allocation(each, side.transmit(payload), side, group, beta, self.pilots(symbols_of(each)))
+        return Allocation(each, side.transmit(payload), side, group, self.pilots(symbols_of(each)))
 
     def at_beta(
         self, information: Floats, beta: float, *, snr_db: float | None, fading: Fading, side_share: float = MOST_SIDE
@@ -202,7 +196,7 @@ class NTSCC(nn.Module):
         the largest."""
         for group in GROUPS:
             levels = quantise(beta * group_means(information, group))
-            found = self.with_side(levels, group, information.shape, beta, snr_db, fading)
+            found = self.with_side(levels, group, information.shape, snr_db, fading)
             if found.side_symbols.size <= side_share * found.symbols:
                 break
         return found
@@ -224,19 +218,16 @@ class NTSCC(nn.Module):
         return with_pilots(packed[None], self.pilots(len(packed)))[0]
 
     def receive(
-        self, equalised: Tensor, reliability: Tensor, levels: Levels, size: tuple[int, int], multiple: int,
-        tx_snr_db: float = math.nan,
-    ) -> Tensor:  # fmt: skip
+        self, equalised: Tensor, reliability: Tensor, levels: Levels, size: tuple[int, int], tx_snr_db: float = math.nan
+    ) -> Tensor:
         """ẑ [1, C, H'/factor, W'/factor] of MMSE-equalised symbols, complex [k], each of ``reliability`` |h|²/(|h|² + N0), [k];
         where the code knows it, with the standard deviation of its error [1, 2C, …].
 
         Args:
-            levels: where they take fewer than all symbols, of the first of the code. tx_snr_db: what the transmitter knew, NaN
-                for nothing.
-            multiple: H' and W' are the next multiples of it.
+            levels: where they take fewer than all symbols, of the first of the code. size: (H', W') of the padded picture.
+            tx_snr_db: what the transmitter knew, NaN for nothing.
         """
-        height, width = (-(-side // multiple) * multiple // self.transform.config.factor for side in size)
-        grid = self._grid(levels, (height, width), equalised.device)
+        grid = self._grid(levels, self.shape(size), equalised.device)
         mask = self.code.mask(grid)
         sent = None
         if self.code.piloted:

@@ -1,4 +1,4 @@
-"""What learned codecs of images have in common (see :class:`~gencomm_cli.networks.source_codec.LearnedCodec`)."""
+"""What learned codecs of images have in common."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from gencomm_cli.networks.conventions import Conventions
 from gencomm_cli.networks.rate_adaptive import unit_power
 
 
@@ -22,9 +23,21 @@ def checked_size(codec: _Counting, image: Tensor, symbols: int) -> tuple[int, in
 
 
 class PixelCodec(nn.Module):
-    """A codec that sends the same channels of every image; else it says among how many it chooses (``choices``)."""
+    """A differentiable map from images to symbols, and one back, which can be used alone.
 
-    choices = 0
+    Attributes:
+        multiple: pixels that both sides of an image are multiples of. conventions: how its symbols are made and taken.
+        choices: of how many channels it chooses some for each image (it is a
+            :class:`~gencomm_cli.networks.swinjscc.SwinJSCC` then); 0 where it sends the same of every image.
+    """
+
+    multiple: int
+    conventions: Conventions
+    choices: int = 0
+
+    def symbols(self, wanted: int, size: tuple[int, int]) -> int:
+        """The most symbols within ``wanted`` that this code can send for an image of ``size`` (H, W); the fewest where none fit."""
+        raise NotImplementedError
 
     def code(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
         """Complex [B, ``symbols``] at their own power.
@@ -40,3 +53,7 @@ class PixelCodec(nn.Module):
     def encode(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
         """z = E(x): :meth:`code` with E|z|² = 1 each row."""
         return unit_power(self.code(image, symbols, snr_db))
+
+    def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor) -> Tensor:
+        """Symbols as the equaliser leaves them [B, k] → images [B, 3, H, W]; ``snr_db`` [B] is the receiver's."""
+        raise NotImplementedError

@@ -99,14 +99,27 @@ class JSCCConfig(Config):
 
 
 class Conditioned(nn.Module):
-    """A code whose two ends know the rate and an SNR. The transmitter's may be unknown (NaN): a token that is learned."""
+    """A code whose two ends know the rate and an SNR. The transmitter's may be unknown (NaN): a token that is learned.
 
-    def __init__(self) -> None:
+    Args:
+        code_channels: most reals a token. factor: positions a token along each side.
+    """
+
+    def __init__(self, code_channels: int, factor: int) -> None:
         super().__init__()
+        self.code_channels, self.factor = code_channels, factor
         self.unknown_snr = nn.Parameter(torch.zeros(32))
         self.transmitter, self.receiver = (
             nn.Sequential(nn.Linear(64, CONDITION_WIDTH), nn.SiLU(), nn.Linear(CONDITION_WIDTH, CONDITION_WIDTH)) for _ in range(2)
         )
+
+    def tokens(self, size: tuple[int, ...]) -> int:
+        """Of a field of ``size`` (H, W)."""
+        return (size[0] // self.factor) * (size[1] // self.factor)
+
+    def symbols(self, wanted: int, size: tuple[int, int]) -> int:
+        """Complex symbols, pilots included, nearest to ``wanted`` that a field of ``size`` (H, W) can have."""
+        return max(1, min(wanted, self.code_channels * self.tokens(size) // 2))
 
     def _condition(self, network: nn.Module, snr_db: Tensor, reals_per_token: float) -> Tensor:
         snr = torch.where(snr_db.isnan()[:, None], self.unknown_snr, sinusoid(snr_db.nan_to_num(), 32, 4.0))
@@ -121,9 +134,9 @@ class RateAdaptiveJSCC(Conditioned):
     """
 
     def __init__(self, config: JSCCConfig) -> None:
-        super().__init__()
-        self.config = config
         factor, channels, code = config.factor, config.channels, config.code_channels
+        super().__init__(code, factor)
+        self.config = config
         self.encoder = MambaEncoder(config.mamba())
         self.decoder = MambaDecoder(config.mamba(), extra=code)
         self.analysis = nn.Conv2d(channels, code, factor, factor)
@@ -159,8 +172,11 @@ class RateAdaptiveJSCC(Conditioned):
         Args:
             field: [B, C, H, W]. image: which this code does not look at.
             snr_db: what the transmitter knows [B]; NaN where it knows nothing.
+
+        Raises:
+            ValueError: more symbols than the code has.
         """
-        tokens = (field.shape[-2] // self.config.factor) * (field.shape[-1] // self.config.factor)
+        tokens = self.tokens(field.shape[-2:])
         condition = self._condition(self.transmitter, snr_db, 2 * symbols / tokens)
         gain = torch.exp(self.sent_gain(condition))[:, :, None, None]
         code = self.analysis(field) * gain + self.encoder(field, ChannelState(condition=condition))

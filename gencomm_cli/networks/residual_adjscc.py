@@ -23,7 +23,7 @@ from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.conventions import USUAL
 from gencomm_cli.networks.klt_code import KLTCode
 from gencomm_cli.networks.layers import zeroed
-from gencomm_cli.networks.pixel_codec import checked_size
+from gencomm_cli.networks.pixel_codec import PixelCodec, checked_size
 from gencomm_cli.networks.rate_adaptive import CONDITION_WIDTH
 from gencomm_cli.networks.tensors import SNR_RANGE
 
@@ -70,10 +70,10 @@ class Level(nn.Module):
         return self.attention(self.blocks(self.before(x)), condition)
 
 
-class ResidualADJSCC(KLTCode):
-    """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple`` (a :class:`LearnedCodec`)."""
+class ResidualADJSCC(KLTCode, PixelCodec):
+    """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple``."""
 
-    choices, conventions = 0, USUAL
+    conventions = USUAL
 
     def __init__(self, config: ResidualADJSCCConfig) -> None:
         super().__init__(3, config.code_channels, config.factor)
@@ -94,19 +94,8 @@ class ResidualADJSCC(KLTCode):
         self.seen = nn.Conv2d(6 * fold**2, widths[0], 3, padding=1)  # the linear estimate and its error, at the finest resolution
         self.last = nn.Sequential(*unfolding(widths[0], config.edge, fold))
 
-    def symbols(self, wanted: int, size: tuple[int, int]) -> int:
-        """Complex symbols, pilots included, nearest to ``wanted`` that an image of ``size`` (H, W) can have."""
-        return max(1, min(wanted, self.code_channels * self.tokens(size) // 2))
-
     def code(self, image: Tensor, symbols: int, snr_db: Tensor) -> Tensor:
-        """z = E(x): complex [B, ``symbols``] with E|z|² = 1 each row.
-
-        Args:
-            image: [B, 3, H, W] in [0, 1]. snr_db: what the transmitter knows [B]; NaN where it knows nothing.
-
-        Raises:
-            ValueError: more symbols than the code has.
-        """
+        """As :meth:`PixelCodec.encode`: its own power is 1."""
         checked_size(self, image, symbols)
         condition = self.sender(symbols, image.shape[2:], snr_db)
         h = image - self.mean

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gencomm_cli.networks.autoencoder import ResidualBlock
+from gencomm_cli.networks.autoencoder import ResidualBlock, resolutions
 from gencomm_cli.networks.config import Config
 from gencomm_cli.networks.layers import zeroed
 from gencomm_cli.networks.transform import Hyperprior
@@ -77,9 +77,9 @@ class ResidualTransform(Hyperprior):
         self.register_buffer("mean", torch.zeros(3, 1, 1))  # μ, the same for every pixel of a block
         self.register_buffer("scale", torch.ones(channels, 1, 1))  # standard deviations of z at the start
         self.fold = factor // 2 ** (len(widths) - 1)
-        down: list[nn.Module] = [nn.Conv2d(3 * self.fold**2, widths[0], 3, padding=1), *blocks(widths[0], config.encoder_depths[0])]
-        for (before, after), depth in zip(pairwise(widths), config.encoder_depths[1:], strict=True):
-            down += [nn.Conv2d(before, after, 3, 2, 1), *blocks(after, depth)]
+        down = resolutions(
+            3 * self.fold**2, widths, config.encoder_depths, lambda before, after: [nn.Conv2d(before, after, 3, 2, 1)]
+        )
         self.encoder = nn.Sequential(*down, nn.SiLU(), zeroed(nn.Conv2d(widths[-1], channels, 3, padding=1)))
         ladder = list(zip(reversed(config.context_widths), reversed(config.context_depths), strict=True))
         first: nn.Module = nn.Conv2d(2 * channels, ladder[0][0], 3, padding=1)

@@ -88,21 +88,20 @@ def selective_scan(
     a: Tensor,
     b: Tensor,
     c: Tensor,
-    d: Tensor | None = None,
+    d: Tensor,
+    delta_bias: Tensor,
     *,
-    delta_bias: Tensor | None = None,
-    softplus: bool = True,
     start: Tensor | None = None,
     inject: tuple[int, float] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Runs the scan in float32 (or float64 for float64 inputs).
 
     Args:
-        u, delta: input and step size [B, D, L].
+        u, delta: input and, before the softplus, step size [B, D, L].
         a: state matrix [D, N], negative.
         b, c: input and output matrices [B, G, N, L]; channel i uses group i // (D / G).
         d: skip [D].
-        delta_bias: [D], added to ``delta`` before the softplus.
+        delta_bias: [D], added to ``delta``.
         start: initial state [B, D, N]; zero by default. This is where MambaJSCC puts the channel state.
         inject: (period, value): before tokens period, 2·period, … state 0 of every channel is overwritten by ``value``,
             as MambaJSCC's released kernel does with the SNR in dB every 2048 tokens.
@@ -113,10 +112,7 @@ def selective_scan(
     real = torch.float64 if u.dtype == torch.float64 else torch.float32
     u, delta, a, b, c = (t.to(real) for t in (u, delta, a, b, c))
     batch, channels, length = u.shape
-    if delta_bias is not None:
-        delta = delta + delta_bias.to(real)[:, None]
-    if softplus:
-        delta = F.softplus(delta)
+    delta = F.softplus(delta + delta_bias.to(real)[:, None])
     groups = b.shape[1]
     per_group = channels // groups
     step = delta.permute(2, 0, 1)
@@ -136,6 +132,4 @@ def selective_scan(
             state = pieces[-1][-1]
         states = torch.cat(pieces)
     y = torch.einsum("lbgdn,bgnl->bgdl", states.unflatten(2, (groups, per_group)), c).flatten(1, 2)
-    if d is not None:
-        y = y + u * d.to(real)[:, None]
-    return y, states[-1]
+    return y + u * d.to(real)[:, None], states[-1]

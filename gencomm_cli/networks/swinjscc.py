@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -25,7 +24,7 @@ from gencomm_cli.networks.layers import mlp
 from gencomm_cli.networks.pixel_codec import PixelCodec, checked_size
 from gencomm_cli.networks.rate_adaptive import sent_positions, to_complex, to_real
 from gencomm_cli.networks.snr_adaptive import gates, modnet
-from gencomm_cli.networks.windows import from_windows, relative_places, to_windows
+from gencomm_cli.networks.windows import PatchMerging, PatchSplitting, from_windows, hidden, relative_places, to_windows
 
 Choice = Literal["first", "stable", "bitonic"]
 
@@ -72,17 +71,6 @@ class SwinJSCCConfig(Config):
         return (side, 0) if side <= self.window else (self.window, self.window // 2)
 
 
-@lru_cache(maxsize=64)
-def _hidden(rows: int, columns: int, window: int, shift: int) -> Tensor:
-    """Pairs of positions that do not see one another, as they come from far ends of the shifted picture: bool [windows, n, n]."""
-    parts = [slice(0, -window), slice(-window, -shift), slice(-shift, None)]
-    regions = torch.zeros(1, 1, rows, columns)
-    for number, (vertical, horizontal) in enumerate((v, h) for v in parts for h in parts):
-        regions[:, :, vertical, horizontal] = number
-    tiles = F.unfold(regions, window, stride=window)[0].T  # [windows, n]
-    return tiles[:, :, None] != tiles[:, None]
-
-
 class WindowAttention(nn.Module):
     """Multi-head attention within windows, with a learned bias for each relative position."""
 
@@ -115,33 +103,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         side, shift = self.window, self.shift
-        hidden = _hidden(x.shape[1], x.shape[2], side, shift).to(x.device) if shift else None
-        y = self.attn(to_windows(self.norm1(x), side, shift), hidden)
+        unseen = hidden(x.shape[1], x.shape[2], side, shift).to(x.device) if shift else None
+        y = self.attn(to_windows(self.norm1(x), side, shift), unseen)
         x = x + from_windows(y, x.shape, side, shift)
         return x + self.mlp(self.norm2(x))
-
-
-class PatchMerging(nn.Module):
-    """2×2 neighbours become one token."""
-
-    def __init__(self, before: int, after: int) -> None:
-        super().__init__()
-        self.norm, self.reduction = nn.LayerNorm(4 * before), nn.Linear(4 * before, after, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        neighbours = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        return self.reduction(self.norm(torch.cat(neighbours, -1)))
-
-
-class PatchSplitting(nn.Module):
-    """One token becomes 2×2."""
-
-    def __init__(self, before: int, after: int) -> None:
-        super().__init__()
-        self.norm, self.increment = nn.LayerNorm(before), nn.Linear(before, 4 * after, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.increment(self.norm(x)).permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
 
 
 class Stage(nn.Module):
@@ -195,16 +160,14 @@ class Encoder(nn.Module):
         if config.code_channels is not None:
             self.head_list = nn.Linear(dims[-1], config.code_channels)
 
-    def _snr_lists(self) -> tuple[nn.ModuleList, nn.ModuleList]:
-        return (self.bm_list1, self.sm_list1) if self.config.code_channels is None else (self.bm_list, self.sm_list)
-
     def forward(self, image: Tensor, snr_db: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
         x = self.patch_embed(image)
         for layer in self.layers:
             x = layer(x)
         x = self.norm(x)
         if self.config.snr:
-            x = x * gates(*self._snr_lists(), x, snr_db)
+            both = self.config.code_channels is None
+            x = x * gates(self.bm_list1 if both else self.bm_list, self.sm_list1 if both else self.sm_list, x, snr_db)
         if self.config.code_channels is not None:
             x = self.head_list(x)
             return x, torch.ones_like(x)
@@ -279,7 +242,7 @@ def top_channels(gates: Tensor, rate: int, choice: Choice = "stable") -> Tensor:
 
 
 class SwinJSCC(PixelCodec):
-    """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple`` (a :class:`LearnedCodec`).
+    """Joint source-channel code of images [B, 3, H, W], H and W multiples of ``multiple``.
 
     ``choices``: of how many channels the image's own are chosen, where the receiver has to know them (``choice`` of the config).
     """
@@ -325,11 +288,8 @@ class SwinJSCC(PixelCodec):
         return to_complex(features.permute(0, 3, 1, 2).flatten(1).float()[:, positions])
 
     def decode(self, equalised: Tensor, size: tuple[int, int], snr_db: Tensor, channels: Tensor | None = None) -> Tensor:
-        """x̂ = D(z): [B, 3, H, W], not clamped; channels that were not sent are zero.
-
-        Args:
-            equalised: complex [B, k]. size: (H, W). snr_db: the receiver's SNR [B]. channels: as in :meth:`code`.
-        """
+        """x̂ = D(z), not clamped, as :meth:`PixelCodec.decode`; channels that were not sent are zero. ``channels``: as in
+        :meth:`code`."""
         tokens, reals = self._tokens(size), self.config.gain * to_real(equalised)
         grid = (size[0] // self.config.factor, size[1] // self.config.factor)
         if self.config.choice != "first":

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from gencomm_cli.networks.conditional_unet import ResnetBlock, downsample, upsample
 from gencomm_cli.networks.config import Config
-from gencomm_cli.networks.entropy import FactorisedPrior, bits, gaussian_likelihood, rounded
+from gencomm_cli.networks.entropy import FactorisedPrior, bits, gaussian_likelihood
 from gencomm_cli.networks.layers import zeroed
 
 LEAST_SCALE = 0.1
@@ -102,7 +102,7 @@ class Hyperprior(nn.Module):
 
     def round_hyper(self, y: Tensor) -> Tensor:
         """ŷ: y rounded to whole distances from the prior's medians, what h_d takes in eq. 2."""
-        return rounded(y, self.prior.medians)
+        return torch.round(y - self.prior.medians) + self.prior.medians
 
     def information(self, z: Tensor) -> Tensor:
         """−log2 p(z_i | ŷ) of each embedding, what eq. 3 allocates symbols by: bits, [B, H/factor, W/factor]."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +15,6 @@ from gencomm_cli.networks.tiles import tiled
 
 if TYPE_CHECKING:
     from diffusers.models import AutoencoderKL
-
-Domain = Literal["latent", "pixel"]
-"""What the JSCC sends: the latent (what arXiv:2510.21299 proposes), or the image itself (its other variant)."""
 
 TILE, OVERLAP = 1024, 256
 """Side of a tile in pixels, and what neighbours share, where a picture has more pixels than two tiles."""

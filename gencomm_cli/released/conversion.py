@@ -222,8 +222,18 @@ def write_preset(conversion: Conversion, folder: Path, name: str, sources: Seque
     """
     size = sum(tensor.nbytes for each in conversion.components for tensor in each.tensors.values())
     check_target(folder, sources, force, size)
+    parts: dict[str, write.Part | presets.Component] = {}
+    for each in conversion.components:
+        if each.pretrained is not None:
+            parts[each.name] = presets.Component(each.name, each.class_name, None, "", {}, each.pretrained)
+        else:
+            parts[each.name] = write.Part(each.class_name, each.config, each.tensors)
+    rows = [("mapped", *pair) for pair in conversion.mapped] + [("dropped", *pair) for pair in conversion.dropped]
+    rows += [("missed", "", ours) for ours in conversion.missed]
     with write.whole(folder) as temporary:
-        _fill(conversion, temporary, name, sources)
+        write.write_preset(temporary, conversion.method, parts, conversion.settings, name)
+        (temporary / "README.md").write_bytes(utf8(_card(conversion, name, sources)))
+        (temporary / "tensors.tsv").write_bytes(utf8("".join("\t".join(row) + "\n" for row in rows)))
 
 
 def check_target(folder: Path, sources: Sequence[Path], force: bool, size: int = 0) -> None:
@@ -235,20 +245,6 @@ def check_target(folder: Path, sources: Sequence[Path], force: bool, size: int =
         raise InputError(f"{folder}: not empty; name a new folder, or pass --force to replace the preset in it")
     if folder.is_dir() and any(source.parent.samefile(folder) for source in sources):
         raise InputError(f"{folder}: holds what is imported, which might be replaced; name another folder")
-
-
-def _fill(conversion: Conversion, folder: Path, name: str, sources: Sequence[Path]) -> None:
-    parts: dict[str, write.Part | presets.Component] = {}
-    for each in conversion.components:
-        if each.pretrained is not None:
-            parts[each.name] = presets.Component(each.name, each.class_name, None, "", {}, each.pretrained)
-        else:
-            parts[each.name] = write.Part(each.class_name, each.config, each.tensors)
-    write.write_preset(folder, conversion.method, parts, conversion.settings, name)
-    (folder / "README.md").write_bytes(utf8(_card(conversion, name, sources)))
-    rows = [("mapped", *pair) for pair in conversion.mapped] + [("dropped", *pair) for pair in conversion.dropped]
-    rows += [("missed", "", ours) for ours in conversion.missed]
-    (folder / "tensors.tsv").write_bytes(utf8("".join("\t".join(row) + "\n" for row in rows)))
 
 
 def _card(conversion: Conversion, name: str, sources: Sequence[Path]) -> str:

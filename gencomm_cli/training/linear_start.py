@@ -19,7 +19,8 @@ from torch import Tensor
 from gencomm_cli.networks.coarse import CoarseHead
 from gencomm_cli.networks.klt_jscc import KLTJSCC, FieldCode
 from gencomm_cli.networks.layers import zeroed
-from gencomm_cli.networks.swinjscc import Block, PatchMerging, PatchSplitting, Stage, SwinJSCC
+from gencomm_cli.networks.swinjscc import Block, Stage, SwinJSCC
+from gencomm_cli.networks.windows import PatchMerging, PatchSplitting
 
 CONSTANT, RECEIVED = 10.0, 20.0
 """B beside coefficients of unit energy a token, and beside received ones."""

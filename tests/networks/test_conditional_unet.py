@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gencomm_cli.diffusion.cosine import alpha_bar_at
-from gencomm_cli.networks.conditional_unet import Attention, ChannelNorm, ConditionalUNet, UNetConfig
+from gencomm_cli.networks.conditional_unet import Attention, ChannelNorm, ConditionalUNet, LinearAttention, UNetConfig
 
 PUBLISHED = UNetConfig(widths=(8, 16, 24, 32, 40, 48), context_widths=(8, 8, 16, 24), time_width=8)
 """The sizes of the vectors; the paper's are eight times as wide."""
@@ -77,15 +77,17 @@ def test_the_linear_part_is_the_posterior_mean(mean: float | None) -> None:
 def test_attention_by_hand() -> None:
     torch.manual_seed(0)
     attention, x = Attention(4), torch.randn(1, 4, 2, 3)
-    h = attention.fn.norm(x).flatten(2)[0].T  # [positions, C]
-    weight = attention.fn.fn.to_qkv.weight[:, :, 0, 0]
+    inner, norm = attention.fn
+    assert isinstance(inner, LinearAttention)
+    h = norm(x).flatten(2)[0].T  # [positions, C]
+    weight = inner.to_qkv.weight[:, :, 0, 0]
     q, k, v = (h @ part.T for part in weight.chunk(3))
     expected = torch.zeros(6, 4)
     for position in range(6):  # Σ_p softmax over positions of k, per channel, times v, then read out by q
         for c in range(4):
             share = torch.exp(k[:, c]) / torch.exp(k[:, c]).sum()
             expected[position] += q[position, c] / 2 * (share[:, None] * v).sum(0)
-    out = torch.nn.functional.conv2d(expected.T.reshape(1, 4, 2, 3), attention.fn.fn.to_out.weight, attention.fn.fn.to_out.bias)
+    out = torch.nn.functional.conv2d(expected.T.reshape(1, 4, 2, 3), inner.to_out.weight, inner.to_out.bias)
     torch.testing.assert_close(attention(x), x + out)
 
 

@@ -12,7 +12,7 @@ from gencomm_cli.methods.base import Received
 from gencomm_cli.networks.ntscc_codec import MOST_SIDE, NTSCC, Allocation
 from gencomm_cli.networks.rate_allocation import GROUPS, group_means, quantise, spread, symbols_of, uniform
 from gencomm_cli.networks.rate_indices import RateTables
-from gencomm_cli.networks.tensors import to_tensor
+from gencomm_cli.networks.tensors import padded_size, to_tensor
 from gencomm_cli.text.payload import PayloadFormat
 from tests.support.presets import linear_lrisc, scenes
 
@@ -134,7 +134,7 @@ def test_a_picture_crosses(codec: NTSCC) -> None:
         assert symbols.shape == (symbols_of(found.levels),)
         assert float(symbols.abs().square().mean()) == pytest.approx(1, rel=1e-4)
         y = symbols + 0.03 * torch.randn(symbols.shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
-        coarse, contexts = codec.coarse(codec.receive(y, torch.full(symbols.shape, 0.99), found.levels, size, 64))
+        coarse, contexts = codec.coarse(codec.receive(y, torch.full(symbols.shape, 0.99), found.levels, padded_size(size, 64)))
         errors[kind] = float(((coarse + 1) / 2 - x).square().mean())
         assert len(contexts) == 4
     assert errors["adaptive"] < errors["uniform"]
@@ -151,7 +151,7 @@ def test_what_lies_outside_the_picture_is_not_sent(codec: NTSCC) -> None:
     found = codec.allocate(known, 140, snr_db=10, fading="awgn")
     assert found.symbols <= 140
     symbols = codec.send(z, found.levels, None)
-    assert codec.receive(symbols, torch.ones(len(symbols)), found.levels, (70, 100), 64).shape == (1, 128, 8, 8)
+    assert codec.receive(symbols, torch.ones(len(symbols)), found.levels, (128, 128)).shape == (1, 128, 8, 8)
 
 
 def test_gradients_reach_the_picture(codec: NTSCC) -> None:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from gencomm_cli.channels.equalisers import mmse
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
-from gencomm_cli.networks.codec_side import GAIN_SYMBOLS, receive_gain, send_gain
+from gencomm_cli.networks.gain_code import CODEC_GAIN
 from gencomm_cli.networks.tensors import padded_size, to_image, to_tensor
 from gencomm_cli.presets import Preset, require, verify
 from gencomm_cli.presets.build import build
@@ -55,8 +55,8 @@ class Linear:
     def symbol_budget(self, cbr: float, image_size: tuple[int, int], *, bound: bool = True) -> int:
         """The most symbols within ``cbr`` · 3HW: those of whole pairs of components, and the gain's; at least one pair."""
         blocks = self._blocks(image_size)
-        pairs = (min(cbr, 1.0) * 3 * math.prod(image_size) - GAIN_SYMBOLS) // blocks
-        return blocks * int(min(max(pairs, 1), self.transform.channels // 2)) + GAIN_SYMBOLS
+        pairs = (min(cbr, 1.0) * 3 * math.prod(image_size) - CODEC_GAIN.symbols) // blocks
+        return blocks * int(min(max(pairs, 1), self.transform.channels // 2)) + CODEC_GAIN.symbols
 
     @torch.no_grad()
     def encode(self, image: Image, request: Request) -> Transmission:
@@ -65,7 +65,7 @@ class Linear:
         Raises:
             RateError: a number of symbols that no number of components gives.
         """
-        pairs, rest = divmod(request.symbols - GAIN_SYMBOLS, self._blocks((image.shape[0], image.shape[1])))
+        pairs, rest = divmod(request.symbols - CODEC_GAIN.symbols, self._blocks((image.shape[0], image.shape[1])))
         if rest or not 1 <= pairs <= self.transform.channels // 2:
             raise RateError(f"no number of components takes {request.symbols} symbols; leave it out")
         sent = self.transform.encode(to_tensor(image, self.transform.factor, self.device))[:, : 2 * pairs]
@@ -75,7 +75,7 @@ class Linear:
             most = limit * z.abs().square().mean().sqrt()
             z = z * (most / z.abs().clamp(min=1e-9)).clamp(max=1)
         gain = float(z.abs().square().mean().sqrt().clamp(min=1e-6))
-        return Transmission((z / gain).cpu().numpy().astype(np.complex64), send_gain(gain))
+        return Transmission((z / gain).cpu().numpy().astype(np.complex64), CODEC_GAIN.send(gain))
 
     @torch.no_grad()
     def decode(self, received: Received, options: Receiver, *, seed: int, progress: Progress | None = None) -> Decoded:
@@ -86,9 +86,9 @@ class Linear:
         """
         height, width = padded_size(received.image_size, self.transform.factor)
         rows, columns = height // self.transform.factor, width // self.transform.factor
-        if received.symbols.size % (rows * columns) or received.side_symbols.size != GAIN_SYMBOLS:
+        if received.symbols.size % (rows * columns) or received.side_symbols.size != CODEC_GAIN.symbols:
             raise InputError("symbols: are not those of an image of this size; send the image again")
-        gain = receive_gain(received.side_symbols, received.side_gain, received.n0)
+        gain = CODEC_GAIN.receive(received.side_symbols, received.side_gain, received.n0)
         y = torch.tensor(received.symbols, device=self.device)
         h = None if received.gain is None else torch.tensor(received.gain, device=self.device).expand_as(y)
         z = mmse(y, h, received.n0) * (1.0 if gain is None else gain)

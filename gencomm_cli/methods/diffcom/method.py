@@ -81,15 +81,15 @@ from gencomm_cli.diffusion.conjugate_gradients import conjugate_gradients
 from gencomm_cli.diffusion.schedule import linear, linear_float32, spaced_steps
 from gencomm_cli.diffusion.steps import AncestralStep, noised, signal_to_noise
 from gencomm_cli.errors import OptionError
-from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
+from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission, lost
 from gencomm_cli.methods.diffcom.options import BlindForm, Confirm, Receiver, Transmitter, Variant
 from gencomm_cli.methods.diffcom.pixel_prior import Prior, pixel_prior, sides_multiple
 from gencomm_cli.methods.diffcom.settings import Sampling, check_settings
 from gencomm_cli.networks import codec_side
 from gencomm_cli.networks.acceleration import compiled
+from gencomm_cli.networks.codec_side import KnownCodec, KnownNTSCC
 from gencomm_cli.networks.ntscc_codec import NTSCC
-from gencomm_cli.networks.rate_allocation import Levels
-from gencomm_cli.networks.source_codec import KnownCodec, KnownNTSCC, LearnedCodec
+from gencomm_cli.networks.pixel_codec import PixelCodec
 from gencomm_cli.networks.tensors import Heard, padded_size, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
 from gencomm_cli.presets.build import build
@@ -196,7 +196,6 @@ class Problem:
 
 
 Form = Literal["squared", "norm", "score", "exact"]
-Decay = Literal["constant", "exponential", "linear"]
 
 
 @dataclass(frozen=True)
@@ -215,7 +214,7 @@ class Guidance:
             ``exact``: ``score`` with Cov(x_0 | x_t), from the prior's derivative; exact for a Gaussian prior and a linear W_h∘E,
             else with W_h∘E linearised at x̂_{0|t}. It has no confirming term: x_d is a function of y, and y counts once.
         n0: N0, noise power per complex symbol (``score`` and ``exact``).
-        decay: of the step sizes over t = T_s … 1, down to ``floor`` times their value (the authors' options).
+        decays: whether the step sizes fall over t = T_s … 1, linearly down to zero, as the authors' do.
         last: whether the step to t = 0 is guided, too; the authors' is not.
         iterations: of the conjugate gradients of ``exact``, at most.
     """
@@ -225,8 +224,7 @@ class Guidance:
     zeta_h: float = 0.1
     form: Form = "squared"
     n0: float = 1.0
-    decay: Decay = "constant"
-    floor: float = 0.0
+    decays: bool = False
     last: bool = True
     iterations: int = 10
 
@@ -236,17 +234,12 @@ class Guidance:
         authors = sampling.likelihood == "authors"
         return cls(
             sampling.zeta, sampling.gamma, sampling.zeta_h, cast(Form, "norm" if authors else sampling.likelihood), max(n0, 1e-6),
-            "linear" if authors and sampling.variant == "blind" else "constant", last=not authors,
+            authors and sampling.variant == "blind", last=not authors,
         )  # fmt: skip
 
     def scale(self, t: int, start: int) -> float:
-        """What multiplies ζ, γ and ζ_h at step t: 1, or a decay that depends on the authors' step index t − 1 over T_s − 1."""
-        fraction = (t - 1) / max(start - 1, 1)
-        if self.decay == "linear":
-            return self.floor + (1 - self.floor) * fraction
-        if self.decay == "exponential":
-            return self.floor + (1 - self.floor) * math.exp(-fraction)
-        return 1.0
+        """What multiplies ζ, γ and ζ_h at step t: 1, or the authors' step index t − 1 over T_s − 1."""
+        return (t - 1) / max(start - 1, 1) if self.decays else 1.0
 
 
 def distance(residual: Tensor) -> Tensor:
@@ -531,9 +524,7 @@ class DiffCom:
     method = "diffcom"
     default_cbr = 1 / 48
 
-    def __init__(
-        self, preset: Preset, codec: LearnedCodec | NTSCC, device: torch.device, dtype: torch.dtype = torch.float32
-    ) -> None:
+    def __init__(self, preset: Preset, codec: PixelCodec | NTSCC, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         self.preset, self.codec, self.device, self.dtype = preset, codec, device, dtype
         self.alpha_bar = linear()
         self.cbr_range: tuple[float, float] = tuple(preset.settings.get("cbr_range", (1 / 96, 1 / 16)))
@@ -579,8 +570,6 @@ class DiffCom:
     def symbol_budget(self, cbr: float, image_size: tuple[int, int], *, bound: bool = True) -> int:
         """k, the most symbols within ``cbr`` · 3HW that the preset's codec can send."""
         wanted = symbols_within(cbr, self.cbr_range, image_size)
-        if isinstance(self.codec, NTSCC):  # side symbols included
-            return self.codec.budget(wanted, image_size)
         return codec_side.budget(self.codec, wanted, padded_size(image_size, self.multiple), bound)
 
     def _tx_snr_db(self, snr_db: float | None) -> Tensor:
@@ -589,26 +578,19 @@ class DiffCom:
 
     @torch.no_grad()
     def encode(self, image: Image, request: Request) -> Transmission:
-        """z = E(x): as many complex symbols as are asked for, with E|z|² = 1; NTSCC's count its side symbols.
-
-        Args:
-            image: uint8 [H, W, 3].
+        """z = E(x) of an image uint8 [H, W, 3]: as many complex symbols as are asked for, with E|z|² = 1; NTSCC's count its side
+        symbols.
 
         Raises:
             RateError: another number of symbols than the code of this image can have.
         """
         x, snr_db = to_tensor(image, self.multiple, self.device), self._tx_snr_db(request.snr_db)
-        if isinstance(self.codec, NTSCC):
-            kind = cast(Transmitter, request.options).allocation or "adaptive"
-            return self.codec.transmit(x, image.shape[:2], request, snr_db, kind)
-        return codec_side.send(self.codec, x, request, snr_db)
+        allocation = cast(Transmitter, request.options).allocation
+        return codec_side.send(self.codec, x, (image.shape[0], image.shape[1]), request, snr_db, allocation)
 
     def decode(self, received: Received, options: Receiver, *, seed: int, progress: Progress | None = None) -> Decoded:
-        """The coarse image x_d = D(W_h⁻¹(y)), and posterior samples by Algorithm 1, 2 or 3.
-
-        Args:
-            received: all that is known. seed: of the sampler's noise.
-            progress: called with (steps done, steps in all, the measurement distance in words).
+        """The coarse image x_d = D(W_h⁻¹(y)), and posterior samples by Algorithm 1, 2 or 3; the progress notes the measurement
+        distance.
 
         Raises:
             OptionError: one is not read or does not go with the others, or the samples diverge.
@@ -616,15 +598,16 @@ class DiffCom:
         unknown = received.gain is None and received.fading in ("rayleigh", "block", "multipath")
         snr_db = -10 * math.log10(max(received.n0, 1e-6))
         sampling = Sampling.settle(options, self.preset.settings, unknown and received.fading != "rayleigh", snr_db)
-        known, side_ok = self._known(received)
-        if known is None or (side_ok is False and not isinstance(known, KnownCodec)):
-            lost = codec_side.grey(received.image_size) if known is None else self._without_rates(received, known)
-            return Decoded(lost, () if options.coarse else (lost,) * options.samples, outage=known is None, side_ok=False)
+        known, side_ok = codec_side.receive(self.codec, received, self.device)
+        if known is None:
+            return lost(received.image_size, 0 if options.coarse else options.samples, side_ok=False)
         problem, n0 = self._problem(received, known, sampling.likelihood == "authors")
         x_d = problem.coarse()
         coarse = to_image(x_d, received.image_size, "codec")
         if options.coarse:
             return Decoded(coarse, side_ok=side_ok)
+        if side_ok is False and isinstance(known, KnownNTSCC):  # it is not known what E would have sent: nothing to sample from
+            return Decoded(coarse, (coarse,) * options.samples, side_ok=False)
         notes = (_note_of_unknown(sampling.variant, options.variant is None, received.fading),) if unknown else ()
         t_s = self._start_step(sampling, n0, received.symbols.size / (3 * received.image_size[0] * received.image_size[1]))
         found = []
@@ -642,25 +625,16 @@ class DiffCom:
             taps=tuple(one.h_0[0].cpu().numpy() for one in found if one.h_0 is not None), notes=notes,
         )  # fmt: skip
 
-    def _problem(self, received: Received, known: Levels | KnownCodec, authors: bool = False) -> tuple[Problem, float]:
-        """The inverse problem, and N0 at the effective SNR.
-
-        Args:
-            known: NTSCC's levels, or any other codec as the receiver knows it. authors: clipping is theirs.
-        """
+    def _problem(self, received: Received, codec: KnownCodec | KnownNTSCC, authors: bool = False) -> tuple[Problem, float]:
+        """The inverse problem, and N0 at the effective SNR. ``authors``: clipping is theirs."""
         heard = Heard.of(received, self.device)
         cir = None if received.cir is None else torch.tensor(received.cir, device=self.device)[None]
         size = padded_size(received.image_size, self.multiple)
-        snr_db, tx_snr_db = heard.effective_snr_db, self._tx_snr_db(received.tx_snr_db)
-        codec: KnownCodec | KnownNTSCC
-        if isinstance(known, KnownCodec):
-            codec = known
-        else:
-            ntscc, equalised = cast(NTSCC, self.codec), heard.gain is not None
-            codec = KnownNTSCC(ntscc, known, received.image_size, self.multiple, heard.reliability[0], equalised, float(tx_snr_db))
+
+        snr_db = heard.effective_snr_db
 
         def encode(x: Tensor) -> Tensor:
-            return codec.encode((x + 1) / 2, heard.y.shape[1], tx_snr_db.expand(len(x)))
+            return codec.encode((x + 1) / 2, heard.y.shape[1], codec.tx_snr_db.expand(len(x)))
 
         def decode(equalised: Tensor) -> Tensor:
             return codec.decode(equalised, size, snr_db)
@@ -668,26 +642,9 @@ class DiffCom:
         problem = Problem(heard.y, Link(received, heard.gain, cir, authors), encode, decode, received.n0)
         return problem, n0_from_db(heard.mean_snr_db)
 
-    def _known(self, received: Received) -> tuple[Levels | KnownCodec | None, bool | None]:
-        """NTSCC's rates, or any other codec, as the side symbols say, and whether these arrived; None where nothing is known."""
-        if isinstance(self.codec, NTSCC):
-            return self.codec.levels_at_receiver(received)
-        return codec_side.receive(self.codec, received, self.device)
-
     def rate_map(self, received: Received) -> tuple[NDArray[np.int64], bool | None] | None:
         """Symbols of each block [rows, columns], and whether the side symbols arrived; None where all blocks have the same."""
         return self.codec.rate_map(received) if isinstance(self.codec, NTSCC) else None
-
-    @torch.no_grad()
-    def _without_rates(self, received: Received, levels: Levels) -> Image:
-        """What is left where NTSCC's side symbols are lost: the image from the first symbol of every embedding.
-
-        There is nothing to sample from: the receiver does not know what E would have sent.
-        """
-        heard = Heard.of(received, self.device)
-        codec = cast(NTSCC, self.codec)
-        z = codec.receive(heard.mmse()[0], heard.reliability[0], levels, received.image_size, self.multiple)
-        return to_image((codec.coarse(z)[0] + 1) / 2, received.image_size, "transform")
 
     def _posterior_sample(
         self, problem: Problem, x_d: Tensor, sampling: Sampling, t_s: int, stream: tuple[int, str], report: Report | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -14,8 +15,6 @@ from gencomm_cli.released.checkpoint import Checkpoint
 from gencomm_cli.released.conversion import Conversion, ConvertedComponent, only
 
 KIND = "adjscc"
-NETWORKS = {"Encoder.": "jscc_encoder.", "Decoder.": "jscc_decoder."}
-"""The files' names of the networks, and the program's, which are ours."""
 CONVENTIONS = (
     "ADJSCC: each image's code has power 1 a complex symbol, and is decoded at that power; reals take turns as real and imaginary.",
     "ADJSCC: SNR is Es/N0 of a complex symbol, as here; both networks are given it in dB, trained on 0 to 14.",
@@ -33,7 +32,11 @@ def recognises(tensors: Mapping[str, Tensor]) -> bool:
 def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Conversion:
     """The codec. Raises InputError for more than one file."""
     theirs = only(checkpoints, KIND).tensors
-    renamed = {name: _ours(name) for name in theirs if not name.startswith("distortion_loss")}
+    renamed = {  # the files' names of the networks to the program's, which are ours
+        name: re.sub(r"^(Enc|Dec)oder\.", lambda found: f"jscc_{found[0].lower()}", name)
+        for name in theirs
+        if not name.startswith("distortion_loss")
+    }
     tensors = {ours: theirs[name] for name, ours in renamed.items()}
     width, last = (tensors[f"jscc_encoder.conv_block{number}.0.weight"].shape[0] for number in (1, 5))
     ours = ADJSCCConfig(int(last), int(width), conventions=Conventions(pairing="alternate"))
@@ -41,10 +44,3 @@ def convert(checkpoints: Sequence[Checkpoint], config: Mapping[str, Any]) -> Con
         "jscc", (ConvertedComponent("codec", "ADJSCC", asdict(ours), tensors),), {}, tuple(renamed.items()),
         tuple((name, "the training loss") for name in theirs if name not in renamed), conventions=CONVENTIONS,
     )  # fmt: skip
-
-
-def _ours(name: str) -> str:
-    for before, after in NETWORKS.items():
-        if name.startswith(before):
-            return after + name.removeprefix(before)
-    return name

@@ -32,12 +32,12 @@ from gencomm_cli.methods.diffcom.pixel_prior import pixel_prior
 from gencomm_cli.methods.diffcom.residual_prior import ResidualPrior
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.entropy import bits, gaussian_likelihood
+from gencomm_cli.networks.pixel_codec import PixelCodec
 from gencomm_cli.networks.residual_adjscc import ResidualADJSCC
-from gencomm_cli.networks.source_codec import SourceCodec
 from gencomm_cli.networks.swinjscc import SwinJSCC
 from gencomm_cli.presets import Component, find, verify
 from gencomm_cli.presets.write import Part, taken, write_preset
-from gencomm_cli.training.channel import ChannelDraw, awgn, block_gains, draw, through
+from gencomm_cli.training.channel import ChannelDraw, SentRecipe, awgn, block_gains, draw, through
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.linear_start import start_swin, token_statistics
 from gencomm_cli.training.loop import Schedule, autocast
@@ -50,21 +50,17 @@ CODECS = ("adjscc", "swinjscc")
 
 
 @dataclass(frozen=True)
-class CodecRecipe:
+class CodecRecipe(SentRecipe):
     """Attributes:
-    crop: side in pixels. cbr: the rate is log-uniform in it, but 1/48 for two fifths of the batches.
-    snr_db: uniform. shares: of AWGN, of Rayleigh fading symbol by symbol, of one gain a picture. informed: how often the encoder
-        knows the SNR. squared: L_D is the mean squared error, not its root.
+    crop: side in pixels. cbr: the rate is log-uniform in it, but 1/48 for two fifths of the batches. squared: L_D is the mean
+        squared error, not its root.
     linear: the codec starts as a linear code for 10 dB (SwinJSCC's for CBR 1/48), not from random weights.
     """
 
-    schedule: Schedule
     batch: int = 12
     crop: int = 128
     cbr: tuple[float, float] = (1 / 96, 1 / 16)
-    snr_db: tuple[float, float] = (-5.0, 20.0)
     shares: tuple[float, float, float] = (0.7, 0.2, 0.1)
-    informed: float = 0.6
     squared: bool = False
     linear: bool = False
     seed: int = 2
@@ -103,7 +99,7 @@ class NoisePriorRecipe:
     seed: int = 3
 
 
-def through_channel(code: SourceCodec, image: Tensor, cbr: float, channel: ChannelDraw) -> Tensor:
+def through_channel(code: PixelCodec, image: Tensor, cbr: float, channel: ChannelDraw) -> Tensor:
     """x_d of images [B, 3, H, W]: fading is equalised (MMSE), and taken as the AWGN channel of its effective SNR."""
     size = (image.shape[2], image.shape[3])
     sent = code.encode(image, code.symbols(round(cbr * image[0].numel()), size), channel.tx_snr_db)
@@ -128,13 +124,13 @@ def codec_stage(
         usual = generator.random() < 0.4
         cbr = 1 / 48 if usual else float(np.exp(generator.uniform(*np.log(recipe.cbr))))
         with autocast(device, recipe.schedule.precision):
-            error = (through_channel(cast(SourceCodec, codec), image, cbr, channel) - image).square().mean((1, 2, 3))
+            error = (through_channel(cast(PixelCodec, codec), image, cbr, channel) - image).square().mean((1, 2, 3))
         shown = (channel.snr_db.sub(10).abs() < 3) & (channel.kind == 0)
         figures = {"at10dB": float(error[shown].mean().detach()) * 2.5 if usual and shown.any() else 0.0}
         return (error if recipe.squared else error.sqrt()).mean(), figures  # squared, the worst channels drown the good ones
 
     def show(image: Tensor) -> Tensor:
-        return through_channel(cast(SourceCodec, codec), image, 1 / 48, awgn(len(image), 10.0, device))
+        return through_channel(cast(PixelCodec, codec), image, 1 / 48, awgn(len(image), 10.0, device))
 
     return Stage({"codec": codec}, loss, show=show)
 

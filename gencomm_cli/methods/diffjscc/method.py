@@ -13,11 +13,11 @@ takes the caption's place: the paper's ablation with captions of the original.)
   eq. 1          ρ = K/(C·H·W)                     `DiffJSCC.symbol_budget`
   eq. 2          y of power P̄ = 1                  `networks.rate_adaptive.unit_power`, the last step of each E_c
   eq. 3          ŷ = h y + n                       `channels.fading.transmit`
-  eq. 4          ỹ = h*/|h|² ŷ                     `equalise`
+  eq. 4          ỹ = h*/|h|² ŷ                     `networks.conventions.forced`
   eq. 5          y = E_c(x, h, γ)                  `DiffJSCC.encode`: `networks.deepjscc.DeepJSCC.encode` (the paper's codec), or
                                                    `image_code.RateAdaptiveImageCode.encode` (of the preset nano), or SwinJSCC
                                                    and NTSCC, which section II-A names (`image_code.LearnedImageCode`,
-                                                   `image_code.NTSCCPictures`)
+                                                   `image_code.PictureCode`)
                  x̂ = D_c(ỹ, h, γ)                  `DiffJSCC.decode`: ``decode`` of the same classes
   eq. 6          L_JSCC                            `jscc_loss`; trained in `train.codec_stage`
   eq. 7          f_v = E_ldm(x̂)                    `DiffJSCC.decode`: `networks.vae.LatentCodec.encode`
@@ -46,8 +46,8 @@ eq. 12 has √(1 − β_t), and the covariance σ_t I, where the text has σ_t²
 
 Not in the paper: the rate-adaptive JSCC, on latents or pixels (`image_code.RateAdaptiveImageCode`); ``anchored`` control modules,
 which mix their output with (z_t − √ᾱ_t f_v)/√(1 − ᾱ_t) (`networks.control.LatentControlNet.lean`); the weight ``emphasis`` of
-eq. 15 and the stage ``rollout`` (`train`); limits on ỹ (`equalise`). The authors' program has, beside the paper, `colour_fix` and
-the form ``authors`` of `Guidance`.
+eq. 15 and the stage ``rollout`` (`train`); limits on ỹ (`networks.conventions.forced`). The authors' program has, beside the paper,
+`colour_fix` and the form ``authors`` of `Guidance`.
 """
 
 from __future__ import annotations
@@ -62,17 +62,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gencomm_cli.channels.equalisers import zero_forcing
-from gencomm_cli.diffusion.schedule import scaled_linear, spaced_steps
+from gencomm_cli.diffusion.schedule import spaced_steps
 from gencomm_cli.diffusion.steps import AncestralStep
 from gencomm_cli.errors import OptionError, RateError
-from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission, of_samples
-from gencomm_cli.methods.diffjscc.image_code import Decode, PictureCode, effective, image_code, inner_codec
+from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission, lost, of_samples
+from gencomm_cli.methods.diffjscc.image_code import PictureCode, image_code, inner_codec
 from gencomm_cli.methods.diffjscc.options import CONDITIONS, GuidanceForm, Receiver, Transmitter
-from gencomm_cli.networks import codec_side
-from gencomm_cli.networks.acceleration import compiled
-from gencomm_cli.networks.backbone import Networks
-from gencomm_cli.networks.controlled import controlled
+from gencomm_cli.networks.backbone import ControlledDiffusion, Networks
+from gencomm_cli.networks.conventions import forced
 from gencomm_cli.networks.rate_adaptive import sinusoid
 from gencomm_cli.networks.tensors import Heard, as_symbols, finite, padded_size, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset
@@ -112,7 +109,7 @@ class Refinement:
         return cls(**{name: value for name, value in chosen if value is not None})
 
 
-class DiffJSCC:
+class DiffJSCC(ControlledDiffusion):
     """One preset's networks, ready to encode and decode.
 
     Settings: ``domain`` (of a rate-adaptive JSCC), ``cbr_range``, ``csi`` (see :class:`CsiEmbedding`), and those of
@@ -123,9 +120,8 @@ class DiffJSCC:
     exact_rate = True
 
     def __init__(self, preset: Preset, networks: Networks, device: torch.device) -> None:
+        super().__init__(preset, networks, device)
         settings = preset.settings
-        self.preset, self.device = preset, device
-        self.networks, self.codec = networks, networks.codec
         jscc, domain = inner_codec(preset, device), settings.get("domain", "latent")
         self.code = image_code(jscc, networks.codec, domain, networks.coarse)
         side = 8 * self.code.multiple
@@ -134,22 +130,7 @@ class DiffJSCC:
         self.cbr_range: tuple[float, float] = tuple(settings.get("cbr_range", (own or 0.0013, own or 0.0208)))
         self.default_cbr = own or 1 / 384
         self.csi = CsiEmbedding(**settings.get("csi", {}))
-        self.alpha_bar = scaled_linear()
         self.multiple = math.lcm(self.code.multiple, self.codec.factor * 2**networks.halvings)
-        self.controlled = controlled
-
-    @classmethod
-    def load(cls, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> DiffJSCC:
-        """Finds the preset's networks; those of the transmitter are built now, the others when they are needed.
-
-        Raises:
-            InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
-        """
-        return cls(preset, Networks(preset, device, dtype), device)
-
-    def compile(self) -> None:
-        """Compiles the denoiser; it takes effect with the next picture, and again with each new size."""
-        self.controlled = compiled(controlled, self.device)
 
     def symbol_budget(self, cbr: float, image_size: tuple[int, int], *, bound: bool = True) -> int:
         """k (eq. 1): the most symbols within ``cbr`` · 3HW that the preset's code can send."""
@@ -158,10 +139,8 @@ class DiffJSCC:
 
     @torch.no_grad()
     def encode(self, image: Image, request: Request) -> Transmission:
-        """y = E_c(x, h, γ) (eqs. 2, 5): as many complex symbols as are asked for, with E|y|² = 1.
-
-        Args:
-            image: uint8 [H, W, 3]. request: without h, the encoder takes it to be 1.
+        """y = E_c(x, h, γ) (eqs. 2, 5) of an image uint8 [H, W, 3]: as many complex symbols as are asked for, with E|y|² = 1. An
+        h that is not known is taken to be 1.
 
         Raises:
             RateError: another number of symbols than the code of this image can have.
@@ -171,7 +150,7 @@ class DiffJSCC:
         gain = torch.tensor([1.0 if known is None else known], dtype=torch.complex64, device=self.device)
         x, gamma = to_tensor(image, self.multiple, self.device), torch.tensor([snr_db], device=self.device)
         if isinstance(self.code, PictureCode):
-            return self.code.send(x, image.shape[:2], request, effective(gamma, gain))
+            return self.code.send(x, (image.shape[0], image.shape[1]), request, gamma, gain)
         try:
             y = self.code.encode(x, request.symbols, gamma, gain)
         except ValueError as error:
@@ -184,22 +163,17 @@ class DiffJSCC:
     ) -> Decoded:
         """Coarse image x̂ and refined images by Algorithm 1.
 
-        Args:
-            received: all that is known. seed: of the sampler's noise.
-            progress: called with (steps done, steps in all).
-
         Raises:
             OptionError: λ is out of this image's range.
         """
         refinement = Refinement.settle(options, self.preset.settings)
         heard = Heard.of(received, self.device)
         gamma, gain = self._channel(received, heard)
-        decode, side_ok = self._decoder(received)
+        decode, side_ok = self.code.known(received, self.device) if isinstance(self.code, PictureCode) else (self.code.decode, None)
         if decode is None:
-            lost = codec_side.grey(received.image_size)
-            return Decoded(lost, () if options.coarse else (lost,) * options.samples, outage=True, side_ok=False)
+            return lost(received.image_size, 0 if options.coarse else options.samples, side_ok=False)
         size = padded_size(received.image_size, self.multiple)
-        x_hat = decode(equalise(heard.y, heard.gain), heard.reliability, size, gamma, gain)  # eqs. 4, 5
+        x_hat = decode(forced(heard.y, heard.gain), heard.reliability, size, gamma, gain)  # eqs. 4, 5
         x_hat = x_hat.clamp(0, 1).mul(255).round().div(255)  # the conditions come from the picture that is shown
         coarse = to_image(x_hat, received.image_size, "jscc")
         if options.coarse:
@@ -226,10 +200,6 @@ class DiffJSCC:
         captioned = "text" in refinement.condition and received.prompt is None
         refined = tuple(refine(index) for index in range(options.samples))
         return Decoded(coarse, refined, caption=words if captioned else None, side_ok=side_ok)
-
-    def _decoder(self, received: Received) -> tuple[Decode | None, bool | None]:
-        """D_c, None where it cannot be without side symbols that are lost; and whether these arrived, None where none are sent."""
-        return self.code.known(received, self.device) if isinstance(self.code, PictureCode) else (self.code.decode, None)
 
     def _channel(self, received: Received, heard: Heard) -> tuple[Tensor, Tensor]:
         """γ in dB [1] and h [1]; fading symbol by symbol has no one h, and is taken as the AWGN channel of its effective SNR."""
@@ -258,19 +228,6 @@ class DiffJSCC:
             return self.controlled(unet, control, z, torch.full((1,), t, device=self.device), f_t, hint, channel)
 
         return predict
-
-
-LOUDEST = 1e3
-"""Zero-forced symbols are limited to it: in a deep fade the amplified noise carries nothing, and must not overflow."""
-
-
-def equalise(received: Tensor, gain: Tensor | None) -> Tensor:
-    """ỹ = h*/|h|² · ŷ (eq. 4): complex [B, k], for h of a shape that broadcasts, or None for h = 1.
-
-    Not in the paper: real and imaginary parts are clamped to ±``LOUDEST``.
-    """
-    forced = torch.view_as_real(zero_forcing(received, gain))  # type: ignore[type-var]
-    return torch.view_as_complex(forced.clamp(-LOUDEST, LOUDEST))
 
 
 def jscc_loss(x: Tensor, x_hat: Tensor) -> Tensor:

@@ -21,17 +21,18 @@ from gencomm_cli.diffusion.steps import noised
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods import specs
 from gencomm_cli.methods.base import Fading, Received, Request
-from gencomm_cli.methods.diffjscc.image_code import CODEC, Decode, ImageCode, PictureCode, effective, image_code, inner_codec
-from gencomm_cli.methods.diffjscc.method import CsiEmbedding, clean_estimate, diffusion_loss, equalise, jscc_loss, sample
+from gencomm_cli.methods.diffjscc.image_code import CODEC, Decode, ImageCode, PictureCode, image_code, inner_codec
+from gencomm_cli.methods.diffjscc.method import CsiEmbedding, clean_estimate, diffusion_loss, jscc_loss, sample
+from gencomm_cli.methods.options import Domain
 from gencomm_cli.metrics.efficientnet_lite import EfficientNetLite
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.backbone import BACKBONE, Backbone
 from gencomm_cli.networks.coarse import CoarseHead
 from gencomm_cli.networks.control import LatentControlNet, control_arguments
 from gencomm_cli.networks.controlled import CSI_WIDTH, FEATURES, controlled
+from gencomm_cli.networks.conventions import forced
 from gencomm_cli.networks.klt_jscc import KLTJSCC
 from gencomm_cli.networks.rate_adaptive import RateAdaptiveJSCC, sinusoid
-from gencomm_cli.networks.vae import Domain
 from gencomm_cli.presets import Preset, find, find_any, is_pretrained, models_root, verify
 from gencomm_cli.presets.build import build
 from gencomm_cli.presets.write import taken, write_preset
@@ -138,7 +139,7 @@ def coarse_images(code: ImageCode | PictureCode, image: Tensor, channel: Channel
     received, gain, n0 = through(symbols, channel, block)
     weights = reliability(gain, n0)  # type: ignore[type-var]
     gamma = torch.where(channel.kind == 1, effective_snr_db(weights.mean(1)), channel.snr_db)
-    return decode(equalise(received, gain), weights, size, gamma, block).float(), gamma, block
+    return decode(forced(received, gain), weights, size, gamma, block).float(), gamma, block
 
 
 def sent_picture(
@@ -151,7 +152,7 @@ def sent_picture(
     size, given = (image.shape[2], image.shape[3]), channel.tx_snr_db.item()
     tx_snr_db = None if math.isnan(given) else given
     request = Request(count, tx_snr_db, "unknown" if tx_snr_db is None else FADING[int(channel.kind)])
-    sent = code.send(image, size, request, effective(channel.tx_snr_db, known))
+    sent = code.send(image, size, request, channel.tx_snr_db, known)
     side, gain, n0 = through(torch.from_numpy(sent.side_symbols)[None].to(image.device), channel, block)
     heard = Received(
         sent.symbols, None, float(n0), size, side_symbols=side[0].cpu().numpy(), side_gain=gain.expand_as(side)[0].cpu().numpy(),
@@ -389,6 +390,9 @@ def start_control(
     return control
 
 
+BASES = ("diffjscc", "textguided")
+"""Methods whose presets are built on."""
+
 STAGES = {
     "jscc": Plan(CodecRecipe, ("jscc",)),
     "control": Plan(ControlRecipe, ("control",)),
@@ -415,7 +419,7 @@ class DiffJSCCTrainer(Trainer):
         return {name: value for name, value in config.items() if name not in left_out}
 
     def build(self) -> None:
-        base = self.base = self.base or find_base(self.config["start"])
+        base = self.base = self.base or find_any(self.config["start"], *BASES)
         if is_pretrained(base) and "captioner" in base.settings:  # as `models add --captioner` has it
             self.settings["captioner"] = base.settings["captioner"]
         if self.options.captioner != "none":
@@ -515,15 +519,6 @@ def donor(name: str) -> Preset:
     return alone
 
 
-def find_base(name: str) -> Preset:
-    """The preset to build on: a folder's, else diffjscc's or textguided's of that name.
-
-    Raises:
-        InputError: there is none.
-    """
-    return find_any(name, "diffjscc", "textguided")
-
-
 class OverBackbone(DiffJSCCTrainer):
     """The same with the paper's recipe, over a pretrained backbone; the paper has no ``rollout``."""
 
@@ -533,5 +528,5 @@ class OverBackbone(DiffJSCCTrainer):
 
 def open_trainer(options: TrainOptions, report: Report) -> Trainer:
     """The trainer of what is asked for; raises what :func:`gencomm_cli.training.trainer.train` does."""
-    base = None if options.start is None else find_base(options.start)
+    base = None if options.start is None else find_any(options.start, *BASES)
     return (OverBackbone if base is not None and is_pretrained(base) else DiffJSCCTrainer)(options, report, base)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from gencomm_cli.errors import InputError
-from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
+from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission, lost
 from gencomm_cli.methods.options import ReceiverOptions
 from gencomm_cli.networks import codec_side
-from gencomm_cli.networks.source_codec import LearnedCodec
+from gencomm_cli.networks.pixel_codec import PixelCodec
 from gencomm_cli.networks.tensors import Heard, padded_size, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
 from gencomm_cli.rates import whole_symbols
@@ -31,7 +31,7 @@ class JSCC:
     method = "jscc"
     exact_rate = True
 
-    def __init__(self, preset: Preset, codec: LearnedCodec, device: torch.device) -> None:
+    def __init__(self, preset: Preset, codec: PixelCodec, device: torch.device) -> None:
         self.preset, self.codec, self.device = preset, codec, device
         side = 8 * codec.multiple
         own = codec.symbols(1, (side, side))  # 1 where any number can be sent
@@ -56,17 +56,15 @@ class JSCC:
 
     @torch.no_grad()
     def encode(self, image: Image, request: Request) -> Transmission:
-        """z = E(x): as many complex symbols as are asked for, with E|z|² = 1; the gain, if any, in the side symbols.
-
-        Args:
-            image: uint8 [H, W, 3].
+        """z = E(x) of an image uint8 [H, W, 3]: as many complex symbols as are asked for, with E|z|² = 1; the gain, if any, in the
+        side symbols.
 
         Raises:
             RateError: another number of symbols than the code of this image can have.
         """
         snr_db = torch.tensor([within_range(request.snr_db)], device=self.device)
         x = to_tensor(image, self.codec.multiple, self.device)
-        return codec_side.send(self.codec, x, request, snr_db)
+        return codec_side.send(self.codec, x, (image.shape[0], image.shape[1]), request, snr_db)
 
     @torch.no_grad()
     def decode(self, received: Received, options: ReceiverOptions, *, seed: int, progress: Progress | None = None) -> Decoded:
@@ -81,7 +79,7 @@ class JSCC:
             raise InputError(f"symbols: {count} are not what {self.preset.name} sends for an image of this size")
         codec, side_ok = codec_side.receive(self.codec, received, self.device)
         if codec is None:
-            return Decoded(codec_side.grey(received.image_size), outage=True, side_ok=False)
+            return lost(received.image_size, side_ok=False)
         heard = Heard.of(received, self.device)
         z = self.codec.conventions.equalise(heard.y, heard.gain, heard.n0)
         x = codec.decode(z, size, heard.snr_db)

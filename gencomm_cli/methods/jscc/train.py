@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from gencomm_cli.errors import InputError
 from gencomm_cli.networks.codec_side import most_symbols
-from gencomm_cli.networks.source_codec import LearnedCodec
+from gencomm_cli.networks.pixel_codec import PixelCodec
 from gencomm_cli.networks.swinjscc import SwinJSCC
 from gencomm_cli.presets import find, verify
 from gencomm_cli.presets.write import write_preset
@@ -46,7 +47,7 @@ class CodecRecipe(SentRecipe):
     seed: int = 2
 
 
-def sent(codec: LearnedCodec, image: Tensor, channel: ChannelDraw, cbr: float) -> Tensor:
+def sent(codec: PixelCodec, image: Tensor, channel: ChannelDraw, cbr: float) -> Tensor:
     """x̂ of images [B, 3, H, W]: equalised as the codec has it, and decoded for Es/N0, as :class:`.method.JSCC` does."""
     size = (image.shape[2], image.shape[3])
     symbols = codec.encode(image, codec.symbols(round(cbr * image[0].numel()), size), channel.tx_snr_db)
@@ -64,7 +65,7 @@ class CodecTrainer(Trainer):
 
     def build(self) -> None:
         codec = self.make("codec", self.config["codec"]["class"], self.config["codec"]["model"])
-        if not isinstance(codec, LearnedCodec) or most_symbols(codec):
+        if not isinstance(codec, PixelCodec) or most_symbols(codec):
             raise InputError("--config: codec needs side symbols, or is none that sends images; SwinJSCC with code_channels is one")
         if stage_values(self.config, "codec").get("perceptual"):
             _ = self.perceptual  # now: what is missing should not be missed hours later
@@ -73,12 +74,10 @@ class CodecTrainer(Trainer):
             self.take("codec", self.base.components["codec"])
 
     def stage(self, stage: str, recipe: CodecRecipe, generator: np.random.Generator) -> Stage:
-        module, device = trained(self.parts["codec"], self.device, channels_last=False), self.device
-        assert isinstance(module, LearnedCodec)
-        codec: LearnedCodec = module
+        codec, device = cast(PixelCodec, trained(self.parts["codec"], self.device, channels_last=False)), self.device
         if recipe.linear and self.base is None:
-            self.start_linear(module, recipe.cbr[0])
-        networks = {"codec": self.parts["codec"]}
+            self.start_linear(codec, recipe.cbr[0])
+        networks: dict[str, nn.Module] = {"codec": codec}
         critic = PatchGAN().to(device) if recipe.adversarial else None
         if critic is not None:
             networks["critic"] = critic

@@ -75,7 +75,7 @@ from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmis
 from gencomm_cli.methods.lrisc.options import Receiver, Transmitter
 from gencomm_cli.networks.acceleration import compiled
 from gencomm_cli.networks.ntscc_codec import MOST_SIDE, NTSCC, Allocation
-from gencomm_cli.networks.tensors import Heard, finite, to_image, to_tensor, within_range
+from gencomm_cli.networks.tensors import Heard, finite, padded_size, to_image, to_tensor, within_range
 from gencomm_cli.presets import Preset, require, verify
 from gencomm_cli.presets.build import build, builders
 from gencomm_cli.rates import symbols_within
@@ -134,10 +134,8 @@ class LRISC:
 
     @torch.no_grad()
     def encode(self, image: Image, request: Request) -> Transmission:
-        """s = f_e(g_e(x)) (eqs. 2 … 4) and the rates k_i as side symbols; β is solved for, unless the request brings one.
-
-        Args:
-            image: uint8 [H, W, 3].
+        """s = f_e(g_e(x)) (eqs. 2 … 4) of an image uint8 [H, W, 3] and the rates k_i as side symbols; β is solved for, unless the
+        request brings one.
 
         Raises:
             RateError: fewer symbols than embeddings, or a β that takes more symbols than the preset's range has.
@@ -179,18 +177,14 @@ class LRISC:
     ) -> Decoded:
         """Coarse image g_s(ẑ), and refined images g_d(x_N, ẑ) by eq. 8.
 
-        Args:
-            received: all that is known. seed: of x_N. progress: called with (steps done, steps in all).
-
         Raises:
             InputError: symbols that are not what the side symbols say.
         """
         steps = options.steps or int(self.preset.settings.get("steps", 17))
         levels, side_ok = self.codec.levels_at_receiver(received)
         heard = Heard.of(received, self.device)  # where the side symbols are lost, the first symbol of every embedding is taken
-        z = self.codec.receive(
-            heard.mmse()[0], heard.reliability[0], levels, received.image_size, self.multiple, within_range(received.tx_snr_db)
-        )
+        size = padded_size(received.image_size, self.multiple)
+        z = self.codec.receive(heard.mmse()[0], heard.reliability[0], levels, size, within_range(received.tx_snr_db))
         coarse, contexts = self.codec.coarse(z)
         picture = to_image((coarse + 1) / 2, received.image_size, "transform")
         if options.coarse:

@@ -1,6 +1,6 @@
 """SC-SIC: semantic image communication via Stable Cascade (Khalid et al., arXiv:2507.17416)."""
 
-from gencomm_cli.methods.scsic.options import Receiver, Sources, Transmitter
+from gencomm_cli.methods.scsic.options import Receiver, Sources
 from gencomm_cli.methods.spec import MethodSpec, Protocol
 
 SPEC = MethodSpec(
@@ -10,7 +10,6 @@ SPEC = MethodSpec(
     authors="Khalid et al.",
     reference="arXiv:2507.17416",
     implementation="gencomm_cli.methods.scsic.method:ScSic",
-    transmitter=Transmitter,
     receiver=Receiver,
     rates="0.00065 to 0.0026, default 0.00146",
     networks={

@@ -14,57 +14,31 @@ try:
 except ImportError:  # where diffusers had it before it deprecated the pipeline around it
     from diffusers.pipelines.wuerstchen.modeling_paella_vq_model import PaellaVQModel as PaellaVQModel
 
-from gencomm_cli.networks.tiles import tiled
-from gencomm_cli.networks.vae import OVERLAP, TILE
+from gencomm_cli.networks.vae import LatentCodec
 
 
-class StageA(nn.Module):
-    """Image [B, 3, H, W] in [0, 1] ↔ latent [B, C, H/f, W/f] of a VQGAN (eqs. 1, 2), not quantised.
+class StageA(LatentCodec):
+    """f_Θ and its inverse by a VQGAN (eqs. 1, 2), not quantised: over diffusers' PaellaVQModel, whose ``scale_factor`` its caller
+    has to apply."""
 
-    Args:
-        vqgan: diffusers' PaellaVQModel, whose ``scale_factor`` its caller has to apply.
-    """
+    autoencoder: PaellaVQModel
 
     def __init__(self, vqgan: PaellaVQModel) -> None:
-        super().__init__()
-        self.vqgan = vqgan
-        self.scale = float(vqgan.config.scale_factor)
+        super().__init__(vqgan)
+        config = vqgan.config
+        self.scale = float(config.scale_factor)
+        self.channels, self.fold, self.scaling = int(config.latent_channels), int(config.up_down_scale_factor), 1 / self.scale
+        self.factor = int(self.fold * 2 ** (config.levels - 1))
 
-    @property
-    def scaling(self) -> float:
-        """What the VQGAN's own latents are multiplied by."""
-        return 1 / self.scale
-
-    @property
-    def channels(self) -> int:
-        """Latent channels C."""
-        return int(self.vqgan.config.latent_channels)
-
-    @property
-    def factor(self) -> int:
-        """Image pixels per latent position along each side, f."""
-        return int(self.vqgan.config.up_down_scale_factor * 2 ** (self.vqgan.config.levels - 1))
-
-    def encoding(self) -> dict[str, Tensor]:
-        """The tensors that latents depend on."""
-        return {
-            name: tensor
-            for name, tensor in self.state_dict().items()
-            if not name.startswith(("vqgan.up_blocks", "vqgan.out_block"))
-        }
-
-    def encode(self, image: Tensor) -> Tensor:
-        """X_VG = f_Θ(X) (eq. 1); H and W multiples of f."""
-        return self.vqgan.encode(image.to(self.vqgan.dtype)).latents.to(image.dtype) / self.scale
-
-    def decode(self, latent: Tensor) -> Tensor:
-        """f_Θ⁻¹(X_VG) (eq. 2), not clamped; a large picture in tiles."""
-        if latent.shape[2] * latent.shape[3] * self.factor**2 <= 2 * TILE**2:
-            return self._decode(latent)
-        return tiled(self._decode, latent, TILE // self.factor, OVERLAP // self.factor)
+    def _encode(self, image: Tensor) -> Tensor:
+        return self.autoencoder.encode(image.to(self.dtype)).latents.to(image.dtype) / self.scale
 
     def _decode(self, latent: Tensor) -> Tensor:
-        return self.vqgan.decode((latent * self.scale).to(self.vqgan.dtype)).sample.to(latent.dtype)
+        return self.autoencoder.decode((latent * self.scale).to(self.dtype)).sample.to(latent.dtype)
+
+    def decoder(self) -> nn.ModuleDict:
+        """Its second half."""
+        return nn.ModuleDict({"up_blocks": self.autoencoder.up_blocks, "out_block": self.autoencoder.out_block})
 
 
 class StageB(nn.Module):

@@ -7,6 +7,7 @@ weights, is left out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -126,9 +127,7 @@ class EfficientNetEncoder(nn.Module):
     ) -> None:
         super().__init__()
         rows = [stage if isinstance(stage, Stage) else Stage(*stage) for stage in stages]  # type: ignore[arg-type]
-        total = 2
-        for row in rows:
-            total *= row.stride
+        total = 2 * math.prod(row.stride for row in rows)
         if total != FACTOR:
             raise ValueError(f"stages: divide the sides by {total}; strides that make it {FACTOR} are needed")
         self.channels = channels

@@ -46,11 +46,12 @@ from gencomm_cli.methods.scsic.efficientnet import FACTOR
 from gencomm_cli.methods.scsic.networks import ScSicNetworks
 from gencomm_cli.methods.scsic.options import Receiver
 from gencomm_cli.networks.acceleration import compiled
+from gencomm_cli.networks.gain_code import GainCode
+from gencomm_cli.networks.rate_adaptive import to_complex, to_real
 from gencomm_cli.networks.tensors import Heard, as_symbols, finite, to_image, to_tensor
 from gencomm_cli.presets import Preset
 from gencomm_cli.rates import ImageSize, samples
 from gencomm_cli.seeds import torch_normal
-from gencomm_cli.text import short_code
 
 if TYPE_CHECKING:
     from gencomm_cli.console import Progress
@@ -60,8 +61,8 @@ Target = Literal["epsilon", "v"]
 
 SCALE = 0.75
 """s of the paper: Z is [16, 12, 12] for 512² and [16, 24, 24] for 1024², one real for 341 samples. s = 1: one for 192."""
-GAIN_STEP_DB = 0.4
-GAIN_LEVELS = 2**short_code.BITS
+GAIN = GainCode(words=1, step_db=0.4)
+"""It is met within 0.2 dB from −6.4 to 6 dB."""
 LIMIT = 10.0
 """Of an equalised real under fading, in units of the gain: beyond it there is noise alone, from a fade to nearly nothing."""
 
@@ -123,25 +124,11 @@ def resize(image: Tensor, grid: tuple[int, int], antialias: bool) -> Tensor:
 # and the signal too: the SNR of every real is Es/N0.
 
 
-def pairs(z: Tensor) -> Tensor:
-    """Embedding [B, C, h, w], C even → complex [B, C·h·w / 2]: the first half of the channels is real, the second imaginary."""
-    real, imaginary = z.float().chunk(2, 1)
-    return torch.complex(real, imaginary).flatten(1)
-
-
-def unpairs(symbols: Tensor, channels: int, grid: tuple[int, int]) -> Tensor:
-    """Undoes :func:`pairs`: complex [B, C·h·w / 2] → [B, C, h, w]."""
-    shaped = symbols.reshape(len(symbols), channels // 2, *grid)
-    return torch.cat([shaped.real, shaped.imag], 1)
-
-
 def to_symbols(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Symbols [B, k] of unit mean power (P = 1 in eq. 5), and the gain [B] they were divided by: the root mean square of Z's reals.
-
-    ``unpairs(√2 · symbols) · gain`` is Z.
-    """
+    """Symbols [B, C·h·w / 2] of unit mean power (P = 1 in eq. 5), and the gain [B] they were divided by: the root mean square of
+    Z's reals. Of Z [B, C, h, w], C even, the first half of the channels is real, the second imaginary."""
     gain = z.float().square().mean((1, 2, 3)).sqrt().clamp_min(1e-6)
-    return pairs(z) / (math.sqrt(2) * gain[:, None]), gain
+    return to_complex(z.flatten(1)) / (math.sqrt(2) * gain[:, None]), gain
 
 
 def to_embedding(received: Tensor, fading: Tensor | None, gain: Tensor | float, channels: int, grid: tuple[int, int]) -> Tensor:
@@ -150,20 +137,10 @@ def to_embedding(received: Tensor, fading: Tensor | None, gain: Tensor | float, 
     Args:
         fading: h [B, k], or None where there is none, or the receiver does not know it. gain: Z's, [B] or a number.
     """
-    z = math.sqrt(2) * unpairs(zero_forcing(received, fading), channels, grid)
+    z = math.sqrt(2) * to_real(zero_forcing(received, fading)).unflatten(1, (channels, *grid))
     if fading is not None:
         z = z.clamp(-LIMIT, LIMIT)
     return z * (gain.view(-1, 1, 1, 1) if isinstance(gain, Tensor) else gain)
-
-
-def gain_index(gain: float) -> int:
-    """The gain as a number 0 … 31: steps of ``GAIN_STEP_DB`` about 0 dB, so that it is met within 0.2 dB from −6.4 to 6 dB."""
-    return min(max(round(20 * math.log10(gain) / GAIN_STEP_DB) + GAIN_LEVELS // 2, 0), GAIN_LEVELS - 1)
-
-
-def gain_of(index: int | None) -> float:
-    """The gain of an index; 1 where it was lost, as the mapper normalises every channel."""
-    return 1.0 if index is None else float(10 ** ((index - GAIN_LEVELS // 2) * GAIN_STEP_DB / 20))
 
 
 def with_reliability(z: Tensor, reliability: Tensor) -> Tensor:
@@ -284,10 +261,10 @@ class ScSic:
         """The most symbols of an embedding and its gain within ``cbr`` · 3HW, with s = √(384ρ) in the preset's range; not
         ``bound``: the nearest."""
         least, most = (math.prod(grid_at(scale, image_size)) for scale in self.scales)
-        wanted = min(max((cbr * samples(image_size) + 1e-6 * bound - short_code.SYMBOLS) / (self.channels // 2), least), most)
+        wanted = min(max((cbr * samples(image_size) + 1e-6 * bound - GAIN.symbols) / (self.channels // 2), least), most)
         below, above = map(math.prod, grids_about(wanted, image_size))
         positions = above if not bound and above - wanted < wanted - below else below
-        return self.channels // 2 * positions + short_code.SYMBOLS
+        return self.channels // 2 * positions + GAIN.symbols
 
     def _grid(self, symbols: int, image_size: ImageSize) -> tuple[int, int] | None:
         """(h, w) of so many symbols for the embedding alone; None where no scale gives as many."""
@@ -297,28 +274,22 @@ class ScSic:
 
     @torch.no_grad()
     def encode(self, image: Image, request: Request) -> Transmission:
-        """Z = E(X) (section 3.1) as complex symbols with E|z|² = 1 (eq. 5), and its gain in the side symbols.
-
-        Args:
-            image: uint8 [H, W, 3].
+        """Z = E(X) (section 3.1) of an image uint8 [H, W, 3] as complex symbols with E|z|² = 1 (eq. 5), and its gain in the side
+        symbols.
 
         Raises:
             RateError: no scale gives an embedding of so many symbols.
         """
-        grid = self._grid(request.symbols - short_code.SYMBOLS, (image.shape[0], image.shape[1]))
+        grid = self._grid(request.symbols - GAIN.symbols, (image.shape[0], image.shape[1]))
         if grid is None:
             raise RateError(f"there is no embedding of {request.symbols} symbols with its gain; leave it out for s = {SCALE}")
         x = to_tensor(image, self.multiple, self.device)
         z, gain = to_symbols(finite(self.networks.encoder(resize(x, grid, self.antialias)), "encoder"))
-        side = short_code.transmit(gain_index(float(gain)))
-        return Transmission(as_symbols(z[0], "encoder"), side)
+        return Transmission(as_symbols(z[0], "encoder"), GAIN.send(float(gain)))
 
     @torch.no_grad()
     def decode(self, received: Received, options: Receiver, *, seed: int, progress: Progress | None = None) -> Decoded:
         """The previewer's picture of Ẑ, and images that stage B draws under Ẑ (section 3.3); without a previewer the first is both.
-
-        Args:
-            received: all that is known. seed: of the sampler's noise. progress: called with (steps done, steps in all).
 
         Raises:
             OptionError: ``coarse`` without a previewer. InputError: a number of symbols that this image cannot have.
@@ -352,14 +323,15 @@ class ScSic:
     def _receive(self, received: Received) -> tuple[Tensor, Tensor]:
         """Ẑ = Z + ε (eq. 6), and the condition that stage B takes."""
         grid = self._grid(received.symbols.size, received.image_size)
-        if grid is None or received.side_symbols.size != short_code.SYMBOLS:
+        if grid is None or received.side_symbols.size != GAIN.symbols:
             raise InputError(
                 f"symbols: {received.symbols.size} and {received.side_symbols.size} for the gain are no embedding of "
                 f"{received.image_size[1]}x{received.image_size[0]} pixels; send the image again"
             )
-        gain = gain_of(short_code.receive(received.side_symbols, received.side_gain, received.n0))
+        gain = GAIN.receive(received.side_symbols, received.side_gain, received.n0)
         heard = Heard.of(received, self.device)
-        z_hat = to_embedding(heard.y, heard.gain, gain, self.channels, grid)
+        lost = 1.0  # as the mapper normalises every channel
+        z_hat = to_embedding(heard.y, heard.gain, lost if gain is None else gain, self.channels, grid)
         return z_hat, with_reliability(z_hat, heard.reliability) if self.snr_aware else z_hat
 
     def _denoiser(self, condition: Tensor, guidance: float) -> Callable[[Tensor, Tensor], Tensor]:

@@ -13,7 +13,7 @@ from gencomm_cli.presets.build import steady
 
 if TYPE_CHECKING:
     from gencomm_cli.methods.scsic.blocks import BlockEncoder, BlockPreviewer
-    from gencomm_cli.methods.scsic.cascade import StageA, StageB
+    from gencomm_cli.methods.scsic.cascade import StageB
     from gencomm_cli.methods.scsic.efficientnet import EfficientNetEncoder
     from gencomm_cli.methods.scsic.latent_stage_b import LatentStageB
     from gencomm_cli.methods.scsic.previewer import Previewer
@@ -34,7 +34,7 @@ class ScSicNetworks(PresetNetworks):
         return self._build("encoder", torch.float32)
 
     @cached_property
-    def stage_a(self) -> StageA | LatentCodec:
+    def stage_a(self) -> LatentCodec:
         """f_Θ and its inverse."""
         return stage_a_of(self._build("stage_a", steady(self.dtype)))
 
@@ -65,7 +65,7 @@ class ScSicNetworks(PresetNetworks):
         return self._build("previewer", torch.float32) if "previewer" in self.preset.components else None
 
 
-def stage_a_of(autoencoder: nn.Module) -> StageA | LatentCodec:
+def stage_a_of(autoencoder: nn.Module) -> LatentCodec:
     """f_Θ and its inverse by Stable Cascade's VQGAN, or by an autoencoder that other methods have too."""
     if type(autoencoder).__name__ == "PaellaVQModel":  # its module takes seconds to import, and others do without
         from gencomm_cli.methods.scsic.cascade import StageA

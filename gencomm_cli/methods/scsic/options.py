@@ -5,12 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from gencomm_cli.methods.options import Flag, SamplerOptions, SourceOptions, TransmitterOptions
-
-
-@dataclass(frozen=True)
-class Transmitter(TransmitterOptions):
-    """Nothing but the rate."""
+from gencomm_cli.methods.options import Flag, SamplerOptions, SourceOptions
 
 
 @dataclass(frozen=True)

@@ -48,13 +48,14 @@ from gencomm_cli.methods.scsic.networks import ScSicNetworks, stage_a_of
 from gencomm_cli.metrics.efficientnet_lite import EfficientNetLite
 from gencomm_cli.metrics.lpips import LPIPS
 from gencomm_cli.networks.backbone import Backbone
+from gencomm_cli.networks.vae import LatentCodec
 from gencomm_cli.presets import find, find_any, is_pretrained, verify
 from gencomm_cli.presets.build import build
 from gencomm_cli.presets.write import taken, write_preset
 from gencomm_cli.training.channel import block_gains, draw, through
 from gencomm_cli.training.critic import critic_of
 from gencomm_cli.training.data import Photographs, to_tensor
-from gencomm_cli.training.latents import Codec, Latents
+from gencomm_cli.training.latents import Latents
 from gencomm_cli.training.loop import Schedule, autocast
 from gencomm_cli.training.losses import fold_pattern, perceptual_loss, psnr
 from gencomm_cli.training.parallel import rows
@@ -186,7 +187,7 @@ class Batches:
         stage_a: makes pictures of latents. previewer: what a critic compares with. settings: of the preset.
     """
 
-    stage_a: Codec
+    stage_a: LatentCodec
     encoder: nn.Module
     previewer: nn.Module | None
     latents: Latents
@@ -200,17 +201,19 @@ class Batches:
         clean, pixels, *_ = self.latents.crops(self.recipe.batch, self.recipe.crop, self.generator)
         x_0 = clean.to(self.device, memory_format=torch.channels_last)
         image = to_tensor(pixels, self.device)
-        z_hat, given = self.conditions(image)
+        scale = float(self.generator.choice(self.recipe.scales))
+        z_hat, given = self.conditions(image, scale, self.recipe.snr_db, self.recipe.shares, self.generator)
         kept = torch.from_numpy(rows(self.generator.random, len(given)) >= self.recipe.drop).to(given)
         return x_0, image, z_hat, given * kept.view(-1, 1, 1, 1)
 
     @torch.no_grad()
-    def conditions(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Ẑ of images [B, 3, H, W], and the condition that stage B takes."""
-        recipe, generator = self.recipe, self.generator
-        grid = grid_at(float(generator.choice(recipe.scales)), (image.shape[2], image.shape[3]))
+    def conditions(
+        self, image: Tensor, scale: float, snr_db: Range | None, shares: Sequence[float], generator: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Ẑ of images [B, 3, H, W] at s = ``scale``, and the condition that stage B takes."""
+        grid = grid_at(scale, (image.shape[2], image.shape[3]))
         z = self.encoder(resize(image, grid, self.settings.get("antialias", False))).float()
-        z_hat, reliable = over_channel(z, recipe.snr_db, recipe.shares, generator)
+        z_hat, reliable = over_channel(z, snr_db, shares, generator)
         return z_hat, with_reliability(z_hat, reliable) if self.settings.get("snr_aware", False) else z_hat
 
     def draws(self, stage_b: Denoiser, condition: Tensor, noise: Tensor, steps: int) -> Tensor:
@@ -224,23 +227,22 @@ class Batches:
                 return stage_b(x, time, condition).float()
 
         return sample(
-            noise, times(steps), predict, lambda _: torch.randn_like(noise), target=_target(self.settings),
+            noise, times(steps), predict, lambda _: torch.randn_like(noise), target=self.settings.get("target", "epsilon"),
             shift=self.settings.get("shift", 1.0), s=self.settings.get("s", OFFSET),
         )  # fmt: skip
 
     def show(self, stage_b: Denoiser, image: Tensor) -> Tensor:
         """Pictures of images' embeddings by ten steps, on AWGN at 10 dB where the recipe has a channel."""
-        scale, generator = self.recipe.scales[0], np.random.default_rng(0)
-        z = self.encoder(resize(image, grid_at(scale, (image.shape[2], image.shape[3])), self.settings.get("antialias", False)))
-        z_hat, reliable = over_channel(z.float(), (10.0, 10.0) if self.recipe.snr_db else None, (1.0, 0.0, 0.0), generator)
-        given = with_reliability(z_hat, reliable) if self.settings.get("snr_aware", False) else z_hat
+        snr_db = (10.0, 10.0) if self.recipe.snr_db else None
+        _, given = self.conditions(image, self.recipe.scales[0], snr_db, (1.0, 0.0, 0.0), np.random.default_rng(0))
         latent = self.draws(stage_b, given, torch.randn_like(self.stage_a.encode(image)), 10)
-        return cast(Any, self.stage_a).decode(latent)
+        return self.stage_a.decode(latent)
 
 
 def diffusion_stage(stage_b: nn.Module, batches: Batches, features: EfficientNetLite | None = None) -> Stage:
     """Stage B by eq. 4; stage A makes pictures. ``features``: what the critic looks through."""
-    recipe, device, target, s = batches.recipe, batches.device, _target(batches.settings), batches.settings.get("s", OFFSET)
+    recipe, device, s = batches.recipe, batches.device, batches.settings.get("s", OFFSET)
+    target: Target = batches.settings.get("target", "epsilon")
     networks: dict[str, nn.Module] = {"stage_b": trained(stage_b, device)}
     critic = None
     if isinstance(recipe, RolloutRecipe):
@@ -266,7 +268,7 @@ def diffusion_stage(stage_b: nn.Module, batches: Batches, features: EfficientNet
             side = min(recipe.shown // factor, length)
             first = int(batches.generator.integers(length - side + 1))
             area.append(slice(first, first + side))
-        drawn = cast(Any, batches.stage_a).decode(made[tuple(area)]).float()
+        drawn = batches.stage_a.decode(made[tuple(area)]).float()
         area[1:] = (slice(factor * part.start, factor * part.stop) for part in area[1:])
         return critic.losses(image[tuple(area)], drawn, beside[tuple(area)], batches.generator)
 
@@ -286,12 +288,8 @@ def diffusion_stage(stage_b: nn.Module, batches: Batches, features: EfficientNet
                 total = total + recipe.critic * (telling + (fooling if progress > 0.1 else 0.0))  # first it learns what to tell
         return total, figures
 
-    codec = [cast(nn.Module, batches.stage_a)] if critic is not None else []
+    codec = [batches.stage_a] if critic is not None else []
     return Stage(networks, loss, show=lambda image: batches.show(cast(Denoiser, stage_b), image), through=codec)
-
-
-def _target(settings: Mapping[str, Any]) -> Target:
-    return settings.get("target", "epsilon")
 
 
 STAGES = {
@@ -401,7 +399,7 @@ class CascadeTrainer(Trainer):
 
     def stage(self, stage: str, recipe: Any, generator: np.random.Generator) -> Stage:
         cascade = self.cascade
-        latents = self.latents(cast(Codec, cascade.stage_a), recipe.crop)
+        latents = self.latents(cascade.stage_a, recipe.crop)
         batches = Batches(
             cascade.stage_a, cascade.encoder, cascade.previewer, latents, recipe, self.settings, generator, self.device
         )  # fmt: skip

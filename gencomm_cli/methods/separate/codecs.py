@@ -126,17 +126,13 @@ CODECS: dict[str, ImageCodec] = {
     "vtm": programs.Vtm(Whole()),
     "hyperprior": Hyperprior(Whole()),
 }
-_HOW = {
+_PROGRAMS = {"bpg": "bpgenc and bpgdec", "vtm": "EncoderApp and DecoderApp"}
+_HOW = {name: f"put {both} on the PATH" for name, both in _PROGRAMS.items()} | {
     "hevc": "pip install 'gencomm[heif]'",
-    "bpg": "put bpgenc and bpgdec on the PATH",
-    "vtm": "put EncoderApp and DecoderApp on the PATH",
     "hyperprior": f"set {FOLDER} to a folder of CompressAI's bmshj2018-hyperprior checkpoints",
 }
-_LACKS = {
-    "bpg": "bpgenc and bpgdec are not on the PATH",
-    "vtm": "EncoderApp and DecoderApp are not on the PATH",
-    "hyperprior": f"{FOLDER} names no checkpoints",
-}
+_LACKS = {name: f"{both} are not on the PATH" for name, both in _PROGRAMS.items()}
+_LACKS["hyperprior"] = f"{FOLDER} names no checkpoints"
 
 
 def find(name: str) -> ImageCodec:

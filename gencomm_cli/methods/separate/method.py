@@ -19,7 +19,7 @@ import numpy as np
 
 from gencomm_cli.channels.fading import Kind, draw_noise
 from gencomm_cli.errors import InputError, RateError
-from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission
+from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission, lost
 from gencomm_cli.methods.options import ReceiverOptions
 from gencomm_cli.methods.separate import codecs
 from gencomm_cli.methods.separate.capacity import capacity
@@ -32,7 +32,6 @@ from gencomm_cli.symbols import ClassicalFormat, Symbols
 from gencomm_cli.text import crc
 from gencomm_cli.text.modes import FADE_MARGIN_DB
 
-GREY = 128
 MAX_SNR_DB = 100.0
 """What an ideal code makes of a channel without noise."""
 
@@ -65,10 +64,7 @@ class Separate:
         return max(1, whole_symbols(min(cbr, 1.0), image_size))
 
     def encode(self, image: Image, request: Request) -> Transmission:
-        """The image as well as ``request.symbols`` carry it; no more symbols are sent than its bits take.
-
-        Args:
-            image: uint8 [H, W, 3].
+        """The image uint8 [H, W, 3] as well as ``request.symbols`` carry it; no more symbols are sent than its bits take.
 
         Raises:
             OptionError: the codec, or what the code needs, is not installed.
@@ -131,7 +127,7 @@ class Separate:
                 raise
             except Exception:  # other people's decoders, on bytes that may come from anywhere, raise anything
                 pass
-        return Decoded(np.full((height, width, 3), GREY, np.uint8), outage=True)
+        return lost(received.image_size)
 
     def _receive(self, received: Received, form: ClassicalFormat) -> bytes | None:
         mode = self.modes.mode(form.fec, form.code, form.code_rate, form.modulation)

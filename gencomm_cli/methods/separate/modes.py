@@ -144,27 +144,24 @@ class Modes:
         fits = [(size, mode) for size, mode in modes if size > 0]
         snr, kind = (0.0, "rayleigh") if snr_db is None else (snr_db, fading)
 
-        def holds(mode: Mode, size: int) -> bool:
-            return options.mode_is_fixed or self.threshold_db(mode, 8 * size + crc.BITS, kind) <= snr  # type: ignore[arg-type]
+        def threshold(mode: Mode, size: int) -> float:
+            return self.threshold_db(mode, 8 * size + crc.BITS, kind)  # type: ignore[arg-type]
 
         if not fits:
             size = least()
-            would = [mode.link.symbols(8 * size + crc.BITS) for _, mode in modes if holds(mode, size)]
+            holding = [mode for _, mode in modes if options.mode_is_fixed or threshold(mode, size) <= snr]
+            would = [mode.link.symbols(8 * size + crc.BITS) for mode in holding]
             raise RateError(
                 f"{symbols} symbols do not carry a codeword of any mode that was allowed", fits=min(would, default=None)
             )
         if options.mode_is_fixed:
             most = max(size for size, _ in fits)
             return next(mode for size, mode in fits if size >= NEARLY * most)
-        held = [
-            (size, -threshold, mode)
-            for size, mode in fits
-            if (threshold := self.threshold_db(mode, 8 * size + crc.BITS, kind)) <= snr  # type: ignore[arg-type]
-        ]
+        held = [(size, mode) for size, mode in fits if threshold(mode, size) <= snr]
         if not held:
             raise RateError(
                 f"no mode that was allowed holds at {snr:g} dB ({kind}) with {symbols} symbols; "
                 "fix --modulation and --code-rate to send all the same",
                 "snr",
             )
-        return max(held, key=lambda entry: entry[:2])[2]
+        return max(held, key=lambda entry: (entry[0], -threshold(entry[1], entry[0])))[1]

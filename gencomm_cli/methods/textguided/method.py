@@ -58,17 +58,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gencomm_cli.diffusion.schedule import sampling_steps, scaled_linear
+from gencomm_cli.diffusion.schedule import sampling_steps
 from gencomm_cli.diffusion.steps import noised
 from gencomm_cli.errors import RateError
 from gencomm_cli.methods.base import Decoded, Image, Received, Request, Transmission, of_samples
+from gencomm_cli.methods.options import Domain
 from gencomm_cli.methods.textguided.options import Parameterization, Receiver
-from gencomm_cli.networks.acceleration import compiled
-from gencomm_cli.networks.backbone import Networks
-from gencomm_cli.networks.controlled import controlled, csi_features
+from gencomm_cli.networks.backbone import ControlledDiffusion, Networks
+from gencomm_cli.networks.controlled import csi_features
 from gencomm_cli.networks.klt_jscc import FieldCode
 from gencomm_cli.networks.tensors import Heard, as_symbols, finite, to_image, to_tensor, within_range
-from gencomm_cli.networks.vae import Domain
 from gencomm_cli.presets import Preset
 from gencomm_cli.rates import symbols_within
 from gencomm_cli.seeds import torch_normal
@@ -77,7 +76,7 @@ Predict = Callable[[Tensor, int], Tensor]
 """(z_t, t) → the network's output, of z_t's shape."""
 
 
-class TextGuided:
+class TextGuided(ControlledDiffusion):
     """One preset's networks, ready to encode and decode.
 
     Args:
@@ -90,30 +89,14 @@ class TextGuided:
     exact_rate = True
 
     def __init__(self, preset: Preset, networks: Networks, device: torch.device) -> None:
-        self.preset, self.device, self.networks = preset, device, networks
-        self.codec, self.jscc = networks.codec, cast(FieldCode, networks.jscc)
-        settings = preset.settings
+        super().__init__(preset, networks, device)
+        self.jscc, settings = cast(FieldCode, networks.jscc), preset.settings
         self.domain: Domain = settings.get("domain", "latent")
         self.default_cbr = float(settings.get("cbr", 0.0033))
         self.cbr_range: tuple[float, float] = tuple(settings.get("cbr_range", (0.0013, 0.0208)))
         self.starts = StartTable(**settings["start_steps"]) if "start_steps" in settings else StartTable()
-        self.alpha_bar = scaled_linear()
         self.multiple = self.jscc.config.factor * (self.codec.factor if self.domain == "latent" else 1)
         self.multiple = math.lcm(self.multiple, self.codec.factor * 2**networks.halvings)
-        self.controlled = controlled
-
-    @classmethod
-    def load(cls, preset: Preset, device: torch.device, dtype: torch.dtype = torch.float32) -> TextGuided:
-        """Finds the preset's networks; those of the transmitter are built now, the others when they are needed.
-
-        Raises:
-            InputError: a component is missing. ModelMismatch: weights are damaged or do not fit.
-        """
-        return cls(preset, Networks(preset, device, dtype), device)
-
-    def compile(self) -> None:
-        """Compiles the denoiser; it takes effect with the next picture, and again with each new size."""
-        self.controlled = compiled(controlled, self.device)
 
     def _field_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """(H, W) of what the JSCC sends: the padded image, or its latent."""
@@ -123,17 +106,11 @@ class TextGuided:
 
     def symbol_budget(self, cbr: float, image_size: tuple[int, int], *, bound: bool = True) -> int:
         """k, the most symbols within ``cbr`` · 3HW in the preset's range; at least 1."""
-        k = symbols_within(cbr, self.cbr_range, image_size)
-        height, width = self._field_size(image_size)
-        factor = self.jscc.config.factor
-        return max(1, min(k, self.jscc.config.code_channels * (height // factor) * (width // factor) // 2))
+        return self.jscc.symbols(symbols_within(cbr, self.cbr_range, image_size), self._field_size(image_size))
 
     @torch.no_grad()
     def encode(self, image: Image, request: Request) -> Transmission:
-        """x_c = f_θ(E(s)) (eq. 2): as many complex symbols as are asked for, with E|x|² = 1.
-
-        Args:
-            image: uint8 [H, W, 3].
+        """x_c = f_θ(E(s)) (eq. 2) of an image uint8 [H, W, 3]: as many complex symbols as are asked for, with E|x|² = 1.
 
         Raises:
             RateError: more symbols than the code of this image has.
@@ -154,9 +131,6 @@ class TextGuided:
         """Coarse image D(z_c), or the coarse head's, with z_c = g_φ(y) (eq. 3), and refined images by Algorithm 1.
 
         On pixels the coarse image is g_φ(y) itself.
-
-        Args:
-            received: all that is known. seed: of the sampler's starting noise. progress: called with (steps done, steps in all).
         """
         heard = Heard.of(received, self.device)
         size = self._field_size(received.image_size)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gencomm_cli.channels.equalisers import effective_snr_db
 from gencomm_cli.diffusion.schedule import sampling_steps, scaled_linear
 from gencomm_cli.errors import InputError
+from gencomm_cli.methods.options import Domain
 from gencomm_cli.methods.textguided.method import (
     StartTable,
     clean_from_noise,
@@ -30,7 +31,7 @@ from gencomm_cli.networks.control import LatentControlNet
 from gencomm_cli.networks.controlled import controlled, csi_features
 from gencomm_cli.networks.klt_jscc import KLTJSCC, FieldCode
 from gencomm_cli.networks.text import TextEncoder
-from gencomm_cli.networks.vae import Domain, LatentCodec
+from gencomm_cli.networks.vae import LatentCodec
 from gencomm_cli.training.channel import ChannelDraw, SentRecipe, awgn, send
 from gencomm_cli.training.critic import critic_of
 from gencomm_cli.training.data import to_tensor
@@ -116,9 +117,8 @@ def through_channel(
     jscc: FieldCode, field: Tensor, image: Tensor, cbr: float, channel: ChannelDraw
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Sends fields [B, C, H, W] of images [B, 3, …]: what is decoded, reliabilities [B, k], block gains [B]."""
-    config, size = jscc.config, (field.shape[2], field.shape[3])
-    most = config.code_channels * (size[0] // config.factor) * (size[1] // config.factor) // 2
-    symbols = jscc.encode(field, max(1, min(round(cbr * image[0].numel()), most)), channel.tx_snr_db, image)
+    size = (field.shape[2], field.shape[3])
+    symbols = jscc.encode(field, jscc.symbols(round(cbr * image[0].numel()), size), channel.tx_snr_db, image)
     equalised, reliability, gain = send(symbols, channel)
     return jscc.decode(equalised, reliability, size, channel.snr_db, channel.tx_snr_db).float(), reliability, gain
 

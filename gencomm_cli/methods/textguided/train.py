@@ -16,13 +16,14 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from gencomm_cli.errors import InputError
+from gencomm_cli.methods.options import Domain
 from gencomm_cli.methods.textguided.prior import SPECIAL_TOKENS, PriorRecipe, prior_stage, train_tokenizer
 from gencomm_cli.methods.textguided.refiner import JSCCRecipe, RefinerRecipe, jscc_stage, refiner_stage
 from gencomm_cli.networks.autoencoder import Autoencoder
 from gencomm_cli.networks.backbone import BACKBONE, Backbone
 from gencomm_cli.networks.control import LatentControlNet, control_arguments
 from gencomm_cli.networks.text import TextEncoder
-from gencomm_cli.networks.vae import Domain, KLCodec, LatentCodec, latent_codec
+from gencomm_cli.networks.vae import KLCodec, LatentCodec, latent_codec
 from gencomm_cli.outputs import write_files
 from gencomm_cli.presets import Component, Preset, find, is_pretrained, verify
 from gencomm_cli.presets.write import Part, taken, write_preset
@@ -40,14 +41,6 @@ STAGES = {
     "control": Plan(RefinerRecipe, ("control", "jscc")),
     "refine": Plan(RefinerRecipe, ("control", "jscc", "vae"), pictured=True, watched=True),
 }
-
-
-def with_coarse(plans: Mapping[str, Plan]) -> dict[str, Plan]:
-    """The same where a coarse head is trained along with the JSCC."""
-    return {
-        name: replace(plan, networks=(*plan.networks, "coarse")) if "jscc" in plan.networks else plan
-        for name, plan in plans.items()
-    }
 
 
 OVER_BACKBONE = {
@@ -87,7 +80,9 @@ class TextGuidedTrainer(Trainer):
         ours = {"jscc": (sizes.get("class", "RateAdaptiveJSCC"), sizes["model"])}
         if "coarse" in sizes:
             ours["coarse"] = "CoarseHead", sizes["coarse"]
-            self.plans = with_coarse(type(self).plans)  # type: ignore[misc]
+            along = {name: plan for name, plan in type(self).plans.items() if "jscc" in plan.networks}  # the head with the JSCC
+            along = {name: replace(plan, networks=(*plan.networks, "coarse")) for name, plan in along.items()}
+            self.plans = type(self).plans | along  # type: ignore[misc]
         if sizes["recipe"].get("perceptual") and "jscc" in self.stages:
             _ = self.perceptual  # now, as for the stages that are pictured
         for name, made in ours.items():

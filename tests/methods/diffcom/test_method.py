@@ -26,6 +26,7 @@ from gencomm_cli.methods.diffcom.options import Receiver, Transmitter
 from gencomm_cli.methods.diffcom.residual_prior import ResidualPrior, ResidualPriorConfig
 from gencomm_cli.methods.diffcom.settings import Sampling
 from gencomm_cli.methods.jscc.method import JSCC
+from gencomm_cli.networks import codec_side
 from gencomm_cli.networks.adjscc import ADJSCC, ADJSCCConfig
 from gencomm_cli.networks.conditional_unet import ConditionalUNet, UNetConfig
 from gencomm_cli.networks.deepjscc import DeepJSCC, DeepJSCCConfig
@@ -168,7 +169,7 @@ def test_with_clipping_and_without_prefix_the_residual_of_the_truth_is_the_noise
 
     monkeypatch.setattr(method, "decode", catch)
     codec.decode(noisy)
-    known, side_ok = method._known(seen[0])
+    known, side_ok = codec_side.receive(method.codec, seen[0], method.device)
     assert side_ok == (True if kind == "ntscc" else None)
     problem, _ = method._problem(seen[0], cast(Any, known))
     x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
@@ -227,7 +228,7 @@ def test_best_of_several_has_the_smallest_distance(methods: dict[str, DiffCom]) 
     base, reported = received(method, image), []
     every = method.decode(base, Receiver(samples=3), seed=0, progress=lambda *news: reported.append(news))
     best = method.decode(base, Receiver(samples=3, pick="best"), seed=0)
-    problem, _ = method._problem(base, cast(Any, method._known(base)[0]))
+    problem, _ = method._problem(base, cast(Any, codec_side.receive(method.codec, base, method.device)[0]))
     distances = []
     for picture in every.refined:
         x = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
@@ -288,7 +289,7 @@ def test_ntscc_sends_its_rates_and_needs_them(methods: dict[str, DiffCom]) -> No
     assert not np.array_equal(there.coarse, lost.coarse)
     assert not np.array_equal(there.coarse, there.refined[0])
     assert all(np.array_equal(picture, lost.coarse) for picture in lost.refined)
-    problem, _ = method._problem(base, cast(Any, method._known(base)[0]))
+    problem, _ = method._problem(base, cast(Any, codec_side.receive(method.codec, base, method.device)[0]))
     x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
     assert float(problem.residuals(x)[0].abs().max()) < 1e-4  # the receiver encodes as the transmitter did
 
@@ -305,7 +306,7 @@ def test_ntscc_around_its_linear_optimum(make_lrisc: Callable[..., Path], tmp_pa
     decoded = method.decode(heard, Receiver(steps=2, likelihood="score", eta=0.1), seed=0)
     assert np.mean((decoded.coarse - image.astype(float)) ** 2) < 400
     assert not np.array_equal(decoded.coarse, decoded.refined[0])
-    problem, _ = method._problem(heard, cast(Any, method._known(heard)[0]))
+    problem, _ = method._problem(heard, cast(Any, codec_side.receive(method.codec, heard, method.device)[0]))
     x = (torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1).requires_grad_()
     left = problem.residuals(x)[0]
     assert float(left.detach().abs().square().mean()) == pytest.approx(0.1, rel=0.1)  # the noise alone
@@ -336,7 +337,7 @@ def test_step_sizes_go_with_their_likelihood() -> None:
     assert sizes(settled(variant="diffcom", likelihood="norm")) == ("norm", 1.0, 0.0, 1.0)  # the authors' form, with their sizes
     assert sizes(settled(likelihood="exact")) == ("exact", 1.0, 0.0, 0.2)
     assert sizes(settled(variant="diffcom")) == ("squared", 0.6, 0.0, 1.0)
-    assert Guidance.of(settled(variant="blind", likelihood="authors"), 0.1).decay == "linear"
+    assert Guidance.of(settled(variant="blind", likelihood="authors"), 0.1).decays
 
 
 def test_a_preset_may_guide_less_where_there_is_more_noise() -> None:

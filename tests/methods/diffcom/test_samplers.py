@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,6 @@ from gencomm_cli.diffusion.steps import AncestralStep, noised
 from gencomm_cli.methods.diffcom import method
 from gencomm_cli.methods.diffcom.method import (
     ChannelPrior,
-    Decay,
     Form,
     Guidance,
     adaptive_start,
@@ -312,9 +312,7 @@ def test_published_sampling(run: str) -> None:
     meta, vector = load("diffcom_sampling_a")
     settings = meta["runs"][run]
     blind, hyper = run.startswith("blind"), settings["hyper"]
-    guidance = Guidance(
-        hyper["zeta"], hyper["gamma"], hyper.get("h_lr", 0.0), "norm", decay="linear" if blind else "constant", last=False
-    )
+    guidance = Guidance(hyper["zeta"], hyper["gamma"], hyper.get("h_lr", 0.0), "norm", decays=blind, last=False)
     y, x_d = vector[f"{run}.received"], vector[f"{run}.x_mse"]
     y = y if run.endswith("awgn") else y[0]
     first = 2 if blind else 0
@@ -336,9 +334,8 @@ def test_published_sampling(run: str) -> None:
                 distances.append(float(found))
 
             if blind:
-                scaled = Guidance(**{**vars(guidance), "decay": "constant"})
                 scale = guidance.scale(t, settings["t_start"])
-                scaled = Guidance(**{**vars(scaled), "zeta": scale, "zeta_h": scale * guidance.zeta_h})
+                scaled = replace(guidance, decays=False, zeta=scale, zeta_h=scale * guidance.zeta_h)
                 x, h = sample_blind(
                     x, h, [t, t - 1], ALPHA_BAR, published_prior(vector), ChannelPrior(torch.ones(4), "authors"),
                     lambda x_0, h_0: y - published_operator(vector, run, h_0, x_0), scaled, constant(noise),
@@ -382,11 +379,10 @@ def test_published_schedule() -> None:
     for row, snr_db in zip(vector["t_start"], vector["snr_db"], strict=True):
         for found, eta in zip(row, vector["N"], strict=True):
             assert authors_start(10 ** (-snr_db / 10), ALPHA_BAR, eta) == min(found, 1000)
-    decays: tuple[Decay, ...] = ("constant", "exponential", "linear")
-    for row, decay in zip(vector["lr"], decays, strict=True):
-        for t, rate in zip(vector["lr.t"], row, strict=True):
-            guidance = Guidance(decay=decay, floor=0.25)  # 0.3 of 1.2
-            assert 1.2 * guidance.scale(int(t) + 1, 1000) == pytest.approx(rate, rel=1e-6)
+    constant, _, linear = vector["lr"]  # of 1.2; theirs falls to 0.3 here, which no run of theirs has it do
+    for t, same, falling in zip(vector["lr.t"], constant, linear, strict=True):
+        assert 1.2 * Guidance().scale(int(t) + 1, 1000) == pytest.approx(same, rel=1e-6)
+        assert 0.3 + 0.9 * Guidance(decays=True).scale(int(t) + 1, 1000) == pytest.approx(falling, rel=1e-6)
 
 
 def test_adaptive_start_and_the_steps_that_are_visited() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -190,7 +190,8 @@ def test_fading_is_equalised_and_awgn_is_left_as_it_is() -> None:
 
     torch.manual_seed(0)
     code, snr_db = Code(), torch.tensor([30.0, 30.0, 0.0])
-    heard = through_channel(code, torch.zeros(3, 3, 64, 64), 1 / 16, ChannelDraw(snr_db, snr_db, torch.tensor([0, 1, 0])))
+    channel = ChannelDraw(snr_db, snr_db, torch.tensor([0, 1, 0]))
+    heard = through_channel(cast(Any, code), torch.zeros(3, 3, 64, 64), 1 / 16, channel)
     errors = (heard - torch.tensor([1.0, 0.0])).square().sum(-1).mean(1)
     assert errors[0] == pytest.approx(1e-3, rel=0.2)
     assert errors[2] == pytest.approx(1.0, rel=0.2)

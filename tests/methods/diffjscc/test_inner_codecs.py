@@ -17,7 +17,7 @@ from gencomm_cli import pipeline, presets
 from gencomm_cli.channels.fading import transmit
 from gencomm_cli.errors import InputError, RateError
 from gencomm_cli.methods.base import Received, Request, Transmission
-from gencomm_cli.methods.diffjscc.image_code import CODEC, LearnedImageCode, LearnedPictures, NTSCCPictures
+from gencomm_cli.methods.diffjscc.image_code import CODEC, LearnedImageCode, PictureCode
 from gencomm_cli.methods.diffjscc.method import DiffJSCC
 from gencomm_cli.methods.diffjscc.options import Receiver, Sources, Transmitter
 from gencomm_cli.methods.diffjscc.train import DiffJSCCTrainer, coarse_images, donor
@@ -164,8 +164,8 @@ def test_the_file_holds_and_counts_the_side_symbols(methods: Mapping[str, DiffJS
 
 
 def test_training_sends_pictures_as_the_encoder_does(methods: Mapping[str, DiffJSCC]) -> None:
-    """A batch over a clean channel is what its pictures are alone, side symbols and all; the codes are of the three forms."""
-    forms = {"fixed": LearnedImageCode, "released": LearnedPictures, "ntscc": NTSCCPictures}
+    """A batch over a clean channel is what its pictures are alone, side symbols and all; the codes are of both forms."""
+    forms = {"fixed": LearnedImageCode, "released": PictureCode, "ntscc": PictureCode}
     image = torch.from_numpy(scenes(2, 5)).permute(0, 3, 1, 2) / 255
     clean = awgn(2, 60.0, CPU)
     for kind, form in forms.items():

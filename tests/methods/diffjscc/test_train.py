@@ -23,6 +23,7 @@ from gencomm_cli.methods.diffjscc import train as train_module
 from gencomm_cli.methods.diffjscc.method import CsiEmbedding, DiffJSCC
 from gencomm_cli.methods.diffjscc.options import Receiver
 from gencomm_cli.methods.diffjscc.train import (
+    BASES,
     STAGES,
     CoarseCaptioner,
     CodecRecipe,
@@ -30,7 +31,6 @@ from gencomm_cli.methods.diffjscc.train import (
     DiffJSCCTrainer,
     ReceivedBatches,
     coarse_images,
-    find_base,
     open_trainer,
     start_control,
 )
@@ -111,7 +111,7 @@ def test_from_a_backbone_to_a_preset_and_its_adversarial_twin(
     assert not any(moved(weights, getattr(trainer.backbone, name)) for name, weights in backbone.items())
     trainer.export(tmp_path / "models")
     for name in ("tiny", "tiny-adv"):
-        method = DiffJSCC.load(find_base(str(tmp_path / "models" / "diffjscc" / name)), CPU)
+        method = DiffJSCC.load(presets.find("diffjscc", str(tmp_path / "models" / "diffjscc" / name)), CPU)
         sent = method.encode(np.zeros((40, 30, 3), np.uint8), Request(method.symbol_budget(0.01, (40, 30))))
         decoded = method.decode(Received(sent.symbols, None, 0.1, (40, 30)), Receiver(steps=2), seed=0)
         assert decoded.refined[0].shape == (40, 30, 3)
@@ -175,7 +175,7 @@ def test_the_whole_recipe_shares_out_its_minutes_and_resumes(
 def test_the_shipped_recipe_builds_on_the_shipped_preset(data: Path, tmp_path: Path) -> None:
     config = load_config(None, "diffjscc/nano.json", ())
     trainer = open_trainer(TrainOptions(data, tmp_path / "run"), quiet)
-    assert trainer.base == find_base(config["start"])
+    assert trainer.base == presets.find_any(config["start"], *BASES)
     assert sum(p.numel() for p in trainer.module("control").parameters()) > 1e6
     assert recipe_from(ControlRecipe, config["control"]).schedule.learning_rate == 5e-4
     assert recipe_from(CodecRecipe, config["jscc"]["recipe"]).schedule == Schedule(20000, 4e-4, max_minutes=90, weight_decay=0.0)
@@ -226,7 +226,7 @@ def test_the_channel_that_both_stages_train_in() -> None:
     snr = torch.tensor([10.0, 10.0, 10.0, 10.0])
     channel = ChannelDraw(snr, torch.tensor([10.0, 10.0, 10.0, torch.nan]), torch.tensor([0, 1, 2, 2]))
     code = Recorder()
-    _, gamma, h = coarse_images(code, torch.zeros(4, 3, 100, 100), channel, 1.0)
+    _, gamma, h = coarse_images(cast(Any, code), torch.zeros(4, 3, 100, 100), channel, 1.0)
     error = (code.heard - 1).abs().square().mean(1)
     for index in (0, 2, 3):
         assert float(error[index]) == pytest.approx(0.1 / float(h[index].abs().square()), rel=0.05)

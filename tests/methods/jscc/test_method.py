@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ from gencomm_cli.methods.base import Received, Request
 from gencomm_cli.methods.jscc.method import JSCC
 from gencomm_cli.methods.options import ReceiverOptions
 from gencomm_cli.networks.adjscc import ADJSCC, ADJSCCConfig
-from gencomm_cli.networks.codec_side import receive_gain, send_gain
 from gencomm_cli.networks.conventions import Conventions
+from gencomm_cli.networks.gain_code import CODEC_GAIN
 from gencomm_cli.presets.write import Part, write_preset
 
 PLAIN, RESTORED = Conventions(pairing="alternate"), Conventions(restored=True)
@@ -48,12 +49,12 @@ def test_the_picture_is_the_codec_s(tmp_path: Path, conventions: Conventions) ->
     received = Received(sent.symbols, None, 0.1, (30, 42), side_symbols=sent.side_symbols)
     found = jscc.decode(received, ReceiverOptions(), seed=0)
     padded = np.pad(image, ((0, 2), (0, 2), (0, 0)), "edge")
-    codec, snr_db = jscc.codec, torch.tensor([10.0])
+    codec, snr_db = cast(ADJSCC, jscc.codec), torch.tensor([10.0])
     with torch.no_grad():
         x = torch.tensor(padded).permute(2, 0, 1)[None] / 255
-        code = codec.jscc_encoder(x, snr_db)  # type: ignore[attr-defined]
+        code = codec.jscc_encoder(x, snr_db)
         scale = 1.0 if conventions.restored else float((2 * code.square().mean()).sqrt())
-        wanted = codec.jscc_decoder(code / scale, snr_db)[0, :, :30, :42].permute(1, 2, 0) * 255  # type: ignore[attr-defined]
+        wanted = codec.jscc_decoder(code / scale, snr_db)[0, :, :30, :42].permute(1, 2, 0) * 255
     assert np.abs(found.coarse - wanted.numpy()).max() < 0.6  # rounded
     assert found.refined == ()
     assert found.side_ok is (True if conventions.restored else None)
@@ -89,10 +90,10 @@ def test_rates(tmp_path: Path) -> None:
 def test_gains_travel_to_a_thousandth() -> None:
     random = np.random.default_rng(1)
     for gain in (0.01, 0.5, 1.0, 3.7, 100.0):
-        symbols = send_gain(gain)
+        symbols = CODEC_GAIN.send(gain)
         assert np.abs(symbols) == pytest.approx(1, abs=1e-6)
         noise = random.normal(size=(24, 2)) @ [1, 1j] * 0.2
         fading = np.exp(2j * np.pi * random.random(24)).astype(np.complex64)
-        assert receive_gain(symbols, None, 0.0) == pytest.approx(gain, rel=3e-4)
-        assert receive_gain((fading * symbols + noise).astype(np.complex64), fading, 0.08) == pytest.approx(gain, rel=3e-4)
-    assert receive_gain(np.zeros(24, np.complex64), None, 1.0) is None
+        assert CODEC_GAIN.receive(symbols, None, 0.0) == pytest.approx(gain, rel=3e-4)
+        assert CODEC_GAIN.receive((fading * symbols + noise).astype(np.complex64), fading, 0.08) == pytest.approx(gain, rel=3e-4)
+    assert CODEC_GAIN.receive(np.zeros(24, np.complex64), None, 1.0) is None

@@ -97,7 +97,7 @@ def test_what_is_sent_over_the_air_is_what_training_sends(parts: dict[str, Any])
     assert float(sent.abs().square().mean()) == pytest.approx(1, rel=1e-4)
     count = int(torch.tensor(RATES)[levels].sum())
     assert len(sent) == count + int(pilots_for(torch.tensor(count)))
-    own = codec.receive(sent, torch.full(sent.shape, 0.999999), levels[0].numpy(), (128, 128), 64, 10.0)
+    own = codec.receive(sent, torch.full(sent.shape, 0.999999), levels[0].numpy(), (128, 128), 10.0)
     still = ChannelDraw(torch.tensor([60.0]), torch.tensor([10.0]), torch.zeros(1, dtype=torch.int64))
     torch.testing.assert_close(own, through_channel(parts["jscc"], z, levels, levels, still), atol=0.1, rtol=0.02)
 
@@ -107,7 +107,7 @@ def test_gradients_reach_the_picture_and_back(parts: dict[str, Any]) -> None:
     codec, levels = NTSCC(parts["transform"], parts["jscc"], parts["rates"]).eval(), np.full((4, 4), 6, np.int64)
     x = torch.rand(1, 3, 64, 64, requires_grad=True)
     sent = codec.send(codec.latent(x), levels, 10.0)
-    received = codec.receive(0.9 * sent, torch.full(sent.shape, 0.9), levels, (64, 64), 64, 10.0)
+    received = codec.receive(0.9 * sent, torch.full(sent.shape, 0.9), levels, (64, 64), 10.0)
     (codec.coarse(received)[0] - 1).square().mean().backward()
     assert x.grad is not None
     assert bool(torch.isfinite(x.grad).all())

@@ -12,10 +12,10 @@ import torch
 from diffusers.loaders.single_file_utils import convert_stable_cascade_unet_single_file_to_diffusers
 from diffusers.models import StableCascadeUNet
 
-from gencomm_cli.methods.scsic import cascade
 from gencomm_cli.methods.scsic.cascade import PaellaVQModel, StageA, StageB
 from gencomm_cli.methods.scsic.method import preview, resize, with_reliability
 from gencomm_cli.methods.scsic.previewer import Previewer
+from gencomm_cli.networks import vae
 from tests.support.presets import STAGE_A
 
 VECTORS = Path(__file__).parents[2] / "vectors"
@@ -73,8 +73,8 @@ def test_stage_a_gives_the_published_numbers() -> None:
 @torch.no_grad()
 def test_a_large_picture_is_decoded_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles that overlap leave soft seams, where tiles side by side leave hard ones; what fits is decoded at once."""
-    monkeypatch.setattr(cascade, "TILE", 64)
-    monkeypatch.setattr(cascade, "OVERLAP", 32)
+    monkeypatch.setattr(vae, "TILE", 64)
+    monkeypatch.setattr(vae, "OVERLAP", 32)
     torch.manual_seed(0)
     stage = StageA(PaellaVQModel(**{**STAGE_A, "bottleneck_blocks": 0})).eval()
     seen: list[tuple[int, int]] = []

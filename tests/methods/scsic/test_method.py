@@ -182,7 +182,7 @@ def test_a_single_step_is_the_denoisers_own_estimate(make: Callable[..., ScSic],
     conditional, unconditional = (unet(x, time, text, effnet=condition).sample for condition in (z_hat, 0 * z_hat))
     predicted = unconditional + guidance * (conditional - unconditional)
     x_0 = (x - b * predicted) / a if target == "epsilon" else a * x - b * predicted
-    vqgan = cast(StageA, method.networks.stage_a).vqgan
+    vqgan = cast(StageA, method.networks.stage_a).autoencoder
     expected = vqgan.decode(x_0 * 0.5).sample[0].permute(1, 2, 0).clamp(0, 1).numpy() * 255
     assert np.abs(decoded - expected).max() < 0.6  # rounding to 8 bits, and float32
 
