@@ -167,10 +167,6 @@ def with_channel(*only: str) -> Callable[[Callable[..., None]], Callable[..., No
     added = {
         **_fields(ChannelFlags, CHANNEL),
         **_fields(OfdmConfig, MULTIPATH),
-        "no_interleaver": Annotated[
-            bool | None,
-            typer.Option("--no-interleaver", help="Do not shuffle symbols over the carriers.", rich_help_panel=MULTIPATH),
-        ],
         **_fields(PathModel, PATHS),
         "cir": Annotated[
             Path | None, typer.Option(metavar="FILE", help="Measured: .npz of delays, gains, interval.", rich_help_panel=PATHS)
@@ -228,7 +224,7 @@ def _flag(readers: Mapping[str, Option], heading: str | None) -> Any:
     kind: Any = str  # of what the option itself parses or checks
     if first.kind is bool:
         kind, shown["metavar"] = bool, None
-        names[0] += f"/--no-{first.switch}" if first.default is None else ""
+        names[0] += f"/--no-{first.switch}" if first.default is not False else ""
     elif len({(option.kind, option.choices, option.flag.parse) for option in readers.values()}) == 1 and first.flag.parse is None:
         if first.choices and first.flag.metavar is None:
             kind = Literal[first.choices]
@@ -387,9 +383,9 @@ def ofdm_config(kind: str, given: Mapping[str, Any]) -> OfdmConfig | None:
     Raises:
         OptionError: OFDM is described for another channel.
     """
-    values = {name: given[name] for name in (*options_of(OfdmConfig), "no_interleaver") if name in given}
+    values = {name: given[name] for name in options_of(OfdmConfig) if name in given}
     if kind != "multipath":
         if values:
             raise OptionError(next(iter(values)), "is of OFDM over several paths; give --multipath too")
         return None
-    return OfdmConfig(interleaver=not values.pop("no_interleaver", False), **values)
+    return OfdmConfig(**values)
