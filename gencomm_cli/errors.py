@@ -55,9 +55,10 @@ class ModelMismatch(GencommError):
     exit_status = 4
 
 
-def one_line(error: BaseException) -> str:
-    """The start of a foreign message, fit for one line."""
-    return " ".join((str(error) or type(error).__name__).split())[:200]
+def one_line(error: object) -> str:
+    """The start of a foreign message, fit for one line of a terminal."""
+    line = " ".join((str(error) or type(error).__name__).split())
+    return "".join(letter if letter.isprintable() else "?" for letter in line)[:200]
 
 
 class NotFinite(GencommError):

@@ -105,9 +105,13 @@ class Option:
         return f"; {self.flag.metavar} is expected" if self.flag.metavar else ""
 
 
-@cache
 def options_of(cls: type) -> Mapping[str, Option]:
     """The fields of an options dataclass that are flags, by name, in their order."""
+    return _options_of(cls)  # mypy takes a dataclass's type for one that no cache can have as a key
+
+
+@cache
+def _options_of(cls: type) -> Mapping[str, Option]:
     hints = get_type_hints(cls, include_extras=True)
     found = {}
     for field in fields(cls):

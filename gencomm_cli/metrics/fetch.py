@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import InputError, one_line
 from gencomm_cli.metrics import weights
 from gencomm_cli.outputs import check_folder, write_files
 
@@ -138,7 +138,7 @@ def convert(name: str, published: bytes, expected: Mapping[str, str] | None) -> 
             kept = list(expected)
         arrays = {key: np.ascontiguousarray(state[key]) for key in kept}
     except Exception as error:  # unpickling what is no state dict raises anything at all
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        reason = f"{type(error).__name__}: {one_line(error)}"
         raise InputError(f"{name}: what was fetched is not the published state dict ({reason})") from None
     hashes = {key: weights.array_hash(array) for key, array in arrays.items()}
     for key in kept:

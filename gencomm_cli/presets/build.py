@@ -5,7 +5,7 @@ Both take seconds to import, which happens with the first network that needs the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -28,33 +28,6 @@ if TYPE_CHECKING:
 
 Builder = Callable[..., nn.Module]
 """Constructor arguments as JSON has them → a network."""
-
-
-class Builders(Mapping[str, Builder]):
-    """What builds a network of a class, by the class's name; its module is imported when it is asked for.
-
-    Args:
-        places: ``module:class`` of each, or ``module:class:configuration``, where the class takes a configuration's ``from_json``
-            of the arguments.
-    """
-
-    def __init__(self, places: Mapping[str, str]) -> None:
-        self.places = places
-
-    def __getitem__(self, name: str) -> Builder:
-        module, class_name, *config = self.places[name].split(":")
-        found = import_module(module)
-        made: Builder = getattr(found, class_name)
-        if not config:
-            return made
-        from_json = getattr(found, config[0]).from_json
-        return lambda **arguments: made(from_json(arguments))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.places)
-
-    def __len__(self) -> int:
-        return len(self.places)
 
 
 _PRETRAINED = {
@@ -91,16 +64,34 @@ _SHARED = {
 
 
 @cache
-def builders() -> Builders:
-    """Every class that a preset may name: those that methods share, and each method's own."""
-    own = {name: place for spec in specs().values() for name, place in spec.networks.items()}
-    return Builders({**_PRETRAINED, **own, **_SHARED})
+def builders() -> Mapping[str, Builder]:
+    """What builds a network of each class that a preset may name, those that methods share and each method's own, by its name."""
+    return {name: _builder(place) for name, place in {**_PRETRAINED, **_own_places(), **_SHARED}.items()}
+
+
+def _own_places() -> dict[str, str]:
+    return {name: place for spec in specs().values() for name, place in spec.networks.items()}
+
+
+def _builder(place: str) -> Builder:
+    """The builder for ``module:class``, whose module is imported when it is called; for ``module:class:configuration`` where the
+    class takes a configuration's ``from_json`` of the arguments."""
+
+    def built(**arguments: Any) -> nn.Module:
+        module, class_name, *config = place.split(":")
+        found = import_module(module)
+        made: Builder = getattr(found, class_name)
+        return made(getattr(found, config[0]).from_json(arguments)) if config else made(**arguments)
+
+    return built
 
 
 def pretrained_class(name: str) -> Any | None:
     """The class of that name, if it has a ``from_pretrained``."""
-    own = {class_name: place for spec in specs().values() for class_name, place in spec.networks.items()}
-    found = Builders({**own, **_PRETRAINED}).get(name)
+    if (place := {**_own_places(), **_PRETRAINED}.get(name)) is None:
+        return None
+    module, class_name, *_ = place.split(":")
+    found = getattr(import_module(module), class_name)
     return found if hasattr(found, "from_pretrained") else None
 
 

@@ -65,20 +65,12 @@ class SymbolFile:
         return None if self.header.classical else samples(self.header.image_size) / (2 * self.symbols.size)
 
     def save(self, path: Path | str) -> None:
-        """Writes the file, as :func:`write` does."""
-        write(self, Path(path))
+        """Writes the file, whole or not at all. The same file gives the same bytes.
 
-
-def write(file: SymbolFile, target: Path | BinaryIO) -> None:
-    """Writes a symbol file, whole or not at all. The same file gives the same bytes.
-
-    Raises:
-        InputError: the target cannot be written, or the file breaks one of the rules that :func:`read` checks.
-    """
-    if isinstance(target, Path):
-        write_files({target: to_bytes(file)})
-    else:
-        target.write(to_bytes(file))
+        Raises:
+            InputError: it cannot be written, or breaks one of the rules that :func:`read` checks.
+        """
+        write_files({Path(path): to_bytes(self)})
 
 
 def to_bytes(file: SymbolFile) -> bytes:
@@ -103,7 +95,7 @@ def read(source: Path | BinaryIO) -> SymbolFile:
     """Reads and checks a symbol file.
 
     Raises:
-        InputError: no such file, or anything about it that is not as :func:`write` leaves it.
+        InputError: no such file, or anything about it that is not as :func:`to_bytes` leaves it.
     """
     name = str(source) if isinstance(source, Path) else "standard input"
     data = read_bytes(source, MAX_BYTES, "a symbol file that `gencomm encode` or `gencomm channel` wrote")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import InputError, one_line
 
 MAX_BYTES = 4096
 """Of UTF-8 in a caption: the longest prompt that is sent."""
@@ -119,7 +119,7 @@ def _transformers(image: NDArray[np.uint8], name: str, device: str) -> str:
         return str(tokenizer.decode(tokens[0, asked:], skip_special_tokens=True))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
         # What a folder of someone else's may lack is found out by transformers in many ways.
-        raise InputError(f"--captioner hf:{name}: not usable as an image-to-text model ({_one_line(error)})") from None
+        raise InputError(f"--captioner hf:{name}: not usable as an image-to-text model ({one_line(error)})") from None
 
 
 @lru_cache(maxsize=1)
@@ -200,16 +200,10 @@ def _post(url: str, body: dict[str, Any], key: str | None) -> bytes:
                 if time.monotonic() > deadline:
                     raise TimeoutError("timed out")
     except urllib.error.HTTPError as error:
-        detail = _one_line(error.read(4096).decode("utf-8", "replace"))
+        detail = one_line(error.read(4096).decode("utf-8", "replace"))
         raise InputError(
             f"{url}: answers {error.code} ({detail}); check OPENAI_BASE_URL, OPENAI_API_KEY and the model's name"
         ) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise InputError(f"{url}: does not answer ({_one_line(getattr(error, 'reason', error))}); check OPENAI_BASE_URL") from None
+        raise InputError(f"{url}: does not answer ({one_line(getattr(error, 'reason', error))}); check OPENAI_BASE_URL") from None
     return answer
-
-
-def _one_line(error: object) -> str:
-    """The start of a foreign message, fit for one line on a terminal."""
-    line = " ".join(str(error).split())
-    return "".join(c if c.isprintable() else "?" for c in line)[:200]

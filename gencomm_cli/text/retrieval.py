@@ -152,14 +152,3 @@ def load(folder: Path) -> Retriever:
     if not consistent:
         raise InputError(f"{folder}: the captioner's tables do not belong together; install gencomm again")
     return retriever
-
-
-def save(retriever: Retriever, folder: Path) -> None:
-    """Writes the tables that :func:`load` reads, in half precision."""
-    from safetensors.numpy import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    names = ("rarity", "places", "centre", "mean", "scale", "mapping")
-    save_file({name: getattr(retriever, name).astype(np.float16) for name in names}, folder / "tables.safetensors")
-    for name, texts in zip(TEXTS, (retriever.captions, retriever.vocabulary), strict=True):
-        (folder / name).write_text("\n".join(texts) + "\n", "utf-8")
