@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -95,6 +96,11 @@ def check_preparation(how: str) -> tuple[str, int]:
     if match is None:
         raise InputError(f"--prepare: {how!r} is not none, crop:N, fit:N or stretch:N")
     return match[1] or match[2], int(match[3] or 0)
+
+
+def pixel_hash(pixels: Pixels) -> str:
+    """SHA-256 of the pixels with their shape."""
+    return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
 
 
 def captions(files: Sequence[Path]) -> list[str]:

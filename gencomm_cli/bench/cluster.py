@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING
 import gencomm_cli
 from gencomm_cli import console, pipeline
 from gencomm_cli.bench.commandline import command
-from gencomm_cli.bench.photographs import pixel_hash
 from gencomm_cli.bench.plan import Job
 from gencomm_cli.bench.rows import Row
 from gencomm_cli.bench.store import IMAGES, ORIGINALS, original
@@ -34,6 +33,7 @@ from gencomm_cli.errors import GencommError, InputError
 from gencomm_cli.images import read_image
 from gencomm_cli.interrupts import kept_from_children
 from gencomm_cli.outputs import write_files
+from gencomm_cli.photographs import pixel_hash
 
 if TYPE_CHECKING:
     from distributed import Client, Future

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gencomm_cli.bench.photographs import Photograph, pixel_hash
+from gencomm_cli.bench.photographs import Photograph
 from gencomm_cli.bench.plan import Sweep, jobs
 from gencomm_cli.bench.rows import Cell
 from gencomm_cli.bench.transmission import transmit
@@ -24,6 +24,7 @@ from gencomm_cli.images import Pixels
 from gencomm_cli.metrics import weights
 from gencomm_cli.metrics.lpips import LPIPS, MIN_SIDE
 from gencomm_cli.outputs import utf8, write_files
+from gencomm_cli.photographs import pixel_hash
 from gencomm_cli.textfiles import jsonable
 
 NAME = "predictability"

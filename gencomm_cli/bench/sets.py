@@ -6,7 +6,6 @@ in common, the number of images, and a hash of its rows, so that a set that has 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gencomm_cli.bench.folder import set_metrics
+from gencomm_cli.bench.folder import lines, set_metrics
 from gencomm_cli.bench.rows import Cell, Row, common
 from gencomm_cli.bench.store import original, read_rows
 from gencomm_cli.errors import InputError
@@ -28,7 +27,7 @@ from gencomm_cli.metrics.features import Features
 from gencomm_cli.metrics.fid import FID, fid
 from gencomm_cli.metrics.kid import KID, kid
 from gencomm_cli.outputs import write_files
-from gencomm_cli.textfiles import parse_json
+from gencomm_cli.textfiles import jsonable
 
 NAME = "sets.jsonl"
 LOST_FID = 500.0
@@ -108,7 +107,7 @@ def write_sets(folder: Path, measures: Sequence[Measure], say: Callable[[str], N
     found = [line for key, line in known.items() if key in keys and now.isdisjoint(line["metrics"])]
     for measure in measures:
         found += _lines(folder, measure, groups, known, say)
-    write_files({folder / NAME: "".join(f"{json.dumps(line, allow_nan=False)}\n" for line in found).encode()})
+    write_files({folder / NAME: "".join(f"{json.dumps(jsonable(line), allow_nan=False)}\n" for line in found).encode()})
 
 
 def _lines(
@@ -160,10 +159,9 @@ def _measured(cell: Cell, reference: Sequence[Array], received: Sequence[Array],
 
 def _known(path: Path) -> dict[str, Line]:
     """Lines of an earlier run by their ``rows``; what is no such line is measured again."""
-    found: dict[str, Line] = {}
-    for line in path.read_bytes().splitlines() if path.exists() else []:
-        with contextlib.suppress(InputError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
-            document: Any = parse_json(line)
-            set_metrics(document)
-            found[document["rows"]] = document
-    return found
+
+    def keyed(document: Line) -> tuple[str, Line]:
+        set_metrics(document)
+        return str(document["rows"]), document
+
+    return dict(lines(path, keyed)[0]) if path.is_file() else {}

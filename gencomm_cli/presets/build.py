@@ -5,7 +5,8 @@ Both take seconds to import, which happens with the first network that needs the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -119,22 +120,17 @@ def _own(component: Component, path: Path | None) -> nn.Module:
 
 def _pretrained(component: Component, dtype: torch.dtype) -> nn.Module:
     """By its library from a folder in the library's layout; a class of this project's own from its one file."""
-    source = str(checked(component)) if component.files else str(component.pretrained)
+    source = _source(component)
     loader = pretrained_class(component.class_name)
     if loader is None:
         if len(component.files) != 1:
             raise InputError(f"component {component.name}: {component.class_name} cannot be loaded from a pretrained folder")
         return _own(component, Path(source) / next(iter(component.files)))
-    try:
-        module = cast(Any, loader).from_pretrained(
+    with _loading(component):
+        return loader.from_pretrained(
             source, subfolder=component.subfolder or "", torch_dtype=dtype, use_safetensors=True, variant=component.variant,
             local_files_only=bool(component.files),
         )  # fmt: skip
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(
-            f"component {component.name}: {component.pretrained} does not load ({one_line(error)}); give a local folder"
-        ) from None
-    return cast(nn.Module, module)
 
 
 def pretrained_config(component: Component) -> Mapping[str, Any]:
@@ -143,16 +139,25 @@ def pretrained_config(component: Component) -> Mapping[str, Any]:
     Raises:
         InputError: it cannot be read.
     """
-    source = str(checked(component)) if component.files else str(component.pretrained)
+    source, loader = _source(component), cast(Any, pretrained_class(component.class_name))
+    with _loading(component):
+        return loader.load_config(source, subfolder=component.subfolder or "", local_files_only=bool(component.files))
+
+
+def _source(component: Component) -> str:
+    """The folder or hub id of a pretrained model, once its files are those that the preset names."""
+    return str(checked(component)) if component.files else str(component.pretrained)
+
+
+@contextmanager
+def _loading(component: Component) -> Iterator[None]:
+    """Raises InputError where what is within fails to load."""
     try:
-        found: Mapping[str, Any] = cast(Any, pretrained_class(component.class_name)).load_config(
-            source, subfolder=component.subfolder or "", local_files_only=bool(component.files)
-        )
-    except (OSError, ValueError) as error:
+        yield
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(
             f"component {component.name}: {component.pretrained} does not load ({one_line(error)}); give a local folder"
         ) from None
-    return found
 
 
 def build_tokenizer(component: Component) -> PreTrainedTokenizerBase:
@@ -165,10 +170,8 @@ def build_tokenizer(component: Component) -> PreTrainedTokenizerBase:
 
     try:
         if component.pretrained is not None:
-            source = str(checked(component)) if component.files else component.pretrained
-            return AutoTokenizer.from_pretrained(
-                source, subfolder=component.subfolder or "", local_files_only=bool(component.files)
-            )
+            place = {"subfolder": component.subfolder or "", "local_files_only": bool(component.files)}
+            return AutoTokenizer.from_pretrained(_source(component), **place)
         return PreTrainedTokenizerFast(tokenizer_file=str(component.path), **component.config)
     except (OSError, ValueError) as error:
         raise InputError(f"component {component.name}: no tokeniser there ({str(error).splitlines()[0]})") from None

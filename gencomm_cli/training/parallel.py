@@ -68,24 +68,32 @@ def first() -> contextlib.AbstractContextManager[Any]:
 
 def average(tensors: Sequence[Tensor]) -> None:
     """Replaces tensors, which have the same shapes everywhere, by their means over all processes."""
-    if count() == 1:
-        return
-    for bucket in _buckets(tensors):
-        flat = torch.cat([tensor.flatten() for tensor in bucket])
+
+    def mean(flat: Tensor) -> Tensor:
         dist.all_reduce(flat)
-        for tensor, mean in zip(bucket, (flat / count()).split([tensor.numel() for tensor in bucket]), strict=True):
-            tensor.copy_(mean.view_as(tensor))
+        return flat / count()
+
+    _replace(tensors, mean)
 
 
 def agree(tensors: Sequence[Tensor]) -> None:
     """Replaces tensors by those of process 0."""
+
+    def same(flat: Tensor) -> Tensor:
+        dist.broadcast(flat, 0)
+        return flat
+
+    _replace(tensors, same)
+
+
+def _replace(tensors: Sequence[Tensor], together: Callable[[Tensor], Tensor]) -> None:
+    """Replaces tensors by what all processes make of them ``together``, many in one message."""
     if count() == 1:
         return
     for bucket in _buckets(tensors):
-        flat = torch.cat([tensor.flatten() for tensor in bucket])
-        dist.broadcast(flat, 0)
-        for tensor, same in zip(bucket, flat.split([tensor.numel() for tensor in bucket]), strict=True):
-            tensor.copy_(same.view_as(tensor))
+        made = together(torch.cat([tensor.flatten() for tensor in bucket]))
+        for tensor, new in zip(bucket, made.split([tensor.numel() for tensor in bucket]), strict=True):
+            tensor.copy_(new.view_as(tensor))
 
 
 def agreed(number: float, device: torch.device) -> float:
