@@ -54,7 +54,7 @@ def read(folder: Path) -> Results:
 
 
 def lines(path: Path, parse: Callable[[dict[str, Any]], T]) -> tuple[list[T], list[str]]:
-    """What ``parse`` makes of each line of JSON, and what to say of those that it cannot take. Raises InputError as :func:`read`."""
+    """What ``parse`` makes of each line of JSON, and what to say of those it cannot take. Raises InputError as :func:`read`."""
     good: list[T] = []
     skipped = []
     try:

@@ -54,7 +54,11 @@ def run(
         wanted = shard(jobs(sweep, gather(found, prepare, place.folder)), part)
         cells = [cell for job in wanted for cell in job.cells]
         ids = {cell.id for cell in cells}
-        store.keep(lambda row: row.status != "error" and (row.cell.id not in ids or _is_done(row, place.metrics)))
+
+        def is_done(row: Row) -> bool:
+            return row.cell.id not in ids or row.status == "infeasible" or set(place.metrics) <= set(row.metrics)
+
+        store.keep(lambda row: row.status != "error" and is_done(row))
         left = pending(wanted, set(store.rows))
         if place.weights is None and (without := [name for name in place.metrics if name in WITH_WEIGHTS]):
             console.say(
@@ -66,10 +70,6 @@ def run(
                 store.add(rows)
                 advance(rows)
         return [store.rows[cell.id] for cell in cells]
-
-
-def _is_done(row: Row, metrics: Sequence[str]) -> bool:
-    return row.status == "infeasible" or set(metrics) <= set(row.metrics)
 
 
 def _made(left: Sequence[Job], place: Workplace, processes: int) -> Generator[list[Row], None, None]:

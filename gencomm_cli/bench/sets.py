@@ -127,7 +127,7 @@ def _lines(
         for name in {original(row.cell.image) for row in rows} - set(originals):
             originals[name] = of(name)
         reference = [originals[name] for name in dict.fromkeys(original(row.cell.image) for row in rows)]
-        arrived = [row for row in rows if not _scored_as_lost(row)]
+        arrived = [row for row in rows if (row.status, row.cell.outage) != ("outage", "sc-sic")]
         line = _measured(cell, reference, [of(row.output) for row in arrived], len(rows) - len(arrived), measure)
         undefined = f": {line['note']}" if None in line["metrics"].values() else ""
         say(f"sets: {number} of {len(groups)}{undefined}")
@@ -136,10 +136,6 @@ def _lines(
 
 def _key(measure: bool | str, rows: Sequence[Row]) -> str:
     return hashlib.sha256(json.dumps([measure, *sorted(row.cell.id for row in rows)]).encode()).hexdigest()[:16]
-
-
-def _scored_as_lost(row: Row) -> bool:
-    return row.status == "outage" and row.cell.outage == "sc-sic"
 
 
 def _measured(cell: Cell, reference: Sequence[Array], received: Sequence[Array], lost: int, measure: Measure) -> Line:

@@ -45,7 +45,10 @@ def caption(image: NDArray[np.uint8], captioner: str, device: str) -> str:
     if kind == "none":
         return ""
     if kind == "builtin":
-        return tidy(_builtin(image))
+        from gencomm_cli.presets import models_root
+        from gencomm_cli.text.retrieval import load
+
+        return tidy(load(models_root() / "shared" / "captioner").caption(image))
     return tidy(_transformers(image, name, device) if kind == "hf" else _openai(image, name))
 
 
@@ -80,13 +83,6 @@ def tidy(text: str) -> str:
         return text
     cut = text.encode()[: MAX_BYTES + 1].decode("utf-8", "ignore")
     return cut.rpartition(" ")[0] or text.encode()[:MAX_BYTES].decode("utf-8", "ignore")
-
-
-def _builtin(image: NDArray[np.uint8]) -> str:
-    from gencomm_cli.presets import models_root
-    from gencomm_cli.text.retrieval import load
-
-    return load(models_root() / "shared" / "captioner").caption(image)
 
 
 def _transformers(image: NDArray[np.uint8], name: str, device: str) -> str:

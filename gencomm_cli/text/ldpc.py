@@ -127,14 +127,13 @@ def read(path: Path) -> dict[str, Code]:
     """The codes in a file that :func:`arrays` describes, by name."""
     with np.load(path) as archive:
         names = [key.removesuffix("_checks") for key in archive.files if key.endswith("_checks")]
-        return {name: _code(name, archive[f"{name}_checks"], archive[f"{name}_parity"]) for name in names}
+        codes = {}
+        for name in names:
+            packed, n = archive[f"{name}_parity"], int(name.partition("n")[2])
+            codes[name] = Code(name, archive[f"{name}_checks"], np.unpackbits(packed, axis=1)[:, : n - len(packed)])
+        return codes
 
 
 def arrays(code: Code) -> dict[str, NDArray[np.uint16] | Bits]:
     """A code as it is shipped: the columns of each check, and the parity part of the generator with 8 bits a byte."""
     return {f"{code.name}_checks": code.checks, f"{code.name}_parity": np.packbits(code.parity, axis=1)}
-
-
-def _code(name: str, checks: NDArray[np.uint16], packed: Bits) -> Code:
-    n = int(name.partition("n")[2])
-    return Code(name, checks, np.unpackbits(packed, axis=1)[:, : n - len(packed)])

@@ -86,10 +86,6 @@ def features(image: NDArray[np.uint8]) -> Floats:
     ])  # fmt: skip
 
 
-def _unit(rows: Floats) -> Floats:
-    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9)
-
-
 @dataclass(frozen=True)
 class Retriever:
     """Tables of the built-in captioner.
@@ -121,7 +117,8 @@ class Retriever:
             known = [index[word] for word in words(caption) if word in index]
             weights = self.rarity[known]
             out[row] = weights @ self.places[known] / max(float(np.linalg.norm(weights)), 1e-9)
-        return _unit(out - self.centre)
+        out -= self.centre
+        return out / np.maximum(np.linalg.norm(out, axis=-1, keepdims=True), 1e-9)
 
     def expect(self, found: Floats) -> Floats:
         """Latent coordinates [..., r] expected from image features ``found`` [..., n]."""
