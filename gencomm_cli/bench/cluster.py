@@ -29,7 +29,7 @@ from gencomm_cli.bench.plan import Job
 from gencomm_cli.bench.rows import Row
 from gencomm_cli.bench.store import IMAGES, ORIGINALS, original
 from gencomm_cli.bench.worker import Worker, Workplace
-from gencomm_cli.errors import GencommError, InputError
+from gencomm_cli.errors import GencommError, InputError, imported
 from gencomm_cli.images import read_image
 from gencomm_cli.interrupts import kept_from_children
 from gencomm_cli.outputs import write_files
@@ -180,16 +180,13 @@ def connected(address: str) -> Iterator[Client]:
     Raises:
         InputError: dask.distributed is not installed, or no scheduler answers.
     """
-    try:
-        from distributed import Client, LocalCluster
-    except ImportError:
-        raise InputError("--dask: needs dask.distributed; pip install 'gencomm[cluster]'") from None
+    distributed = imported("distributed", "--dask: needs dask.distributed; pip install 'gencomm[cluster]'")
     if local := re.fullmatch(r"local(?::([1-9]\d{0,2}))?", address):
         cores = os.cpu_count() or 1
         count = int(local[1] or min(cores, 8))
         threads = {name: max(1, cores // count) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         with kept_from_children():
-            started = LocalCluster(
+            started = distributed.LocalCluster(
                 n_workers=count,
                 threads_per_worker=1,
                 memory_limit=0,  # none: a model may take more than its share of the machine
@@ -197,11 +194,11 @@ def connected(address: str) -> Iterator[Client]:
                 env=threads,
                 preload="import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)",  # where it reaches them after all
             )
-        with started as cluster, Client(cluster) as client:
+        with started as cluster, distributed.Client(cluster) as client:
             yield client
         return
     try:
-        client = Client(address)
+        client = distributed.Client(address)
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
             f"--dask {address}: no scheduler answers there ({error}); start one with `dask scheduler`, or give local or local:N"

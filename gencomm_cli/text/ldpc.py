@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import imported
 
 ITERATIONS = 60
 # pyldpc computes log((1 + x) / (1 - x)) of x = product of tanh(LLR / 2), and where x rounds to 1 it takes 1 for the LLR.
@@ -90,13 +90,10 @@ class Code:
         :returns: messages uint8 [words, bits]; None if the decoder did not end in codewords.
         :raises InputError: pyldpc is not installed.
         """
-        try:
-            import pyldpc
-        except ImportError:
-            raise InputError(
-                "pyldpc: is not installed; `pip install numpy setuptools wheel`, then `pip install --no-build-isolation pyldpc`"
-            ) from None
-
+        pyldpc = imported(
+            "pyldpc",
+            "pyldpc: is not installed; `pip install numpy setuptools wheel`, then `pip install --no-build-isolation pyldpc`",
+        )
         full = np.full((len(llr), self.n), KNOWN_ZERO_LLR)
         full[:, :message_bits] = llr[:, :message_bits].clip(-MAX_LLR, MAX_LLR)
         full[:, self.k :] = llr[:, message_bits:].clip(-MAX_LLR, MAX_LLR)

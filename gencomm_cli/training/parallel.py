@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import imported
 
 Rows = TypeVar("Rows")
 BUCKET = 2**24
@@ -33,12 +33,9 @@ def join(device: str) -> str:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return device
-    try:
-        from accelerate import PartialState
-    except ImportError:
-        raise InputError("train: several processes need Accelerate; pip install 'gencomm[train]'") from None
+    accelerate = imported("accelerate", "train: several processes need Accelerate; pip install 'gencomm[train]'")
     # The others wait while the first decodes photographs or computes latents, which may take hours.
-    return str(PartialState(cpu=device == "cpu", timeout=timedelta(days=2)).device)
+    return str(accelerate.PartialState(cpu=device == "cpu", timeout=timedelta(days=2)).device)
 
 
 def leave() -> None:
