@@ -11,6 +11,11 @@ class GencommError(Exception):
 
     exit_status = 1
 
+    @property
+    def flagged(self) -> str:
+        """The line as a command shows it."""
+        return str(self)
+
 
 class InputError(GencommError):
     """Bad usage or bad input."""

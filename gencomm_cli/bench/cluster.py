@@ -131,19 +131,19 @@ def work(place: Workplace, job: Job, image: bytes, finished: bytes | None) -> li
         place: its folder is a name that is this sweep's alone. image: the original as a PNG. finished: ``job.finished``'s content.
     """
     with _one_at_a_time:
-        worker = _worker(place)
+        worker, here = _worker(place), platform.node()
         folder = worker.place.folder
         if job.cell.version != gencomm_cli.__version__:
-            raise InputError(f"--dask: {_host()} has gencomm {gencomm_cli.__version__}, not {job.cell.version}; install that there")
+            raise InputError(f"--dask: {here} has gencomm {gencomm_cli.__version__}, not {job.cell.version}; install that there")
         if job.scheme.method and not job.scheme.is_here():
             raise InputError(
-                f"--dask: {_host()} has another {job.scheme.name} {job.scheme.preset}; use the same weights and codecs everywhere"
+                f"--dask: {here} has another {job.scheme.name} {job.scheme.preset}; use the same weights and codecs everywhere"
             )
         if not (path := folder / original(job.cell.image)).exists():
             write_files({path: image})
             if pixel_hash(read_image(path)) != job.cell.image_sha256:
                 path.unlink()
-                raise InputError(f"--dask: {job.cell.image} reached {_host()} as another image; run the same command again")
+                raise InputError(f"--dask: {job.cell.image} reached {here} as another image; run the same command again")
         if job.finished is not None and finished is not None:
             path = folder / job.finished.name
             write_files({path: finished})
@@ -162,15 +162,11 @@ def _worker(place: Workplace) -> Worker:
     from distributed import get_worker
 
     if place.weights is not None and not place.weights.is_dir():
-        raise InputError(f"--metric-weights: {_host()} has no folder {place.weights}; put them at one path on every machine")
+        raise InputError(f"--metric-weights: {platform.node()} has no {place.weights}; put them at one path on every machine")
     folder = Path(get_worker().local_directory) / place.folder
     for name in (ORIGINALS, IMAGES):
         (folder / name).mkdir(parents=True, exist_ok=True)
     return Worker(replace(place, folder=folder, device=str(pipeline.pick_device(place.device))))
-
-
-def _host() -> str:
-    return platform.node()
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import numpy as np
 from gencomm_cli.bench.folder import Results
 from gencomm_cli.bench.rows import common
 from gencomm_cli.bench.settings import Setting
-from gencomm_cli.bench.store import image_file, original_file
+from gencomm_cli.bench.store import image_file, original
 from gencomm_cli.console import Progress
 from gencomm_cli.errors import InputError
 from gencomm_cli.images import Pixels, read_image
@@ -59,14 +59,14 @@ class Gallery:
 def gallery(folder: Path, results: Results, found: Sequence[Setting], report: Progress | None = None) -> Gallery:
     """The first repeat of every image and setting, images in the order of the rows."""
     wanted, left = _wanted(folder, results, found)
-    originals = {image: original_file(folder, image[0]) for image in wanted}
+    originals = {image: image_file(folder, original(image[0])) for image in wanted}
     total = sum(map(len, wanted.values())) + sum(path is not None for path in originals.values())
     side = _side([path for items in wanted.values() for path, _ in items], total)
     exhibits = []
     used = done = 0
     for image, items in wanted.items():
         shots: list[Shot] = []
-        original, size = "", (0, 0)
+        before, size = "", (0, 0)
         for path, shot in [*([(sent, None)] if (sent := originals[image]) else []), *items]:
             done += 1
             if report:
@@ -83,14 +83,14 @@ def gallery(folder: Path, results: Results, found: Sequence[Setting], report: Pr
             used += len(data)
             uri = "data:image/webp;base64," + base64.b64encode(data).decode()
             if shot is None:
-                original, size = uri, pixels.shape[:2]
+                before, size = uri, pixels.shape[:2]
             elif size not in ((0, 0), pixels.shape[:2]):
                 left["of another size than their original"] += 1
             else:
                 size = pixels.shape[:2]
                 shots.append(replace(shot, uri=uri))
         if shots:
-            exhibits.append(Exhibit(image[0], size, original, tuple(shots)))
+            exhibits.append(Exhibit(image[0], size, before, tuple(shots)))
     return Gallery(side, tuple(exhibits), tuple(f"{count} pictures: {why}" for why, count in left.items()))
 
 

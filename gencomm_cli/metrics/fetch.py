@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -86,9 +87,11 @@ def fetch(name: str, folder: Path | None, say: Callable[[str], None], sources: M
     contents: dict[Path, bytes] = {}
     for file, source in found.items():
         path = named / file
-        if _intact(path):
-            say(f"{path} is here already")
-            continue
+        if path.exists():
+            with contextlib.suppress(InputError):
+                weights.load_arrays(path)
+                say(f"{path} is here already")
+                continue
         say(f"fetching {source.url}")
         try:
             with urllib.request.urlopen(source.url, timeout=60) as response:
@@ -106,16 +109,6 @@ def fetch(name: str, folder: Path | None, say: Callable[[str], None], sources: M
     named.mkdir(parents=True, exist_ok=True)
     write_files(contents)
     return [named / file for file in found]
-
-
-def _intact(path: Path) -> bool:
-    if not path.exists():
-        return False
-    try:
-        weights.load_arrays(path)
-    except InputError:
-        return False
-    return True
 
 
 def convert(name: str, published: bytes, expected: Mapping[str, str] | None) -> tuple[bytes, dict[str, str]]:

@@ -301,21 +301,12 @@ def add(method: str, name: str, options: SourceOptions, out: Path | None, say: S
     source = open_source(base, options.revision, say)
     composer = cast(Composer, import_module(spec_of(method).pretrained))
     made = composer.compose(source, options)
-    _write(folder, method, made, _card(folder, source))
+    at = f" at commit {source.revision}" if source.revision else ""
+    card = f"# {method}/{name}\n\nAdded by `gencomm models add`, over {source.name}{at}. Its licence is theirs.\n"
+    with whole(folder) as temporary:
+        write_preset(temporary, method, {part: taken(each) for part, each in made.components.items()}, made.settings, name)
+        (temporary / "README.md").write_bytes(utf8(card))
     if made.untrained:
         missing = " and ".join(made.untrained)
         say(f"{method}/{name}: has no {missing} yet; `gencomm train {method} --start {name}` trains them")
     return folder
-
-
-def _card(folder: Path, source: Source) -> str:
-    at = f" at commit {source.revision}" if source.revision else ""
-    title = f"{folder.parent.name}/{folder.name}"
-    return f"# {title}\n\nAdded by `gencomm models add`, over {source.name}{at}. Its licence is theirs.\n"
-
-
-def _write(folder: Path, method: str, made: Composition, card: str) -> None:
-    """The whole folder or nothing."""
-    with whole(folder) as temporary:
-        write_preset(temporary, method, {part: taken(each) for part, each in made.components.items()}, made.settings, folder.name)
-        (temporary / "README.md").write_bytes(utf8(card))
