@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from gencomm_cli.errors import InputError
 from gencomm_cli.images import read_image
