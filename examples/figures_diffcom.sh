@@ -8,7 +8,7 @@
 #   PHOTO=a.png, SIZE=128, PRESET=NAME or folder: another photograph, size and preset; nano-swinjscc and nano-ntscc have other codecs
 # Images of 7 and 10 are fitted to 256x256: the shorter side scaled, then the centre.
 # What it lacks: FFHQ (name its folder); GMM-Attn, HiFiC, CDC and MS-ILLM with 5G LDPC, whose pictures MORE may hold as
-# folder:DIR/{cbr}. MORE=separate:vtm,separate:bpg where these programs are installed; separate:hyperprior is NTC where
+# folder:DIR/{cbr}. MORE=separate:vtm,separate:bpg where these programs are installed; separate:hyperprior where
 # GENCOMM_HYPERPRIOR names CompressAI's weights; jscc@FOLDER a codec alone, which `gencomm train jscc` trains (pdjscc-1-48 is
 # PDJSCC's loss on SwinJSCC's networks). DISTS and FID need weights.
 set -eu

@@ -92,7 +92,7 @@ def full() -> Sizes:
             "hidden_act": "gelu", "max_position_embeddings": 77, "vocab_size": 49408, "bos_token_id": 1, "eos_token_id": 2,
         },
         jscc={
-            "channels": 4, "code_channels": 32, "dims": [384], "depths": [8], "patch": 2, "states": 16, "expand": 2.0,
+            "channels": 4, "code_channels": 5, "dims": [384], "depths": [8], "patch": 2, "states": 16, "expand": 2.0,
             "directions": 4,
         },
         code={"code_channels": 4, "fading": True},

@@ -79,10 +79,10 @@ def rows(table: str, steps: int, sweep: bool = False, own: bool = False) -> list
     noise = squared | {"gamma": GAMMA, "start_step": 1000, "steps": steps}
     hifi = squared | {"gamma": GAMMA} | printed(eta=1.0)
     if table == "3":
-        blind = {"variant": "blind", "steps": steps, "blind_h": "diffusion"}
+        blind = squared | {"variant": "blind", "steps": steps, "blind_h": "diffusion"}
         pairs = [(0.3, 0.1), (0.3, 0.2), (0.3, 0.3), (0.6, 0.1), (0.9, 0.1)] if sweep else []
-        found = [Row(f"blind, ζ {x:g}, ζ_h {h:g}", squared | blind | {"zeta": x, "zeta_h": h}) for x, h in pairs]
-        found += [Row("blind", squared | blind | {"samples": 3}), Row("blind, lmmse", blind | {"samples": 3, "blind_h": "lmmse"})]
+        found = [Row(f"blind, ζ {x:g}, ζ_h {h:g}", blind | {"zeta": x, "zeta_h": h}) for x, h in pairs]
+        found += [Row("blind", blind | {"samples": 3}), Row("blind, lmmse", blind | {"samples": 3, "blind_h": "lmmse"})]
         return [replace(row, kind="multipath", csi="none") for row in (coarse, *found)]
     if table == "4":
         neither = noise | {"gamma": 0.0} | printed(zeta=0.9)

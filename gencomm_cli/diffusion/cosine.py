@@ -27,7 +27,7 @@ def _curve(time: Tensor) -> Tensor:
 
 def cosine_alpha_bar(steps: int = STEPS) -> Tensor:
     """ᾱ_n = Π (1 − β_i), float64 [steps]."""
-    curve = _curve(torch.linspace(0, 1, steps + 1, dtype=torch.float64))
+    curve = _curve(torch.linspace(0, 1, steps + 1, dtype=torch.float64, device="cpu"))
     betas = (1 - curve[1:] / curve[:-1]).clamp(0, MOST_BETA)
     return torch.cumprod(1 - betas, 0)
 

@@ -1,6 +1,7 @@
 """Noise schedules and time steps: arrays, nothing more.
 
-Steps are counted as the papers do: t = 1 … T, with ᾱ_0 = 1 (no noise). A network gets t − 1.
+Steps are counted as the papers do: t = 1 … T, with ᾱ_0 = 1 (no noise). A network gets t − 1. They are
+computed on the CPU, within ``torch.device`` too: there ``linspace`` may be transformers', which is the CPU's always.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ Spacing = Literal["uniform", "quadratic"]
 
 def scaled_linear(steps: int = 1000, first: float = 0.00085, last: float = 0.012) -> Tensor:
     """ᾱ_0 … ᾱ_T, float64 [T + 1], of Stable Diffusion's schedule: √β linear between √first and √last."""
-    betas = torch.linspace(math.sqrt(first), math.sqrt(last), steps, dtype=torch.float64) ** 2
-    return torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - betas, 0)])
+    betas = torch.linspace(math.sqrt(first), math.sqrt(last), steps, dtype=torch.float64, device="cpu") ** 2
+    return torch.cat([torch.ones(1, dtype=torch.float64, device="cpu"), torch.cumprod(1 - betas, 0)])
 
 
 def linear(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Tensor:
     """ᾱ_0 … ᾱ_T, float64 [T + 1], of DDPM's schedule: β linear between ``first`` and ``last``."""
-    betas = torch.linspace(first, last, steps, dtype=torch.float64)
-    return torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - betas, 0)])
+    betas = torch.linspace(first, last, steps, dtype=torch.float64, device="cpu")
+    return torch.cat([torch.ones(1, dtype=torch.float64, device="cpu"), torch.cumprod(1 - betas, 0)])
 
 
 def linear_float32() -> Tensor:
@@ -34,7 +35,7 @@ def linear_float32() -> Tensor:
     1 − ᾱ differs by up to 2.7e-4 of itself.
     """
     alpha_bar = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000).astype(np.float32))
-    return torch.cat([torch.ones(1, dtype=torch.float64), torch.from_numpy(alpha_bar).double()])
+    return torch.cat([torch.ones(1, dtype=torch.float64, device="cpu"), torch.from_numpy(alpha_bar).double()])
 
 
 def sampling_steps(start: int, count: int, spacing: Spacing = "uniform") -> list[int]:

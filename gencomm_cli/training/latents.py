@@ -21,7 +21,7 @@ from torch import Tensor
 
 from gencomm_cli.outputs import replacing, write_files
 from gencomm_cli.training.data import Photographs, to_tensor
-from gencomm_cli.training.loop import autocast
+from gencomm_cli.training.loop import Precision, autocast
 from gencomm_cli.training.parallel import first, rows
 
 Range = tuple[float, float]
@@ -142,6 +142,7 @@ def compute(
     *,
     crop: int = 1,
     scales: Range = (1.0, 1.0),
+    precision: Precision = "auto",
 ) -> Latents:
     """Encodes every photograph into ``path`` (.npy), unless that holds what these photographs and this codec make.
 
@@ -150,13 +151,15 @@ def compute(
     Args:
         crop: side, in latent positions, of the crops that will be asked for: photographs that are smaller are enlarged.
         scales: each photograph is there a second time, scaled by a factor drawn log-uniformly from this range; (1, 1): it is not.
+        precision: as :func:`~gencomm_cli.training.loop.autocast` has it.
     """
     record = path.with_suffix(".json")
     entries = np.array(_entries(photographs, crop * codec.factor, (scales[0], scales[1])), np.int64).reshape(-1, 3)
     sources, sizes = entries[:, 0], entries[:, 1:]
     cells = int((sizes // codec.factor).prod(1).sum())
     of_sizes = hashlib.sha256(sizes.tobytes()).hexdigest()
-    made_of = json.dumps({"photographs": _of_photographs(photographs), "codec": _of_codec(codec), "sizes": of_sizes})
+    asked = {} if precision == "auto" else {"precision": precision}
+    made_of = json.dumps({"photographs": _of_photographs(photographs), "codec": _of_codec(codec), "sizes": of_sizes} | asked)
     with first():
         if not (path.exists() and record.exists() and record.read_text() == made_of):
             record.unlink(missing_ok=True)
@@ -166,7 +169,7 @@ def compute(
                 for entry, (source, size) in enumerate(zip(sources, sizes, strict=True)):
                     height, width = size // codec.factor * codec.factor
                     image = photographs.view(source, size, (0, 0), (height, width))
-                    with autocast(device):
+                    with autocast(device, precision):
                         encoded = codec.encode(to_tensor(np.stack([image, image[:, ::-1]]), device))
                     latents.latent(entry)[:] = encoded.float().cpu().numpy()
                     if entry % 1000 == 0:

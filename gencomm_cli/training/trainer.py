@@ -287,7 +287,10 @@ class Trainer:
         asked = self.config.get("latents", {})
         scales, crop = asked.get("scales", (1.0, 1.0)), max(crop, asked.get("crop", 1))
         path = self.out / "latents.npy"
-        return compute(codec, self.photographs, path, self.device, self.report, crop=crop, scales=scales)
+        return compute(
+            codec, self.photographs, path, self.device, self.report, crop=crop, scales=scales,
+            precision=self.options.precision or "auto",
+        )  # fmt: skip
 
     def build(self) -> None:
         """Makes the networks, with the weights that they start from."""

@@ -6,9 +6,11 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from diffusers.schedulers import DDIMScheduler
 
-from gencomm_cli.diffusion.schedule import sampling_steps, scaled_linear
+from gencomm_cli.diffusion.cosine import cosine_alpha_bar
+from gencomm_cli.diffusion.schedule import linear, linear_float32, sampling_steps, scaled_linear
 
 
 def test_stable_diffusions_schedule() -> None:
@@ -17,6 +19,14 @@ def test_stable_diffusions_schedule() -> None:
     assert ours[0] == 1
     assert ours.size == 1001
     np.testing.assert_allclose(ours[1:], scheduler.alphas_cumprod.numpy(), rtol=2e-5)
+
+
+def test_schedules_are_on_the_cpu_wherever_a_network_is_made() -> None:
+    """Once transformers has loaded a model, ``torch.linspace`` may be the one of its own that ignores ``torch.device``."""
+    for schedule in (scaled_linear, linear, linear_float32, cosine_alpha_bar):
+        with torch.device("meta"):
+            found = schedule()
+        np.testing.assert_array_equal(found.numpy(), schedule().numpy())
 
 
 @pytest.mark.parametrize(("start", "count"), [(500, 5), (600, 1), (3, 5), (1000, 50)])

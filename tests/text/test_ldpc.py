@@ -1,4 +1,5 @@
 import sys
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -80,11 +81,32 @@ def test_measured_losses_are_pyldpcs() -> None:
     assert abs(fast - slow) <= 2
 
 
+def test_words_that_are_codewords_already_decode_as_pyldpc_decodes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, rng = ldpc.load()["r12n192"], np.random.default_rng(5)
+    messages = rng.integers(0, 2, (60, code.k), dtype=np.uint8)
+    signs = 1.0 - 2 * code.encode(messages)
+    received = 2 * 7 * (signs + rng.normal(0, np.sqrt(1 / 7), signs.shape))  # about half of the words have no error
+    sum_product, through_pyldpc = ldpc._sum_product, Mock(wraps=ldpc._sum_product)
+    monkeypatch.setattr(ldpc, "_sum_product", through_pyldpc)
+    for message, llr in zip(messages, received, strict=True):
+        np.testing.assert_array_equal(code.decode(llr[None], code.k), message[None])
+        np.testing.assert_array_equal(sum_product(code.matrix, llr.clip(-ldpc.MAX_LLR, ldpc.MAX_LLR))[: code.k], message)
+    assert 10 < through_pyldpc.call_count < 50
+
+
 def test_missing_pyldpc_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyldpc", None)
     code = next(iter(ldpc.load().values()))
     with pytest.raises(InputError, match=r"^pyldpc: is not installed; .*`pip install --no-build-isolation pyldpc`$"):
-        code.decode(np.ones((1, code.n)), code.k)
+        code.decode(one_wrong(code), code.k)
+    assert not np.any(code.decode(np.ones((1, code.n)), code.k))  # a codeword already
+
+
+def one_wrong(code: ldpc.Code) -> np.ndarray:
+    """LLRs of the zero word, one of them of the wrong sign."""
+    llr = np.ones((1, code.n))
+    llr[0, 0] = -1
+    return llr
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
@@ -102,4 +124,4 @@ def test_a_signal_within_a_compiled_function_ends_the_process(
     monkeypatch.setattr("pyldpc.decode", interrupted)
     code = ldpc.load()["r12n192"]
     with pytest.raises(end):
-        code.decode(np.zeros((1, code.n)), code.k)
+        code.decode(one_wrong(code), code.k)

@@ -12,6 +12,7 @@ from diffusers.models import AutoencoderKL
 from gencomm_cli.networks.vae import KLCodec, LatentCodec, latent_codec
 from gencomm_cli.training.data import Photographs, to_tensor
 from gencomm_cli.training.latents import Latents, compute
+from gencomm_cli.training.loop import Precision
 from tests.support.presets import VAE
 from tests.support.training import CPU, latents, photographs, quiet
 
@@ -51,6 +52,19 @@ def test_latents_are_computed_again_where_photographs_or_codec_changed(photograp
     assert anew(photographs, codec)
     path.with_suffix(".json").unlink()  # as it was written before there was one
     assert anew(photographs, codec)
+
+
+def test_latents_have_the_precision_that_is_asked_for(photographs: Photographs, tmp_path: Path) -> None:
+    codec, image = KLCodec(AutoencoderKL(**VAE, scaling_factor=3.0)).eval(), photographs.image(0)
+    with torch.no_grad():
+        exact = codec.encode(to_tensor(np.stack([image, image[:, ::-1]]), CPU)).numpy()
+
+    def error(precision: Precision) -> float:
+        found = compute(codec, photographs, tmp_path / "latents.npy", CPU, quiet, precision=precision)
+        return float(np.abs(found.latent(0) - exact).max())
+
+    assert error("bf16") > 5e-3 > 2e-3 > error("fp32")
+    assert error("fp32") < 2e-3 < 5e-3 < error("bf16")
 
 
 def whole(latents: Latents, entry: int) -> np.ndarray:

@@ -320,7 +320,7 @@ def test_the_shipped_recipes_are_whole(name: str) -> None:
         found = recipe_from(Recipe, values)
         assert found.batch % found.pictures == 0
         assert found.perceptual == 0.5  # η of the paper
-        assert found.refined == 1 or stage not in ("joint", "rollout")  # eq. 7 in every batch
+        assert found.refined >= 0.5 or stage not in ("joint", "rollout")  # eq. 7 in every batch, for half of it at least
     with torch.device("meta"):
         for part, usual in PARTS.items():
             sizes = dict(config["networks"][part])
