@@ -105,18 +105,15 @@ class _Progress:
     sums: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
 class _Checkpoint:
     """A run's networks, their averages, optimiser and progress, in one file."""
 
-    def __init__(
-        self,
-        path: Path,
-        networks: Mapping[str, nn.Module],
-        averages: list[Tensor],
-        optimizer: torch.optim.Optimizer,
-        schedule: Schedule,
-    ) -> None:
-        self.path, self.networks, self.averages, self.optimizer, self.schedule = path, networks, averages, optimizer, schedule
+    path: Path
+    networks: Mapping[str, nn.Module]
+    averages: list[Tensor]
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
 
     def save(self, now: _Progress) -> None:
         """Writes it, in process 0, unless the averages are no numbers any more."""
