@@ -52,14 +52,15 @@ from gencomm_cli.training.trainer import Report, Trainer, TrainOptions
 
 @dataclass(frozen=True)
 class CodecRecipe(SentRecipe):
-    """E‖x − x̂‖² (eq. 6) [+ α · PatchGAN loss: DeepJSCC-adv] on random crops.
+    """E‖x − x̂‖² (eq. 6) [+ LPIPS] [+ α · PatchGAN loss: DeepJSCC-adv] on random crops.
 
     Attributes:
-        crop: side in pixels. adversarial: α; 0 is the JSCC itself.
+        crop: side in pixels. perceptual: weight of LPIPS, not the paper's. adversarial: α; 0 is the JSCC itself.
     """
 
     shares: tuple[float, float, float] = (0.5, 0.2, 0.3)
     crop: int = 128
+    perceptual: float = 0.0
     adversarial: float = 0.0
     seed: int = 2
 
@@ -165,6 +166,7 @@ def codec_stage(
     code: ImageCode,
     photographs: Photographs,
     recipe: CodecRecipe,
+    backbones: Sequence[LPIPS],
     generator: np.random.Generator,
     device: torch.device,
 ) -> Stage:
@@ -181,6 +183,10 @@ def codec_stage(
             x_hat = coarse_images(code, image, channel, cbr)[0]
             mse = jscc_loss(image, x_hat)
             total, figures = mse, {"psnr": psnr(mse)}
+            if recipe.perceptual:
+                perceptual = perceptual_loss(backbones, x_hat, image, generator)
+                total = total + recipe.perceptual * perceptual
+                figures["lpips"] = float(perceptual.detach())
             if critic is not None:
                 fooling, telling = adversarial_losses(critic, image, x_hat)
                 total = total + recipe.adversarial * (fooling + telling)
@@ -463,7 +469,8 @@ class DiffJSCCTrainer(Trainer):
             code = image_code(parts[self.plans[stage].networks[0]], codec, self.domain, head)
             if isinstance(code, PictureCode):
                 raise InputError("--config: jscc needs side symbols, and can be taken from a preset alone: codec: METHOD/PRESET")
-            return codec_stage(parts, code, self.photographs, recipe, generator, self.device)
+            backbones = self.perceptual if recipe.perceptual else []
+            return codec_stage(parts, code, self.photographs, recipe, backbones, generator, self.device)
         jscc = frozen(self.parts["jscc"].to(self.device)) if self.donor is None else inner_codec(self.donor, self.device)
         code = image_code(jscc, codec, self.domain, head)
         latents = self.latents(codec, recipe.crop)

@@ -132,6 +132,21 @@ def test_the_codec_and_the_control_module_learn(data: Path, make_preset: Callabl
         assert last < first, stage
 
 
+def test_the_codecs_loss_has_lpips_by_its_weight(data: Path, make_preset: Callable[..., Path], tmp_path: Path) -> None:  # noqa: F811
+    trainer = DiffJSCCTrainer(asked(recipe(CONVOLUTIONAL), data, tmp_path / "run"), quiet, presets.load_config(make_preset()))
+
+    def loss(**values: float) -> tuple[float, dict[str, float]]:
+        torch.manual_seed(0)
+        codec = CodecRecipe(Schedule(steps=1, learning_rate=1e-3), batch=2, crop=64, **values)  # type: ignore[arg-type]
+        total, said = trainer.stage("jscc", codec, np.random.default_rng(0)).loss(0, 0.0)
+        return float(total.detach()), said
+
+    alone, beside = loss(), loss(perceptual=0.5)
+    assert "lpips" not in alone[1]
+    assert beside[0] == pytest.approx(alone[0] + 0.5 * beside[1]["lpips"], rel=1e-5)
+    assert beside[1]["lpips"] > 0
+
+
 def test_the_whole_recipe_shares_out_its_minutes_and_resumes(
     data: Path, make_preset: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
 ) -> None:  # fmt: skip
