@@ -27,7 +27,6 @@ from gencomm_cli.metrics.features import Features
 from gencomm_cli.metrics.fid import FID, fid
 from gencomm_cli.metrics.kid import KID, kid
 from gencomm_cli.outputs import write_files
-from gencomm_cli.textfiles import jsonable
 
 NAME = "sets.jsonl"
 LOST_FID = 500.0
@@ -107,7 +106,7 @@ def write_sets(folder: Path, measures: Sequence[Measure], say: Callable[[str], N
     found = [line for key, line in known.items() if key in keys and now.isdisjoint(line["metrics"])]
     for measure in measures:
         found += _lines(folder, measure, groups, known, say)
-    write_files({folder / NAME: "".join(f"{json.dumps(jsonable(line), allow_nan=False)}\n" for line in found).encode()})
+    write_files({folder / NAME: "".join(f"{json.dumps(line, allow_nan=False)}\n" for line in found).encode()})
 
 
 def _lines(
@@ -158,6 +157,7 @@ def _known(path: Path) -> dict[str, Line]:
 
     def keyed(document: Line) -> tuple[str, Line]:
         set_metrics(document)
+        json.dumps(document, allow_nan=False)  # raises ValueError
         return str(document["rows"]), document
 
     return dict(lines(path, keyed)[0]) if path.is_file() else {}
