@@ -41,16 +41,15 @@ def main() -> None:
     asked = parser.parse_args()
     codec = Autoencoder().eval()
     codec.load_state_dict(unpacked(load_file(asked.weights)))
-    lite = load_efficientnet_lite("lite1")
-    (theirs, ours), rows = (Features(lite, by_patch=True) for _ in range(2)), []
+    features = Features(load_efficientnet_lite("lite1"), by_patch=True)
+    found, rows = [], []
     for photograph in photographs(asked.data, asked.limit):
         size = (photograph.pixels.shape[0], photograph.pixels.shape[1])
         made = to_image(codec.decode(codec.encode(to_tensor(photograph.pixels, codec.factor, CPU))), size, "vae")
         rows.append(list(measure(photograph.pixels, made, asked.metric_weights, NAMES).values()))
-        for features, pixels in ((theirs, photograph.pixels), (ours, made)):
-            features.add(to_tensor(pixels, 1, CPU))
+        found.append([features.of(to_tensor(pixels, 1, CPU)) for pixels in (photograph.pixels, made)])
     means = [None if None in column else float(np.mean(column)) for column in zip(*rows, strict=True)]
-    distance = kid(theirs.all(), ours.all()).value
+    distance = kid(*map(np.concatenate, zip(*found, strict=True))).value
     print(markdown([*NAMES, "kid_lite1"], [[*means, None if distance is None else 1000 * distance]]))
 
 

@@ -8,7 +8,6 @@ symbol or 1 %, whichever is larger.
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from pathlib import Path
 
@@ -42,10 +41,7 @@ def main() -> None:
         worst, headers_right, misses = 0.0, True, 0
         for cbr in arguments.cbr:
             made = codec.encode(pixels, cbr=cbr, prompt=arguments.prompt, say=lambda line: print(line, file=sys.stderr))
-            buffer = io.BytesIO()
-            symbols.write(made, buffer)
-            buffer.seek(0)
-            file = symbols.read(buffer)
+            file = symbols.from_bytes(symbols.to_bytes(made))
             samples = 3 * height * width
             counted = [array.size / samples for array in (file.symbols, file.prompt_symbols, file.side_symbols)]
             said = file.header.cbr

@@ -26,7 +26,7 @@ from gencomm_cli.commands.roundtrip import roundtrip
 from gencomm_cli.commands.train import train
 from gencomm_cli.commands.ui import ui
 from gencomm_cli.console import flush_streams, open_streams, out, say
-from gencomm_cli.errors import FieldError, GencommError, InputError
+from gencomm_cli.errors import GencommError, InputError
 from gencomm_cli.interrupts import came, ended_by_signals
 
 SEND, RADIO, LOOK, MEASURE, WEIGHTS = "Send a picture", "Waveforms for radios", "Look and learn", "Measure and compare", "Weights"
@@ -90,7 +90,7 @@ def run(arguments: list[str]) -> int:
         status = app(args=arguments or ["--help"], prog_name="gencomm", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except GencommError as error:
-        return _fail(error.flagged if isinstance(error, FieldError) else str(error), error.exit_status)
+        return _fail(error.flagged, error.exit_status)
     except TyperException as error:
         return _fail(_usage(error), 2)
     except MemoryError:

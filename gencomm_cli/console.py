@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any, Protocol, TextIO
 
 from gencomm_cli.errors import InputError
 from gencomm_cli.outputs import utf8
+from gencomm_cli.textfiles import jsonable
 
 
 class Progress(Protocol):
@@ -82,7 +82,7 @@ def out(line: str) -> None:
 
 def print_json(value: dict[str, Any], *, stdout_is_taken: bool = False) -> None:
     """One JSON object on stdout, or on stderr where stdout carries a file. Infinity is the string ``"inf"``, NaN null."""
-    line = json.dumps(_plain(value), allow_nan=False, ensure_ascii=False)
+    line = json.dumps(jsonable(value), allow_nan=False, ensure_ascii=False)
     write_out(utf8(f"{line}\n"), sys.stderr if stdout_is_taken else None)
 
 
@@ -93,16 +93,6 @@ def result(as_json: bool, value: dict[str, Any], *lines: str, stdout_is_taken: b
     elif not stdout_is_taken:
         for line in lines:
             out(line)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else "inf" if value > 0 else "-inf"
-    return value
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ COCO         train2017/….jpg, val2017/….jpg; likewise 2014
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -36,7 +35,8 @@ class Folders:
         parts, own = self.pattern.split("/"), folder.resolve().parts
         for level in range(len(parts)):
             if all(fnmatch(*pair) for pair in zip(own[len(own) - level :], parts[:level], strict=True)):
-                found = [path for place in _below(folder, parts[level:]) for path in images_in(place)]
+                places = (place for place in sorted(folder.glob("/".join(parts[level:]))) if place.is_dir())
+                found = [path for place in places for path in images_in(place)]
                 if wanted := [path for path in found if self._has(path)]:
                     return wanted
         return []
@@ -44,15 +44,6 @@ class Folders:
     def _has(self, path: Path) -> bool:
         number = int(path.stem) if path.stem.isdecimal() and len(path.stem) < 10 else 0
         return (self.first, self.last) == (0, None) or self.first <= number <= (self.last or number)
-
-
-def _below(folder: Path, parts: list[str]) -> Iterator[Path]:
-    """The folders that a pattern stands for, by name."""
-    if not parts:
-        yield folder
-        return
-    for child in sorted(path for path in folder.iterdir() if path.is_dir() and fnmatch(path.name, parts[0])):
-        yield from _below(child, parts[1:])
 
 
 LAYOUTS: dict[Split, tuple[Folders, ...]] = {

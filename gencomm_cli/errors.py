@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 
 class GencommError(Exception):
     """A failure with one line for the user: ``<what>: <what is wrong, and what would be right>``."""
 
     exit_status = 1
+
+    @property
+    def flagged(self) -> str:
+        """The line as a command shows it."""
+        return str(self)
 
 
 class InputError(GencommError):
@@ -55,9 +63,18 @@ class ModelMismatch(GencommError):
     exit_status = 4
 
 
-def one_line(error: BaseException) -> str:
-    """The start of a foreign message, fit for one line."""
-    return " ".join((str(error) or type(error).__name__).split())[:200]
+def one_line(error: object) -> str:
+    """The start of a foreign message, fit for one line of a terminal."""
+    line = " ".join((str(error) or type(error).__name__).split())
+    return "".join(letter if letter.isprintable() else "?" for letter in line)[:200]
+
+
+def imported(module: str, without: str) -> Any:
+    """A module that comes with an extra. Raises InputError, whose line is ``without``, where it is not installed."""
+    try:
+        return import_module(module)
+    except ImportError:
+        raise InputError(without) from None
 
 
 class NotFinite(GencommError):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gencomm_cli.errors import InputError
 from gencomm_cli.symbols import MAX_PIXELS
+from gencomm_cli.textfiles import read_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,17 +43,7 @@ def read_image(source: Path | BinaryIO, most: int = MAX_PIXELS, stream: str = "s
         InputError: no such file, not an image, or too large.
     """
     name = str(source) if isinstance(source, Path) else stream
-    try:
-        with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as opened:
-            data = opened.read(MAX_FILE + 1)
-    except FileNotFoundError:
-        raise InputError(f"{name}: no such file; name an image") from None
-    except IsADirectoryError:
-        raise InputError(f"{name}: is a folder; name an image") from None
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror}); name a readable image") from None
-    if len(data) > MAX_FILE:
-        raise InputError(f"{name}: has more than 2^30 bytes; name a smaller file")
+    data = read_bytes(source, MAX_FILE, "an image", name)
     from PIL import Image, UnidentifiedImageError
 
     from gencomm_cli.colours import srgb

@@ -16,7 +16,7 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from gencomm_cli.errors import OptionError
 
@@ -92,7 +92,8 @@ class Option:
     def words(self, text: str) -> list[str]:
         """The command line's words for a value's text, as ``bench`` has it."""
         if self.kind is bool:
-            return [f"--{self.switch}"] if self.parse(text) else [f"--no-{self.switch}"] * (self.default is None)
+            on = self.parse(text)
+            return [] if on is self.default else [f"--{self.switch}" if on else f"--no-{self.switch}"]
         return [f"--{self.switch}", text]
 
     def _right(self) -> str:
@@ -106,7 +107,7 @@ class Option:
 
 def options_of(cls: type) -> Mapping[str, Option]:
     """The fields of an options dataclass that are flags, by name, in their order."""
-    return _options_of(cls)
+    return _options_of(cls)  # mypy takes a dataclass's type for one that no cache can have as a key
 
 
 @cache
@@ -114,15 +115,10 @@ def _options_of(cls: type) -> Mapping[str, Option]:
     hints = get_type_hints(cls, include_extras=True)
     found = {}
     for field in fields(cls):
-        hint = hints[field.name]
-        flag = (
-            next((extra for extra in get_args(hint)[1:] if isinstance(extra, Flag)), None)
-            if get_origin(hint) is Annotated
-            else None
-        )
+        kind, *extras = get_args(hints[field.name]) or (None,)
+        flag = next((extra for extra in extras if isinstance(extra, Flag)), None)
         if flag is None:
             continue
-        kind = get_args(hint)[0]
         if get_origin(kind) in (Union, types.UnionType):
             kind = next(each for each in get_args(kind) if each is not type(None))
         choices = tuple(get_args(kind)) if get_origin(kind) is Literal else ()

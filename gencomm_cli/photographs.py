@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -97,20 +98,22 @@ def check_preparation(how: str) -> tuple[str, int]:
     return match[1] or match[2], int(match[3] or 0)
 
 
+def pixel_hash(pixels: Pixels) -> str:
+    """SHA-256 of the pixels with their shape."""
+    return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
+
+
 def captions(files: Sequence[Path]) -> list[str]:
     """The caption of each file: its line of ``captions.tsv`` beside it (file name, tab, caption); empty where it has none.
 
     Raises:
         InputError: a table cannot be read.
     """
-    paths = {folder: folder / CAPTIONS for folder in {file.parent for file in files}}
-    tables = {folder: _normal(dict(read_table(path))) for folder, path in paths.items() if path.is_file()}
-    return [tables.get(file.parent, {}).get(unicodedata.normalize("NFC", file.name), "") for file in files]
-
-
-def _normal(table: Mapping[str, str]) -> dict[str, str]:
-    """With names in one normal form of Unicode: macOS writes another than most editors."""
-    return {unicodedata.normalize("NFC", name): text for name, text in table.items()}
+    tables: dict[Path, dict[str, str]] = {}
+    for folder in {file.parent for file in files}:
+        rows = read_table(folder / CAPTIONS) if (folder / CAPTIONS).is_file() else []
+        tables[folder] = {unicodedata.normalize("NFC", name): text for name, text in rows}  # macOS writes another form than most
+    return [tables[file.parent].get(unicodedata.normalize("NFC", file.name), "") for file in files]
 
 
 def left_out(reasons: Mapping[str, str], total: int) -> str:

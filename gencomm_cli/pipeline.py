@@ -225,7 +225,12 @@ class Codec:
         asked = strict or total or cbr is not None  # what nobody asked for is the preset's own rate
         requested = next((rate for rate in (cbr_total, cbr) if rate is not None), self.method.default_cbr)
         prompt = self._prompt(pixels, options)
-        prompt_symbols, prompt_format = _send_prompt(prompt, snr, fading)
+        prompt_symbols: Symbols = np.empty(0, np.complex64)
+        prompt_format: PayloadFormat | None = None
+        if prompt:
+            from gencomm_cli.text.link import transmit_prompt
+
+            prompt_symbols, prompt_format = transmit_prompt(prompt, snr_db=snr, fading=fading)
 
         extra_uses = None if channel is None or not total else channel.extra_uses
 
@@ -665,14 +670,6 @@ def check_snr(field: str, snr_db: float) -> float:
     if snr_db != math.inf and not SNR_RANGE[0] <= snr_db <= SNR_RANGE[1]:
         raise OptionError(field, f"{snr_db:g} is not an SNR in dB from {SNR_RANGE[0]:g} to {SNR_RANGE[1]:g}, or inf")
     return float(snr_db)
-
-
-def _send_prompt(prompt: str, snr_db: float | None, fading: Fading) -> tuple[Symbols, PayloadFormat | None]:
-    if not prompt:
-        return np.empty(0, np.complex64), None
-    from gencomm_cli.text.link import transmit_prompt
-
-    return transmit_prompt(prompt, snr_db=snr_db, fading=fading)
 
 
 def _versions(spec: MethodSpec, others: Mapping[str, str]) -> dict[str, str]:

@@ -1,12 +1,14 @@
-"""Text files as people's editors write them: in any usual encoding, lines ended in any usual way."""
+"""Files that people name, read up to a limit; text as their editors write it: in any usual encoding, lines ended in any way."""
 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import math
 import re
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from gencomm_cli.errors import InputError
 
@@ -14,6 +16,24 @@ LARGEST = 2**30
 """Bytes that a text file may have."""
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 """Encodings by the byte-order mark that a file begins with; UTF-32's begins with one of UTF-16's."""
+
+
+def read_bytes(source: Path | BinaryIO, most: int, what: str, stream: str = "standard input") -> bytes:
+    """All of a file, or of a ``stream`` of that name, which has at most ``most`` bytes.
+
+    Raises:
+        InputError: it is not there, cannot be read or is larger; ``what`` should have been named.
+    """
+    name = str(source) if isinstance(source, Path) else stream
+    try:
+        with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as opened:
+            data = opened.read(most + 1)
+    except OSError as error:
+        problem = {FileNotFoundError: "no such file", IsADirectoryError: "is a folder"}.get(type(error))
+        raise InputError(f"{name}: {problem or f'cannot be read ({error.strerror})'}; name {what}") from None
+    if len(data) > most:
+        raise InputError(f"{name}: has more than {most} bytes; name a smaller file")
+    return data
 
 
 def decoded(data: bytes) -> str:
@@ -31,14 +51,7 @@ def read_text(path: Path) -> str:
     Raises:
         InputError: it cannot be read, is larger than ``LARGEST``, or is no text.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST + 1)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); name a readable text file") from None
-    if len(data) > LARGEST:
-        raise InputError(f"{path}: has more than {LARGEST} bytes; name a smaller file")
-    text = decoded(data)
+    text = decoded(read_bytes(path, LARGEST, "a text file"))
     if "\0" in text:
         raise InputError(f"{path}: is not text in UTF-8, UTF-16 with a byte-order mark or Latin-1; save it as UTF-8")
     return text
@@ -78,6 +91,17 @@ def parse_json(data: bytes | str, what: str = "meta") -> object:
         return json.loads(text, parse_float=finite, parse_constant=finite, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{what} is not JSON ({str(error)[:100]})") from None
+
+
+def jsonable(value: Any) -> Any:
+    """A value with what JSON can hold in the place of numbers that are not finite: infinity is the string ``"inf"``, NaN null."""
+    if isinstance(value, dict):
+        return {name: jsonable(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(jsonable(entry) for entry in value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else "inf" if value > 0 else "-inf"
+    return value
 
 
 def read_json(path: Path) -> object:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from gencomm_cli import symbols
 from gencomm_cli.app import run
 from gencomm_cli.console import out
 from tests.support.commands import COMMAND, ENVIRONMENT, Result, failed
@@ -23,7 +22,7 @@ CHANNEL = ["channel", "tx.npz", "--snr", "1", "-o", "out.npz"]
 def expected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
     """What CHANNEL writes, in a folder with tx.npz."""
     monkeypatch.chdir(tmp_path)
-    symbols.write(sent(), Path("tx.npz"))
+    sent().save(Path("tx.npz"))
     assert run(CHANNEL) == 0
     return Path("out.npz").read_bytes()
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from gencomm_cli import interrupts, outputs, symbols
+from gencomm_cli import interrupts, outputs
 from gencomm_cli.interrupts import ended_by_signals
 from gencomm_cli.outputs import write_files
 from gencomm_cli.presets import write
@@ -55,7 +55,7 @@ PLACES = {
     [*((place, signal.SIGINT) for place in PLACES), *((place, signal.SIGTERM) for place in list(PLACES)[1::2])],
 )
 def test_a_signal_ends_a_command_quietly_wherever_it_comes(tmp_path: Path, place: str, number: signal.Signals) -> None:
-    symbols.write(sent(), tmp_path / "tx.npz")
+    sent().save(tmp_path / "tx.npz")
     (tmp_path / "rx.npz").write_bytes(b"old")
     program = (
         "import signal, sys\n"

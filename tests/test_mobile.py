@@ -235,7 +235,7 @@ def test_the_command_sends_over_models_and_files_and_says_what_does_not_go(here:
         (["--speed", 30], ["--tdl", "exactly one"]),
         (["--tdl", "a", "--rayleigh"], ["--multipath"]),
         (["--tdl", "a", "--decay", 3], ["--decay"]),
-        (["--cir", "missing.npz"], ["--cir", "missing.npz"]),
+        (["--cir", "missing.npz"], ["missing.npz: no such file; name an .npz of impulse responses"]),
         (["--cir", "tx.npz"], ["--cir", "delays, gains, interval were expected"]),
         (["--cir", cir, "--subcarrier-spacing", 1], ["--cir", "lasts"]),
         (["--tdl", "a", "--speed", "nan"], ["--speed"]),

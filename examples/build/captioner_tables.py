@@ -12,11 +12,12 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from gencomm_cli.errors import InputError
 from gencomm_cli.images import read_image
 from gencomm_cli.photographs import CAPTIONS
-from gencomm_cli.text.retrieval import Retriever, features, load, save, words
+from gencomm_cli.text.retrieval import TEXTS, Retriever, features, load, words
 from gencomm_cli.textfiles import read_table
 from gencomm_cli.training.data import is_validation
 
@@ -69,6 +70,15 @@ def build(folder: Path, *, rank: int = 128, ridge: float = 1.0, least_uses: int 
     penalty = ridge * len(found) * np.eye(found.shape[1], dtype=np.float32)
     mapping = np.linalg.solve((found.T @ found + penalty).astype(np.float64), (found.T @ target).astype(np.float64))
     return Retriever(captions, vocabulary, rarity, places, mean_caption @ places, mean, scale, mapping.astype(np.float32))
+
+
+def save(retriever: Retriever, folder: Path) -> None:
+    """Writes the tables that :func:`gencomm_cli.text.retrieval.load` reads, in half precision."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("rarity", "places", "centre", "mean", "scale", "mapping")
+    save_file({name: getattr(retriever, name).astype(np.float16) for name in names}, folder / "tables.safetensors")
+    for name, texts in zip(TEXTS, (retriever.captions, retriever.vocabulary), strict=True):
+        (folder / name).write_text("\n".join(texts) + "\n", "utf-8")
 
 
 def evaluate(retriever: Retriever, folder: Path) -> dict[str, float]:

@@ -3,8 +3,10 @@ them those of paths: ``multipath:tdl=a:speed=120``."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, get_args
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import get_args
 
 from gencomm_cli.bench.rows import canonical
 from gencomm_cli.channels.fading import Kind
@@ -14,8 +16,6 @@ from gencomm_cli.errors import InputError, OptionError
 from gencomm_cli.options import build, options_of
 
 _FLAGS = {"awgn": "--awgn", "rayleigh": "--rayleigh", "block": "--block-rayleigh", "multipath": "--multipath"}
-_OPTIONS = {name: option.kind for name, option in options_of(OfdmConfig).items()}
-_PLAIN = "no-interleaver"
 
 
 @dataclass(frozen=True)
@@ -36,25 +36,24 @@ def parse(text: str) -> Channel:
     kind, *options = text.split(":")
     if kind not in get_args(Kind) or (options and kind != "multipath"):
         raise InputError(f"--channels: {text!r} is not awgn, rayleigh, block, multipath or multipath:NAME=VALUE:NAME=VALUE")
-    values: dict[str, Any] = {}
-    of_paths = {option.switch: name for name, option in options_of(PathModel).items()}
-    given: dict[str, str] = {}
-    for option in options:
-        name, _, value = option.partition("=")
-        if option == _PLAIN:
-            values["interleaver"] = False
-        elif name in of_paths:
-            given[of_paths[name]] = value
-        else:
-            try:
-                values[name] = _OPTIONS[name](value)
-            except (KeyError, ValueError):
-                known = ", ".join((*_OPTIONS, *of_paths))
-                raise InputError(f"--channels: {option!r} is not NAME=VALUE with NAME of {known}, or {_PLAIN}") from None
     if kind != "multipath":
         return Channel(kind)  # type: ignore[arg-type]
+    given: dict[type, dict[str, str]] = {OfdmConfig: {}, PathModel: {}}
+    for option in options:
+        switch, _, value = option.partition("=")
+        if switch.startswith("no-"):
+            switch, value = switch.removeprefix("no-"), "off"
+        name = switch.replace("-", "_")
+        for cls, values in given.items():
+            if name in options_of(cls):
+                values[name] = value
+                break
+        else:
+            known = ", ".join(each.switch for cls in given for each in options_of(cls).values())
+            raise InputError(f"--channels: {option!r} is not NAME=VALUE with NAME of {known}, or no-interleaver")
     try:
-        return Channel("multipath", OfdmConfig(**values), build(PathModel, given) if given else None)
+        paths = build(PathModel, given[PathModel]) if given[PathModel] else None
+        return Channel("multipath", build(OfdmConfig, given[OfdmConfig]), paths)
     except OptionError as error:
         raise InputError(f"--channels: {text!r} has {error.flagged}") from None
 
@@ -62,31 +61,21 @@ def parse(text: str) -> Channel:
 def name(text: str) -> str:
     """The one name of a channel: options in a fixed order, and none that is at its default. Raises as :func:`parse`."""
     channel = parse(text)
-    return ":".join((channel.kind, *(option if option == _PLAIN else f"{option}={value}" for option, value in _changed(channel))))
+    return ":".join((channel.kind, *("=".join(words).removeprefix("--") for words in _changed(channel))))
 
 
-def flags(text: str) -> list[object]:
+def flags(text: str) -> list[str]:
     """The channel as flags of ``roundtrip``. Raises as :func:`parse`."""
     channel = parse(text)
-    words: list[object] = [_FLAGS[channel.kind]]
-    for option, value in _changed(channel):
-        words += [f"--{option}"] if option == _PLAIN else [f"--{option}", value]
-    return words
+    return [_FLAGS[channel.kind], *chain.from_iterable(_changed(channel))]
 
 
-def _changed(channel: Channel) -> list[tuple[str, str]]:
-    """Options that are not at their default, with their values as text."""
-    changed: list[tuple[str, str]] = []
-    if channel.ofdm is not None:
-        differing = [field for field in fields(channel.ofdm) if getattr(channel.ofdm, field.name) != field.default]
-        changed += [
-            (_PLAIN if field.name == "interleaver" else field.name, f"{getattr(channel.ofdm, field.name):g}") for field in differing
-        ]
-    if (paths := channel.paths) is not None:
-        options = options_of(PathModel)
-        plain = PathModel(**{key: getattr(paths, key) for key, option in options.items() if option.choices})
+def _changed(channel: Channel) -> Iterator[list[str]]:
+    """The command line's words for each option that is not at its default; which model it is of has none."""
+    for given in filter(None, (channel.ofdm, channel.paths)):
+        options = options_of(type(given))
+        plain = type(given)(**{key: getattr(given, key) for key, option in options.items() if option.choices})
         for key, option in options.items():
-            value = getattr(paths, key)
+            value = getattr(given, key)
             if value is not None and (option.choices or value != getattr(plain, key)):
-                changed.append((option.switch, canonical(value)))
-    return changed
+                yield option.words("off" if value is False else canonical(value))

@@ -25,15 +25,15 @@ from typing import TYPE_CHECKING
 import gencomm_cli
 from gencomm_cli import console, pipeline
 from gencomm_cli.bench.commandline import command
-from gencomm_cli.bench.photographs import pixel_hash
 from gencomm_cli.bench.plan import Job
 from gencomm_cli.bench.rows import Row
 from gencomm_cli.bench.store import IMAGES, ORIGINALS, original
 from gencomm_cli.bench.worker import Worker, Workplace
-from gencomm_cli.errors import GencommError, InputError
+from gencomm_cli.errors import GencommError, InputError, imported
 from gencomm_cli.images import read_image
 from gencomm_cli.interrupts import kept_from_children
 from gencomm_cli.outputs import write_files
+from gencomm_cli.photographs import pixel_hash
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -131,19 +131,19 @@ def work(place: Workplace, job: Job, image: bytes, finished: bytes | None) -> li
         place: its folder is a name that is this sweep's alone. image: the original as a PNG. finished: ``job.finished``'s content.
     """
     with _one_at_a_time:
-        worker = _worker(place)
+        worker, here = _worker(place), platform.node()
         folder = worker.place.folder
         if job.cell.version != gencomm_cli.__version__:
-            raise InputError(f"--dask: {_host()} has gencomm {gencomm_cli.__version__}, not {job.cell.version}; install that there")
+            raise InputError(f"--dask: {here} has gencomm {gencomm_cli.__version__}, not {job.cell.version}; install that there")
         if job.scheme.method and not job.scheme.is_here():
             raise InputError(
-                f"--dask: {_host()} has another {job.scheme.name} {job.scheme.preset}; use the same weights and codecs everywhere"
+                f"--dask: {here} has another {job.scheme.name} {job.scheme.preset}; use the same weights and codecs everywhere"
             )
         if not (path := folder / original(job.cell.image)).exists():
             write_files({path: image})
             if pixel_hash(read_image(path)) != job.cell.image_sha256:
                 path.unlink()
-                raise InputError(f"--dask: {job.cell.image} reached {_host()} as another image; run the same command again")
+                raise InputError(f"--dask: {job.cell.image} reached {here} as another image; run the same command again")
         if job.finished is not None and finished is not None:
             path = folder / job.finished.name
             write_files({path: finished})
@@ -162,15 +162,11 @@ def _worker(place: Workplace) -> Worker:
     from distributed import get_worker
 
     if place.weights is not None and not place.weights.is_dir():
-        raise InputError(f"--metric-weights: {_host()} has no folder {place.weights}; put them at one path on every machine")
+        raise InputError(f"--metric-weights: {platform.node()} has no {place.weights}; put them at one path on every machine")
     folder = Path(get_worker().local_directory) / place.folder
     for name in (ORIGINALS, IMAGES):
         (folder / name).mkdir(parents=True, exist_ok=True)
     return Worker(replace(place, folder=folder, device=str(pipeline.pick_device(place.device))))
-
-
-def _host() -> str:
-    return platform.node()
 
 
 @contextlib.contextmanager
@@ -180,16 +176,13 @@ def connected(address: str) -> Iterator[Client]:
     Raises:
         InputError: dask.distributed is not installed, or no scheduler answers.
     """
-    try:
-        from distributed import Client, LocalCluster
-    except ImportError:
-        raise InputError("--dask: needs dask.distributed; pip install 'gencomm[cluster]'") from None
+    distributed = imported("distributed", "--dask: needs dask.distributed; pip install 'gencomm[cluster]'")
     if local := re.fullmatch(r"local(?::([1-9]\d{0,2}))?", address):
         cores = os.cpu_count() or 1
         count = int(local[1] or min(cores, 8))
         threads = {name: max(1, cores // count) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         with kept_from_children():
-            started = LocalCluster(
+            started = distributed.LocalCluster(
                 n_workers=count,
                 threads_per_worker=1,
                 memory_limit=0,  # none: a model may take more than its share of the machine
@@ -197,11 +190,11 @@ def connected(address: str) -> Iterator[Client]:
                 env=threads,
                 preload="import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)",  # where it reaches them after all
             )
-        with started as cluster, Client(cluster) as client:
+        with started as cluster, distributed.Client(cluster) as client:
             yield client
         return
     try:
-        client = Client(address)
+        client = distributed.Client(address)
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
             f"--dask {address}: no scheduler answers there ({error}); start one with `dask scheduler`, or give local or local:N"

@@ -46,27 +46,28 @@ def read(folder: Path) -> Results:
     path = folder / "rows.jsonl"
     if not path.is_file():
         raise InputError(f"{folder}: there is no rows.jsonl in it; name a folder that `gencomm bench run` wrote")
-    rows, skipped = _lines(path, Row.from_json)
+    rows, skipped = lines(path, Row.from_json)
     if not rows:
         raise InputError(f"{path}: holds no row; run `gencomm bench run` first")
-    sets, also = _lines(folder / "sets.jsonl", set_metrics) if (folder / "sets.jsonl").is_file() else ([], [])
+    sets, also = lines(folder / "sets.jsonl", set_metrics) if (folder / "sets.jsonl").is_file() else ([], [])
     return Results(tuple({row.cell.id: row for row in rows}.values()), tuple(sets), (*skipped, *also))
 
 
-def _lines(path: Path, parse: Callable[[dict[str, Any]], T]) -> tuple[list[T], list[str]]:
+def lines(path: Path, parse: Callable[[dict[str, Any]], T]) -> tuple[list[T], list[str]]:
+    """What ``parse`` makes of each line of JSON, and what to say of those it cannot take. Raises InputError as :func:`read`."""
     good: list[T] = []
     skipped = []
     try:
-        lines = path.read_bytes().splitlines()
+        found = path.read_bytes().splitlines()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); name a readable folder") from None
-    for index, line in enumerate(lines, 1):
+    for index, line in enumerate(found, 1):
         if not line.strip():
             continue
         try:
             good.append(parse(json.loads(line)))
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError):
-            reason = "is cut short" if index == len(lines) else "is damaged, or of another version"
+            reason = "is cut short" if index == len(found) else "is damaged, or of another version"
             skipped.append(f"{path.name}: line {index} {reason} and was left out")
     return good, skipped
 

@@ -6,7 +6,7 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from gencomm_cli.bench.folder import Results
 from gencomm_cli.bench.rows import common
 from gencomm_cli.bench.settings import Setting
-from gencomm_cli.bench.store import image_file, original_file
+from gencomm_cli.bench.store import image_file, original
 from gencomm_cli.console import Progress
 from gencomm_cli.errors import InputError
 from gencomm_cli.images import Pixels, read_image
@@ -29,7 +29,7 @@ LARGEST = 2**26
 
 @dataclass(frozen=True)
 class Shot:
-    """One transmission's picture. ``uri``: a data URI. ``metrics``: of this image alone."""
+    """One transmission's picture, of a setting's index. ``uri``: a data URI. ``metrics``: of this image alone."""
 
     setting: int
     uri: str
@@ -56,26 +56,18 @@ class Gallery:
     left_out: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    path: Path
-    setting: int
-    status: str
-    metrics: Mapping[str, float]
-
-
 def gallery(folder: Path, results: Results, found: Sequence[Setting], report: Progress | None = None) -> Gallery:
     """The first repeat of every image and setting, images in the order of the rows."""
     wanted, left = _wanted(folder, results, found)
-    originals = {image: original_file(folder, image[0]) for image in wanted}
+    originals = {image: image_file(folder, original(image[0])) for image in wanted}
     total = sum(map(len, wanted.values())) + sum(path is not None for path in originals.values())
-    side = _side([item.path for items in wanted.values() for item in items], total)
+    side = _side([path for items in wanted.values() for path, _ in items], total)
     exhibits = []
     used = done = 0
     for image, items in wanted.items():
         shots: list[Shot] = []
-        original, size = "", (0, 0)
-        for item in ([_Wanted(path, -1, "", {})] if (path := originals[image]) else []) + items:
+        before, size = "", (0, 0)
+        for path, shot in [*([(sent, None)] if (sent := originals[image]) else []), *items]:
             done += 1
             if report:
                 report(done, total)
@@ -83,28 +75,31 @@ def gallery(folder: Path, results: Results, found: Sequence[Setting], report: Pr
                 left["over the size limit; the files lie in the bench folder"] += 1
                 continue
             try:
-                pixels = read_image(item.path, LARGEST)
+                pixels = read_image(path, LARGEST)
             except InputError:
                 left["damaged or too large to read"] += 1
                 continue
             data = _webp(pixels, side)
             used += len(data)
             uri = "data:image/webp;base64," + base64.b64encode(data).decode()
-            if item.setting < 0:
-                original, size = uri, pixels.shape[:2]
+            if shot is None:
+                before, size = uri, pixels.shape[:2]
             elif size not in ((0, 0), pixels.shape[:2]):
                 left["of another size than their original"] += 1
             else:
                 size = pixels.shape[:2]
-                shots.append(Shot(item.setting, uri, item.status, item.metrics))
+                shots.append(replace(shot, uri=uri))
         if shots:
-            exhibits.append(Exhibit(image[0], size, original, tuple(shots)))
+            exhibits.append(Exhibit(image[0], size, before, tuple(shots)))
     return Gallery(side, tuple(exhibits), tuple(f"{count} pictures: {why}" for why, count in left.items()))
 
 
-def _wanted(folder: Path, results: Results, found: Sequence[Setting]) -> tuple[dict[tuple[str, str], list[_Wanted]], Counter[str]]:
+def _wanted(
+    folder: Path, results: Results, found: Sequence[Setting]
+) -> tuple[dict[tuple[str, str], list[tuple[Path, Shot]]], Counter[str]]:
+    """Files and shots without their pictures, by image and its hash; and how many are left out, by the reason."""
     index = {s.cell: i for i, s in enumerate(found)}
-    wanted: dict[tuple[str, str], list[_Wanted]] = {}
+    wanted: dict[tuple[str, str], list[tuple[Path, Shot]]] = {}
     left: Counter[str] = Counter()
     taken = set()
     for row in sorted(results.rows, key=lambda row: row.cell.repeat):
@@ -118,8 +113,8 @@ def _wanted(folder: Path, results: Results, found: Sequence[Setting]) -> tuple[d
             continue
         taken.add((image, setting))
         metrics = {name: value for name, value in row.metrics.items() if value is not None}
-        wanted.setdefault(image, []).append(_Wanted(path, setting, row.status, metrics))
-    return {image: sorted(items, key=lambda item: item.setting) for image, items in wanted.items()}, left
+        wanted.setdefault(image, []).append((path, Shot(setting, "", row.status, metrics)))
+    return {image: sorted(items, key=lambda item: item[1].setting) for image, items in wanted.items()}, left
 
 
 def _side(paths: Sequence[Path], total: int) -> int:

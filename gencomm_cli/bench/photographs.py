@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +11,9 @@ from gencomm_cli.bench.store import original
 from gencomm_cli.console import say
 from gencomm_cli.datasets import images_of
 from gencomm_cli.errors import InputError
-from gencomm_cli.images import Pixels, encoded, read_image
+from gencomm_cli.images import encoded, read_image
 from gencomm_cli.outputs import write_files
-from gencomm_cli.photographs import captions, check_preparation, is_hidden, left_out, prepare, read_found
+from gencomm_cli.photographs import captions, check_preparation, is_hidden, left_out, pixel_hash, prepare, read_found
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,6 @@ def find(images: Sequence[Path]) -> list[Found]:
             raise InputError(f"{file}: two images have this name, or a.jpg and a.jpg.png; rename one, as rows go by name")
     texts = captions([file for file, _ in files])
     return [Found(file, caption.strip(), named) for (file, named), caption in zip(files, texts, strict=True)]
-
-
-def pixel_hash(pixels: Pixels) -> str:
-    """SHA-256 of the pixels with their shape."""
-    return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
 
 
 def gather(found: Sequence[Found], how: str, folder: Path) -> list[Photograph]:

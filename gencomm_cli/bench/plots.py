@@ -9,13 +9,12 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from gencomm_cli.bench.layout import lay_out
 from gencomm_cli.bench.quantities import CHANNELS, NOT_QUALITY, compact, in_order, quantity
 from gencomm_cli.bench.settings import Chart, Setting, held_text, short, styles, title
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import imported
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,13 +35,8 @@ _STYLE: Any = {
 
 
 def require() -> None:
-    """Says before any work that matplotlib is missing.
-
-    Raises:
-        InputError: it is.
-    """
-    if find_spec("matplotlib") is None:
-        raise InputError("plots: matplotlib is not installed; run `pip install 'gencomm[plots]'`")
+    """Raises InputError where matplotlib is missing."""
+    imported("matplotlib", "plots: matplotlib is not installed; run `pip install 'gencomm[plots]'`")
 
 
 def names(found: Sequence[Setting], chart: Chart) -> list[str]:

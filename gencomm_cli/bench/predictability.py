@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gencomm_cli.bench.photographs import Photograph, pixel_hash
+from gencomm_cli.bench.photographs import Photograph
 from gencomm_cli.bench.plan import Sweep, jobs
 from gencomm_cli.bench.rows import Cell
 from gencomm_cli.bench.transmission import transmit
@@ -24,6 +24,8 @@ from gencomm_cli.images import Pixels
 from gencomm_cli.metrics import weights
 from gencomm_cli.metrics.lpips import LPIPS, MIN_SIDE
 from gencomm_cli.outputs import utf8, write_files
+from gencomm_cli.photographs import pixel_hash
+from gencomm_cli.textfiles import jsonable
 
 NAME = "predictability"
 
@@ -146,7 +148,7 @@ def table(found: Sequence[Predictability]) -> str:
 
 def write(found: Sequence[Predictability], image: Path, backbone: str, folder: Path) -> dict[str, object]:
     """Writes ``predictability.json`` and ``predictability.md`` into the folder, and returns what the first one holds."""
-    settings = [{name: "inf" if value == float("inf") else value for name, value in asdict(each).items()} for each in found]
+    settings = jsonable([asdict(each) for each in found])
     document: dict[str, object] = {"image": image.name, "metric": f"lpips_{backbone}", "settings": settings}
     folder.mkdir(parents=True, exist_ok=True)
     text = f"LPIPS ({backbone}) between sends of {image.name}, mean ± standard deviation over all pairs\n\n{table(found)}\n"

@@ -19,7 +19,7 @@ from gencomm_cli.bench.channels import name as channel_name
 from gencomm_cli.bench.settings import Chart, ReferenceLine, Setting
 from gencomm_cli.errors import InputError
 from gencomm_cli.symbols import fields
-from gencomm_cli.textfiles import decoded, parse_json
+from gencomm_cli.textfiles import decoded, parse_json, read_bytes
 
 METRIC = "lpips_alex"
 MAX_BYTES, MAX_CURVES, MAX_POINTS = 1 << 20, 100, 1000
@@ -93,14 +93,8 @@ def read(path: Path) -> tuple[Published, ...]:
     Raises:
         InputError: it cannot be read, or holds something else.
     """
+    data = read_bytes(path, MAX_BYTES, "a file of JSON")
     try:
-        with path.open("rb") as opened:
-            data = opened.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"--published {path}: cannot be read ({error.strerror}); name a file of JSON") from None
-    try:
-        if len(data) > MAX_BYTES:
-            raise InputError(f"is larger than {MAX_BYTES >> 20} MiB")
         entries = parse_json(decoded(data), "the file")
         if not isinstance(entries, list) or len(entries) > MAX_CURVES:
             raise InputError(f"is not a JSON list of at most {MAX_CURVES} curves")

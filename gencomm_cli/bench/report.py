@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -32,6 +31,7 @@ from gencomm_cli.bench.settings import (
     title,
 )
 from gencomm_cli.outputs import check, check_folder, utf8, write_files
+from gencomm_cli.textfiles import jsonable
 
 FILES = ("report.html", "table.md", "table.tex", "rows.csv", "compressai.json")
 """What is written beside the plots."""
@@ -120,7 +120,7 @@ def _html(
         "skipped": skipped,
         "incomplete": tables.INCOMPLETE,
     }
-    text = json.dumps(_plain(data), allow_nan=False, ensure_ascii=True, separators=(",", ":"))
+    text = json.dumps(jsonable(data), allow_nan=False, ensure_ascii=True, separators=(",", ":"))
     text = text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
     template = (files("gencomm_cli.bench") / "data" / "report.html").read_text("utf-8")
     return template.replace("REPORT_DATA", text, 1)
@@ -181,12 +181,3 @@ def _failures(results: Results) -> list[dict[str, Any]]:
         }
         for (status, method, condition, error), images in groups.items()
     ]
-
-
-def _plain(value: Any) -> Any:
-    """With infinity as the string "inf", which JSON can hold."""
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return "inf" if isinstance(value, float) and math.isinf(value) else value

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
+from gencomm_cli.textfiles import jsonable
+
 Status = Literal["ok", "outage", "infeasible", "error"]
 Chosen = tuple[tuple[str, str], ...]
 """Options of a method with the values that were chosen for them, as text: pairs of name and value."""
@@ -96,7 +98,7 @@ class Cell:
             document[key] = kind(chosen.pop(name)) if name in chosen else absent
         if chosen:
             document["options"] = options_text(tuple(chosen.items()))
-        return {name: "inf" if value == math.inf else value for name, value in document.items()}
+        return jsonable(document)
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Cell:
@@ -211,7 +213,7 @@ class Row:
         """``id``, then the cell under ``cell`` and the rest beside it; infinite figures are "inf"."""
         document = asdict(self)
         document["cell"] = self.cell.to_json()
-        return {"id": self.cell.id, **_finite(document)}
+        return {"id": self.cell.id, **jsonable(document)}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Row:
@@ -247,9 +249,3 @@ def figures(values: Mapping[str, Any]) -> dict[str, float | None]:
 
 def _infinite(values: dict[str, Any]) -> dict[str, Any]:
     return {name: float("inf") if value == "inf" else value for name, value in values.items()}
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    return "inf" if value == float("inf") else value

@@ -54,7 +54,11 @@ def run(
         wanted = shard(jobs(sweep, gather(found, prepare, place.folder)), part)
         cells = [cell for job in wanted for cell in job.cells]
         ids = {cell.id for cell in cells}
-        store.keep(lambda row: row.status != "error" and (row.cell.id not in ids or _is_done(row, place.metrics)))
+
+        def is_done(row: Row) -> bool:
+            return row.cell.id not in ids or row.status == "infeasible" or set(place.metrics) <= set(row.metrics)
+
+        store.keep(lambda row: row.status != "error" and is_done(row))
         left = pending(wanted, set(store.rows))
         if place.weights is None and (without := [name for name in place.metrics if name in WITH_WEIGHTS]):
             console.say(
@@ -66,10 +70,6 @@ def run(
                 store.add(rows)
                 advance(rows)
         return [store.rows[cell.id] for cell in cells]
-
-
-def _is_done(row: Row, metrics: Sequence[str]) -> bool:
-    return row.status == "infeasible" or set(metrics) <= set(row.metrics)
 
 
 def _made(left: Sequence[Job], place: Workplace, processes: int) -> Generator[list[Row], None, None]:
@@ -129,40 +129,24 @@ def _work(job: Job) -> list[Row]:
 def _progress(total: int, left: int) -> Iterator[Callable[[Sequence[Row]], None]]:
     """Rows done, rows left and time left on stderr: a bar on a terminal, else a line now and then."""
     done, failed, started = total - left, 0, time.monotonic()
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    with console.progress("rows") as bar:
+        if not bar:
+            console.say(f"bench: {done} rows done, {left} left")
+        spoken = started
 
-        columns = (
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task("rows", total=total, completed=done)
+        def advance(rows: Sequence[Row]) -> None:
+            nonlocal done, failed, spoken
+            done += len(rows)
+            failed += sum(row.status == "error" for row in rows)
+            now = time.monotonic()
+            if bar:
+                bar(done, total, f"{done} of {total}" + (f", {failed} failed" if failed else ""))
+            elif now - spoken > SECONDS_BETWEEN_LINES:
+                spoken = now
+                seconds = (now - started) / (done - total + left) * (total - done)
+                console.say(f"bench: {done} rows done, {total - done} left, {failed} failed, {_clock(seconds)} to go")
 
-            def draw(rows: Sequence[Row]) -> None:
-                nonlocal failed
-                failed += sum(row.status == "error" for row in rows)
-                bar.update(task, advance=len(rows), description=f"rows, {failed} failed" if failed else "rows")
-
-            yield draw
-        return
-    console.say(f"bench: {done} rows done, {left} left")
-    spoken = started
-
-    def line(rows: Sequence[Row]) -> None:
-        nonlocal done, failed, spoken
-        done += len(rows)
-        failed += sum(row.status == "error" for row in rows)
-        now = time.monotonic()
-        if now - spoken > SECONDS_BETWEEN_LINES:
-            spoken = now
-            seconds = (now - started) / (done - total + left) * (total - done)
-            console.say(f"bench: {done} rows done, {total - done} left, {failed} failed, {_clock(seconds)} to go")
-
-    yield line
+        yield advance
 
 
 def _clock(seconds: float) -> str:

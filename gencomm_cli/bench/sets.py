@@ -6,7 +6,6 @@ in common, the number of images, and a hash of its rows, so that a set that has 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gencomm_cli.bench.folder import set_metrics
+from gencomm_cli.bench.folder import lines, set_metrics
 from gencomm_cli.bench.rows import Cell, Row, common
 from gencomm_cli.bench.store import original, read_rows
 from gencomm_cli.errors import InputError
@@ -28,7 +27,6 @@ from gencomm_cli.metrics.features import Features
 from gencomm_cli.metrics.fid import FID, fid
 from gencomm_cli.metrics.kid import KID, kid
 from gencomm_cli.outputs import write_files
-from gencomm_cli.textfiles import parse_json
 
 NAME = "sets.jsonl"
 LOST_FID = 500.0
@@ -128,7 +126,7 @@ def _lines(
         for name in {original(row.cell.image) for row in rows} - set(originals):
             originals[name] = of(name)
         reference = [originals[name] for name in dict.fromkeys(original(row.cell.image) for row in rows)]
-        arrived = [row for row in rows if not _scored_as_lost(row)]
+        arrived = [row for row in rows if (row.status, row.cell.outage) != ("outage", "sc-sic")]
         line = _measured(cell, reference, [of(row.output) for row in arrived], len(rows) - len(arrived), measure)
         undefined = f": {line['note']}" if None in line["metrics"].values() else ""
         say(f"sets: {number} of {len(groups)}{undefined}")
@@ -137,10 +135,6 @@ def _lines(
 
 def _key(measure: bool | str, rows: Sequence[Row]) -> str:
     return hashlib.sha256(json.dumps([measure, *sorted(row.cell.id for row in rows)]).encode()).hexdigest()[:16]
-
-
-def _scored_as_lost(row: Row) -> bool:
-    return row.status == "outage" and row.cell.outage == "sc-sic"
 
 
 def _measured(cell: Cell, reference: Sequence[Array], received: Sequence[Array], lost: int, measure: Measure) -> Line:
@@ -160,10 +154,10 @@ def _measured(cell: Cell, reference: Sequence[Array], received: Sequence[Array],
 
 def _known(path: Path) -> dict[str, Line]:
     """Lines of an earlier run by their ``rows``; what is no such line is measured again."""
-    found: dict[str, Line] = {}
-    for line in path.read_bytes().splitlines() if path.exists() else []:
-        with contextlib.suppress(InputError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
-            document: Any = parse_json(line)
-            set_metrics(document)
-            found[document["rows"]] = document
-    return found
+
+    def keyed(document: Line) -> tuple[str, Line]:
+        set_metrics(document)
+        json.dumps(document, allow_nan=False)  # raises ValueError
+        return str(document["rows"]), document
+
+    return dict(lines(path, keyed)[0]) if path.is_file() else {}

@@ -142,11 +142,12 @@ def charts(found: Sequence[Setting]) -> list[Chart]:
     chosen: dict[tuple[str, str], set[float | None]] = defaultdict(set)
     for s, axis in itertools.product(found, options):
         chosen[s.label, axis].add(value_at(s.cell, axis))
-    free = {key for key, taken in chosen.items() if len(taken) == 1}  # such a curve is drawn whatever the others are held at
+    free = {key for key, some in chosen.items() if len(some) == 1}  # such a curve is drawn whatever the others are held at
     places: dict[str, list[int]] = defaultdict(list)
     for index, s in enumerate(found):
         places[s.cell.unclipped if "clip" in axes else s.cell.channel].append(index)
-    values = {axis: _distinct(value_at(s.cell, axis) for s in found if (s.label, axis) not in free) for axis in axes}
+    taken = {axis: {value_at(s.cell, axis) for s in found if (s.label, axis) not in free} for axis in axes}
+    values = {axis: sorted(some, key=lambda value: -math.inf if value is None else value) for axis, some in taken.items()}
     result = []
     for axis, channel in itertools.product(axes, places):
         clipped = any(found[index].cell.clip is not None for index in places[channel])
@@ -243,10 +244,6 @@ def _word(value: object, name: str) -> str:
     if name == "cbr_is_total":
         return "total CBR" if value else "image CBR"
     return str(value)[:8] if name == "weights_sha256" else compact(value) if isinstance(value, float) else str(value)
-
-
-def _distinct(values: Iterable[float | None]) -> list[float | None]:
-    return sorted(set(values), key=lambda value: -math.inf if value is None else value)
 
 
 def _matched(sets: Iterable[SetMetrics], cells: Iterable[Cell]) -> tuple[dict[Cell, list[SetMetrics]], list[str]]:

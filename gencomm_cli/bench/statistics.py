@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from statistics import fmean, stdev
 from typing import Any
+
+from scipy.special import stdtrit
 
 
 @dataclass(frozen=True)
@@ -31,26 +32,5 @@ def estimate(values: Mapping[Any, Sequence[float]]) -> Estimate:
     mean = fmean(samples)
     if len(samples) < 2 or not math.isfinite(mean):
         return Estimate(mean, None, len(samples))
-    return Estimate(mean, student_t(len(samples) - 1) * stdev(samples) / math.sqrt(len(samples)), len(samples))
-
-
-@cache
-def student_t(freedom: int) -> float:
-    """The t that |T| stays below with probability 0.95, T being Student's of ``freedom`` degrees of freedom."""
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _central_probability(middle, freedom) < 0.95 else (low, middle)
-    return math.sqrt(freedom) * math.tan(low)
-
-
-def _central_probability(angle: float, freedom: int) -> float:
-    """P(|T| < √freedom · tan(angle)): Abramowitz and Stegun, 26.7.3 and 26.7.4."""
-    odd = freedom % 2
-    term = total = math.cos(angle) if odd else 1.0
-    for k in range(2 + odd, freedom - 1, 2):
-        term *= (k - 1) / k * math.cos(angle) ** 2
-        total += term
-    if not odd:
-        return math.sin(angle) * total
-    return 2 / math.pi * (angle + (math.sin(angle) * total if freedom > 1 else 0))
+    t = float(stdtrit(len(samples) - 1, 0.975))
+    return Estimate(mean, t * stdev(samples) / math.sqrt(len(samples)), len(samples))

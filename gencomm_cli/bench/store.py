@@ -37,11 +37,6 @@ def image_file(folder: Path, name: str) -> Path | None:
     return path if path.is_file() and path.is_relative_to(folder.resolve()) else None
 
 
-def original_file(folder: Path, image: str) -> Path | None:
-    """The prepared original of an image, or None."""
-    return image_file(folder, original(image))
-
-
 def read_rows(folder: Path) -> list[Row]:
     """The rows of a bench folder; a last line that was cut short does not count.
 

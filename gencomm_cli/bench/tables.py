@@ -124,7 +124,8 @@ def compressai(found: Sequence[Setting]) -> str:
     for (label, cell), curve in curves.items():
         points = sorted(curve, key=lambda s: s.cbr["total"])
         names = in_order({name for s in curve for name in s.values})
-        results = {name: [_finite(s.values.get(name)) for s in points] for name in names}
+        means = {name: [s.values[name].mean if name in s.values else math.nan for s in points] for name in names}
+        results = {name: [mean if math.isfinite(mean) else None for mean in some] for name, some in means.items()}
         chosen = "".join(f", {name.replace('_', ' ')} {value}" for name, value in cell.options)
         where = f"{CHANNELS.get(cell.channel, cell.channel)}, {compact(cell.snr_db)} dB{chosen}"
         description = f"{where}; cbr is channel uses / 3HW, in place of bpp"
@@ -172,10 +173,6 @@ def _estimate(value: Estimate | None, digits: int, markup: _Markup) -> str:
         return "–"
     mean = number(value.mean, digits).replace("∞", markup.infinity)
     return mean if value.half is None else mean + markup.plus_minus + number(value.half, digits)
-
-
-def _finite(value: Estimate | None) -> float | None:
-    return value.mean if value and math.isfinite(value.mean) else None
 
 
 def _line(cells: Iterable[str]) -> str:

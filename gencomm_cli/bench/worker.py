@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from gencomm_cli.bench.plan import COARSE, Job, Scheme
 from gencomm_cli.bench.rows import Cell, Row
 from gencomm_cli.bench.store import IMAGES, original
 from gencomm_cli.bench.transmission import figures, transmit
-from gencomm_cli.errors import FieldError, GencommError, InputError, RateError
+from gencomm_cli.errors import GencommError, InputError, RateError
 from gencomm_cli.images import Pixels, encoded, read_image
 from gencomm_cli.outputs import write_files
 
@@ -52,7 +52,7 @@ class Worker:
     def __init__(self, place: Workplace) -> None:
         self.place = place
         self._codec: tuple[tuple[str, str], pipeline.Codec] | None = None
-        self._photograph: tuple[str, Pixels] | None = None
+        self._original = lru_cache(1)(lambda name: read_image(place.folder / original(name)))
 
     def codec(self, scheme: Scheme) -> pipeline.Codec:
         """The scheme's method with its weights, loaded unless it is the one that was used last."""
@@ -66,32 +66,21 @@ class Worker:
             self._codec = key, codec
         return self._codec[1]
 
-    def photograph(self, name: str) -> Pixels:
-        """The prepared image of that name, [H, W, 3]."""
-        if self._photograph is None or self._photograph[0] != name:
-            self._photograph = name, read_image(self.place.folder / original(name))
-        return self._photograph[1]
-
     def rows(self, job: Job) -> list[Row]:
         """A row for each cell of the job; a failure is one too."""
         reset_peak(self.place.device)
         try:
             return self._rows(job)
-        except GencommError as error:
-            line = error.flagged if isinstance(error, FieldError) else str(error)
-            status: Literal["infeasible", "error"] = "infeasible" if isinstance(error, RateError) else "error"
-            return [self._without_result(cell, job, status, line) for cell in job.cells]
         except Exception as error:
-            return [self._without_result(cell, job, "error", f"{type(error).__name__}: {error}") for cell in job.cells]
-
-    def _without_result(self, cell: Cell, job: Job, status: Literal["infeasible", "error"], line: str) -> Row:
-        return Row(cell, status, " ".join(line.split()), command=self._command(cell, job))
+            line = error.flagged if isinstance(error, GencommError) else f"{type(error).__name__}: {error}"
+            status: Literal["infeasible", "error"] = "infeasible" if isinstance(error, RateError) else "error"
+            return [Row(cell, status, " ".join(line.split()), command=self._command(cell, job)) for cell in job.cells]
 
     def _command(self, cell: Cell, job: Job) -> str:
         return command(cell, job.scheme, self.place.device, self.place.precision)
 
     def _rows(self, job: Job) -> list[Row]:
-        pixels = self.photograph(job.cell.image)
+        pixels = self._original(job.cell.image)
         if job.finished is not None:
             image = finished_image(job.finished, pixels)
             return [self._row(job, job.cell, pixels, image, False, {"cbr": {"requested": job.cell.cbr}}, {})]
@@ -181,6 +170,3 @@ def peak_mib(device: str) -> float:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
-
-
-Make = Callable[[Job], list[Row]]

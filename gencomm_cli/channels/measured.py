@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from gencomm_cli.channels.path_model import LIGHT, PathModel
 from gencomm_cli.channels.paths import Paths, draw_paths
 from gencomm_cli.errors import InputError, OptionError
+from gencomm_cli.textfiles import read_bytes
 
 MAX_BYTES = 512 * 2**20
 MAX_TAPS = 4096
@@ -92,11 +93,7 @@ def read(path: Path) -> Measured:
     Raises:
         InputError: no such file, or it is not as the head of this module has it.
     """
-    try:
-        with path.open("rb") as opened:
-            data = opened.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"--cir: {path} cannot be read ({error.strerror}); name an .npz of impulse responses") from None
+    data = read_bytes(path, MAX_BYTES, "an .npz of impulse responses")
     try:
         return _measured(data)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError) as error:
@@ -106,8 +103,6 @@ def read(path: Path) -> Measured:
 
 
 def _measured(data: bytes) -> Measured:
-    if len(data) > MAX_BYTES:
-        raise InputError(f"is larger than {MAX_BYTES >> 20} MiB, the most that is read")
     arrays = {}
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}

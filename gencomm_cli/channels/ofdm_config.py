@@ -30,7 +30,7 @@ class OfdmConfig:
     taps: Annotated[int, Flag("Paths, one sample apart, default 8.", "N", 1, 256)] = 8
     decay: Annotated[float, Flag("Path l has power ~ exp(-l/R), default 4 (samples).", "R", 0.01, 1e6)] = 4.0
     clip: Annotated[float | None, Flag("Limit amplitudes to RATIO times the root mean power.", "RATIO", 0.01, 100)] = None
-    interleaver: bool = True
+    interleaver: Annotated[bool, Flag("Shuffle symbols over the carriers (the default).")] = True
 
     def __post_init__(self) -> None:
         check_values(self)

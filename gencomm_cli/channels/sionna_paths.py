@@ -3,14 +3,13 @@ omnidirectional and vertically polarised."""
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from gencomm_cli.channels.path_model import PathModel
 from gencomm_cli.channels.paths import Paths, interval
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import imported
 
 
 def sionna_paths(model: PathModel, duration: float, rng: np.random.Generator) -> Paths:
@@ -21,8 +20,10 @@ def sionna_paths(model: PathModel, duration: float, rng: np.random.Generator) ->
     Raises:
         InputError: Sionna is not installed.
     """
-    config, tr38901 = _sionna()
-    config.seed = int(rng.integers(2**31))
+    needed = "channel: CDL, UMi and UMa need Sionna; pip install 'gencomm[sionna]', or use --tdl"
+    imported("sionna.phy", needed).config.seed = int(rng.integers(2**31))
+    channels = imported("sionna.phy.channel", needed)
+    tr38901 = channels.tr38901
     step, count = interval(model.doppler, duration)
     antenna = tr38901.Antenna("single", "V", "omni", model.carrier_frequency)
     speed = (model.speed or 0.0) / 3.6
@@ -38,7 +39,7 @@ def sionna_paths(model: PathModel, duration: float, rng: np.random.Generator) ->
         channel = kind(
             model.carrier_frequency, "low", antenna, antenna, "downlink", enable_pathloss=False, enable_shadow_fading=False
         )
-        place = tr38901.gen_single_sector_topology(
+        place = channels.gen_single_sector_topology(
             1, 1, scenario, indoor_probability=0.0, min_ut_velocity=speed, max_ut_velocity=speed
         )
         upright = [place[0], place[1], 0 * place[2], 0 * place[3], *place[4:]]
@@ -47,16 +48,3 @@ def sionna_paths(model: PathModel, duration: float, rng: np.random.Generator) ->
     times, gains = delays.cpu().numpy().astype(np.float64).reshape(-1), found.cpu().numpy().reshape(-1, count)
     there = np.any(gains != 0, axis=1)  # Sionna fills up a place's clusters with some that have neither power nor a sane delay
     return Paths(times[there] - times[there].min(), gains[there].astype(np.complex64), step)
-
-
-def _sionna() -> tuple[Any, ModuleType]:
-    try:
-        from sionna.phy import config  # type: ignore[import-not-found, import-untyped, unused-ignore]
-        from sionna.phy.channel import (  # type: ignore[import-not-found, import-untyped, unused-ignore]
-            gen_single_sector_topology,
-            tr38901,
-        )
-    except ImportError:
-        raise InputError("channel: CDL, UMi and UMa need Sionna; pip install 'gencomm[sionna]', or use --tdl") from None
-    tr38901.gen_single_sector_topology = gen_single_sector_topology
-    return config, tr38901

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,12 +37,7 @@ def encode(
     ] = None,
     fading: Annotated[
         flags.Fading,
-        typer.Option(
-            metavar="|".join(get_args(flags.Fading)),
-            help="Fading that the transmitter knows; unknown by default.",
-            show_default=False,
-            rich_help_panel=flags.CHANNEL,
-        ),
+        flags.choice_option(flags.Fading, "Fading that the transmitter knows; unknown by default.", flags.CHANNEL),
     ] = "unknown",
     device: flags.Device = "auto",
     precision: flags.Precision = "auto",

@@ -58,6 +58,15 @@ def output_option(help: str, metavar: str = "FILE") -> Any:
     return typer.Option("--output", "-o", metavar=metavar, help=help)
 
 
+def _ratio_option(help: str) -> Any:
+    return typer.Option(parser=read_ratio, metavar="RATIO", help=help, rich_help_panel=RATE)
+
+
+def choice_option(choices: Any, help: str, heading: str | None = None) -> Any:
+    """A flag of the words of a Literal, whose help says the default."""
+    return typer.Option(metavar="|".join(get_args(choices)), help=help, show_default=False, rich_help_panel=heading)
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Seed of everything random here.")]
 Device = Annotated[
@@ -75,45 +84,18 @@ Method = Annotated[
         show_default=False,
     ),
 ]
-Cbr = Annotated[
-    float | None,
-    typer.Option(
-        parser=read_ratio,
-        metavar="RATIO",
-        help="Channel uses for the image over 3*H*W; not given: the method's own.",
-        rich_help_panel=RATE,
-    ),
-]
-CbrTotal = Annotated[
-    float | None,
-    typer.Option(
-        parser=read_ratio,
-        metavar="RATIO",
-        help="Like --cbr, but prompt, pilots, prefixes and empty carriers count too.",
-        rich_help_panel=RATE,
-    ),
-]
+Cbr = Annotated[float | None, _ratio_option("Channel uses for the image over 3*H*W; not given: the method's own.")]
+CbrTotal = Annotated[float | None, _ratio_option("Like --cbr, but prompt, pilots, prefixes and empty carriers count too.")]
 CbrStrict = Annotated[
     bool, typer.Option("--cbr-strict", help="Fail (status 5) where the preset has no rate that fits.", rich_help_panel=RATE)
 ]
 CSI_HELP = "Fading known to the receiver (default: perfect); pilots of estimated count."
-CsiFlag = Annotated[Csi, typer.Option(metavar="|".join(get_args(Csi)), help=CSI_HELP, show_default=False, rich_help_panel=CHANNEL)]
+CsiFlag = Annotated[Csi, choice_option(Csi, CSI_HELP, CHANNEL)]
 EstimatorFlag = Annotated[
-    Estimator,
-    typer.Option(
-        metavar="|".join(get_args(Estimator)),
-        help="Gains from pilots; authors: LMMSE by carrier, as DiffCom's. Default: lmmse.",
-        show_default=False,
-        rich_help_panel=CHANNEL,
-    ),
+    Estimator, choice_option(Estimator, "Gains from pilots; authors: LMMSE by carrier, as DiffCom's. Default: lmmse.", CHANNEL)
 ]
 Precision = Annotated[
-    PrecisionName,
-    typer.Option(
-        metavar="|".join(get_args(PrecisionName)),
-        help="Of large networks; auto (default): half on CUDA, fp32 on a CPU.",
-        show_default=False,
-    ),
+    PrecisionName, choice_option(PrecisionName, "Of large networks; auto (default): half on CUDA, fp32 on a CPU.")
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail (status 3) if the prompt, or the image of separate, is lost.")]
 MetricWeights = Annotated[
@@ -167,10 +149,6 @@ def with_channel(*only: str) -> Callable[[Callable[..., None]], Callable[..., No
     added = {
         **_fields(ChannelFlags, CHANNEL),
         **_fields(OfdmConfig, MULTIPATH),
-        "no_interleaver": Annotated[
-            bool | None,
-            typer.Option("--no-interleaver", help="Do not shuffle symbols over the carriers.", rich_help_panel=MULTIPATH),
-        ],
         **_fields(PathModel, PATHS),
         "cir": Annotated[
             Path | None, typer.Option(metavar="FILE", help="Measured: .npz of delays, gains, interval.", rich_help_panel=PATHS)
@@ -228,7 +206,7 @@ def _flag(readers: Mapping[str, Option], heading: str | None) -> Any:
     kind: Any = str  # of what the option itself parses or checks
     if first.kind is bool:
         kind, shown["metavar"] = bool, None
-        names[0] += f"/--no-{first.switch}" if first.default is None else ""
+        names[0] += f"/--no-{first.switch}" if first.default is not False else ""
     elif len({(option.kind, option.choices, option.flag.parse) for option in readers.values()}) == 1 and first.flag.parse is None:
         if first.choices and first.flag.metavar is None:
             kind = Literal[first.choices]
@@ -387,9 +365,9 @@ def ofdm_config(kind: str, given: Mapping[str, Any]) -> OfdmConfig | None:
     Raises:
         OptionError: OFDM is described for another channel.
     """
-    values = {name: given[name] for name in (*options_of(OfdmConfig), "no_interleaver") if name in given}
+    values = {name: given[name] for name in options_of(OfdmConfig) if name in given}
     if kind != "multipath":
         if values:
             raise OptionError(next(iter(values)), "is of OFDM over several paths; give --multipath too")
         return None
-    return OfdmConfig(interleaver=not values.pop("no_interleaver", False), **values)
+    return OfdmConfig(**values)

@@ -32,7 +32,12 @@ def list_presets(json: flags.Json = False) -> None:
 
     found = presets.available(console.say)
     if json:
-        methods = [_introduced(spec, [preset.name for preset in found if preset.method == spec.name]) for spec in specs().values()]
+        fields = ("name", "title", "authors", "reference", "summary", "rates", "distribution")
+        methods = [
+            {field: getattr(spec, field) for field in fields}
+            | {"presets": [preset.name for preset in found if preset.method == spec.name]}
+            for spec in specs().values()
+        ]
         console.print_json({"methods": methods, "presets": [_described(preset) for preset in found]})
         return
     for method in dict.fromkeys((*specs(), *(preset.method for preset in found))):
@@ -245,11 +250,6 @@ def _title(method: str, spec: MethodSpec | None) -> list[str]:
         return [f"{method}: {what}{source}"]
     paper = ", ".join(part for part in (spec.authors, spec.reference) if part)
     return [f"{method}: {spec.title}" + (f" ({paper})" if paper else "") + source, f"  {what}"]
-
-
-def _introduced(spec: MethodSpec, presets: list[str]) -> dict[str, object]:
-    known = {name: getattr(spec, name) for name in ("name", "title", "authors", "reference", "summary", "rates", "distribution")}
-    return known | {"presets": presets}
 
 
 def _size(preset: Preset) -> int:

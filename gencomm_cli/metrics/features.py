@@ -1,4 +1,4 @@
-"""A network's features of a set of images, gathered batch by batch, for FID and KID."""
+"""A network's features of images, for FID and KID."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def patches(images: Tensor) -> Tensor:
 
 
 class Features:
-    """Gathers features of a set whose images come one batch at a time, each batch of any size.
+    """Features of images of any number and size.
 
     Args:
         model: a loaded network of D features, on any device; it is put into evaluation mode.
@@ -37,20 +37,11 @@ class Features:
 
     def __init__(self, model: Inception | EfficientNetLite, by_patch: bool = False, batch: int = 16) -> None:
         self.model, self.by_patch, self.batch = model.eval(), by_patch, batch
-        self._gathered: list[NDArray[np.float64]] = []
 
     @torch.inference_mode()
     def of(self, images: Tensor) -> NDArray[np.float64]:
-        """Features, float64 [N, D], of images [B, 3, H, W] in [0, 1]; N is B, or the number of patches. Keeps nothing."""
+        """Features, float64 [N, D], of images [B, 3, H, W] in [0, 1]; N is B, or the number of patches."""
         inputs = patches(images) if self.by_patch else images
         device = next(self.model.parameters()).device
         found = [self.model(part.to(device)).double().cpu().numpy() for part in inputs.split(self.batch) if len(part)]
         return np.concatenate([np.empty((0, self.model.dimensions)), *found])
-
-    def add(self, images: Tensor) -> None:
-        """Adds the features of images [B, 3, H, W] in [0, 1] to the set."""
-        self._gathered.append(self.of(images))
-
-    def all(self) -> NDArray[np.float64]:
-        """Features of all that was added, float64 [N, D]."""
-        return np.concatenate([np.empty((0, self.model.dimensions)), *self._gathered])

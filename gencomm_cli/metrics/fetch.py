@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import InputError, one_line
 from gencomm_cli.metrics import weights
 from gencomm_cli.outputs import check_folder, write_files
 
@@ -86,9 +87,11 @@ def fetch(name: str, folder: Path | None, say: Callable[[str], None], sources: M
     contents: dict[Path, bytes] = {}
     for file, source in found.items():
         path = named / file
-        if _intact(path):
-            say(f"{path} is here already")
-            continue
+        if path.exists():
+            with contextlib.suppress(InputError):
+                weights.load_arrays(path)
+                say(f"{path} is here already")
+                continue
         say(f"fetching {source.url}")
         try:
             with urllib.request.urlopen(source.url, timeout=60) as response:
@@ -106,16 +109,6 @@ def fetch(name: str, folder: Path | None, say: Callable[[str], None], sources: M
     named.mkdir(parents=True, exist_ok=True)
     write_files(contents)
     return [named / file for file in found]
-
-
-def _intact(path: Path) -> bool:
-    if not path.exists():
-        return False
-    try:
-        weights.load_arrays(path)
-    except InputError:
-        return False
-    return True
 
 
 def convert(name: str, published: bytes, expected: Mapping[str, str] | None) -> tuple[bytes, dict[str, str]]:
@@ -138,7 +131,7 @@ def convert(name: str, published: bytes, expected: Mapping[str, str] | None) -> 
             kept = list(expected)
         arrays = {key: np.ascontiguousarray(state[key]) for key in kept}
     except Exception as error:  # unpickling what is no state dict raises anything at all
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        reason = f"{type(error).__name__}: {one_line(error)}"
         raise InputError(f"{name}: what was fetched is not the published state dict ({reason})") from None
     hashes = {key: weights.array_hash(array) for key, array in arrays.items()}
     for key in kept:

@@ -2,11 +2,9 @@
 
 ::
 
-    reference, received = Features(load_inception(folder)), Features(load_inception(folder))
-    for original, image in pairs:  # [B, 3, H, W] in [0, 1]
-        reference.add(original)
-        received.add(image)
-    print(fid(reference.all(), received.all()))
+    features = Features(load_inception(folder))
+    originals, received = zip(*((features.of(original), features.of(image)) for original, image in pairs))  # [B, 3, H, W] in [0, 1]
+    print(fid(np.concatenate(originals), np.concatenate(received)))
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ Both take seconds to import, which happens with the first network that needs the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -28,33 +29,6 @@ if TYPE_CHECKING:
 
 Builder = Callable[..., nn.Module]
 """Constructor arguments as JSON has them → a network."""
-
-
-class Builders(Mapping[str, Builder]):
-    """What builds a network of a class, by the class's name; its module is imported when it is asked for.
-
-    Args:
-        places: ``module:class`` of each, or ``module:class:configuration``, where the class takes a configuration's ``from_json``
-            of the arguments.
-    """
-
-    def __init__(self, places: Mapping[str, str]) -> None:
-        self.places = places
-
-    def __getitem__(self, name: str) -> Builder:
-        module, class_name, *config = self.places[name].split(":")
-        found = import_module(module)
-        made: Builder = getattr(found, class_name)
-        if not config:
-            return made
-        from_json = getattr(found, config[0]).from_json
-        return lambda **arguments: made(from_json(arguments))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.places)
-
-    def __len__(self) -> int:
-        return len(self.places)
 
 
 _PRETRAINED = {
@@ -91,16 +65,34 @@ _SHARED = {
 
 
 @cache
-def builders() -> Builders:
-    """Every class that a preset may name: those that methods share, and each method's own."""
-    own = {name: place for spec in specs().values() for name, place in spec.networks.items()}
-    return Builders({**_PRETRAINED, **own, **_SHARED})
+def builders() -> Mapping[str, Builder]:
+    """What builds a network of each class that a preset may name, those that methods share and each method's own, by its name."""
+    return {name: _builder(place) for name, place in {**_PRETRAINED, **_own_places(), **_SHARED}.items()}
+
+
+def _own_places() -> dict[str, str]:
+    return {name: place for spec in specs().values() for name, place in spec.networks.items()}
+
+
+def _builder(place: str) -> Builder:
+    """The builder for ``module:class``, whose module is imported when it is called; for ``module:class:configuration`` where the
+    class takes a configuration's ``from_json`` of the arguments."""
+
+    def built(**arguments: Any) -> nn.Module:
+        module, class_name, *config = place.split(":")
+        found = import_module(module)
+        made: Builder = getattr(found, class_name)
+        return made(getattr(found, config[0]).from_json(arguments)) if config else made(**arguments)
+
+    return built
 
 
 def pretrained_class(name: str) -> Any | None:
     """The class of that name, if it has a ``from_pretrained``."""
-    own = {class_name: place for spec in specs().values() for class_name, place in spec.networks.items()}
-    found = Builders({**own, **_PRETRAINED}).get(name)
+    if (place := {**_own_places(), **_PRETRAINED}.get(name)) is None:
+        return None
+    module, class_name, *_ = place.split(":")
+    found = getattr(import_module(module), class_name)
     return found if hasattr(found, "from_pretrained") else None
 
 
@@ -128,22 +120,17 @@ def _own(component: Component, path: Path | None) -> nn.Module:
 
 def _pretrained(component: Component, dtype: torch.dtype) -> nn.Module:
     """By its library from a folder in the library's layout; a class of this project's own from its one file."""
-    source = str(checked(component)) if component.files else str(component.pretrained)
+    source = _source(component)
     loader = pretrained_class(component.class_name)
     if loader is None:
         if len(component.files) != 1:
             raise InputError(f"component {component.name}: {component.class_name} cannot be loaded from a pretrained folder")
         return _own(component, Path(source) / next(iter(component.files)))
-    try:
-        module = cast(Any, loader).from_pretrained(
+    with _loading(component):
+        return loader.from_pretrained(
             source, subfolder=component.subfolder or "", torch_dtype=dtype, use_safetensors=True, variant=component.variant,
             local_files_only=bool(component.files),
         )  # fmt: skip
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(
-            f"component {component.name}: {component.pretrained} does not load ({one_line(error)}); give a local folder"
-        ) from None
-    return cast(nn.Module, module)
 
 
 def pretrained_config(component: Component) -> Mapping[str, Any]:
@@ -152,16 +139,25 @@ def pretrained_config(component: Component) -> Mapping[str, Any]:
     Raises:
         InputError: it cannot be read.
     """
-    source = str(checked(component)) if component.files else str(component.pretrained)
+    source, loader = _source(component), cast(Any, pretrained_class(component.class_name))
+    with _loading(component):
+        return loader.load_config(source, subfolder=component.subfolder or "", local_files_only=bool(component.files))
+
+
+def _source(component: Component) -> str:
+    """The folder or hub id of a pretrained model, once its files are those that the preset names."""
+    return str(checked(component)) if component.files else str(component.pretrained)
+
+
+@contextmanager
+def _loading(component: Component) -> Iterator[None]:
+    """Raises InputError where what is within fails to load."""
     try:
-        found: Mapping[str, Any] = cast(Any, pretrained_class(component.class_name)).load_config(
-            source, subfolder=component.subfolder or "", local_files_only=bool(component.files)
-        )
-    except (OSError, ValueError) as error:
+        yield
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(
             f"component {component.name}: {component.pretrained} does not load ({one_line(error)}); give a local folder"
         ) from None
-    return found
 
 
 def build_tokenizer(component: Component) -> PreTrainedTokenizerBase:
@@ -174,10 +170,8 @@ def build_tokenizer(component: Component) -> PreTrainedTokenizerBase:
 
     try:
         if component.pretrained is not None:
-            source = str(checked(component)) if component.files else component.pretrained
-            return AutoTokenizer.from_pretrained(
-                source, subfolder=component.subfolder or "", local_files_only=bool(component.files)
-            )
+            place = {"subfolder": component.subfolder or "", "local_files_only": bool(component.files)}
+            return AutoTokenizer.from_pretrained(_source(component), **place)
         return PreTrainedTokenizerFast(tokenizer_file=str(component.path), **component.config)
     except (OSError, ValueError) as error:
         raise InputError(f"component {component.name}: no tokeniser there ({str(error).splitlines()[0]})") from None

@@ -41,82 +41,64 @@ KEEP = ("block_out_channels", "patch_size")
 """What methods want to know of a denoiser before it is loaded."""
 
 
-class Source(Protocol):
-    """A folder with models: what it is called in a preset, the files below it, a small one's path, and every one's SHA-256."""
+@dataclass(frozen=True)
+class Source:
+    """A folder with models.
+
+    Attributes:
+        name: what a preset calls it. files: below it. path: where one of them is; what lies on the hub is fetched for it, once.
+        revision: the commit, of what is from the hub. hashes: SHA-256 of files, as far as the hub says them.
+        say: takes a line for a file that takes a while to hash. local: its files are on this machine.
+    """
 
     name: str
-    revision: str | None
     files: frozenset[str]
-
-    def path(self, file: str) -> Path: ...
-
-    def sha256(self, file: str) -> str: ...
-
-
-class LocalFolder:
-    """A folder on this machine."""
-
+    path: Callable[[str], Path]
+    say: Say
     revision: str | None = None
-
-    def __init__(self, folder: Path, say: Say) -> None:
-        self.folder, self.say = folder.resolve(), say
-        self.name = str(self.folder)
-        found = (path for pattern in ("*", "*/*") for path in self.folder.glob(pattern))
-        self.files = frozenset(path.relative_to(self.folder).as_posix() for path in found if path.is_file())
-
-    def path(self, file: str) -> Path:
-        """Where it is."""
-        return self.folder / file
+    hashes: Mapping[str, str | None] = field(default_factory=dict)
+    local: bool = True
 
     def sha256(self, file: str) -> str:
-        """By hashing it, if that has not been done before."""
-        if (size := self.path(file).stat().st_size) > LARGE:
+        """As the hub has it, else by hashing it, if that has not been done before."""
+        if known := self.hashes.get(file):
+            return known
+        path = self.path(file)
+        if (size := path.stat().st_size) > LARGE:
             self.say(f"{file}: {size / 1e9:.1f} GB, hashed once")
-        return digest(self.path(file))
+        return digest(path)
 
 
-class CachedRepository(LocalFolder):
-    """What the hub's cache on this machine holds of a repository, at the commit that it was fetched at."""
+def _folder(folder: Path, say: Say) -> Source:
+    """A folder on this machine."""
+    found = (path for pattern in ("*", "*/*") for path in folder.glob(pattern))
+    files = frozenset(path.relative_to(folder).as_posix() for path in found if path.is_file())
+    return Source(str(folder), files, lambda file: folder / file, say)
 
-    def __init__(self, name: str, snapshot: Path, say: Say) -> None:
-        super().__init__(snapshot, say)
-        self.name, self.revision = name, snapshot.name
 
-
-class HubRepository:
+def _repository(name: str, revision: str | None, say: Say) -> Source:
     """A repository of the hub at one commit; weights stay there until the preset is used.
 
     Raises:
         InputError: the hub does not know it, or does not answer.
     """
+    from huggingface_hub import HfApi, hf_hub_download
 
-    def __init__(self, name: str, revision: str | None) -> None:
-        from huggingface_hub import HfApi
+    try:
+        info = HfApi().model_info(name, revision=revision, files_metadata=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name}: no such folder, and the hub does not give it ({one_line(error)}); give a local folder") from None
+    except Exception as error:  # the hub's client has errors of its own, from one release to the next
+        raise InputError(f"{name}: the hub does not answer ({one_line(error)}); give a local folder") from None
 
+    def fetched(file: str) -> Path:
         try:
-            info = HfApi().model_info(name, revision=revision, files_metadata=True)
+            return Path(hf_hub_download(name, file, revision=info.sha))
         except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"{name}: no such folder, and the hub does not give it ({one_line(error)}); give a local folder"
-            ) from None
-        except Exception as error:  # the hub's client has errors of its own, from one release to the next
-            raise InputError(f"{name}: the hub does not answer ({one_line(error)}); give a local folder") from None
-        self.name, self.revision = name, info.sha
-        self.hashes = {each.rfilename: each.lfs.sha256 if each.lfs else None for each in info.siblings or ()}
-        self.files = frozenset(self.hashes)
+            raise InputError(f"{name}: {file} cannot be fetched ({one_line(error)}); give a local folder") from None
 
-    def path(self, file: str) -> Path:
-        """Fetches it, once."""
-        from huggingface_hub import hf_hub_download
-
-        try:
-            return Path(hf_hub_download(self.name, file, revision=self.revision))
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(f"{self.name}: {file} cannot be fetched ({one_line(error)}); give a local folder") from None
-
-    def sha256(self, file: str) -> str:
-        """As the hub has it; small files, which it hashes in another way, are fetched and hashed."""
-        return self.hashes[file] or digest(self.path(file))
+    hashes = {each.rfilename: each.lfs.sha256 if each.lfs else None for each in info.siblings or ()}  # of large files alone
+    return Source(name, frozenset(hashes), fetched, say, info.sha, hashes, local=False)
 
 
 def open_source(text: str, revision: str | None, say: Say) -> Source:
@@ -126,18 +108,20 @@ def open_source(text: str, revision: str | None, say: Say) -> Source:
         InputError: it is neither.
     """
     if Path(text).is_dir():
-        return LocalFolder(Path(text), say)
+        return _folder(Path(text).resolve(), say)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", text):
         raise InputError(f"{text}: no such folder, and no hub id (OWNER/NAME) either; give one of the two, in {LAYOUT}")
     try:
-        return HubRepository(text, revision)
+        return _repository(text, revision, say)
     except InputError:
         from huggingface_hub import snapshot_download
 
         try:
-            return CachedRepository(text, Path(snapshot_download(text, revision=revision, local_files_only=True)), say)
+            snapshot = Path(snapshot_download(text, revision=revision, local_files_only=True))
         except (OSError, ValueError, RuntimeError):  # it is not there either
             pass
+        else:
+            return replace(_folder(snapshot, say), name=text, revision=snapshot.name)
         raise
 
 
@@ -222,7 +206,7 @@ def model(source: Source, name: str, class_name: str, subfolder: str, variant: s
     kept = {key: config[key] for key in KEEP if key in config}
     files = [f"{subfolder}/config.json", *weights]
     result = Model(config, component(source, name, class_name, files, kept, subfolder=subfolder, variant=taken))
-    if isinstance(source, LocalFolder):
+    if source.local:
         _check_numbers(source, result, [file for file in weights if file.endswith(".safetensors")])
     return result
 
@@ -252,7 +236,7 @@ def _weights(source: Source, subfolder: str, variant: str | None) -> tuple[list[
     )
 
 
-def _check_numbers(source: LocalFolder, model: Model, weights: list[str]) -> None:
+def _check_numbers(source: Source, model: Model, weights: list[str]) -> None:
     """Refuses weights that are not finite, or hold another number of numbers than the configuration asks for. (Names differ between
     releases.)"""
     held = 0
@@ -317,21 +301,12 @@ def add(method: str, name: str, options: SourceOptions, out: Path | None, say: S
     source = open_source(base, options.revision, say)
     composer = cast(Composer, import_module(spec_of(method).pretrained))
     made = composer.compose(source, options)
-    _write(folder, method, made, _card(folder, source))
+    at = f" at commit {source.revision}" if source.revision else ""
+    card = f"# {method}/{name}\n\nAdded by `gencomm models add`, over {source.name}{at}. Its licence is theirs.\n"
+    with whole(folder) as temporary:
+        write_preset(temporary, method, {part: taken(each) for part, each in made.components.items()}, made.settings, name)
+        (temporary / "README.md").write_bytes(utf8(card))
     if made.untrained:
         missing = " and ".join(made.untrained)
         say(f"{method}/{name}: has no {missing} yet; `gencomm train {method} --start {name}` trains them")
     return folder
-
-
-def _card(folder: Path, source: Source) -> str:
-    at = f" at commit {source.revision}" if source.revision else ""
-    title = f"{folder.parent.name}/{folder.name}"
-    return f"# {title}\n\nAdded by `gencomm models add`, over {source.name}{at}. Its licence is theirs.\n"
-
-
-def _write(folder: Path, method: str, made: Composition, card: str) -> None:
-    """The whole folder or nothing."""
-    with whole(folder) as temporary:
-        write_preset(temporary, method, {part: taken(each) for part, each in made.components.items()}, made.settings, folder.name)
-        (temporary / "README.md").write_bytes(utf8(card))

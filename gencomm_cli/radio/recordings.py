@@ -16,14 +16,13 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import gencomm_cli
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import InputError, imported
 from gencomm_cli.radio import PAIR, SUFFIXES, files_of
 from gencomm_cli.textfiles import parse_json
 
@@ -31,6 +30,7 @@ DATATYPES: dict[str, tuple[np.dtype[Any], float]] = {"cf32_le": (np.dtype("<f4")
 """Of SigMF: how the parts of a sample are stored, and which value is full scale."""
 RAW = {".cf32": "cf32_le", ".ci16": "ci16_le"}
 MAX_META = 2**20
+_NEEDED = "SigMF: needs the sigmf package; pip install 'gencomm[radio]', or use .cf32 or .ci16"
 _BLOCK = 2**20
 """Samples that are converted together."""
 DEFAULT_RATE = 1e6
@@ -137,10 +137,10 @@ def _stored(recording: Recording, datatype: str) -> memoryview:
 
 
 def _metadata(recording: Recording, datatype: str, data: memoryview) -> bytes:
-    sigmf = _sigmf()
     extension = {"name": "gencomm", "version": "1.0.0", "optional": True}
     known: dict[str, Any] = {
-        "core:datatype": datatype, "core:sample_rate": recording.sample_rate, "core:version": sigmf.__specification__,
+        "core:datatype": datatype, "core:sample_rate": recording.sample_rate,
+        "core:version": imported("sigmf", _NEEDED).__specification__,
         "core:num_channels": 1, "core:recorder": f"gencomm {gencomm_cli.__version__}",
         "core:sha512": hashlib.sha512(data).hexdigest(), "core:extensions": [extension],
     } | {f"gencomm:{name}": value for name, value in recording.settings}  # fmt: skip
@@ -152,7 +152,7 @@ def _metadata(recording: Recording, datatype: str, data: memoryview) -> bytes:
         for span in recording.spans
     ]  # fmt: skip
     meta = {"global": known, "captures": [{"core:sample_start": 0}], "annotations": annotations}
-    sigmf.validate.validate(meta)
+    imported("sigmf.validate", _NEEDED).validate(meta)
     return json.dumps(meta, indent=1).encode()
 
 
@@ -248,24 +248,15 @@ def _mapped(path: Path, offset: int, size: int, kind: np.dtype[Any]) -> NDArray[
 
 def _validate(meta: dict[str, Any]) -> None:
     """Raises InputError where metadata is not as SigMF's schema has it."""
-    sigmf = _sigmf()
+    sigmf = imported("sigmf.validate", _NEEDED)
     from jsonschema.exceptions import ValidationError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that an extension is not declared does no harm here
-            sigmf.validate.validate(meta)
+            sigmf.validate(meta)
     except ValidationError as error:
         where = ".".join(map(str, error.absolute_path))
         raise InputError(f"has metadata that is not SigMF: {where or 'it'}: {error.message[:120]}") from None
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise InputError(f"has metadata that is not SigMF ({type(error).__name__}: {str(error)[:100]})") from None
-
-
-def _sigmf() -> ModuleType:
-    try:
-        import sigmf
-        import sigmf.validate
-    except ImportError:
-        raise InputError("SigMF: needs the sigmf package; pip install 'gencomm[radio]', or use .cf32 or .ci16") from None
-    return sigmf

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gencomm_cli.errors import InputError
 from gencomm_cli.radio.waveform import PREAMBLE, Complex, Waveform
 
 Floats = NDArray[np.float64]
@@ -50,10 +49,8 @@ def decimated(samples: Complex, waveform: Waveform) -> Complex:
     rate = waveform.oversample
     if rate == 1:
         return samples.astype(np.complex128)
-    try:
-        from scipy.signal import firwin, upfirdn
-    except ImportError:
-        raise InputError("radio: oversampled waveforms need SciPy; pip install 'gencomm[radio]'") from None
+    from scipy.signal import firwin, upfirdn  # which takes a while to import
+
     taps = firwin(2 * _SPAN * rate + 1, 1 / rate, window=("kaiser", 5.65))
     return upfirdn(taps, samples.astype(np.complex128), 1, rate)[_SPAN:][: samples.size // rate]
 

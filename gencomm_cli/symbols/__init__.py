@@ -13,9 +13,9 @@ from gencomm_cli.symbols.header import (
     Provenance,
     Stage,
 )  # fmt: skip
-from gencomm_cli.symbols.npz import SymbolFile, Symbols, from_bytes, read, to_bytes, write
+from gencomm_cli.symbols.npz import SymbolFile, Symbols, from_bytes, read, to_bytes
 
 __all__ = [
     "MAX_BYTES", "MAX_GAIN", "MAX_MAGNITUDE", "MAX_PIXELS", "SNR_RANGE", "ChannelRecord", "ClassicalFormat", "Csi", "Header",
-    "Provenance", "Stage", "SymbolFile", "Symbols", "from_bytes", "mean_power", "read", "to_bytes", "write",
+    "Provenance", "Stage", "SymbolFile", "Symbols", "from_bytes", "mean_power", "read", "to_bytes",
 ]  # fmt: skip

@@ -189,8 +189,8 @@ def _declared(kind: type) -> dict[str, Rule]:
     rules: dict[str, Rule] = {}
     for key, option in options_of(kind).items():
         low, high = option.flag.low, option.flag.high
-        if option.choices:
-            rules[key] = one_of(*option.choices)
+        if option.choices or option.kind is bool:
+            rules[key] = one_of(*option.choices) if option.choices else boolean
         else:
             assert low is not None
             assert high is not None
@@ -230,11 +230,8 @@ _LEFT_OUT: fields.LeftOut = {
     ChannelRecord: ("ofdm", "rx_snr_db", "paths", "interference"), PathModel: ("tdl", "cdl", "umi", "uma", "cir", "delay_spread"),
     PayloadFormat: ("text_model",), Provenance: ("channel_seed", "container_bytes"),
 }  # fmt: skip
-_SIZE, _COUNT = number(0.0, 1e9), integer(0, 2**16)
-_OFDM = {
-    "carriers": _COUNT, "cp": _COUNT, "pilots": _COUNT, "taps": _COUNT, "decay": _SIZE, "clip": or_null(_SIZE),
-    "interleaver": boolean,
-}  # fmt: skip
+_SIZE = number(0.0, 1e9)
+_OFDM = _declared(OfdmConfig) | {"clip": or_null(_SIZE)}
 _PATHS = _declared(PathModel) | {"cir": matching("[0-9a-f]{64}", "a SHA-256 in lower-case hexadecimal")}
 _CHANNEL = {
     "kind": one_of(*get_args(ChannelKind)), "snr_db": _snr, "snr_type": one_of(*get_args(SnrType)), "csi": one_of(*get_args(Csi)),

@@ -24,7 +24,7 @@ from gencomm_cli.outputs import write_files
 from gencomm_cli.rates import samples
 from gencomm_cli.symbols.checks import check
 from gencomm_cli.symbols.header import MAX_BYTES, Header
-from gencomm_cli.textfiles import parse_json
+from gencomm_cli.textfiles import parse_json, read_bytes
 
 MAX_META = 64 * 1024
 ARRAYS = ("symbols", "prompt_symbols", "side_symbols", "csi_gain", "prompt_csi_gain", "side_csi_gain", "pilot_symbols", "csi_cir")
@@ -65,20 +65,12 @@ class SymbolFile:
         return None if self.header.classical else samples(self.header.image_size) / (2 * self.symbols.size)
 
     def save(self, path: Path | str) -> None:
-        """Writes the file, as :func:`write` does."""
-        write(self, Path(path))
+        """Writes the file, whole or not at all. The same file gives the same bytes.
 
-
-def write(file: SymbolFile, target: Path | BinaryIO) -> None:
-    """Writes a symbol file, whole or not at all. The same file gives the same bytes.
-
-    Raises:
-        InputError: the target cannot be written, or the file breaks one of the rules that :func:`read` checks.
-    """
-    if isinstance(target, Path):
-        write_files({target: to_bytes(file)})
-    else:
-        target.write(to_bytes(file))
+        Raises:
+            InputError: it cannot be written, or breaks one of the rules that :func:`read` checks.
+        """
+        write_files({Path(path): to_bytes(self)})
 
 
 def to_bytes(file: SymbolFile) -> bytes:
@@ -103,22 +95,12 @@ def read(source: Path | BinaryIO) -> SymbolFile:
     """Reads and checks a symbol file.
 
     Raises:
-        InputError: no such file, or anything about it that is not as :func:`write` leaves it.
+        InputError: no such file, or anything about it that is not as :func:`to_bytes` leaves it.
     """
     name = str(source) if isinstance(source, Path) else "standard input"
+    data = read_bytes(source, MAX_BYTES, "a symbol file that `gencomm encode` or `gencomm channel` wrote")
     try:
-        if isinstance(source, Path):
-            with source.open("rb") as opened:
-                data = opened.read(MAX_BYTES + 1)
-        else:
-            data = source.read(MAX_BYTES + 1)
         return from_bytes(data)
-    except FileNotFoundError:
-        raise InputError(f"{name}: no such file; name a symbol file that `gencomm encode` or `gencomm channel` wrote") from None
-    except IsADirectoryError:
-        raise InputError(f"{name}: is a folder; name a symbol file (.npz)") from None
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror}); name a readable symbol file") from None
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
 
@@ -127,8 +109,6 @@ def from_bytes(data: bytes) -> SymbolFile:
     """The symbol file in an archive. Raises InputError as :func:`read` does."""
     if not data:
         raise InputError("is empty; a symbol file (.npz) was expected")
-    if len(data) > MAX_BYTES:
-        raise InputError(f"is larger than {MAX_BYTES >> 20} MiB, the most that a symbol file may be")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = _entries(archive)

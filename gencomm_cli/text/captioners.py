@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import InputError, one_line
 
 MAX_BYTES = 4096
 """Of UTF-8 in a caption: the longest prompt that is sent."""
@@ -45,7 +45,10 @@ def caption(image: NDArray[np.uint8], captioner: str, device: str) -> str:
     if kind == "none":
         return ""
     if kind == "builtin":
-        return tidy(_builtin(image))
+        from gencomm_cli.presets import models_root
+        from gencomm_cli.text.retrieval import load
+
+        return tidy(load(models_root() / "shared" / "captioner").caption(image))
     return tidy(_transformers(image, name, device) if kind == "hf" else _openai(image, name))
 
 
@@ -82,13 +85,6 @@ def tidy(text: str) -> str:
     return cut.rpartition(" ")[0] or text.encode()[:MAX_BYTES].decode("utf-8", "ignore")
 
 
-def _builtin(image: NDArray[np.uint8]) -> str:
-    from gencomm_cli.presets import models_root
-    from gencomm_cli.text.retrieval import load
-
-    return load(models_root() / "shared" / "captioner").caption(image)
-
-
 def _transformers(image: NDArray[np.uint8], name: str, device: str) -> str:
     """Any image-to-text model in transformers' layout. One with a chat template is asked; others caption without a question."""
     import torch
@@ -119,7 +115,7 @@ def _transformers(image: NDArray[np.uint8], name: str, device: str) -> str:
         return str(tokenizer.decode(tokens[0, asked:], skip_special_tokens=True))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
         # What a folder of someone else's may lack is found out by transformers in many ways.
-        raise InputError(f"--captioner hf:{name}: not usable as an image-to-text model ({_one_line(error)})") from None
+        raise InputError(f"--captioner hf:{name}: not usable as an image-to-text model ({one_line(error)})") from None
 
 
 @lru_cache(maxsize=1)
@@ -200,16 +196,10 @@ def _post(url: str, body: dict[str, Any], key: str | None) -> bytes:
                 if time.monotonic() > deadline:
                     raise TimeoutError("timed out")
     except urllib.error.HTTPError as error:
-        detail = _one_line(error.read(4096).decode("utf-8", "replace"))
+        detail = one_line(error.read(4096).decode("utf-8", "replace"))
         raise InputError(
             f"{url}: answers {error.code} ({detail}); check OPENAI_BASE_URL, OPENAI_API_KEY and the model's name"
         ) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise InputError(f"{url}: does not answer ({_one_line(getattr(error, 'reason', error))}); check OPENAI_BASE_URL") from None
+        raise InputError(f"{url}: does not answer ({one_line(getattr(error, 'reason', error))}); check OPENAI_BASE_URL") from None
     return answer
-
-
-def _one_line(error: object) -> str:
-    """The start of a foreign message, fit for one line on a terminal."""
-    line = " ".join(str(error).split())
-    return "".join(c if c.isprintable() else "?" for c in line)[:200]

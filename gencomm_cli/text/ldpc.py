@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import imported
 
 ITERATIONS = 60
 # pyldpc computes log((1 + x) / (1 - x)) of x = product of tanh(LLR / 2), and where x rounds to 1 it takes 1 for the LLR.
@@ -110,12 +110,9 @@ class Code:
 
 def _sum_product(matrix: NDArray[np.float64], llr: NDArray[np.float64]) -> Bits:
     """The bits uint8 [n] that sum-product decoding of LLRs [n] ends in."""
-    try:
-        import pyldpc
-    except ImportError:
-        raise InputError(
-            "pyldpc: is not installed; `pip install numpy setuptools wheel`, then `pip install --no-build-isolation pyldpc`"
-        ) from None
+    pyldpc = imported(
+        "pyldpc", "pyldpc: is not installed; `pip install numpy setuptools wheel`, then `pip install --no-build-isolation pyldpc`"
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it did not converge: the checks tell
         try:
@@ -138,14 +135,13 @@ def read(path: Path) -> dict[str, Code]:
     """The codes in a file that :func:`arrays` describes, by name."""
     with np.load(path) as archive:
         names = [key.removesuffix("_checks") for key in archive.files if key.endswith("_checks")]
-        return {name: _code(name, archive[f"{name}_checks"], archive[f"{name}_parity"]) for name in names}
+        codes = {}
+        for name in names:
+            packed, n = archive[f"{name}_parity"], int(name.partition("n")[2])
+            codes[name] = Code(name, archive[f"{name}_checks"], np.unpackbits(packed, axis=1)[:, : n - len(packed)])
+        return codes
 
 
 def arrays(code: Code) -> dict[str, NDArray[np.uint16] | Bits]:
     """A code as it is shipped: the columns of each check, and the parity part of the generator with 8 bits a byte."""
     return {f"{code.name}_checks": code.checks, f"{code.name}_parity": np.packbits(code.parity, axis=1)}
-
-
-def _code(name: str, checks: NDArray[np.uint16], packed: Bits) -> Code:
-    n = int(name.partition("n")[2])
-    return Code(name, checks, np.unpackbits(packed, axis=1)[:, : n - len(packed)])

@@ -69,11 +69,6 @@ def steps(text: str) -> list[tuple[int, Frequencies]]:
     return [*coded, (END, predictor.frequencies)]
 
 
-def entropy_bits(text: str) -> float:
-    """Ideal code length of a text under the model, in bits; what ``encode`` sends exceeds it by less than 2 bits and 1 %."""
-    return float(sum(np.log2(f.sum() / max(int(f[symbol]), 1)) for symbol, f in steps(normalise(text))))
-
-
 def encode(text: str) -> Bits:
     """The payload of a prompt: bits, uint8 [payload_bits]. Raises InputError as ``normalise`` does."""
     import constriction

@@ -86,10 +86,6 @@ def features(image: NDArray[np.uint8]) -> Floats:
     ])  # fmt: skip
 
 
-def _unit(rows: Floats) -> Floats:
-    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9)
-
-
 @dataclass(frozen=True)
 class Retriever:
     """Tables of the built-in captioner.
@@ -121,7 +117,8 @@ class Retriever:
             known = [index[word] for word in words(caption) if word in index]
             weights = self.rarity[known]
             out[row] = weights @ self.places[known] / max(float(np.linalg.norm(weights)), 1e-9)
-        return _unit(out - self.centre)
+        out -= self.centre
+        return out / np.maximum(np.linalg.norm(out, axis=-1, keepdims=True), 1e-9)
 
     def expect(self, found: Floats) -> Floats:
         """Latent coordinates [..., r] expected from image features ``found`` [..., n]."""
@@ -152,14 +149,3 @@ def load(folder: Path) -> Retriever:
     if not consistent:
         raise InputError(f"{folder}: the captioner's tables do not belong together; install gencomm again")
     return retriever
-
-
-def save(retriever: Retriever, folder: Path) -> None:
-    """Writes the tables that :func:`load` reads, in half precision."""
-    from safetensors.numpy import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    names = ("rarity", "places", "centre", "mean", "scale", "mapping")
-    save_file({name: getattr(retriever, name).astype(np.float16) for name in names}, folder / "tables.safetensors")
-    for name, texts in zip(TEXTS, (retriever.captions, retriever.vocabulary), strict=True):
-        (folder / name).write_text("\n".join(texts) + "\n", "utf-8")

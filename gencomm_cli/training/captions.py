@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from gencomm_cli.errors import InputError
 from gencomm_cli.outputs import write_files
+from gencomm_cli.photographs import pixel_hash
 from gencomm_cli.text.captioners import caption, forget_model
 from gencomm_cli.training.data import Photographs
 from gencomm_cli.training.parallel import first
@@ -38,7 +36,7 @@ def captioned(
     bare = [] if captioner == "none" else [index for index, words in enumerate(photographs.captions) if not words]
     if not bare:
         return photographs
-    digests = {index: _digest(photographs.image(index)) for index in bare}
+    digests = {index: pixel_hash(photographs.image(index)) for index in bare}
     with first():
         kept: dict[str, dict[str, str]] = json.loads(file.read_text("utf-8")) if file.exists() else {}
         made = kept.setdefault(captioner, {})
@@ -58,7 +56,3 @@ def captioned(
             forget_model()
     made = json.loads(file.read_text("utf-8"))[captioner]
     return replace(photographs, captions=[words or made[digests[index]] for index, words in enumerate(photographs.captions)])
-
-
-def _digest(image: np.ndarray) -> str:
-    return hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()

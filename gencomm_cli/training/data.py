@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from gencomm_cli.datasets import images_of
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import InputError, imported
 from gencomm_cli.images import Pixels
 from gencomm_cli.outputs import replacing, write_files
 from gencomm_cli.photographs import captions, is_hidden, left_out, prepare, read_found, suffixes
@@ -193,11 +193,8 @@ def shards(pattern: Path) -> list[Path]:
     Raises:
         InputError: one is not there, or webdataset is not installed.
     """
-    try:
-        from webdataset.shardlists import expand_urls
-    except ImportError:
-        raise InputError(f"--data {pattern}: is no folder, and shards need webdataset; pip install 'gencomm[train]'") from None
-    found = [Path(name) for name in expand_urls(str(pattern))]
+    needed = f"--data {pattern}: is no folder, and shards need webdataset; pip install 'gencomm[train]'"
+    found = [Path(name) for name in imported("webdataset.shardlists", needed).expand_urls(str(pattern))]
     for path in found:
         if path.suffix != ".tar" or not path.is_file():
             raise InputError(f"--data: there is no folder or tar file {path}; name a folder of images, or train-{{000..010}}.tar")

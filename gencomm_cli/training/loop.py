@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gencomm_cli.errors import GencommError, InputError
+from gencomm_cli.errors import GencommError, InputError, imported
 from gencomm_cli.outputs import check_folder, replacing, write_files
 from gencomm_cli.training import parallel
 from gencomm_cli.training.pictures import write_sheet
@@ -90,11 +90,8 @@ def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
         raise InputError(f"--config: optimizer {name}: is none; use {' or '.join(get_args(Optimizer))}")
     if name == "adamw":
         return torch.optim.AdamW
-    try:
-        from bitsandbytes.optim import AdamW8bit
-    except ImportError:
-        raise InputError("--config: optimizer adamw8bit: needs bitsandbytes; pip install 'gencomm[adam8bit]'") from None
-    return AdamW8bit
+    needed = "--config: optimizer adamw8bit: needs bitsandbytes; pip install 'gencomm[adam8bit]'"
+    return imported("bitsandbytes.optim", needed).AdamW8bit
 
 
 @dataclass
@@ -108,18 +105,15 @@ class _Progress:
     sums: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
 class _Checkpoint:
     """A run's networks, their averages, optimiser and progress, in one file."""
 
-    def __init__(
-        self,
-        path: Path,
-        networks: Mapping[str, nn.Module],
-        averages: list[Tensor],
-        optimizer: torch.optim.Optimizer,
-        schedule: Schedule,
-    ) -> None:
-        self.path, self.networks, self.averages, self.optimizer, self.schedule = path, networks, averages, optimizer, schedule
+    path: Path
+    networks: Mapping[str, nn.Module]
+    averages: list[Tensor]
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
 
     def save(self, now: _Progress) -> None:
         """Writes it, in process 0, unless the averages are no numbers any more."""
@@ -329,11 +323,8 @@ class _Log:
         self.path, self.writer = out / f"{stage}.log", None
         self.rewind(step)
         if schedule.tensorboard and not parallel.rank():
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                raise InputError("--tensorboard: needs TensorBoard; pip install 'gencomm[train]'") from None
-            self.writer = SummaryWriter(str(out / "tensorboard" / stage), purge_step=step + 1)
+            tensorboard = imported("torch.utils.tensorboard", "--tensorboard: needs TensorBoard; pip install 'gencomm[train]'")
+            self.writer = tensorboard.SummaryWriter(str(out / "tensorboard" / stage), purge_step=step + 1)
 
     def rewind(self, step: int) -> None:
         """Drops the lines beyond ``step``."""

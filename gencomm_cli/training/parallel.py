@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from gencomm_cli.errors import InputError
+from gencomm_cli.errors import imported
 
 Rows = TypeVar("Rows")
 BUCKET = 2**24
@@ -33,12 +33,9 @@ def join(device: str) -> str:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return device
-    try:
-        from accelerate import PartialState
-    except ImportError:
-        raise InputError("train: several processes need Accelerate; pip install 'gencomm[train]'") from None
+    accelerate = imported("accelerate", "train: several processes need Accelerate; pip install 'gencomm[train]'")
     # The others wait while the first decodes photographs or computes latents, which may take hours.
-    return str(PartialState(cpu=device == "cpu", timeout=timedelta(days=2)).device)
+    return str(accelerate.PartialState(cpu=device == "cpu", timeout=timedelta(days=2)).device)
 
 
 def leave() -> None:
@@ -68,24 +65,32 @@ def first() -> contextlib.AbstractContextManager[Any]:
 
 def average(tensors: Sequence[Tensor]) -> None:
     """Replaces tensors, which have the same shapes everywhere, by their means over all processes."""
-    if count() == 1:
-        return
-    for bucket in _buckets(tensors):
-        flat = torch.cat([tensor.flatten() for tensor in bucket])
+
+    def mean(flat: Tensor) -> Tensor:
         dist.all_reduce(flat)
-        for tensor, mean in zip(bucket, (flat / count()).split([tensor.numel() for tensor in bucket]), strict=True):
-            tensor.copy_(mean.view_as(tensor))
+        return flat / count()
+
+    _replace(tensors, mean)
 
 
 def agree(tensors: Sequence[Tensor]) -> None:
     """Replaces tensors by those of process 0."""
+
+    def same(flat: Tensor) -> Tensor:
+        dist.broadcast(flat, 0)
+        return flat
+
+    _replace(tensors, same)
+
+
+def _replace(tensors: Sequence[Tensor], together: Callable[[Tensor], Tensor]) -> None:
+    """Replaces tensors by what all processes make of them ``together``, many in one message."""
     if count() == 1:
         return
     for bucket in _buckets(tensors):
-        flat = torch.cat([tensor.flatten() for tensor in bucket])
-        dist.broadcast(flat, 0)
-        for tensor, same in zip(bucket, flat.split([tensor.numel() for tensor in bucket]), strict=True):
-            tensor.copy_(same.view_as(tensor))
+        made = together(torch.cat([tensor.flatten() for tensor in bucket]))
+        for tensor, new in zip(bucket, made.split([tensor.numel() for tensor in bucket]), strict=True):
+            tensor.copy_(new.view_as(tensor))
 
 
 def agreed(number: float, device: torch.device) -> float:

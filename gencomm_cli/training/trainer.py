@@ -154,13 +154,6 @@ def stage_values(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
     return values
 
 
-def open_folder(out: Path, resume: bool) -> None:
-    """Makes the folder of a run. Raises InputError where it holds a run that is not to be resumed."""
-    if not resume and out.exists() and any(out.iterdir()):
-        raise InputError(f"--out {out}: not empty; pass --resume to continue the run in it, or name a new folder")
-    out.mkdir(parents=True, exist_ok=True)
-
-
 def train(method: str, options: TrainOptions, report: Report = print) -> Path:
     """Trains every stage of a method that is not finished, and writes its presets to ``options.out / "models"``.
 
@@ -214,7 +207,10 @@ class Trainer:
         if unknown := set(self.stages) - set(known):
             raise InputError(f"--stages: there is no {', '.join(sorted(unknown))}; there is: {', '.join(known)}")
         self.settings: dict[str, Any] = self.config["settings"]
-        open_folder(self.out, options.resume or parallel.rank() > 0)  # process 0 may be at work in it by now
+        resumed = options.resume or parallel.rank() > 0  # process 0 may be at work in the folder by now
+        if not resumed and self.out.exists() and any(self.out.iterdir()):
+            raise InputError(f"--out {self.out}: not empty; pass --resume to continue the run in it, or name a new folder")
+        self.out.mkdir(parents=True, exist_ok=True)
         asked = {name: getattr(options, name) for name in ("accumulate", "precision", "tensorboard")}
         for stage in self.config.keys() & self.plans.keys():
             stage_values(self.config, stage)["schedule"] |= {name: value for name, value in asked.items() if value is not None}

@@ -18,7 +18,7 @@ import gradio as gr
 
 from gencomm_cli.bench.quantities import CHANNELS
 from gencomm_cli.channels.fading import Kind
-from gencomm_cli.errors import FieldError, GencommError, InputError
+from gencomm_cli.errors import GencommError, InputError
 from gencomm_cli.images import MAX_FILE, Pixels
 from gencomm_cli.ui import drawing
 from gencomm_cli.ui.desk import Desk, Link, Source, Superseded, View, examples, models
@@ -102,8 +102,7 @@ def build(desk: Desk) -> gr.Blocks:
             except Superseded:
                 yield {status: gr.skip()}  # the next send says what there is to see
             except GencommError as error:
-                line = error.flagged if isinstance(error, FieldError) else str(error)
-                yield {figures: drawing.failure(line.replace(path, Path(path).name)), status: ""}
+                yield {figures: drawing.failure(error.flagged.replace(path, Path(path).name)), status: ""}
 
         def fit(chosen: str, request: gr.Request) -> dict[Any, Any]:
             try:

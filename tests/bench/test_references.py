@@ -133,5 +133,5 @@ def test_what_is_no_list_of_curves_is_refused(tmp_path: Path) -> None:
         path.write_text(content)
         with pytest.raises(InputError, match=said):
             references.read(path)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is a folder"):
         references.read(tmp_path)

@@ -24,7 +24,7 @@ Gencomm = Callable[..., Result]
 
 @pytest.fixture
 def tx(tmp_path: Path) -> Path:
-    symbols.write(sent(), tmp_path / "tx.npz")
+    sent().save(tmp_path / "tx.npz")
     return tmp_path / "tx.npz"
 
 

@@ -211,7 +211,7 @@ def test_other_weights_are_status_4(here: Gencomm, photo: Path) -> None:
     here("channel", "photo.tx.npz", "--snr", 10)
     file = symbols.read(photo.with_name("photo.rx.npz"))
     other = replace(file, header=replace(file.header, weights_sha256="0" * 64))
-    symbols.write(other, photo.with_name("other.rx.npz"))
+    other.save(photo.with_name("other.rx.npz"))
     failed(here("decode", "other.rx.npz"), 4, "other weights", "--preset")
     assert not photo.with_name("other.rx.png").exists()
 

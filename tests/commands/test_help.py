@@ -66,7 +66,7 @@ def test_the_longest_help_can_be_read(help_of: Help, columns: int, most: int) ->
     assert max(map(len, lines[lines.index("Arguments:") :])) <= columns  # the examples before it are lines to copy
     assert not any("<=x" in line or "x>=0.0" in line for line in lines)  # a flag's range is said where it is not met
     multipath = sections(lines)["Multipath"]
-    assert len(flags(multipath)) == 7
+    assert len(flags(multipath)) == 8
     assert len(multipath) == 7 or columns == 80
 
 

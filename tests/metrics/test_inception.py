@@ -1,4 +1,4 @@
-"""The Inception of FID: published figures, single layers by hand, and features gathered over batches and patches."""
+"""The Inception of FID: published figures, single layers by hand, and features over batches and patches."""
 
 from __future__ import annotations
 
@@ -124,22 +124,19 @@ class _Means(nn.Module):
         return image.mean((1, 2, 3))[:, None] * self.one
 
 
-def test_features_are_gathered_in_order_and_in_batches() -> None:
+def test_features_are_in_order_and_made_in_batches() -> None:
     images = torch.rand(7, 3, 300, 384)
     network = _Means()
     whole = Features(network, batch=2)  # type: ignore[arg-type]
-    whole.add(images[:5])
-    whole.add(images[5:])
-    assert network.sizes == [2, 2, 1, 2]
-    assert whole.all().shape == (7, 2048)
-    assert whole.all().dtype == np.float64
-    np.testing.assert_allclose(whole.all()[:, 11], images.mean((1, 2, 3)).numpy(), rtol=1e-6)
+    found = whole.of(images)
+    assert network.sizes == [2, 2, 2, 1]
+    assert found.shape == (7, 2048)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found[:, 11], images.mean((1, 2, 3)).numpy(), rtol=1e-6)
     cut = Features(_Means(), by_patch=True)  # type: ignore[arg-type]
-    assert cut.all().shape == (0, 2048)
-    cut.add(images)
-    cut.add(torch.rand(3, 3, 100, 900))
-    assert cut.all().shape == (14, 2048)
-    np.testing.assert_allclose(cut.all()[3, 0], images[1, :, :256, 128:384].mean().item(), rtol=1e-6)
+    assert cut.of(torch.rand(3, 3, 100, 900)).shape == (0, 2048)
+    assert cut.of(images).shape == (14, 2048)
+    np.testing.assert_allclose(cut.of(images)[3, 0], images[1, :, :256, 128:384].mean().item(), rtol=1e-6)
 
 
 def test_features_of_an_image_do_not_depend_on_its_batch(model: Inception) -> None:

@@ -120,4 +120,4 @@ def test_a_preset_names_it_by_its_arguments_and_diffusers_is_not_imported() -> N
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, text=True)
     assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
-    assert builders()["Autoencoder"] is Autoencoder
+    assert isinstance(builders()["Autoencoder"](channels=4, factor=4), Autoencoder)

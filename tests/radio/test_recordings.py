@@ -161,7 +161,7 @@ def test_odd_archives(tmp_path: Path) -> None:
 
 @pytest.fixture
 def tx(tmp_path: Path) -> Path:
-    symbols.write(file(300), tmp_path / "tx.npz")
+    file(300).save(tmp_path / "tx.npz")
     return tmp_path / "tx.npz"
 
 

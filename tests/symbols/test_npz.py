@@ -48,7 +48,7 @@ from tests.support.symbols import (
     ],
 )
 def test_what_is_written_comes_back(file: SymbolFile, tmp_path: Path) -> None:
-    symbols.write(file, tmp_path / "a.npz")
+    file.save(tmp_path / "a.npz")
     same(symbols.read(tmp_path / "a.npz"), file)
     assert os.listdir(tmp_path) == ["a.npz"]
     file.save(tmp_path / "a.npz")
@@ -176,7 +176,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not finite"):
         broken.save(target)
     with pytest.raises(InputError, match="not finite"):
-        symbols.write(broken, target)
+        broken.save(target)
     assert target.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a.npz"]
 

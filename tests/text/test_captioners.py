@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from captioner_tables import build, evaluate
+from captioner_tables import build, evaluate, save
 from PIL import Image
 
 from gencomm_cli.errors import InputError
 from gencomm_cli.text import captioners
 from gencomm_cli.text.captioners import MAX_BYTES, caption, settled, tidy
-from gencomm_cli.text.retrieval import Retriever, features, load, save
+from gencomm_cli.text.retrieval import Retriever, features, load
 from gencomm_cli.training.data import is_validation
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)

@@ -65,7 +65,7 @@ def test_symbols_are_of_unit_power_deterministic_and_as_many_as_announced() -> N
         assert np.allclose(np.abs(symbols), 1)
         assert len(symbols) == fmt.symbols
         assert symbols.tobytes() == transmit_prompt(CAPTION, snr_db=snr, fading=fading)[0].tobytes()
-    assert 0 < range_coder.entropy_bits(CAPTION) < 130
+    assert 0 < range_coder.encode(CAPTION).size < 130
 
 
 def test_bits_on_air_are_pinned() -> None:

@@ -111,7 +111,7 @@ def test_a_file_that_does_not_fit_its_image(here: Gencomm, photo: Path, tiny: li
     file = symbols.read(photo.with_name("photo.rx.npz"))
     cbr = rates.account(None, (64, 96), image=file.symbols.size - 1, prompt=0, side=8)
     cut = replace(file, header=replace(file.header, cbr=cbr), symbols=file.symbols[:-1])
-    symbols.write(cut, photo.with_name("cut.npz"))
+    cut.save(photo.with_name("cut.npz"))
     failed(here("decode", "cut.npz", "--preset", tiny[3]), 2, "no embedding of 96x64 pixels")
 
 
