@@ -25,7 +25,7 @@ def command(cell: Cell, scheme: Scheme, device: str, precision: str = "auto") ->
     for flag, value, default in (
         ("--snr-type", cell.snr_type, "esn0"),
         ("--csi", cell.csi, "perfect"),
-        ("--seed", cell.seed + cell.repeat, 0),
+        ("--seed", cell.own_seed, 0),
         ("--device", device, "auto"),
         ("--precision", precision, "auto"),
     ):

@@ -14,7 +14,7 @@ from gencomm_cli import presets
 from gencomm_cli.bench import channels, options
 from gencomm_cli.bench.options import Axes
 from gencomm_cli.bench.photographs import Photograph
-from gencomm_cli.bench.rows import KEYED, Cell, Chosen
+from gencomm_cli.bench.rows import KEYED, Cell, Chosen, Draws
 from gencomm_cli.channels.snr import SnrType
 from gencomm_cli.errors import InputError
 from gencomm_cli.methods import resolved, spec_of, specs
@@ -90,7 +90,7 @@ class Sweep:
 
     Attributes:
         methods: as on the command line. points: pairs (SNR in dB, CBR). channels: as :mod:`gencomm_cli.bench.channels` names them.
-        options: names with the values to try. repeats: sends of each; repeat r has seed + r.
+        options: names with the values to try. repeats: sends of each. draws: None is each.
     """
 
     methods: tuple[str, ...]
@@ -105,6 +105,7 @@ class Sweep:
     outage: Literal["grey", "sc-sic"] = "grey"
     seed: int = 0
     repeats: int = 1
+    draws: Draws | None = None
 
     def __post_init__(self) -> None:
         """Raises InputError where a value is out of its range."""
@@ -266,7 +267,7 @@ def _wanted(sweep: Sweep, method: Scheme, photographs: Sequence[Photograph]) -> 
             yield Cell(
                 photograph.name, photograph.sha256, method.name, method.preset, method.weights_sha256, channel, snr_db, cbr,
                 sweep.snr_type, sweep.csi, known, sweep.cbr_is_total, prompt, captions.get(prompt, ""), sweep.outage, sweep.seed,
-                repeat, method.version, chosen,
+                repeat, method.version, chosen, sweep.draws or "each",
             )  # fmt: skip
 
 

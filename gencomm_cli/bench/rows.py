@@ -13,6 +13,8 @@ from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 from gencomm_cli.textfiles import jsonable
 
 Status = Literal["ok", "outage", "infeasible", "error"]
+Draws = Literal["each", "shared"]
+"""``each``: every image has a channel and noise of its own. ``shared``: all images of a repeat have the same."""
 Chosen = tuple[tuple[str, str], ...]
 """Options of a method with the values that were chosen for them, as text: pairs of name and value."""
 
@@ -51,7 +53,8 @@ class Cell:
         prompt: ``none``, ``own`` (captions.tsv), ``wrong`` (the next image's), ``builtin``, ``hf:…``, ``openai:…``.
         prompt_text: the text itself for own and wrong, else ""; for a folder, what stands in for it: SHA-256 of the finished file.
         outage: how a lost image is scored: ``grey`` or ``sc-sic``.
-        seed, repeat: repeat r is sent with seed + r. version: of gencomm, and of the package that the method is from.
+        seed, repeat, draws: what ``own_seed``, with which it is sent, is made of.
+        version: of gencomm, and of the package that the method is from.
         options: of the method that were given, in the order of their names, numbers in their shortest form; any order and form may
             be passed in.
     """
@@ -75,6 +78,7 @@ class Cell:
     repeat: int = 0
     version: str = ""
     options: Chosen = ()
+    draws: str = "shared"
 
     def __post_init__(self) -> None:
         """One form for equal options, so that equal cells have one id."""
@@ -86,6 +90,14 @@ class Cell:
         """The value of an option, None where it is not given."""
         return dict(self.options).get(name)
 
+    @property
+    def own_seed(self) -> int:
+        """Of channel, noise and sampler: seed + repeat, or a number below 2³¹ that depends on the image too."""
+        seed = self.seed + self.repeat
+        if self.draws == "shared":
+            return seed
+        return int.from_bytes(hashlib.sha256(f"{seed} {self.image_sha256}".encode()).digest()[:4]) >> 1
+
     def number(self, name: str) -> float | None:
         """The value of an option that is a number, None where it is not given or none."""
         return _number(self.option(name) or "")
@@ -96,6 +108,8 @@ class Cell:
         chosen = dict(document.pop("options"))
         for key, (name, kind, absent) in KEYED.items():
             document[key] = kind(chosen.pop(name)) if name in chosen else absent
+        if self.draws == "shared":  # as it was written before there was another
+            del document["draws"]
         if chosen:
             document["options"] = options_text(tuple(chosen.items()))
         return jsonable(document)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 from gencomm_cli import console
@@ -51,6 +52,8 @@ def run(
     found = find(images)
     sweep.schemes()  # what is not there is said before the folder is made
     with opened(place.folder) as store:
+        if sweep.draws is None and {row.cell.draws for row in store.rows.values()} == {"shared"}:
+            sweep = replace(sweep, draws="shared")  # goes on where a version that had nothing else stopped
         wanted = shard(jobs(sweep, gather(found, prepare, place.folder)), part)
         cells = [cell for job in wanted for cell in job.cells]
         ids = {cell.id for cell in cells}

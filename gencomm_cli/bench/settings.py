@@ -26,7 +26,7 @@ _SHORT = {"snr_db": "SNR", "cbr": "CBR"}
 _UNITS = {"snr_db": " dB", "speed": " km/h", "delay_spread": " s"}
 _VARIANTS = {
     "preset": "", "prompt": "prompt ", "tx_snr_db": "tx SNR ", "csi": "csi ", "snr_type": "", "cbr_is_total": "",
-    "outage": "outage ", "version": "v", "weights_sha256": "weights ",
+    "outage": "outage ", "draws": "draws ", "version": "v", "weights_sha256": "weights ",
 }  # fmt: skip
 _BOUNDS = (":coarse", ":capacity")
 

@@ -37,7 +37,7 @@ def transmit(pixels: Pixels, codec: pipeline.Codec, cell: Cell, scheme: Scheme) 
         cbr=None if cell.cbr_is_total else cell.cbr,
         cbr_total=cell.cbr if cell.cbr_is_total else None,
         tx_snr=cell.tx_snr_db,  # type: ignore[arg-type]
-        seed=cell.seed + cell.repeat,
+        seed=cell.own_seed,
         estimator=known.estimator,
         transmitter=transmitter,
         receiver=receiver,

@@ -129,10 +129,12 @@ def run(
         str,
         typer.Option(metavar="LIST", help="Of none, own (captions.tsv), wrong (the next image's), builtin, hf:..., openai:..."),
     ] = "none",
-    repeats: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Sends of each; repeat r has seed + r. Default 1.")
-    ] = None,
+    repeats: Annotated[int | None, typer.Option(metavar="N", min=1, help="Sends of each, with other seeds. Default 1.")] = None,
     seed: flags.Seed = 0,
+    draws: Annotated[
+        Literal["each", "shared"] | None,
+        typer.Option(help="each (default): every image has a channel and noise of its own; shared: all of a repeat have the same."),
+    ] = None,
     tx_snr: Annotated[
         str, typer.Option(metavar="LIST", help="What the transmitter knows: numbers, channel (the channel's SNR), unknown.")
     ] = "channel",
@@ -219,6 +221,7 @@ def run(
         outage=outage or paper.outage,
         seed=seed,
         repeats=repeats or paper.repeats,
+        draws=draws,
     )
     from gencomm_cli.bench import run as bench_run
     from gencomm_cli.bench.worker import Workplace

@@ -374,6 +374,34 @@ def test_a_folder_of_before_is_gone_on_with(here: Gencomm, photos: Path) -> None
     assert [json.loads(line) for line in Path("out/rows.jsonl").read_text().splitlines()] == today
 
 
+def test_every_image_and_repeat_has_a_channel_of_its_own_and_all_methods_the_same(here: Gencomm, photos: Path) -> None:
+    """Else a mean over block fading is over as many draws as there are repeats, and its interval over images says nothing of it."""
+    sweep = ["bench", photos, "--out", "out", "--methods", "separate:webp,separate:jpeg2000:capacity", "--cbr", 0.4, "--repeats", 2]
+    sweep += ["--channels", "block", "--snr", 20, "--seed", 3, *METRICS]
+    assert here(*sweep).returncode == 0
+    seeds: dict[tuple[str, int], set[int]] = {}
+    for row in read_rows(Path("out")):
+        words = shlex.split(row.command)
+        seeds.setdefault((row.cell.image, row.cell.repeat), set()).add(int(words[words.index("--seed") + 1]))
+    assert len(seeds) == 4
+    assert all(len(each) == 1 for each in seeds.values())  # of both methods
+    assert len(set.union(*seeds.values())) == 4
+
+
+def test_a_folder_whose_images_share_their_channel_is_gone_on_with(here: Gencomm, photos: Path) -> None:
+    sweep = ["bench", photos, "--out", "out", "--methods", "separate:webp", "--cbr", 0.4, "--snr", 20, *METRICS]
+    assert here(*sweep, "--draws", "shared", "--seed", 3).returncode == 0
+    assert all("--seed 3 " in f"{row.command} " and "draws" not in row.cell.to_json() for row in read_rows(Path("out")))
+    again = here(*sweep, "--seed", 3)
+    assert b"2 rows done, 0 left" in again.stderr
+    apart = here(*sweep, "--draws", "each", "--seed", 3)
+    assert b"0 rows done, 2 left" in apart.stderr
+    assert here("bench", "report", "out").returncode == 0
+    assert {"separate:webp, draws shared", "separate:webp, draws each"} <= set(
+        re.findall(r"separate:webp, draws \w+", Path("out/table.md").read_text())
+    )
+
+
 def test_diffjscc_over_block_fading_with_its_options(here: Gencomm, photos: Path, make_diffjscc: Callable[..., Path]) -> None:
     """The transmitter is told each repeat's own gain; the stored command makes the same image."""
     method = f"diffjscc@{make_diffjscc('published')}"
