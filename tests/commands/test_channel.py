@@ -229,7 +229,7 @@ def test_permissions_follow_the_umask_and_links_stay(gencomm: Gencomm, tx: Path)
 
 
 def test_completion_installs(gencomm: Gencomm, tmp_path: Path) -> None:
-    result = gencomm("--install-completion", "bash", HOME=str(tmp_path), SHELL="/bin/bash")
+    result = gencomm("--install-completion", "bash", HOME=str(tmp_path), _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
     assert result.returncode == 0, result.stderr
     assert any("gencomm" in path.read_text() for path in tmp_path.rglob("*") if path.is_file())
     completed = gencomm(_GENCOMM_COMPLETE="complete_bash", COMP_WORDS="gencomm in", COMP_CWORD="1")
