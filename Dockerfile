@@ -5,11 +5,7 @@ ARG TORCH=torch==2.13.0
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
-# pyldpc's source package imports numpy while it is being built, so numpy, setuptools and wheel come first.
-# hadolint ignore=DL3013
-RUN pip install numpy setuptools wheel \
-    && pip install "$TORCH" --index-url "$TORCH_INDEX" \
-    && pip install --no-build-isolation pyldpc
+RUN pip install "$TORCH" --index-url "$TORCH_INDEX"
 
 COPY pyproject.toml README.md LICENSE /src/
 COPY docs/concepts /src/docs/concepts

@@ -1,12 +1,11 @@
-"""Regular LDPC codes in systematic form, shortened to the message; made with ``pyldpc.make_ldpc``, decoded with ``pyldpc.decode``.
+"""Regular LDPC codes in systematic form, made with ``pyldpc.make_ldpc`` and shortened to the message; sum-product decoding.
 
 The shipped file holds for each code the columns of each parity check and the parity part of the generator matrix; encoding is
-a product over GF(2) and needs no pyldpc. A message of fewer than k bits is followed by known zeros that are not sent.
+a product over GF(2). A message of fewer than k bits is followed by known zeros that are not sent.
 """
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import as_file, files
@@ -16,11 +15,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gencomm_cli.errors import imported
-
 ITERATIONS = 60
-# pyldpc computes log((1 + x) / (1 - x)) of x = product of tanh(LLR / 2), and where x rounds to 1 it takes 1 for the LLR.
-# tanh(LLR / 2) must therefore stay well below 1: these limits cost nothing that could be measured.
+# A check's bits have products of tanh(LLR / 2), which must stay below 1: these limits cost nothing that could be measured.
 MAX_LLR = 20.0
 KNOWN_ZERO_LLR = 30.0
 
@@ -71,11 +67,9 @@ class Code:
         return message_bits + self.parity_bits
 
     @cached_property
-    def matrix(self) -> NDArray[np.float64]:
-        """The parity-check matrix [checks, n], in the type whose products are fastest."""
-        matrix = np.zeros((len(self.checks), self.n))
-        np.put_along_axis(matrix, self.checks.astype(np.int64), 1, axis=1)
-        return matrix
+    def places(self) -> NDArray[np.intp]:
+        """Where each bit stands in the flattened ``checks``, [n, ones in a column]."""
+        return np.argsort(self.checks.reshape(-1), kind="stable").reshape(self.n, -1)
 
     def holds(self, words: Bits) -> NDArray[np.bool_]:
         """Whether words uint8 [words, n] meet all parity checks."""
@@ -92,36 +86,37 @@ class Code:
         :param llr: log p(bit = 0) / p(bit = 1) of shortened codewords, float64 [words, bits + n - k].
         :param message_bits: bits of each message.
         :returns: messages uint8 [words, bits]; None if the decoder did not end in codewords.
-        :raises InputError: pyldpc is not installed.
         """
         full = np.full((len(llr), self.n), KNOWN_ZERO_LLR)
         full[:, :message_bits] = llr[:, :message_bits].clip(-MAX_LLR, MAX_LLR)
         full[:, self.k :] = llr[:, message_bits:].clip(-MAX_LLR, MAX_LLR)
-        decoded = (full < 0).astype(np.uint8)
-        # The likeliest bits are the likeliest codeword where they are one; pyldpc would take most of a second to load.
-        for index in np.flatnonzero(~self.holds(decoded)):
-            decoded[index] = _sum_product(self.matrix, full[index])
-            if not self.holds(decoded[index : index + 1]).all():
-                return None
-        if decoded[:, message_bits : self.k].any():
+        decoded = self._sum_product(full)
+        if not self.holds(decoded).all() or decoded[:, message_bits : self.k].any():
             return None
         return decoded[:, :message_bits]
 
+    def _sum_product(self, llr: NDArray[np.float64]) -> Bits:
+        """The bits uint8 [words, n] in which messages between bits and checks end (Kschischang et al., 2001, flooding schedule).
 
-def _sum_product(matrix: NDArray[np.float64], llr: NDArray[np.float64]) -> Bits:
-    """The bits uint8 [n] that sum-product decoding of LLRs [n] ends in."""
-    pyldpc = imported(
-        "pyldpc", "pyldpc: is not installed; `pip install numpy setuptools wheel`, then `pip install --no-build-isolation pyldpc`"
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it did not converge: the checks tell
-        try:
-            return pyldpc.decode(matrix, llr / 2, 0.0, ITERATIONS).astype(np.uint8)  # its LLR is 2 y / 10**(-snr / 10)
-        except SystemError as error:  # Numba's, one after the other, of a Ctrl-C or another end of the process
-            first: BaseException = error
-            while isinstance(first, SystemError) and first.__cause__ is not None:
-                first = first.__cause__
-            raise first from None
+        A word that has become a codeword is left as it is.
+        """
+        decided = (llr < 0).astype(np.uint8)
+        left = np.flatnonzero(~self.holds(decided))
+        from_checks = np.zeros((len(left), *self.checks.shape))
+        posterior = llr[left]
+        for _ in range(ITERATIONS):
+            tanh = np.tanh((posterior[:, self.checks] - from_checks) / 2)
+            others = np.ones_like(tanh)  # the product of a check's bits without each one in turn
+            np.cumprod(tanh[..., :-1], axis=-1, out=others[..., 1:])
+            others[..., :-1] *= np.cumprod(tanh[..., :0:-1], axis=-1)[..., ::-1]
+            from_checks = 2 * np.arctanh(others.clip(-1 + 1e-12, 1 - 1e-12))
+            posterior = llr[left] + from_checks.reshape(len(left), -1)[:, self.places].sum(axis=2)
+            decided[left] = posterior < 0
+            on = ~self.holds(decided[left])
+            left, from_checks, posterior = left[on], from_checks[on], posterior[on]
+            if not len(left):
+                break
+        return decided
 
 
 @cache
