@@ -101,10 +101,13 @@ class Code:
         A word that has become a codeword is left as it is.
         """
         decided = (llr < 0).astype(np.uint8)
-        left = np.flatnonzero(~self.holds(decided))
-        from_checks = np.zeros((len(left), *self.checks.shape))
-        posterior = llr[left]
+        left = np.arange(len(llr))
+        from_checks, posterior = np.zeros((len(llr), *self.checks.shape)), llr
         for _ in range(ITERATIONS):
+            on = ~self.holds(decided[left])
+            left, from_checks, posterior = left[on], from_checks[on], posterior[on]
+            if not len(left):
+                break
             tanh = np.tanh((posterior[:, self.checks] - from_checks) / 2)
             others = np.ones_like(tanh)  # the product of a check's bits without each one in turn
             np.cumprod(tanh[..., :-1], axis=-1, out=others[..., 1:])
@@ -112,10 +115,6 @@ class Code:
             from_checks = 2 * np.arctanh(others.clip(-1 + 1e-12, 1 - 1e-12))
             posterior = llr[left] + from_checks.reshape(len(left), -1)[:, self.places].sum(axis=2)
             decided[left] = posterior < 0
-            on = ~self.holds(decided[left])
-            left, from_checks, posterior = left[on], from_checks[on], posterior[on]
-            if not len(left):
-                break
         return decided
 
 
