@@ -19,6 +19,8 @@ ITERATIONS = 60
 # A check's bits have products of tanh(LLR / 2), which must stay below 1: these limits cost nothing that could be measured.
 MAX_LLR = 20.0
 KNOWN_ZERO_LLR = 30.0
+TOGETHER = 32
+"""Codewords that are decoded at once: a large image has thousands."""
 
 Bits = NDArray[np.uint8]
 
@@ -90,8 +92,13 @@ class Code:
         full = np.full((len(llr), self.n), KNOWN_ZERO_LLR)
         full[:, :message_bits] = llr[:, :message_bits].clip(-MAX_LLR, MAX_LLR)
         full[:, self.k :] = llr[:, message_bits:].clip(-MAX_LLR, MAX_LLR)
-        decoded = self._sum_product(full)
-        if not self.holds(decoded).all() or decoded[:, message_bits : self.k].any():
+        decoded = np.empty(full.shape, np.uint8)
+        for first in range(0, len(full), TOGETHER):
+            part = slice(first, first + TOGETHER)
+            decoded[part] = self._sum_product(full[part])
+            if not self.holds(decoded[part]).all():
+                return None
+        if decoded[:, message_bits : self.k].any():
             return None
         return decoded[:, :message_bits]
 

@@ -53,7 +53,7 @@ def test_decoding_corrects_flipped_bits_even_at_enormous_llrs(name: str, llr: fl
 def test_codewords_without_a_wrong_bit_are_taken_as_they_are() -> None:
     code = ldpc.load()["r12n192"]
     messages = np.random.default_rng(6).integers(0, 2, (3, 60), dtype=np.uint8)
-    np.testing.assert_array_equal(code.decode(5 - 10.0 * code.encode(messages), 60), messages)
+    np.testing.assert_array_equal(code.decode((5 - 10.0 * code.encode(messages)).astype(np.float64), 60), messages)
 
 
 def test_noise_is_no_codeword() -> None:
