@@ -94,7 +94,16 @@ class LPIPS(nn.Module):
                 out.append(x / (norm + 1e-10))
         return out
 
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Distance [B] between two batches [B, 3, H, W] in [0, 1]; H and W at least 32."""
-        pairs = zip(self.embed(first), self.embed(second), self.heads, strict=True)
+    def forward(self, first: Tensor, second: Tensor, *, textures: bool = False) -> Tensor:
+        """Distance [B] between two batches [B, 3, H, W] in [0, 1]; H and W at least 32.
+
+        Args:
+            textures: of features averaged over cells of 16 pixels, the last layer's positions: of which strokes there are, wherever
+                in a cell they lie. Not LPIPS then, but a distance that is 0 between two samples of one texture.
+        """
+        both = self.embed(first), self.embed(second)
+        if textures:
+            cells = both[0][-1].shape[2:]
+            both = tuple([F.adaptive_avg_pool2d(each.float(), cells) for each in some] for some in both)  # type: ignore[assignment]
+        pairs = zip(*both, self.heads, strict=True)
         return torch.stack([((a - b).float().square() * head).sum(1).mean((1, 2)) for a, b, head in pairs]).sum(0)

@@ -28,13 +28,20 @@ def load_perceptual(metric_weights: Path | None, device: torch.device) -> list[L
 
 
 def perceptual_loss(
-    backbones: Sequence[LPIPS], made: Tensor, image: Tensor, generator: np.random.Generator, side: int | None = None
+    backbones: Sequence[LPIPS],
+    made: Tensor,
+    image: Tensor,
+    generator: np.random.Generator,
+    side: int | None = None,
+    *,
+    textures: bool = False,
 ) -> Tensor:
-    """Mean LPIPS over images [B, 3, H, W] in [0, 1] and backbones, of a random square of ``side`` pixels after a random roll."""
+    """Mean LPIPS over images [B, 3, H, W] in [0, 1] and backbones, of a random square of ``side`` pixels after a random roll; or
+    the distance of their ``textures``."""
     made, image = rolled(made, image, generator)
     if side is not None:
         made, image = cut(made, image, side, generator)
-    return torch.stack([lpips(made, image).mean() for lpips in backbones]).mean()
+    return torch.stack([lpips(made, image, textures=textures).mean() for lpips in backbones]).mean()
 
 
 def psnr(mse: Tensor) -> float:

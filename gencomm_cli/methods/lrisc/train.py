@@ -87,7 +87,8 @@ class Recipe:
         codec: learning rate of transform and code as a share of the U-Net's.
         critic: weight of the hinge loss of what a sampler of ``path`` steps (now and then fewer) ends in, beside the coarse image,
             for the share ``played`` of the crops; its gradient goes through the last two steps. It counts from the tenth of the
-            stage on, the critic's own loss from the start.
+            stage on, the critic's own loss from the start. textures: of how unlike the original's the sample's textures are, a
+            distance between statistics, no regression: without it the critic is pleased by hatching.
     """
 
     schedule: Schedule
@@ -117,6 +118,7 @@ class Recipe:
     variances: float = 0.1
     codec: float = 1.0
     critic: float = 0.0
+    textures: float = 0.0
     path: int = 5
     played: float = 0.5
     seed: int = 5
@@ -229,10 +231,11 @@ class StageLoss:
         factor = self.networks.transform.config.factor
         return self.recipe.grid * fold_pattern(error, factor) if self.recipe.grid else error.new_zeros(())
 
-    def perception(self, image: Tensor, other: Tensor) -> Tensor:
+    def perception(self, image: Tensor, other: Tensor, *, textures: bool = False) -> Tensor:
         """η d_p (eqs. 10, 11), a mean over the batch, by one of the two backbones, at random: their mean costs twice the time."""
         lpips = self.backbones[int(self.generator.integers(len(self.backbones)))]
-        return self.recipe.perceptual * perceptual_loss([lpips], (other.float() + 1) / 2, (image + 1) / 2, self.generator)
+        made, original = (other.float() + 1) / 2, (image + 1) / 2
+        return self.recipe.perceptual * perceptual_loss([lpips], made, original, self.generator, textures=textures)
 
     def time(self, time: float, x: Tensor) -> Tensor:
         """n/T for every image [B]."""
@@ -262,14 +265,19 @@ class StageLoss:
         return sample(self.start_noise * torch.randn_like(coarse), visit, self.alpha_bar, predict)
 
     def told_apart(self, image: Tensor, contexts: list[Tensor], coarse: Tensor, progress: float) -> tuple[Tensor, dict[str, float]]:
-        """The hinge losses of the sampler and of the critic, who sees pictures beside the coarse one."""
+        """The hinge losses of the sampler and of the critic, who sees pictures beside the coarse one, and the textures' distance."""
         assert self.critic is not None
         coarse, contexts = coarse.detach(), [context.detach() for context in contexts]
         made = self.sampled(contexts, coarse)
         real, drawn, beside = ((picture + 1) / 2 for picture in (image, made, coarse))
         fooling, telling = self.critic.losses(real, drawn, beside, self.generator)
         figures = {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
-        return self.recipe.critic * (telling + (fooling if progress > 0.1 else 0.0)), figures
+        total = self.recipe.critic * (telling + (fooling if progress > 0.1 else 0.0))
+        if self.recipe.textures:
+            unlike = self.perception(image, made, textures=True)
+            figures["textures"] = float(unlike.detach())
+            total = total + self.recipe.textures * unlike
+        return total, figures
 
     def rate(self, z: Tensor, z_noisy: Tensor) -> Tensor:
         """λ [−log2 p(z | y) − log2 p(y)] (eqs. 9, 11) in bits a pixel, and the medians' loss."""
