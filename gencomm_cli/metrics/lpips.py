@@ -101,9 +101,9 @@ class LPIPS(nn.Module):
             textures: of features averaged over cells of 16 pixels, the last layer's positions: of which strokes there are, wherever
                 in a cell they lie. Not LPIPS then, but a distance that is 0 between two samples of one texture.
         """
-        both = self.embed(first), self.embed(second)
+        both = [self.embed(first), self.embed(second)]
         if textures:
-            cells = both[0][-1].shape[2:]
-            both = tuple([F.adaptive_avg_pool2d(each.float(), cells) for each in some] for some in both)  # type: ignore[assignment]
+            rows, columns = both[0][-1].shape[2:]
+            both = [[F.adaptive_avg_pool2d(each.float(), (rows, columns)) for each in some] for some in both]
         pairs = zip(*both, self.heads, strict=True)
         return torch.stack([((a - b).float().square() * head).sum(1).mean((1, 2)) for a, b, head in pairs]).sum(0)

@@ -67,6 +67,17 @@ def test_distance_equals_the_papers_sum_over_layers(backbone: Backbone) -> None:
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
+def test_textures_are_alike_wherever_their_strokes_lie(backbone: Backbone) -> None:
+    """Two samples of one noise are as unlike as noise and grey by LPIPS, and much more alike by their textures."""
+    model, noise = _model(backbone), torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    one, other, grey = noise[:1], noise[1:], torch.full((1, 3, 128, 128), 0.5)
+    plain = (model(one, other) / model(one, grey)).item()
+    textures = (model(one, other, textures=True) / model(one, grey, textures=True)).item()
+    assert textures < plain / 3
+    assert model(one, one, textures=True).item() == 0
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_gradient_flows_to_the_image(backbone: Backbone) -> None:
     first = torch.rand(1, 3, 64, 64, requires_grad=True)
     _model(backbone)(first, torch.rand(1, 3, 64, 64)).sum().backward()

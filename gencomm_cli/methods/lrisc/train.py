@@ -6,7 +6,7 @@ fixed       stage 2 (lines 11 … 17): f_e, f_d at 10 dB, without the SNR-adapti
 adaptive    stage 2 (the same lines): f_e, f_d whole, at every SNR
 joint       stage 3 (lines 18 … 23): everything, but for the linear optimum that transform and code started from
 rollout     not in the paper, and only where the recipe has it: the same once more without x̄_0, and beside it what the sampler ends
-            in, by what a critic says of it alone: a regression there would teach the U-Net to ignore x_n
+            in, by what a critic and the statistics of its textures say alone: a regression would teach the U-Net to ignore x_n
 
 The loss is eq. 11 in every stage. In ``transform``, ``fixed`` and ``adaptive`` nano trains by the coarse image alone (``refined``
 is 0): of eq. 11 there is then neither x̂_0 nor x̄_0, for the sake of time.
@@ -265,7 +265,7 @@ class StageLoss:
         return sample(self.start_noise * torch.randn_like(coarse), visit, self.alpha_bar, predict)
 
     def told_apart(self, image: Tensor, contexts: list[Tensor], coarse: Tensor, progress: float) -> tuple[Tensor, dict[str, float]]:
-        """The hinge losses of the sampler and of the critic, who sees pictures beside the coarse one, and the textures' distance."""
+        """The hinge losses of the sampler and the critic, who sees pictures beside the coarse one; and the textures' distance."""
         assert self.critic is not None
         coarse, contexts = coarse.detach(), [context.detach() for context in contexts]
         made = self.sampled(contexts, coarse)
