@@ -188,7 +188,10 @@ def main() -> None:
     every = rows(arguments.table, arguments.steps, arguments.sweep, arguments.own)
     for size, row in itertools.product(arguments.size, every):
         crops = [centre(photo, size) for photo in photos]
-        sends = [send(codec, crop, row, arguments.cbr, seed, arguments.metric_weights) for crop in crops for seed in range(seeds)]
+        sends = [  # every image has channels of its own, and all rows the same
+            send(codec, crops[number // seeds], row, arguments.cbr, number, arguments.metric_weights)
+            for number in range(len(crops) * seeds)
+        ]
         arrived = [one for one in sends if one is not None]
         for index, reading in enumerate(row.readings):
             readings = [one[index] for one in arrived]

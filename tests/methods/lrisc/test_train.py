@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -310,7 +309,7 @@ def test_what_the_sampler_ends_in_has_a_critic_and_no_regression(data: Path, tmp
     assert all(parameter.grad is None for parameter in networks.transform.parameters())
     assert any(parameter.grad is not None and parameter.grad.any() for parameter in unet.parameters())
     assert float(early.detach()) == pytest.approx(0.5 * figures["telling"], rel=1e-5)
-    loss.recipe = replace(numbers, textures=3.0)
+    loss.recipe = dataclasses.replace(numbers, textures=3.0)
     with_textures, figures = loss.told_apart(image, contexts, coarse, 0.0)
     assert float(with_textures.detach()) == pytest.approx(0.5 * figures["telling"] + 3 * figures["textures"], rel=1e-5)
 
