@@ -110,10 +110,11 @@ class DiffusionRecipe:
 
 @dataclass(frozen=True)
 class RolloutRecipe(DiffusionRecipe):
-    """Eq. 4 as before, and ``critic`` times a hinge loss on the picture of what the sampler ends in.
+    """Eq. 4 as before, and ``critic`` times a hinge loss and ``textures`` times a distance of statistics on the picture of what the
+    sampler ends in.
 
-    The critic learns along, and sees a picture beside the previewer's. A regression along the path would teach stage B to ignore
-    its noise: to draw the mean.
+    The critic learns along, and sees a picture beside the previewer's; alone it is pleased by hatching. A regression along the path
+    would teach stage B to ignore its noise: to draw the mean.
 
     Attributes:
         played: share of each batch that the sampler draws. path: its most steps; it takes 2 to so many. shown: side in pixels of
@@ -121,6 +122,7 @@ class RolloutRecipe(DiffusionRecipe):
     """
 
     critic: float = 0.05
+    textures: float = 1.0
     played: float = 0.5
     path: int = 10
     shown: int = 128
@@ -239,8 +241,10 @@ class Batches:
         return self.stage_a.decode(latent)
 
 
-def diffusion_stage(stage_b: nn.Module, batches: Batches, features: EfficientNetLite | None = None) -> Stage:
-    """Stage B by eq. 4; stage A makes pictures. ``features``: what the critic looks through."""
+def diffusion_stage(
+    stage_b: nn.Module, batches: Batches, features: EfficientNetLite | None = None, backbones: Sequence[LPIPS] = ()
+) -> Stage:
+    """Stage B by eq. 4; stage A makes pictures. ``features``: what the critic looks through. ``backbones``: what sees textures."""
     recipe, device, s = batches.recipe, batches.device, batches.settings.get("s", OFFSET)
     target: Target = batches.settings.get("target", "epsilon")
     networks: dict[str, nn.Module] = {"stage_b": trained(stage_b, device)}
@@ -254,7 +258,7 @@ def diffusion_stage(stage_b: nn.Module, batches: Batches, features: EfficientNet
             raise InputError("--config: rollout needs a preset with a previewer; leave it out of --stages")
         critic = networks["critic"] = critic_of(features, device)
 
-    def told_apart(image: Tensor, z_hat: Tensor, condition: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def told_apart(image: Tensor, z_hat: Tensor, condition: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         assert isinstance(recipe, RolloutRecipe)
         assert critic is not None
         assert batches.previewer is not None
@@ -270,7 +274,9 @@ def diffusion_stage(stage_b: nn.Module, batches: Batches, features: EfficientNet
             area.append(slice(first, first + side))
         drawn = batches.stage_a.decode(made[tuple(area)]).float()
         area[1:] = (slice(factor * part.start, factor * part.stop) for part in area[1:])
-        return critic.losses(image[tuple(area)], drawn, beside[tuple(area)], batches.generator)
+        seen = image[tuple(area)]
+        fooling, telling = critic.losses(seen, drawn, beside[tuple(area)], batches.generator)
+        return fooling, telling, perceptual_loss(backbones, drawn, seen, batches.generator, textures=True)
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         level = log_snr(torch.from_numpy(rows(batches.generator.random, recipe.batch).astype(np.float32)).to(device), s=s)
@@ -283,9 +289,13 @@ def diffusion_stage(stage_b: nn.Module, batches: Batches, features: EfficientNet
             figures = {"early": float(error[early].mean().detach()) if early.any() else 0.0}
             if isinstance(recipe, RolloutRecipe):
                 some = max(1, round(recipe.played * len(x_0)))
-                fooling, telling = told_apart(image[:some], z_hat[:some], condition[:some], torch.randn_like(x_0[:some]))
-                figures |= {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
+                found = told_apart(image[:some], z_hat[:some], condition[:some], torch.randn_like(x_0[:some]))
+                figures |= {
+                    name: float(each.detach()) for name, each in zip(("fooling", "telling", "textures"), found, strict=True)
+                }
+                fooling, telling, unlike = found
                 total = total + recipe.critic * (telling + (fooling if progress > 0.1 else 0.0))  # first it learns what to tell
+                total = total + recipe.textures * unlike
         return total, figures
 
     codec = [batches.stage_a] if critic is not None else []
@@ -360,8 +370,8 @@ class SCSICTrainer(Trainer):
             frozen(network.to(self.device))
         latents = self.latents(self.stage_a, recipe.crop)
         batches = Batches(self.stage_a, encoder, previewer, latents, recipe, self.settings, generator, self.device)
-        features = self.features if stage == "rollout" else None
-        return diffusion_stage(self.parts[self.plans[stage].networks[0]], batches, features)
+        eyes = (self.features, self.perceptual) if stage == "rollout" else (None, ())
+        return diffusion_stage(self.parts[self.plans[stage].networks[0]], batches, *eyes)
 
     def export(self, models: Path) -> Path:
         """Writes ``models/scsic/<name>``, and ``<name>-plain``: the same with stage B as it was before it was fine-tuned."""

@@ -136,6 +136,7 @@ def test_every_stage_learns(prior: str, data: Path, tmp_path: Path) -> None:
     assert figures(trainer.out, "finetune")[0] < figures(trainer.out, "diffusion")[0]  # it goes on from there
     telling = figures(trainer.out, "rollout", "telling")
     assert telling[-1] < 2  # the hinge loss of a critic that can tell nothing
+    assert figures(trainer.out, "rollout", "textures")[-1] > 0
 
 
 def test_what_repeats_from_block_to_block_counts_more(prior: str, data: Path, tmp_path: Path) -> None:
