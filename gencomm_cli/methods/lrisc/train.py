@@ -68,7 +68,8 @@ class Recipe:
     """L_RDP (eq. 11): (1 − η) d + η d_p of x̂_0 and as much of x̄_0, and λ bits a pixel; images in [−1, 1].
 
     x̂_0 is made of the received ẑ, x̄_0 of z + U(−½, ½), which no channel has touched. Without a channel (``transform``) they are
-    one, and count once, as in Algorithm 1, line 8. ``rollout`` leaves x̄_0 out.
+    one, and count once, as in Algorithm 1, line 8. ``fixed`` and ``adaptive`` leave x̄_0 out, which has nothing of what they train,
+    and so does ``rollout``.
 
     Attributes:
         batch: crops a step. pictures: that they make up; those of one picture share rate, power and channel.
@@ -323,7 +324,8 @@ class StageLoss:
                 perception = self.perception(image[:some], x)
                 total, figures["perception"] = total + perception, float(perception.detach())
                 bare = round(recipe.bare * some)
-                if bare and self.stage not in ("transform", "rollout"):  # x̄_0; in ``transform`` that is what x was
+                # x̄_0; in ``transform`` that is what x was, and of what ``fixed`` and ``adaptive`` train it has nothing.
+                if bare and self.stage == "joint":
                     clean = transform.contexts(z_noisy[:bare])
                     x, weight = self.refined(image[:bare], clean, transform.image(z_noisy[:bare], clean).float())
                     total = total + self.distortion(image[:bare], x, weight, figures, "bare") + self.perception(image[:bare], x)
