@@ -201,7 +201,7 @@ def test_eq_11_is_a_mean_over_the_batch_of_both_images(
         Schedule(steps=1, learning_rate=1e-3), batch=4, crop=64, pictures=2, rate=0.0, medians=0.0, coarse=0.0,
     )  # fmt: skip
 
-    def lpips(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    def lpips(a: torch.Tensor, b: torch.Tensor, **_: bool) -> torch.Tensor:
         return (a - b).abs().mean((1, 2, 3))  # no roll changes it
 
     loss = StageLoss(trainer.networks(), stage, numbers, trainer.photographs, [lpips], np.random.default_rng(3), CPU)  # type: ignore[list-item]
