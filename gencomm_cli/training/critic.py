@@ -69,3 +69,11 @@ class FeatureCritic(nn.Module):
         self.requires_grad_(True)
         telling = F.relu(1 - self(real, beside)).mean() + F.relu(1 + self([each.detach() for each in drawn], beside)).mean()
         return fooling, telling
+
+    def loss(
+        self, image: Tensor, made: Tensor, condition: Tensor, generator: np.random.Generator, progress: float
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Both hinge losses, the maker's from a tenth of the stage on: first the critic learns what to tell. And figures to log."""
+        fooling, telling = self.losses(image, made, condition, generator)
+        figures = {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
+        return telling + fooling if progress > 0.1 else telling, figures

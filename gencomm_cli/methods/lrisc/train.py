@@ -271,9 +271,8 @@ class StageLoss:
         coarse, contexts = coarse.detach(), [context.detach() for context in contexts]
         made = self.sampled(contexts, coarse)
         real, drawn, beside = ((picture + 1) / 2 for picture in (image, made, coarse))
-        fooling, telling = self.critic.losses(real, drawn, beside, self.generator)
-        figures = {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
-        total = self.recipe.critic * (telling + (fooling if progress > 0.1 else 0.0))
+        total, figures = self.critic.loss(real, drawn, beside, self.generator, progress)
+        total = self.recipe.critic * total
         if self.recipe.textures:
             unlike = self.perception(image, made, textures=True)
             figures["textures"] = float(unlike.detach())

@@ -258,7 +258,9 @@ def diffusion_stage(
             raise InputError("--config: rollout needs a preset with a previewer; leave it out of --stages")
         critic = networks["critic"] = critic_of(features, device)
 
-    def told_apart(image: Tensor, z_hat: Tensor, condition: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def told_apart(
+        image: Tensor, z_hat: Tensor, condition: Tensor, noise: Tensor, progress: float
+    ) -> tuple[Tensor, dict[str, float]]:
         assert isinstance(recipe, RolloutRecipe)
         assert critic is not None
         assert batches.previewer is not None
@@ -275,8 +277,9 @@ def diffusion_stage(
         drawn = batches.stage_a.decode(made[tuple(area)]).float()
         area[1:] = (slice(factor * part.start, factor * part.stop) for part in area[1:])
         seen = image[tuple(area)]
-        fooling, telling = critic.losses(seen, drawn, beside[tuple(area)], batches.generator)
-        return fooling, telling, perceptual_loss(backbones, drawn, seen, batches.generator, textures=True)
+        total, figures = critic.loss(seen, drawn, beside[tuple(area)], batches.generator, progress)
+        unlike = perceptual_loss(backbones, drawn, seen, batches.generator, textures=True)
+        return recipe.critic * total + recipe.textures * unlike, figures | {"textures": float(unlike.detach())}
 
     def loss(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         level = log_snr(torch.from_numpy(rows(batches.generator.random, recipe.batch).astype(np.float32)).to(device), s=s)
@@ -289,13 +292,9 @@ def diffusion_stage(
             figures = {"early": float(error[early].mean().detach()) if early.any() else 0.0}
             if isinstance(recipe, RolloutRecipe):
                 some = max(1, round(recipe.played * len(x_0)))
-                found = told_apart(image[:some], z_hat[:some], condition[:some], torch.randn_like(x_0[:some]))
-                figures |= {
-                    name: float(each.detach()) for name, each in zip(("fooling", "telling", "textures"), found, strict=True)
-                }
-                fooling, telling, unlike = found
-                total = total + recipe.critic * (telling + (fooling if progress > 0.1 else 0.0))  # first it learns what to tell
-                total = total + recipe.textures * unlike
+                noise = torch.randn_like(x_0[:some])
+                more, found = told_apart(image[:some], z_hat[:some], condition[:some], noise, progress)
+                total, figures = total + more, figures | found
         return total, figures
 
     codec = [batches.stage_a] if critic is not None else []

@@ -299,9 +299,8 @@ def refiner_stage(
                 if critic is not None:
                     with torch.no_grad():
                         seen = (codec.decode if head is None else head)(coarse).float()
-                    fooling, telling = critic.losses(image, pictures[0], seen, generator)
-                    total = total + recipe.critic * (telling + (fooling if progress > 0.1 else 0.0))
-                    figures |= {"fooling": float(fooling.detach()), "telling": float(telling.detach())}
+                    told_apart, found = critic.loss(image, pictures[0], seen, generator, progress)
+                    total, figures = total + recipe.critic * told_apart, figures | found
                 figures |= {"psnr": psnr(mse[0]), "lpips": float(perceptual[0].detach()), "coarse_psnr": psnr(coarse_mse)}
         return total, figures
 
